@@ -1,0 +1,29 @@
+"""The few types that carry the design; everything else is built from them.
+
+A sampler is a `Step`, and combinators such as `chain` take steps and return a step. A network enters
+the mathematics as a `ScoreFn` or an `EnergyFn`, a plain callable, and guidance takes scores and returns
+a score. A whole model, or a baseline, is a `Generate`.
+"""
+
+from collections.abc import Callable
+
+import jax
+
+Array = jax.Array
+Key = jax.Array
+"""A typed key, as made by `jax.random.key`."""
+
+Latents = dict[str, Array]
+"""One array per modality, `[B, d_m]`."""
+
+ScoreFn = Callable[[Array, Array], Array]
+"""`(x, t) -> score`: the gradient of log p_t at `x: [B, ...]`, of the same shape; `t` is a scalar or `[B]`."""
+
+EnergyFn = Callable[[Array, Array], Array]
+"""`(x, t) -> [B]`: one energy per row of `x`, low where the row is wanted, in nats."""
+
+Step = Callable[[Key, Array, Array, Array], Array]
+"""`(key, x, t, t_next) -> x`: move the state from time `t` to `t_next`, at most `t`."""
+
+Generate = Callable[[Key, Latents], Latents]
+"""`(key, given) -> all`: complete the observed latents; `given` may be empty."""
