@@ -1,4 +1,4 @@
-"""Pure sampling functions: bring a score, sample from it, conditionally if you like. Imports JAX only."""
+"""Pure sampling functions: bring a score, sample from it, also conditionally. Imports JAX only."""
 
 from sbmae_jax.conditioning import (
     amortised,
@@ -9,6 +9,10 @@ from sbmae_jax.conditioning import (
     renoise,
     resample,
 )
+from sbmae_jax.guidance import classifier_free, guide
+from sbmae_jax.likelihood import log_density, log_density_adaptive
+from sbmae_jax.ode import dpm_solver, heun, lift, probability_flow, remember
+from sbmae_jax.particles import Particles, draw, steer, twisted_sample
 from sbmae_jax.samplers import (
     ancestral,
     annealed_langevin,
@@ -16,16 +20,11 @@ from sbmae_jax.samplers import (
     by_norm,
     chain,
     denoise,
-    dpm_solver,
     edm_times,
     euler_maruyama,
-    heun,
     ladder_times,
     langevin,
-    lift,
     log_snr_times,
-    probability_flow,
-    remember,
     repeat,
     sample,
     uniform_times,
@@ -37,6 +36,7 @@ __all__ = [
     "SDE",
     "VE",
     "VP",
+    "Particles",
     "SubVP",
     "amortised",
     "amortised_times",
@@ -46,16 +46,21 @@ __all__ = [
     "by_norm",
     "chain",
     "clamp",
+    "classifier_free",
     "denoise",
     "dpm_solver",
+    "draw",
     "edm_times",
     "euler_maruyama",
     "given",
+    "guide",
     "heun",
     "jump",
     "ladder_times",
     "langevin",
     "lift",
+    "log_density",
+    "log_density_adaptive",
     "log_snr_times",
     "probability_flow",
     "remember",
@@ -63,5 +68,7 @@ __all__ = [
     "repeat",
     "resample",
     "sample",
+    "steer",
+    "twisted_sample",
     "uniform_times",
 ]

@@ -1,33 +1,34 @@
-r"""Conditioning on observed coordinates: kernels that put them back, and wrappers that make any kernel conditional.
+r"""Conditioning on observed coordinates: kernels that restore them, wrappers that use those.
 
-Let O be the observed coordinates, U the rest. Wanted are draws of p(x_U | x_O) from a score of the joint.
-At t = 0 the joint score restricted to U *is* the conditional score. At t > 0 it is not: the right one is the
-gradient of ln p_t(x_U(t) | x_O(0)), and the joint score offers only ln p_t(x_U(t), x_O(t)) at some x_O(t).
+Let O be the observed coordinates, U the rest. Wanted are draws of p(x_U | x_O) from a score of the
+joint. At t = 0 the joint score restricted to U *is* the conditional score. At t > 0 it is not: the
+right one is the gradient of ln p_t(x_U(t) | x_O(0)) in x_U; the joint score offers that of
+ln p_t(x_U(t), x_O(t)) at an x_O(t) of our choice.
 
-    clamp       x_O(t) = x_O: too much faith in it, and a place where no network was trained; biased
-    renoise     x_O(t) = alpha x_O + sigma eps: in distribution, but U reacts only to what the noise
-                leaves visible, and does not return to correct itself; biased towards the prior
-    + langevin  correctors at every level, the observed part redrawn at each: the bias shrinks as they grow
-    resample    RePaint: jump back and step again, so that U can react to O; the bias shrinks likewise
-    amortised   a score that takes the mask as input and was trained for it: no bias but its own error
+    clamp       x_O(t) = x_O: too much faith, at a place where no network was trained; biased
+    renoise     x_O(t) = alpha x_O + sigma eps: in distribution, but U reacts only to what the
+                noise leaves visible, and cannot correct itself later; biased to the prior
+    + langevin  correctors at every level, O redrawn at each: less bias the more there are
+    resample    RePaint: jump back and step again, so that U can react to O; likewise
+    amortised   a score trained with the mask as an input: no bias but its own error
 
-`mask` is a bool array that broadcasts to x, True where observed, so that one compiled sampler serves all
-subsets, and rows may observe different ones. An empty mask leaves sampling unconditional; a full one makes
-every kernel return the observed value.
+`mask` is an array of bool that broadcasts to x, True where observed, so one compiled sampler serves
+all subsets, and rows may observe different ones. With an empty mask sampling is unconditional; with
+a full one every kernel returns what is observed.
 
 A kernel becomes conditional by wrapping; a whole conditional predictor-corrector reads
 
     put = renoise(sde, value, mask)
     step = chain(
         given(ancestral(sde, score), put),
-        repeat(given(langevin(sde, score, mask=mask), put), 4),   # fresh noise in O at each inner step
+        repeat(given(langevin(sde, score, mask=mask), put), 4),  # O redrawn at each inner step
     )
     x = sample(key, step, x, times, last=chain(denoise(sde, score), clamp(value, mask)))
 
-The last line is what returns the observed entries bit for bit.
+and it is the last line that returns the observed entries bit for bit.
 
-Sources: Song et al. 2021 (arXiv:2011.13456), section 5; Lugmayr et al. 2022 (arXiv:2201.09865), algorithm 1
-for resampling; Bounoua et al. 2024 (arXiv:2306.04445) for amortised times per modality.
+Sources: Song et al. 2021 (arXiv:2011.13456), appendix I.2; Lugmayr et al. 2022 (arXiv:2201.09865),
+algorithm 1, for resampling; Bounoua et al. 2024 (arXiv:2306.04445) for one time per modality.
 """
 
 from collections.abc import Callable
@@ -58,9 +59,9 @@ def clamp(value: Array, mask: Array) -> Step:
 def renoise(sde: SDE, value: Array, mask: Array, noise: Array | None = None) -> Step:
     """Set the observed coordinates to their value, noised to the level of t_next; no evaluation.
 
-    noise: `[D]` or `[B, D]`; one fixed draw for the whole run, which an ODE kernel needs to stay on one
-        path. By default it is fresh at each call, as a corrector needs.
-    At t_next = 0 it is `clamp`, for a process without noise there. Shapes and errors as for `clamp`.
+    noise: `[D]` or `[B, D]`, one draw for the whole run, which keeps an ODE kernel on one path. By
+        default it is fresh at each call, as correctors need.
+    At t_next = 0 it is `clamp`, if the process has no noise there. Shapes and errors as there.
     """
     _require_bool(mask)
 
@@ -74,10 +75,10 @@ def renoise(sde: SDE, value: Array, mask: Array, noise: Array | None = None) -> 
 
 
 def given(step: Step, observe: Step) -> Step:
-    """Make a kernel conditional: put the observed coordinates right before it, at t, and after it, at t_next.
+    """Make a kernel conditional: restore the observed coordinates before it and after it.
 
-    observe: `clamp` or `renoise`. Wrap each kernel of a chain, not the chain: its correctors would see
-    observed coordinates that its predictor has moved.
+    observe: `clamp` or `renoise`, called at t and then at t_next. Wrap each kernel of a chain
+        rather than the chain, whose correctors would see what its predictor has moved.
     """
 
     def kernel(key, x, t, t_next):
@@ -90,7 +91,7 @@ def given(step: Step, observe: Step) -> Step:
 
 
 def jump(sde: SDE) -> Step:
-    """Move x forwards, from t to a later t_next, by the exact transition of the process; no evaluation."""
+    """Move x forwards in time, to a t_next above t, by the exact transition; no evaluation."""
 
     def kernel(key, x, t, t_next):
         ratio = sde.alpha(t_next) / sde.alpha(t)
@@ -101,10 +102,10 @@ def jump(sde: SDE) -> Step:
 
 
 def resample(step: Step, sde: SDE, num: int) -> Step:
-    """Take a step `num` times, jumping back by fresh noise in between: RePaint; `num` times the evaluations.
+    """Take a step `num` times, jumping back in between: RePaint; `num` times the evaluations.
 
-    Put it outside: `resample(given(ancestral(sde, score), observe), sde, 10)`. Visit j uses
-    `fold_in(key, 2 j)` for the step and `fold_in(key, 2 j + 1)` for the jump, so one visit is a plain step.
+    The wrapped step is the conditional one: `resample(given(ancestral(sde, score), put), sde, 10)`.
+    Visit j has the key `fold_in(key, 2 j)`, the jump after it `fold_in(key, 2 j + 1)`.
     """
     back = jump(sde)
 
@@ -119,10 +120,10 @@ def resample(step: Step, sde: SDE, num: int) -> Step:
 
 
 def amortised(network: Callable[[Array, Array, Array], Array], mask: Array) -> ScoreFn:
-    """Turn a network that takes the mask into a score: `network(x, t, mask)`, zero on observed coordinates.
+    """Make a score of a network that takes the mask, `network(x, t, mask)`; zero where observed.
 
-    The network gets the mask as `[B, D]` of bool. Observed coordinates are clean in training, so sample with
-    `given(step, clamp(value, mask))`.
+    The network gets the mask as `[B, D]` of bool. Observed coordinates are clean in training, so
+    sample with `given(step, clamp(value, mask))`.
     """
     _require_bool(mask)
 
@@ -134,7 +135,7 @@ def amortised(network: Callable[[Array, Array, Array], Array], mask: Array) -> S
 
 
 def amortised_times(network: Callable[[Array, Array], Array], mask: Array) -> ScoreFn:
-    """Turn a network that takes one time per coordinate into a score: time 0 where observed, t elsewhere.
+    """Make a score of a network that takes a time per coordinate: 0 where observed, else t.
 
     `network(x, times)` gets times of the shape of x. Otherwise as `amortised`.
     """

@@ -1,44 +1,46 @@
 r"""Linear diffusions: how data become noise, and what the score gives back.
 
-Every process here is linear with scalar coefficients, dx = f(t) x dt + g(t) dw on t in [0, 1], and data
-are at t = 0. A linear function of Gaussians is Gaussian, so given the clean x_0
+Every process here is linear with scalar coefficients, dx = f(t) x dt + g(t) dw on t in [0, 1],
+and data are at t = 0. A linear function of Gaussians is Gaussian, so given the clean x_0
 
-    x_t = alpha(t) x_0 + sigma(t) eps,    eps ~ N(0, I).                                            (1)
+    x_t = alpha(t) x_0 + sigma(t) eps,    eps ~ N(0, I).    (1)
 
-Matching mean and variance with the process gives alpha' = f alpha and (sigma^2)' = 2 f sigma^2 + g^2:
+Matching mean and variance with the process gives alpha' = f alpha and (sigma^2)' = 2 f sigma^2 +
+g^2:
 
-    f = (ln alpha)',    g^2 = (sigma^2)' - 2 f sigma^2.                                             (2)
+    f = (ln alpha)',    g^2 = (sigma^2)' - 2 f sigma^2.    (2)
 
 So a process is a pair (alpha, sigma), and the pair is all that the samplers read:
 
-    VP      alpha = exp(-I/2),  sigma^2 = 1 - exp(-I),  I(t) = b0 t + (b1 - b0) t^2 / 2;  g^2 = b(t) = I'(t)
-    sub-VP  the same alpha, sigma = 1 - exp(-I);                                 g^2 = b (1 - exp(-2 I))
-    VE      alpha = 1,  sigma = s0 (s1/s0)^t;                                    g^2 = 2 ln(s1/s0) sigma^2
-    EDM     alpha = 1,  sigma = (s0^(1/r) + t (s1^(1/r) - s0^(1/r)))^r;          g^2 = 2 sigma sigma'
+    VP      alpha = exp(-I/2), sigma^2 = 1 - exp(-I), I = b0 t + (b1 - b0) t^2 / 2;   g^2 = b = I'
+    sub-VP  the same alpha, sigma = 1 - exp(-I);                        g^2 = b (1 - exp(-2 I))
+    VE      alpha = 1, sigma = s0 (s1/s0)^t;                            g^2 = 2 ln(s1/s0) sigma^2
+    EDM     alpha = 1, sigma = (s0^(1/q) + t (s1^(1/q) - s0^(1/q)))^q;  g^2 = 2 sigma sigma'
 
 Let L = ln(alpha^2 / sigma^2), the log signal-to-noise ratio. From (2), for every linear process,
 
-    -L' = (ln sigma^2)' - (ln alpha^2)' = g^2 / sigma^2 > 0.                                        (3)
+    -L' = (ln sigma^2)' - (ln alpha^2)' = g^2 / sigma^2 > 0.    (3)
 
-L falls strictly, so it is a clock of its own, and `time` inverts it in closed form. (3) also says what the
-likelihood weighting g^2 of denoising score matching costs: a time drawn with density proportional to
-g^2 / sigma^2 is a time whose L is uniform, for all four processes alike.
+L falls strictly, so it is a clock of its own, and `time` inverts it in closed form. (3) also says
+what the likelihood weighting g^2 of denoising score matching costs: a time drawn with density
+proportional to g^2 / sigma^2 is a time whose L is uniform, for all four processes alike.
 
-The score s = grad ln p_t carries every other prediction. Differentiating the logarithm of p_t = E_x0
-N(alpha x_0, sigma^2 I) gives s = -E[eps | x_t] / sigma, hence with (1)
+The score s = grad ln p_t carries every other prediction. Differentiating the logarithm of p_t =
+E_x0 N(alpha x_0, sigma^2 I) gives s = -E[eps | x_t] / sigma, hence with (1)
 
-    eps_hat = -sigma s,      x0_hat = (x_t + sigma^2 s) / alpha.                                    (4)
+    eps_hat = -sigma s,      x0_hat = (x_t + sigma^2 s) / alpha.    (4)
 
-Running time backwards, the same marginals p_t are produced by a stochastic and by an ordinary equation:
+Running time backwards, the same marginals p_t are produced by a stochastic and by an ordinary
+equation:
 
-    dx = [f x - g^2 s] dt + g dw,            dx/dt = f x - g^2 s / 2.                               (5)
+    dx = [f x - g^2 s] dt + g dw,            dx/dt = f x - g^2 s / 2.    (5)
 
-In the coordinates y = x/alpha and r = sigma/alpha the second is dy/dr = eps_hat: by (4) a straight line
-whenever the prediction is constant, which is why the few-step solvers work there.
+In the coordinates y = x/alpha and r = sigma/alpha the second is dy/dr = eps_hat: by (4) a
+straight line whenever the prediction is constant, which is why the few-step solvers work there.
 
 Sources: Song et al. 2021 (arXiv:2011.13456) for VP, sub-VP, VE and (5); Karras et al. 2022
-(arXiv:2206.00364) for EDM and y, r; Kingma et al. 2021 (arXiv:2107.00630) for the clock L; Song et al. 2021
-(arXiv:2101.09258) for the likelihood weighting.
+(arXiv:2206.00364) for EDM and y, r; Kingma et al. 2021 (arXiv:2107.00630) for the clock L; Song
+et al. 2021 (arXiv:2101.09258) for the likelihood weighting.
 """
 
 import abc
@@ -52,7 +54,7 @@ from sbmae_jax.types import Array, Key
 
 
 def expand(coefficient: Array, x: Array) -> Array:
-    """Give a coefficient of shape `[]` or `[B]` the rank of `x: [B, ...]`, so that it multiplies rows."""
+    """Give a coefficient, `[]` or `[B]`, the rank of `x: [B, ...]`, so that it multiplies rows."""
     coefficient = jnp.asarray(coefficient)
     return coefficient.reshape(coefficient.shape + (1,) * (x.ndim - coefficient.ndim))
 
@@ -83,22 +85,22 @@ class SDE(abc.ABC):
 
     @abc.abstractmethod
     def time(self, log_snr: Array) -> Array:
-        """Return the time at which the log signal-to-noise ratio has this value: the inverse of `log_snr`."""
+        """Return the time of this log signal-to-noise ratio: the inverse of `log_snr`."""
 
     def alpha(self, t: Array) -> Array:
         """Return the factor by which clean data have shrunk at time t."""
         return jnp.exp(self.log_alpha(t))
 
     def log_snr(self, t: Array) -> Array:
-        """Return ln(alpha^2 / sigma^2) in nats; it falls with t, and is infinite where sigma is 0."""
+        """Return ln(alpha^2 / sigma^2), in nats; it falls with t, and is +inf where sigma is 0."""
         return 2 * (self.log_alpha(t) - jnp.log(self.sigma(t)))
 
     def perturb(self, x: Array, eps: Array, t: Array) -> Array:
-        """Noise clean data: alpha(t) x + sigma(t) eps, for `x, eps: [B, ...]` and `t: [] or [B]`."""
+        """Noise clean data: alpha(t) x + sigma(t) eps, for `x, eps: [B, ...]`, `t: [] or [B]`."""
         return expand(self.alpha(t), x) * x + expand(self.sigma(t), x) * eps
 
     def slope(self, x: Array, score: Array, t: Array) -> Array:
-        """Return dx/dt of the probability-flow ODE at `x: [B, ...]`, given the score there; equation (5)."""
+        """Return dx/dt of the probability-flow ODE at `x: [B, ...]`, from the score there; (5)."""
         g = expand(self.diffusion(t), x)
         return expand(self.drift(t), x) * x - 0.5 * g**2 * score
 
@@ -115,19 +117,19 @@ class SDE(abc.ABC):
         )
 
     def score_from_noise(self, eps: Array, t: Array) -> Array:
-        """Return the score that belongs to a prediction of the noise; equation (4). Infinite where sigma is 0."""
+        """Return the score of a prediction of the noise, by (4); infinite where sigma is 0."""
         return -eps / expand(self.sigma(t), eps)
 
     def noise_from_score(self, score: Array, t: Array) -> Array:
-        """Return the prediction of the noise that belongs to a score; equation (4)."""
+        """Return the prediction of the noise of a score, by (4)."""
         return -expand(self.sigma(t), score) * score
 
     def score_from_denoised(self, denoised: Array, x: Array, t: Array) -> Array:
-        """Return the score at `x` that belongs to a prediction of the clean data; equation (4)."""
+        """Return the score of a prediction of the clean data at x, by (4)."""
         return (expand(self.alpha(t), x) * denoised - x) / expand(self.sigma(t), x) ** 2
 
     def denoised_from_score(self, score: Array, x: Array, t: Array) -> Array:
-        """Return the prediction of the clean data that belongs to the score at `x`: Tweedie's formula, (4)."""
+        """Return the prediction of the clean data of a score at x, by (4): Tweedie's formula."""
         return (x + expand(self.sigma(t), x) ** 2 * score) / expand(self.alpha(t), x)
 
     def sample_time(
@@ -136,9 +138,9 @@ class SDE(abc.ABC):
         """Draw training times in [t_min, 1] for the loss mean |sigma s + eps|^2.
 
         weighting: "noise" draws t uniformly; "likelihood" draws it with density proportional to
-        g^2 / sigma^2, that is, uniformly in log-SNR by equation (3), and so estimates the g^2-weighted
-        loss with less variance (arXiv:2101.09258, section 4.1).
-        Raises ValueError for any other weighting.
+        g^2 / sigma^2, that is, uniformly in log-SNR by equation (3), and so estimates the
+        g^2-weighted loss with less variance (arXiv:2101.09258, section 4.1). Raises ValueError
+        for any other weighting.
         """
         u = jax.random.uniform(key, shape)
         if weighting == "noise":
@@ -174,7 +176,7 @@ class _Beta(SDE):
         return -0.5 * self.rate(t)
 
     def _time(self, integral: Array) -> Array:
-        # The root of I(t) = integral, in the form that neither cancels for small I nor divides by b1 - b0.
+        # The root of I(t) = integral, in the form that does not cancel for small I or b1 = b0.
         root = jnp.sqrt(self.beta_min**2 + 2 * (self.beta_max - self.beta_min) * integral)
         return 2 * integral / (self.beta_min + root)
 
@@ -198,7 +200,7 @@ class VP(_Beta):
 
 @dataclasses.dataclass(frozen=True)
 class SubVP(_Beta):
-    """Sub-variance preserving: VP's alpha with VP's sigma squared, hence less noise at every time."""
+    """Sub-variance preserving: VP's alpha, VP's sigma squared; less noise at every time."""
 
     beta_min: float = 0.1
     beta_max: float = 20.0
@@ -210,13 +212,13 @@ class SubVP(_Beta):
         return jnp.sqrt(-self.rate(t) * jnp.expm1(-2 * self.integral(t)))
 
     def time(self, log_snr: Array) -> Array:
-        # With w = sigma, 1 - w = exp(L) w^2; of the two roots w = 2 / (1 + sqrt(1 + 4 exp(L))) is in (0, 1).
+        # With w = sigma, 1 - w = exp(L) w^2; its root in (0, 1) is 2 / (1 + sqrt(1 + 4 exp(L))).
         log_sigma = jnp.log(2.0) - jnp.log1p(jnp.sqrt(1 + 4 * jnp.exp(log_snr)))
         return self._time(-(log_snr + 2 * log_sigma))
 
 
 class _Exploding(SDE):
-    """What VE and EDM share: the data do not shrink, the noise grows from sigma_min to sigma_max."""
+    """What VE and EDM share: data do not shrink, noise grows from sigma_min to sigma_max."""
 
     sigma_min: float
     sigma_max: float
@@ -253,7 +255,7 @@ class VE(_Exploding):
 
 @dataclasses.dataclass(frozen=True)
 class EDM(_Exploding):
-    """The noise schedule of EDM as a process: sigma^(1/rho) grows linearly, so uniform times are EDM's levels."""
+    """EDM's noise schedule as a process: sigma^(1/rho) is linear in t."""
 
     sigma_min: float = 0.002
     sigma_max: float = 80.0

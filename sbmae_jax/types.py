@@ -1,8 +1,8 @@
 """The few types that carry the design; everything else is built from them.
 
-A sampler is a `Step`, and combinators such as `chain` take steps and return a step. A network enters
-the mathematics as a `ScoreFn` or an `EnergyFn`, a plain callable, and guidance takes scores and returns
-a score. A whole model, or a baseline, is a `Generate`.
+A sampler is a `Step`, and combinators such as `chain` take steps and return a step. A network
+enters the mathematics as a `ScoreFn` or an `EnergyFn`, a plain callable, and guidance takes
+scores and returns a score. A whole model, or a baseline, is a `Generate`.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Latents = dict[str, Array]
 """One array per modality, `[B, d_m]`."""
 
 ScoreFn = Callable[[Array, Array], Array]
-"""`(x, t) -> score`: the gradient of log p_t at `x: [B, ...]`, of the same shape; `t` is a scalar or `[B]`."""
+"""`(x, t) -> score`: the gradient of ln p_t at `x: [B, ...]`, of x's shape; t is a scalar."""
 
 EnergyFn = Callable[[Array, Array], Array]
 """`(x, t) -> [B]`: one energy per row of `x`, low where the row is wanted, in nats."""
