@@ -36,7 +36,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from sbmae_jax.samplers import like
+from sbmae_jax.checks import like, require_bool
 from sbmae_jax.sde import SDE
 from sbmae_jax.types import Array, ScoreFn, Step
 
@@ -47,7 +47,7 @@ def clamp(value: Array, mask: Array) -> Step:
     value: `[D]` or `[B, D]`, read only where mask is True.  mask: `[D]` or `[B, D]` of bool.
     Raises ValueError for a mask that is not boolean, or shapes that do not fit x.
     """
-    _require_bool(mask)
+    require_bool(mask)
 
     def kernel(key, x, t, t_next):
         del key, t, t_next
@@ -63,7 +63,7 @@ def renoise(sde: SDE, value: Array, mask: Array, noise: Array | None = None) -> 
         default it is fresh at each call, as correctors need.
     At t_next = 0 it is `clamp`, if the process has no noise there. Shapes and errors as there.
     """
-    _require_bool(mask)
+    require_bool(mask)
 
     def kernel(key, x, t, t_next):
         del t
@@ -125,7 +125,7 @@ def amortised(network: Callable[[Array, Array, Array], Array], mask: Array) -> S
     The network gets the mask as `[B, D]` of bool. Observed coordinates are clean in training, so
     sample with `given(step, clamp(value, mask))`.
     """
-    _require_bool(mask)
+    require_bool(mask)
 
     def score(x, t):
         observed = like(mask, x, "mask")
@@ -140,10 +140,3 @@ def amortised_times(network: Callable[[Array, Array], Array], mask: Array) -> Sc
     `network(x, times)` gets times of the shape of x. Otherwise as `amortised`.
     """
     return amortised(lambda x, t, observed: network(x, jnp.where(observed, 0.0, t)), mask)
-
-
-def _require_bool(mask: Array) -> None:
-    if jnp.result_type(mask) != jnp.bool_:
-        raise ValueError(
-            f"mask must be an array of bool, True where observed, got dtype {jnp.result_type(mask)}"
-        )

@@ -24,6 +24,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from sbmae_jax.checks import like, same_shape
 from sbmae_jax.types import Array, EnergyFn, ScoreFn
 
 
@@ -49,7 +50,7 @@ def guide(
 
     Raises ValueError for an energy that is not one number per row, or an empty window.
     """
-    low, high = window
+    score, (low, high) = same_shape(score), window
     if not low <= high:
         raise ValueError(f"window must be (low, high) with low <= high, got {window}")
 
@@ -66,9 +67,9 @@ def guide(
         size = jnp.where((low <= t) & (t <= high), size, 0.0)
         push = size.reshape(size.shape + (1,) * (x.ndim - size.ndim)) * jax.grad(total)(x, t)
         if weights is not None:
-            push = jnp.broadcast_to(weights, x.shape) * push
+            push = like(weights, x, "weights") * push
         if mask is not None:
-            push = jnp.where(jnp.broadcast_to(mask, x.shape), 0.0, push)
+            push = jnp.where(like(mask, x, "mask"), 0.0, push)
         return score(x, t) - push
 
     return guided
@@ -85,8 +86,10 @@ def classifier_free(
         one.
     """
 
+    conditional, unconditional = same_shape(conditional), same_shape(unconditional)
+
     def mixed(x, t):
-        w = weight if jnp.ndim(weight) == 0 else jnp.broadcast_to(weight, x.shape)
+        w = weight if jnp.ndim(weight) == 0 else like(weight, x, "weight")
         return (1 - w) * unconditional(x, t) + w * conditional(x, t)
 
     return mixed

@@ -27,6 +27,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from sbmae_jax.checks import like, require_times, same_shape
 from sbmae_jax.sde import SDE
 from sbmae_jax.types import Array, Key, ScoreFn
 
@@ -56,7 +57,7 @@ def log_density(
     1.
     """
     times = jnp.asarray(times)
-    _refuse_falling(times)
+    require_times(times, falling=False)
     rate, held = _augmented(sde, score, x, key, num_probes, mask)
 
     def advance(carry, pair):
@@ -118,7 +119,7 @@ def log_density_adaptive(
         end, gain = (v[-1] for v in solution.ys)
         return (_prior_log_prob(sde, end, held) + gain)[0]
 
-    held = None if mask is None else jnp.broadcast_to(mask, x.shape)
+    held = None if mask is None else like(mask, x, "mask")
     keys = None if key is None else jax.random.split(key, x.shape[0])
     axes = (0, None if keys is None else 0, None if held is None else 0)
     return jax.vmap(one, axes)(x, keys, held)
@@ -132,7 +133,7 @@ def _augmented(
         raise ValueError(f"x must be [B, D], one point per row; reshape it, got {x.shape}")
     if num_probes < 1:
         raise ValueError(f"num_probes must be at least 1, got {num_probes}")
-    held = jnp.broadcast_to(False if mask is None else mask, x.shape)
+    score, held = same_shape(score), like(jnp.asarray(False) if mask is None else mask, x, "mask")
     if key is None:
         probes = jnp.eye(x.shape[1], dtype=x.dtype)[:, None, :]
         scale = 1.0
@@ -161,14 +162,3 @@ def _prior_log_prob(sde: SDE, x: Array, held: Array) -> Array:
     constant = sde.prior_log_prob(jnp.zeros_like(x)) / x.shape[1]
     free = sde.prior_log_prob(jnp.where(held, 0.0, x))
     return free - jnp.sum(held, axis=1) * constant
-
-
-def _refuse_falling(times: Array) -> None:
-    if times.ndim != 1 or times.shape[0] < 2:
-        raise ValueError(
-            f"times must be one-dimensional with at least two entries, got shape {times.shape}"
-        )
-    if not isinstance(times, jax.core.Tracer):
-        with jax.ensure_compile_time_eval():
-            if not bool(jnp.all(jnp.diff(times) >= 0)):
-                raise ValueError("times must rise from data near 0 to noise at 1; reverse the grid")

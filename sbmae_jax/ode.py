@@ -21,7 +21,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sbmae_jax.samplers import same_shape
+from sbmae_jax.checks import same_shape
 from sbmae_jax.sde import SDE
 from sbmae_jax.types import Array, ScoreFn, Step
 
@@ -121,7 +121,9 @@ def dpm_solver(sde: SDE, score: ScoreFn, eta: float = 0.0) -> Step:
         usable = (h_before > 0) & jnp.isfinite(h)
         weight = jnp.where(usable, 0.5 * h / jnp.where(usable, h_before, 1.0), 0.0)
         best = denoised + weight * (denoised - before)
-        kept = sde.sigma(t_next) / sde.sigma(t) * jnp.exp(-eta * h)
+        kept = sde.sigma(t_next) / sde.sigma(t)
+        if eta > 0:
+            kept = kept * jnp.exp(-eta * h)
         x = kept * x - sde.alpha(t_next) * jnp.expm1(-(1 + eta) * h) * best
         if eta > 0:
             spread = sde.sigma(t_next) * jnp.sqrt(-jnp.expm1(-2 * eta * h))

@@ -38,7 +38,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sbmae_jax.samplers import like, reverse_kernel
+from sbmae_jax.checks import like, require_bool, require_key, require_times, same_shape
+from sbmae_jax.samplers import reverse_kernel
 from sbmae_jax.sde import SDE
 from sbmae_jax.types import Array, Key, ScoreFn
 
@@ -60,6 +61,8 @@ class Particles(NamedTuple):
 
 def twist(sde: SDE, score: ScoreFn, value: Array, mask: Array) -> Callable:
     """Return `(x, t) -> ([P], score)`: the guess of ln p(z_O | x_t), and the score there."""
+    require_bool(mask)
+    score = same_shape(score)
 
     def log_twist(x, t):
         slope = score(x, t)
@@ -109,7 +112,8 @@ def twisted_sample(
     threshold: resample when the effective sample size falls below this share of the particles.
     data_scale: as in `ancestral`, whose steps these are.
 
-    Raises ValueError for a value or mask that is not `[D]`, or fewer than one particle.
+    Raises ValueError for a value or mask that is not `[D]`, fewer than one particle, and for keys
+    and times as `sample` does.
     """
     if num_particles < 1:
         raise ValueError(f"num_particles must be at least 1, got {num_particles}")
@@ -119,6 +123,8 @@ def twisted_sample(
             f"got {jnp.shape(value)} and {jnp.shape(mask)}"
         )
     times = jnp.asarray(times)
+    require_key(key)
+    require_times(times, falling=True)
     prior_key, loop_key = jax.random.split(key)
     shape = (num_particles, value.shape[0])
     log_twist = twist(sde, score, jnp.broadcast_to(value, shape), jnp.broadcast_to(mask, shape))

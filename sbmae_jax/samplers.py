@@ -35,6 +35,7 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import checkify
 
+from sbmae_jax.checks import like, require_key, require_times, same_shape
 from sbmae_jax.sde import SDE
 from sbmae_jax.types import Array, Key, ScoreFn, Step
 
@@ -62,7 +63,13 @@ def sample(
     shape or dtype, and times that rise, are not one-dimensional, or are fewer than two.
     """
     times = jnp.asarray(times)
-    _refuse(key, x, times, every)
+    require_key(key)
+    require_times(times, falling=True)
+    for dtype in map(jnp.result_type, jax.tree.leaves(x)):
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise ValueError(f"x must be a floating array, got dtype {dtype}")
+    if every is not None and every < 1:
+        raise ValueError(f"every must be at least 1, got {every}")
     num_steps = times.shape[0] - 1
 
     def advance(carry, i):
@@ -256,51 +263,8 @@ def _pinned(times: Array, t_min: float) -> Array:
     return times.at[0].set(1.0).at[-1].set(t_min)
 
 
-def same_shape(score: ScoreFn) -> ScoreFn:
-    """Refuse a score of the wrong shape when it is traced; this costs nothing when it runs."""
-
-    def checked(x, t):
-        out = score(x, t)
-        if jnp.shape(out) != x.shape:
-            raise ValueError(f"score must return the shape of x, {x.shape}, got {jnp.shape(out)}")
-        return out
-
-    return checked
-
-
-def like(value: Array, x: Array, name: str) -> Array:
-    """Broadcast a mask or value to the shape of x, or say which of its axes does not fit."""
-    try:
-        return jnp.broadcast_to(value, x.shape)
-    except ValueError:
-        raise ValueError(
-            f"{name} must broadcast to the shape of x, {x.shape}: one row, or one per sample; "
-            f"got {jnp.shape(value)}"
-        ) from None
-
-
 def _norm(x: Array) -> Array:
     return jnp.sqrt(jnp.sum(x**2, axis=tuple(range(1, x.ndim)), keepdims=True))
-
-
-def _refuse(key: Key, x: Any, times: Array, every: int | None) -> None:
-    if not jnp.issubdtype(jnp.asarray(key).dtype, jax.dtypes.prng_key):
-        raise ValueError(
-            f"key must be a typed key from jax.random.key, got dtype {jnp.asarray(key).dtype}"
-        )
-    for leaf in jax.tree.leaves(x):
-        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
-            raise ValueError(f"x must be a floating array, got dtype {jnp.result_type(leaf)}")
-    if times.ndim != 1 or times.shape[0] < 2:
-        raise ValueError(
-            f"times must be one-dimensional with at least two entries, got shape {times.shape}"
-        )
-    if not isinstance(times, jax.core.Tracer):
-        with jax.ensure_compile_time_eval():
-            if not bool(jnp.all(jnp.diff(times) <= 0)):
-                raise ValueError("times must fall from noise at 1 to data near 0; reverse the grid")
-    if every is not None and every < 1:
-        raise ValueError(f"every must be at least 1, got {every}")
 
 
 def _unchanged(x: Any, moved: Any) -> Any:

@@ -1,0 +1,65 @@
+"""What the public entrances refuse, each in a sentence that names the argument and the way out.
+
+Shapes and dtypes are known when a function is traced, so these checks cost nothing when it runs. Values
+are not: times are compared only if they are concrete.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from sbmae_jax.types import Array, Key, ScoreFn
+
+
+def require_key(key: Key) -> None:
+    """Raise ValueError for anything but a typed key."""
+    dtype = jnp.asarray(key).dtype
+    if not jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        raise ValueError(f"key must be a typed key from jax.random.key, got dtype {dtype}")
+
+
+def require_bool(mask: Array) -> None:
+    """Raise ValueError for a mask that is not an array of bool."""
+    if jnp.result_type(mask) != jnp.bool_:
+        raise ValueError(
+            f"mask must be an array of bool, True where observed, got dtype {jnp.result_type(mask)}"
+        )
+
+
+def require_times(times: Array, falling: bool) -> None:
+    """Raise ValueError for times that are not one-dimensional, too few, or run the wrong way."""
+    if times.ndim != 1 or times.shape[0] < 2:
+        raise ValueError(
+            f"times must be one-dimensional with at least two entries, got shape {times.shape}"
+        )
+    if isinstance(times, jax.core.Tracer):
+        return
+    with jax.ensure_compile_time_eval():
+        steps = -jnp.diff(times) if falling else jnp.diff(times)
+        wrong = not bool(jnp.all(steps >= 0))
+    if wrong and falling:
+        raise ValueError("times must fall from noise at 1 to data near 0; reverse the grid")
+    if wrong:
+        raise ValueError("times must rise from data near 0 to noise at 1; reverse the grid")
+
+
+def same_shape(score: ScoreFn) -> ScoreFn:
+    """Wrap a score to raise ValueError when its result has not the shape of x."""
+
+    def checked(x, t):
+        out = score(x, t)
+        if jnp.shape(out) != x.shape:
+            raise ValueError(f"score must return the shape of x, {x.shape}, got {jnp.shape(out)}")
+        return out
+
+    return checked
+
+
+def like(value: Array, x: Array, name: str) -> Array:
+    """Broadcast a mask or a value to the shape of x, or raise ValueError with its name."""
+    try:
+        return jnp.broadcast_to(value, x.shape)
+    except ValueError:
+        raise ValueError(
+            f"{name} must broadcast to the shape of x, {x.shape}: one row, or one per sample; "
+            f"got {jnp.shape(value)}"
+        ) from None

@@ -1,0 +1,27 @@
+"""Settings under which every test runs; they must be in place before JAX starts."""
+
+import os
+
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
+    " --xla_force_host_platform_device_count=8"
+)
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_debug_key_reuse", True)
+
+
+@pytest.fixture
+def key():
+    """Give a fresh typed key; the checker refuses to use it twice, so fold or split it."""
+    return jax.random.key(0)
+
+
+@pytest.fixture
+def x64():
+    """Run one test in float64, for comparisons with a closed form."""
+    with jax.enable_x64(True):
+        yield
