@@ -1,0 +1,47 @@
+# Each target does its own set-up in .venv, and is quick the second time.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+
+.PHONY: demo test test-slow lint lock wheel clean
+
+demo: .venv/run
+	$(BIN)/python launch.py --config=configs/polydigits.py --workdir=runs/polydigits
+
+test: .venv/dev
+	$(BIN)/python -m pytest
+
+test-slow: .venv/dev
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+
+wheel: .venv/dev
+	$(BIN)/python -m build --wheel --installer=uv
+
+lock: .venv/dev
+	$(BIN)/uv pip compile -q --universal --no-header --no-annotate --python-version 3.11 \
+	  pyproject.toml -o requirements.lock --upgrade
+	$(BIN)/uv pip compile -q --universal --no-header --no-annotate --python-version 3.11 \
+	  --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock --upgrade
+
+.venv/bin/uv:
+	@test -n "$(PYTHON)" || { echo "sbmae_jax needs Python 3.11 or newer: install it, or call make PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet uv
+
+.venv/run: pyproject.toml requirements.lock | .venv/bin/uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+.venv/dev: pyproject.toml requirements-dev.lock | .venv/bin/uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-dev.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@ .venv/run
+
+clean:
+	rm -rf .venv build dist

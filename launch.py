@@ -1,0 +1,33 @@
+"""Train, evaluate and report: python launch.py --config=configs/polydigits.py --workdir=runs/polydigits"""
+
+import sys
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from sbmae_jax import pipeline
+
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "A file of values, as configs/polydigits.py."
+)
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; made if it is not there.")
+STAGE = flags.DEFINE_enum("stage", "all", ["all", *pipeline.STAGES], "One stage alone, or all.")
+flags.mark_flags_as_required(["config", "workdir"])
+
+
+def main(argv: list[str]) -> None:
+    """Run the stages; what the user can mend is said in one sentence."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unknown argument {argv[1]!r}: flags start with --")
+    if logging.get_verbosity() == logging.INFO:  # the default, at which Orbax reports every file
+        logging.set_verbosity(logging.WARNING)
+    try:
+        pipeline.run(CONFIG.value.to_dict(), WORKDIR.value, STAGE.value)
+    except (ValueError, FloatingPointError) as error:
+        if logging.level_debug():  # --verbosity=1 shows where it was raised
+            raise
+        sys.exit(f"launch.py: {error}")
+
+
+if __name__ == "__main__":
+    app.run(main)

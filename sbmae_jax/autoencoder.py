@@ -1,0 +1,136 @@
+r"""Autoencoders of one modality, as a VAE or as a regularised autoencoder.
+
+With a decoder p(x|z), an encoder q(z|x) = N(mu, diag exp(logvar)) and the prior N(0, I), the VAE
+minimises the negative evidence bound with the KL term weighted by beta,
+
+    L = R(x, Dec(z)) + beta KL(q(z|x) || N(0, I)),          z = mu + exp(logvar / 2) eps,        (1)
+
+and the regularised autoencoder replaces the posterior by fixed noise of scale c on the code,
+
+    L = R(x, Dec(z + c eps)) + lambda |z|^2,                z = Enc(x).                          (2)
+
+R is the negative log-likelihood up to a constant: sum (x - xhat)^2 for the "gaussian" likelihood,
+whose variance is 1/2, and the binary cross-entropy of logits for "bernoulli". Sums run over
+dimensions, so beta does not depend on the size of the picture. The score model is trained on mu or on
+z: a draw from the posterior would only add noise that the decoder has learned to ignore.
+
+Sources: Kingma and Welling 2014 (arXiv:1312.6114), Higgins et al. 2017 for beta, Ghosh et al. 2020
+(arXiv:1903.12436) for (2).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from sbmae_jax import gaussian
+from sbmae_jax.task import Params, Task
+from sbmae_jax.types import Array
+
+LIKELIHOODS = ("gaussian", "bernoulli")
+KINDS = ("vae", "rae")
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One kind of observation, and how it is encoded.
+
+    shape: of one example, without the batch: (28, 28, 3) for a picture, (18,) for a vector.
+    likelihood: "gaussian" (summed squared error) or "bernoulli" (binary cross-entropy).
+    network: name of the networks; `pipeline.NETWORKS` lists them.
+    latent_size: length of the latent vector.
+    weight: beta of the VAE, lambda of the regularised autoencoder.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    likelihood: str
+    network: str
+    latent_size: int
+    weight: float
+
+    def __post_init__(self):
+        if self.likelihood not in LIKELIHOODS:
+            known = ", ".join(LIKELIHOODS)
+            raise ValueError(f"{self.name}: unknown likelihood {self.likelihood!r}: use {known}")
+        if self.latent_size < 1:
+            raise ValueError(f"{self.name}: latent_size must be at least 1, got {self.latent_size}")
+
+
+class Autoencoder(NamedTuple):
+    """A trainable pair of maps between a modality and its latent.
+
+    encode: (params, x [B, *shape]) -> z [B, latent_size], deterministic. Bytes are scaled to [0, 1].
+    decode: (params, z) -> the mean of p(x|z) [B, *shape], in [0, 1].
+    """
+
+    task: Task
+    encode: Callable[[Params, Array], Array]
+    decode: Callable[[Params, Array], Array]
+
+
+def autoencoder(
+    modality: Modality, kind: str, encoder: Any, decoder: Any, code_noise: float = 0.01
+) -> Autoencoder:
+    """Bind an encoder and a decoder to the loss of a VAE, equation (1), or of an RAE, equation (2).
+
+    encoder: a Flax module, x [B, *shape] -> [B, 2 latent_size] (mean and log-variance) for the VAE,
+        [B, latent_size] for the RAE. decoder: z -> [B, *shape].
+    code_noise: c of equation (2); not used by the VAE.
+
+    Raises ValueError for an unknown kind.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"autoencoder.kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    size = modality.latent_size
+
+    def init(key, batch):
+        encoder_key, decoder_key = jax.random.split(key)
+        x = as_float(batch["x"][:1])
+        return {
+            "encoder": encoder.init(encoder_key, x),
+            "decoder": decoder.init(decoder_key, jnp.zeros((1, size))),
+        }
+
+    def encode(params, x):
+        return encoder.apply(params["encoder"], as_float(x))[:, :size]
+
+    def decode(params, z):
+        return output_mean(modality.likelihood, decoder.apply(params["decoder"], z))
+
+    def loss(params, key, batch):
+        x = as_float(batch["x"])
+        code = encoder.apply(params["encoder"], x)
+        if kind == "vae":
+            mean, log_var = jnp.split(code, 2, axis=-1)
+            z, penalty = gaussian.sample(key, mean, log_var), gaussian.kl_to_standard(mean, log_var)
+        else:
+            z, penalty = (
+                code + code_noise * jax.random.normal(key, code.shape),
+                jnp.sum(code**2, -1),
+            )
+        error = reconstruction_error(modality.likelihood, x, decoder.apply(params["decoder"], z))
+        return error + modality.weight * penalty, {"reconstruction": error, "penalty": penalty}
+
+    return Autoencoder(Task(init, loss), encode, decode)
+
+
+def as_float(x: Array) -> Array:
+    """Scale bytes to [0, 1]; leave floats as they are."""
+    return x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x
+
+
+def reconstruction_error(likelihood: str, x: Array, output: Array) -> Array:
+    """Return -log p(x|z) up to a constant, summed over the dimensions of each example: [B]."""
+    axes = tuple(range(1, x.ndim))
+    if likelihood == "bernoulli":
+        return jnp.sum(optax.sigmoid_binary_cross_entropy(output, x), axes)
+    return jnp.sum((x - output) ** 2, axes)
+
+
+def output_mean(likelihood: str, output: Array) -> Array:
+    """Return the mean of p(x|z), in [0, 1], from the decoder's output."""
+    return jax.nn.sigmoid(output) if likelihood == "bernoulli" else jnp.clip(output, 0, 1)

@@ -1,0 +1,55 @@
+"""Batches for training, as a function of the step: there is no state to save or to lose.
+
+A `Feed` maps the number of the next optimiser step to a chunk of batches for the steps from there
+on. Asking again for the same step gives the same chunk, so a resumed run sees what an uninterrupted
+one would have seen.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from sbmae_jax import sharding
+from sbmae_jax.types import Array, Key
+
+Feed = Callable[[int, int], Any]
+"""(step, num_steps) -> batches for these steps, a dict of [num_steps, B, ...]."""
+
+
+def resident(
+    key: Key, arrays: Mapping[str, np.ndarray | Array], batch_size: int, mesh: Mesh
+) -> Feed:
+    """Feed from arrays that live on the device; each row of a batch is drawn uniformly.
+
+    Drawing with replacement costs nothing on the device, and a score model sees each example with
+    new noise anyway.
+    """
+    num_rows = len(next(iter(arrays.values())))
+    on_device = jax.device_put(dict(arrays), sharding.replicated(mesh))
+
+    def draw(arrays, step, num_steps):
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(step + np.arange(num_steps))
+        rows = jax.vmap(lambda k: jax.random.randint(k, (batch_size,), 0, num_rows))(keys)
+        return jax.tree.map(lambda array: array[rows], arrays)
+
+    compiled = jax.jit(draw, static_argnums=2, out_shardings=sharding.split(mesh, axis=1))
+    return lambda step, num_steps: compiled(on_device, step, num_steps)
+
+
+def streamed(seed: int, source, batch_size: int, mesh: Mesh) -> Feed:
+    """Feed from a random-access source that need not fit into memory, in shuffled epochs.
+
+    source: `len(source)` and `source[i] -> dict of arrays`, as Grain reads it.
+    """
+    batches = grain.MapDataset.source(source).seed(seed).shuffle().repeat().batch(batch_size)
+
+    def feed(step: int, num_steps: int):
+        chunk = [batches[i] for i in range(step, step + num_steps)]
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *chunk)
+        return jax.device_put(stacked, sharding.split(mesh, axis=1))
+
+    return feed

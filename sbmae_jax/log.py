@@ -1,0 +1,60 @@
+"""What a run says: lines for a person, JSON lines and TensorBoard scalars for later."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+FILE = "metrics.jsonl"
+
+
+class Log:
+    """Writes the scalars of one run to `metrics.jsonl` and to TensorBoard, and lines to the screen."""
+
+    def __init__(self, directory: Path):
+        directory.mkdir(parents=True, exist_ok=True)
+        self._file = open(directory / FILE, "a", buffering=1)  # noqa: SIM115 (closed with the log)
+        self._board = SummaryWriter(str(directory / "tensorboard"))
+
+    def scalars(self, stage: str, step: int, values: Mapping[str, float]) -> None:
+        """Record scalars of a stage at a step."""
+        self._file.write(json.dumps({"stage": stage, "step": step, **values}) + "\n")
+        for name, value in values.items():
+            self._board.add_scalar(f"{stage}/{name}", value, step)
+
+    def line(self, text: str) -> None:
+        """Print a line; a progress bar that is on the screen stays below it."""
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
+
+    def progress(self, title: str, total: int, initial: int = 0) -> tqdm:
+        """Return a progress bar; it is silent where the output is not a terminal."""
+        return tqdm(
+            total=total, initial=initial, desc=title, leave=False, disable=None, unit="step"
+        )
+
+    def close(self) -> None:
+        """Finish the files."""
+        self._file.close()
+        self._board.close()
+
+
+def read(directory: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return {stage: rows by step} of a run.
+
+    A run that was interrupted repeats the steps since its last checkpoint: of two rows of the same
+    step the later one counts. A line that was cut off in the middle is left out.
+    """
+    rows: dict[str, dict[int, dict[str, Any]]] = {}
+    path = directory / FILE
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        rows.setdefault(row["stage"], {})[row["step"]] = row
+    return {stage: [by_step[step] for step in sorted(by_step)] for stage, by_step in rows.items()}

@@ -1,0 +1,50 @@
+"""Coherence: do the modalities of an example agree, as a classifier sees them?"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Estimate(NamedTuple):
+    """A mean over examples and its standard error."""
+
+    mean: float
+    se: float
+
+
+def estimate(values: np.ndarray) -> Estimate:
+    """Return mean and standard error of independent values [N]; the error is NaN for one value."""
+    error = np.std(values, ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return Estimate(float(np.mean(values)), float(error))
+
+
+def conditional_coherence(
+    predicted: np.ndarray, label: np.ndarray, observed: np.ndarray
+) -> Estimate:
+    """Return the share of generated targets that show the example's class.
+
+    predicted: [N, M] classes of the generated modalities.  label: [N].  observed: [N, M] bool.
+    Each row is first averaged over its unobserved modalities, which are not independent.
+
+    Raises ValueError if some row has nothing to generate.
+    """
+    target = ~observed
+    if not target.any(axis=1).all():
+        raise ValueError("observed: a row with all modalities observed has no target to score")
+    correct = (predicted == label[:, None]) & target
+    return estimate(correct.sum(axis=1) / target.sum(axis=1))
+
+
+def at_least_k(predicted: np.ndarray) -> dict[int, float]:
+    """Return for k = 2..M the share of joint samples in which k modalities agree with the first.
+
+    predicted: [N, M] classes. The first modality counts, so that k = M means that all agree.
+    """
+    num_agreeing = (predicted == predicted[:, :1]).sum(axis=1)
+    return {k: float(np.mean(num_agreeing >= k)) for k in range(2, predicted.shape[1] + 1)}
+
+
+def all_agree(predicted: np.ndarray) -> Estimate:
+    """Return the share of joint samples [N, M] in which all modalities have the same class."""
+    return estimate((predicted == predicted[:, :1]).all(axis=1).astype(float))

@@ -1,0 +1,28 @@
+"""Diversity: are all classes made, and do samples for the same observation differ?"""
+
+import numpy as np
+
+
+def label_shares(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Return how often each class occurs in `labels`, of any shape: [num_classes], summing to 1."""
+    return np.bincount(np.ravel(labels), minlength=num_classes) / np.size(labels)
+
+
+def total_variation(p: np.ndarray, q: np.ndarray) -> float:
+    """Return the total variation between two distributions over classes, in 0..1."""
+    return float(0.5 * np.abs(p - q).sum())
+
+
+def spread_ratio(
+    first: np.ndarray, second: np.ndarray, real: np.ndarray, label: np.ndarray
+) -> float:
+    """Compare the variance of samples that share an observation with that of real examples.
+
+    first, second: features [N, F] of two independent samples for the same N observations.
+    real, label: features [K, F] of real examples and their classes [K]; real variance is taken within
+    a class, since an observation fixes the class and little else.
+
+    Returns a ratio: 1 is as diverse as the data, 0 is the same sample each time.
+    """
+    within = np.mean([np.var(real[label == c], axis=0).sum() for c in np.unique(label)])
+    return float(np.mean(np.sum((first - second) ** 2, axis=1)) / 2 / within)

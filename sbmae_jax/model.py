@@ -1,0 +1,170 @@
+"""A trained model: what it takes to encode, to generate and to decode."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sbmae_jax.autoencoder import Autoencoder, Modality
+from sbmae_jax.generate import Sampling, generate_latents
+from sbmae_jax.latents import Layout, Moments
+from sbmae_jax.score import score_fn
+from sbmae_jax.sde import SDE
+from sbmae_jax.task import Params
+from sbmae_jax.types import Array, Key
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("params", "moments"),
+    meta_fields=("modalities", "autoencoders", "network", "sde", "sampling"),
+)
+@dataclass(frozen=True)
+class Model:
+    """Autoencoders and the score of their joint latents.
+
+    params: {"autoencoders": {name: parameters}, "score": parameters}.
+    moments: mean and deviation of the latents, by which they are standardised.
+    autoencoders: in the order of `modalities`.
+    network: the score network, a Flax module.
+
+    As a pytree its leaves are the arrays, so that a model can be an argument of a compiled function.
+    """
+
+    params: dict[str, Params]
+    moments: Moments
+    modalities: tuple[Modality, ...]
+    autoencoders: tuple[Autoencoder, ...]
+    network: Any
+    sde: SDE
+    sampling: Sampling
+
+    @property
+    def layout(self) -> Layout:
+        """The order and the sizes of the latents."""
+        return layout(self.modalities)
+
+    def encode(self, batch: Mapping[str, Array]) -> Array:
+        """Return the standardised latents [B, D] of all modalities."""
+        return self.moments.standardise(
+            encode(self.modalities, self.autoencoders, self.params["autoencoders"], batch)
+        )
+
+    def decode(self, x: Array) -> dict[str, Array]:
+        """Return the modalities, in [0, 1], of standardised latents [B, D]."""
+        latents = self.layout.unpack(self.moments.restore(x))
+        return {
+            modality.name: autoencoder.decode(
+                self.params["autoencoders"][modality.name], latents[modality.name]
+            )
+            for modality, autoencoder in zip(self.modalities, self.autoencoders, strict=True)
+        }
+
+    def sample(self, key: Key, x: Array, observed: Array) -> Array:
+        """Draw the unobserved latents: x [B, D] standardised, observed [B, M] bool -> [B, D]."""
+        known = observed if self.sampling.conditioning == "amortised" else None
+        score = score_fn(self.network.apply, self.params["score"], self.sde, self.layout, known)
+        mask = self.layout.spread(observed)
+        return generate_latents(key, self.sde, score, self.sampling, x, mask)
+
+    def complete(self, key: Key, batch: Mapping[str, Array], observed: Array) -> dict[str, Array]:
+        """Generate what is not observed; pure, to be compiled.
+
+        batch: all modalities, [B, *shape]; the values of unobserved ones are not used.
+        observed: [B, M] bool, in the order of `modalities`; rows may differ.
+        Returns all modalities decoded, in [0, 1]; observed ones are their reconstructions.
+        """
+        return self.decode(self.sample(key, self.encode(batch), observed))
+
+    def generate(
+        self, given: Mapping[str, Any], *, key: Key | int = 0, num_samples: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """Generate all modalities from any subset of them, which may be empty.
+
+        given: {name: [B, *shape]}, bytes or floats in [0, 1].
+        key: a typed key, or a seed.
+        num_samples: how many samples to draw where nothing is given; otherwise each row of `given` gets
+            one.
+
+        Returns {name: [B, *shape]} in [0, 1]; what was given comes back as it was given.
+        Raises ValueError for an unknown modality, for a shape, a range or a NaN that does not fit, for
+        different batch sizes, and where both `given` and `num_samples` say how many, or neither does.
+        """
+        num_rows = self._num_rows(given, num_samples)
+        observed = self.layout.observed(given, num_rows)
+        for modality in self.modalities:
+            if modality.name in given:
+                check_array(modality, np.asarray(given[modality.name]))
+        batch = {
+            m.name: jnp.asarray(given.get(m.name, np.zeros((num_rows, *m.shape), np.float32)))
+            for m in self.modalities
+        }
+        if isinstance(key, int):
+            key = jax.random.key(key)
+        made = complete(self, key, batch, jnp.asarray(observed))
+        return {name: np.asarray(given.get(name, array)) for name, array in made.items()}
+
+    def _num_rows(self, given: Mapping[str, Any], num_samples: int | None) -> int:
+        sizes = {name: len(array) for name, array in given.items()}
+        if len(set(sizes.values())) > 1:
+            raise ValueError(f"given: arrays must have the same number of rows, got {sizes}")
+        if bool(sizes) == (num_samples is not None):
+            raise ValueError(
+                "num_samples says how many to draw when nothing is given; otherwise each row of "
+                "`given` gets one sample: pass either arrays or num_samples"
+            )
+        return num_samples if num_samples is not None else next(iter(sizes.values()))
+
+
+complete = jax.jit(Model.complete)
+"""`Model.complete`, compiled: one executable for all subsets of a batch size."""
+
+reconstruct = jax.jit(lambda model, batch: model.decode(model.encode(batch)))
+"""(model, batch) -> all modalities, each encoded and decoded; compiled."""
+
+
+def layout(modalities: tuple[Modality, ...]) -> Layout:
+    """Return the layout of the joint latents of these modalities."""
+    return Layout(tuple(m.name for m in modalities), tuple(m.latent_size for m in modalities))
+
+
+def encode(
+    modalities: tuple[Modality, ...],
+    autoencoders: tuple[Autoencoder, ...],
+    params: Mapping[str, Params],
+    batch: Mapping[str, Array],
+) -> Array:
+    """Return the latents [B, D] of all modalities, before standardisation."""
+    latents = {
+        modality.name: autoencoder.encode(params[modality.name], batch[modality.name])
+        for modality, autoencoder in zip(modalities, autoencoders, strict=True)
+    }
+    return layout(modalities).pack(latents)
+
+
+def check_array(modality: Modality, array: np.ndarray) -> None:
+    """Raise ValueError if an array does not hold examples of a modality."""
+    name = modality.name
+    if array.shape[1:] != modality.shape:
+        raise ValueError(
+            f"{name}: examples must have shape {modality.shape}, got {array.shape[1:]}"
+        )
+    if array.dtype == np.uint8:
+        return
+    if not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(f"{name}: use uint8 in 0..255 or floats in 0..1, got {array.dtype}")
+    bad_rows = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))
+    if len(bad_rows):
+        raise ValueError(
+            f"{name}: NaN or infinite values in {len(bad_rows)} of {len(array)} rows, the first in "
+            f"row {bad_rows[0]}: remove these rows or mend them"
+        )
+    if array.size and (array.min() < 0 or array.max() > 1):
+        raise ValueError(
+            f"{name}: values must be in 0..1, got {array.min():.4g} to {array.max():.4g}: divide "
+            "pictures in 0..255 by 255, or pass them as uint8"
+        )

@@ -1,0 +1,152 @@
+r"""Denoising score matching on the joint latent vector.
+
+A standardised latent z is noised, x = alpha z + sigma eps, and the score of the noised distribution is
+the minimiser of E |s(x, t) + eps / sigma|^2. The raw score grows without bound as sigma falls, so the
+network F is asked for something that always has unit variance, as its input has. With unit-variance
+data, v = alpha^2 + sigma^2 and the denoiser
+
+    den(x, t) = (alpha / v) x + (sigma / sqrt v) F(x / sqrt v, ln snr),                            (1)
+
+the best F is the conditional mean of (sigma z - alpha eps) / sqrt v, which has variance 1 at each noise
+level; and s = (alpha den - x) / sigma^2. In terms of the error of F,
+
+    sigma^2 |s + eps / sigma|^2 = (alpha^2 / v) |F - (sigma z - alpha eps) / sqrt v|^2.            (2)
+
+Weightings of the loss, each a distribution of noise levels and a factor on the error of F:
+
+    noise        t uniform, factor alpha^2 / v: sigma^2-weighted score matching
+    likelihood   ln snr uniform, factor alpha^2 / v: g^2-weighted, at lower variance
+    unit         ln(sigma / alpha) normal with `level_mean`, `level_std`, factor 1
+
+One time per modality. The network gets ln snr for each modality, so the same network also serves when
+some modalities are observed and clean: a share `observed_share` of the training rows has a random
+proper subset of modalities at time 0, and the loss on the others only.
+
+Sources: Vincent 2011; Song et al. 2021 (arXiv:2011.13456, 2101.09258) for the weightings; Karras et al.
+2022 (arXiv:2206.00364) for (1), there as c_skip, c_out, c_in with sigma_data = 1, and for `unit`;
+Bounoua et al. 2024 (arXiv:2306.04445) for a time per modality.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from sbmae_jax.latents import Layout
+from sbmae_jax.sde import SDE
+from sbmae_jax.task import Params, Task
+from sbmae_jax.types import Array, Key, ScoreFn
+
+WEIGHTINGS = ("noise", "likelihood", "unit")
+T_MIN = 1e-5
+MAX_LOG_SNR = 14.0  # what the network is told of a clean modality, whose ln snr is infinite
+
+
+@dataclass(frozen=True)
+class Matching:
+    """How noise levels are drawn in training; see the head of this file.
+
+    level_mean, level_std: of ln(sigma / alpha), for weighting "unit".
+    observed_share: share of the rows that have observed modalities, in 0..1; 0 trains a joint score only.
+    """
+
+    weighting: str = "unit"
+    level_mean: float = -0.4
+    level_std: float = 1.4
+    observed_share: float = 0.0
+
+    def __post_init__(self):
+        if self.weighting not in WEIGHTINGS:
+            known = ", ".join(WEIGHTINGS)
+            raise ValueError(f"score.weighting must be one of {known}, got {self.weighting!r}")
+        if not 0 <= self.observed_share <= 1:
+            raise ValueError(f"score.observed_share must be in 0..1, got {self.observed_share}")
+
+
+def score_task(network: Any, sde: SDE, layout: Layout, matching: Matching) -> Task:
+    """Bind a score network to the denoising loss.
+
+    network: a Flax module, (x [B, D], ln snr [B, M]) -> [B, D].
+    The batch is {"z": [B, D]}, standardised latents.
+    """
+
+    def init(key, batch):
+        z = batch["z"][:1]
+        return network.init(key, z, jnp.zeros((1, len(layout.sizes))))
+
+    def loss(params, key, batch):
+        z = batch["z"]
+        time_key, noise_key, observed_key = jax.random.split(key, 3)
+        t = draw_times(time_key, sde, matching, len(z))
+        observed = draw_observed(observed_key, matching, (len(z), len(layout.sizes)))
+        hidden = ~layout.spread(observed)
+        eps = jax.random.normal(noise_key, z.shape)
+        alpha, sigma, v = _coefficients(sde, t[:, None])
+        x = jnp.where(hidden, alpha * z + sigma * eps, z)
+        target = (sigma * z - alpha * eps) / jnp.sqrt(v)
+        output = apply(network.apply, params, sde, layout, x, t, observed)
+        factor = jnp.ones_like(t) if matching.weighting == "unit" else (alpha**2 / v)[:, 0]
+        error = jnp.where(hidden, (output - target) ** 2, 0)
+        return factor * jnp.sum(error, axis=-1) / jnp.sum(hidden, axis=-1), {}
+
+    return Task(init, loss)
+
+
+def score_fn(
+    network_apply: Callable[..., Array], params: Params, sde: SDE, layout: Layout,
+    observed: Array | None = None,
+) -> ScoreFn:  # fmt: skip
+    """Return the learned score (x [B, D], t) -> [B, D].
+
+    observed: [B, M] bool, modalities that are clean in x; the score is then that of the others given
+        these, and 0 on these. By default all modalities are at time t.
+    """
+
+    def score(x, t):
+        known = jnp.zeros((len(x), len(layout.sizes)), bool) if observed is None else observed
+        t = jnp.broadcast_to(t, len(x))
+        alpha, sigma, v = _coefficients(sde, t[:, None])
+        output = apply(network_apply, params, sde, layout, x, t, known)
+        denoised = (alpha / v) * x + (sigma / jnp.sqrt(v)) * output
+        return jnp.where(layout.spread(known), 0, (alpha * denoised - x) / sigma**2)
+
+    return score
+
+
+def apply(network_apply, params, sde: SDE, layout: Layout, x, t, observed) -> Array:
+    """Call the network F of equation (1) on x [B, D] at times t [B] with `observed` [B, M] at time 0."""
+    clean = layout.spread(observed)
+    _, _, v = _coefficients(sde, t[:, None])
+    log_snr = jnp.where(observed, MAX_LOG_SNR, jnp.minimum(sde.log_snr(t), MAX_LOG_SNR)[:, None])
+    return network_apply(params, jnp.where(clean, x, x / jnp.sqrt(v)), log_snr)
+
+
+def draw_times(key: Key, sde: SDE, matching: Matching, num: int) -> Array:
+    """Draw times for the weighting: [num] in T_MIN..1."""
+    if matching.weighting == "unit":
+        level = matching.level_mean + matching.level_std * jax.random.normal(key, (num,))
+        return jnp.clip(sde.time(-2 * level), T_MIN, 1.0)
+    return sde.sample_time(key, (num,), matching.weighting, T_MIN)
+
+
+def draw_observed(key: Key, matching: Matching, shape: tuple[int, int]) -> Array:
+    """Draw which modalities of each row are observed, [B, M] bool; never all of them.
+
+    The number observed is uniform in 1..M-1, then the subset is uniform among those of that size, so that
+    one and all but one are seen as often as the many subsets in the middle.
+    """
+    num_rows, num_modalities = shape
+    if matching.observed_share == 0 or num_modalities == 1:
+        return jnp.zeros(shape, bool)
+    row_key, size_key, rank_key = jax.random.split(key, 3)
+    rows = jax.random.bernoulli(row_key, matching.observed_share, (num_rows, 1))
+    size = jax.random.randint(size_key, (num_rows, 1), 1, num_modalities)
+    rank = jnp.argsort(jnp.argsort(jax.random.uniform(rank_key, shape), axis=-1), axis=-1)
+    return rows & (rank < size)
+
+
+def _coefficients(sde: SDE, t: Array) -> tuple[Array, Array, Array]:
+    alpha, sigma = sde.alpha(t), sde.sigma(t)
+    return alpha, sigma, alpha**2 + sigma**2

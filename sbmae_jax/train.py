@@ -1,0 +1,207 @@
+"""The training loop: one for every stage."""
+
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from sbmae_jax import checkpoint, sharding
+from sbmae_jax.data.loader import Feed
+from sbmae_jax.log import Log
+from sbmae_jax.task import Batch, Params, Task
+from sbmae_jax.types import Array, Key
+
+
+class TrainState(NamedTuple):
+    """All that changes in training; the number of steps taken stands here and nowhere else."""
+
+    step: Array
+    params: Params
+    ema_params: Params
+    opt_state: optax.OptState
+
+
+Init = Callable[[Key, Batch], TrainState]
+Steps = Callable[[Key, TrainState, Batch], tuple[TrainState, dict[str, Array]]]
+"""(key, state, chunk of batches with a leading axis of steps) -> (state, mean metrics)"""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a stage is trained: AdamW with linear warm-up and cosine decay to zero.
+
+    ema_decay: of the exponential moving average of the parameters, which is what is evaluated;
+        it is warmed up as min(ema_decay, (1 + step) / (10 + step)).
+    steps_per_call: optimiser steps in one compiled call. Take 1 for convolutions on a CPU, whose
+        gradient is slow inside `lax.scan` there.
+    checkpoint_every: steps between checkpoints, rounded up to whole calls.
+    """
+
+    num_steps: int
+    batch_size: int
+    learning_rate: float
+    warmup_steps: int = 100
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    b2: float = 0.999
+    ema_decay: float = 0.999
+    steps_per_call: int = 50
+    checkpoint_every: int = 500
+
+    def __post_init__(self):
+        for name in ("num_steps", "batch_size", "steps_per_call", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    def optimizer(self) -> optax.GradientTransformation:
+        """Return the optimiser."""
+        warmup = min(self.warmup_steps, self.num_steps // 2)
+        schedule = optax.warmup_cosine_decay_schedule(
+            0.0, self.learning_rate, warmup, decay_steps=self.num_steps
+        )
+        return optax.chain(
+            optax.clip_by_global_norm(self.clip_norm),
+            optax.adamw(schedule, b2=self.b2, weight_decay=self.weight_decay),
+        )
+
+
+def train(
+    task: Task, feed: Feed, training: Training, key: Key, mesh: Mesh,
+    directory: Path, log: Log, stage: str,
+) -> TrainState:  # fmt: skip
+    """Train a task to its last step, from its newest checkpoint if there is one.
+
+    directory: of this stage's checkpoints. A stage that is already at its last step is only loaded.
+    stage: its name in the logs. Each row has the seconds since the row before.
+
+    Raises FloatingPointError if the loss becomes NaN or infinite; the checkpoints stay as they are.
+    """
+    init, run = compile_training(task, training, mesh)
+    with checkpoint.opened(directory) as checkpointer:
+        first = feed(0, 1)
+        like = checkpoint.placed(jax.eval_shape(init, key, first), sharding.replicated(mesh))
+        state = checkpoint.restore(checkpointer, like)
+        if state is None:
+            state = init(key, first)
+        step = int(state.step)
+        with log.progress(stage, training.num_steps, step) as bar:
+            while step < training.num_steps:
+                start = time.perf_counter()
+                size = min(training.steps_per_call, training.num_steps - step)
+                state, metrics = run(key, state, feed(step, size))
+                metrics = {name: float(value) for name, value in metrics.items()}
+                _check_finite(metrics["loss"], stage, step, size, directory)
+                log.scalars(stage, step + size, metrics | {"seconds": time.perf_counter() - start})
+                bar.set_postfix(loss=f"{metrics['loss']:.4g}")
+                bar.update(size)
+                if _crosses(step, size, training.checkpoint_every, training.num_steps):
+                    checkpoint.save(checkpointer, step + size, state)
+                step += size
+    return state
+
+
+def is_finished(directory: Path, training: Training) -> bool:
+    """Return whether a stage has a checkpoint of its last step."""
+    return (directory / str(training.num_steps) / checkpoint.SEAL).exists()
+
+
+def load_params(
+    task: Task, training: Training, example: Batch, mesh: Mesh, directory: Path
+) -> Params:
+    """Load the averaged parameters of a finished stage, and nothing else of its checkpoint.
+
+    example: the shapes of a batch of one, a tree of `jax.ShapeDtypeStruct`.
+
+    Raises ValueError if the stage has not been trained to its last step, or no checkpoint is intact.
+    """
+    if not is_finished(directory, training):
+        raise ValueError(
+            f"{directory} holds no finished training: run the stage before this one first"
+        )
+    init, _ = compile_training(task, training, mesh)
+    chunk = jax.tree.map(lambda a: jax.ShapeDtypeStruct((1, *a.shape), a.dtype), example)
+    like = checkpoint.placed(
+        jax.eval_shape(init, jax.random.key(0), chunk), sharding.replicated(mesh)
+    )
+    skip = jax.tree.map(lambda _: checkpoint.SKIP, like)
+    with checkpoint.opened(directory) as checkpointer:
+        state = checkpoint.restore(
+            checkpointer, skip._replace(step=like.step, ema_params=like.ema_params)
+        )
+    if state is None or int(state.step) != training.num_steps:
+        raise ValueError(
+            f"{directory}: the last checkpoint is damaged: run this stage again, it goes on from the "
+            "one before"
+        )
+    return state.ema_params
+
+
+@functools.cache
+def compile_training(task: Task, training: Training, mesh: Mesh) -> tuple[Init, Steps]:
+    """Return the compiled functions that begin and that advance the training of a task.
+
+    The state is built inside a compiled function, so that no two of its arrays share a buffer and each
+    can be donated. Tasks that are the same object are compiled once.
+    """
+    optimizer = training.optimizer()
+    step = make_step(task, optimizer, training.ema_decay)
+
+    def init(key, chunk):
+        params = task.init(key, jax.tree.map(lambda array: array[0], chunk))
+        return TrainState(jnp.zeros((), jnp.int32), params, params, optimizer.init(params))
+
+    def run(key, state, chunk):
+        state, metrics = jax.lax.scan(functools.partial(step, key), state, chunk)
+        return state, jax.tree.map(jnp.mean, metrics)
+
+    whole = sharding.replicated(mesh)
+    return (
+        jax.jit(init, out_shardings=whole),
+        jax.jit(run, donate_argnums=1, out_shardings=whole),
+    )
+
+
+def make_step(
+    task: Task, optimizer: optax.GradientTransformation, ema_decay: float
+) -> Callable[[Key, TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
+    """Return the pure optimiser step `(key, state, batch) -> (state, metrics)`.
+
+    key: of the whole training; step i uses `fold_in(key, i)`.
+    """
+
+    def mean_loss(params, loss_key, batch):
+        loss, metrics = task.loss(params, loss_key, batch)
+        return jnp.mean(loss), jax.tree.map(jnp.mean, metrics)
+
+    def step(key, state, batch):
+        step_key = jax.random.fold_in(key, state.step)
+        (loss, metrics), gradient = jax.value_and_grad(mean_loss, has_aux=True)(
+            state.params, step_key, batch
+        )
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
+        ema_params = optax.incremental_update(params, state.ema_params, 1 - decay)
+        metrics = {"loss": loss, "gradient_norm": optax.global_norm(gradient), **metrics}
+        return TrainState(state.step + 1, params, ema_params, opt_state), metrics
+
+    return step
+
+
+def _crosses(step: int, size: int, every: int, last: int) -> bool:
+    return (step + size) // every > step // every or step + size == last
+
+
+def _check_finite(loss: float, stage: str, step: int, size: int, directory: Path) -> None:
+    if not jnp.isfinite(loss):
+        raise FloatingPointError(
+            f"{stage}: the loss became {loss} between steps {step} and {step + size}; the last good "
+            f"checkpoint stays in {directory}. Lower this stage's learning_rate, or look at its data."
+        )

@@ -1,0 +1,48 @@
+"""The folder of a run: whose it is, and files that are whole or not there."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+CONFIG, MOMENTS, RESULTS, SAMPLES = "config.json", "moments.npz", "results.json", "samples.npz"
+
+
+def write(path: Path, fill: Callable[[Any], Any]) -> None:
+    """Write a file under another name and rename it, so that an interruption leaves no half of it."""
+    part = path.with_name(path.name + ".part")
+    with open(part, "wb") as file:
+        fill(file)
+    os.replace(part, path)
+
+
+def claim(workdir: Path, config: Mapping[str, Any]) -> None:
+    """Take a workdir for a config: store the config there, or compare it with the one that is there.
+
+    Raises ValueError if the workdir belongs to a run with another config.
+    """
+    path = workdir / CONFIG
+    config = json.loads(json.dumps(config))  # tuples become lists, as they are in the file
+    if not path.exists():
+        workdir.mkdir(parents=True, exist_ok=True)
+        write(path, lambda file: file.write(json.dumps(config, indent=1).encode()))
+        return
+    try:
+        theirs = json.loads(path.read_text())
+    except ValueError:
+        raise ValueError(f"{path} cannot be read: mend it, or choose another workdir") from None
+    different = sorted(differences(theirs, config))
+    if different:
+        raise ValueError(
+            f"workdir {workdir} belongs to another config; they differ in {', '.join(different)}: choose "
+            "another --workdir, or go back to its config"
+        )
+
+
+def differences(a: Any, b: Any, where: str = "config") -> list[str]:
+    """Return the places at which two nested dicts differ, as `config.section.key (a, b)`."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        keys = a.keys() | b.keys()
+        return [d for k in keys for d in differences(a.get(k), b.get(k), f"{where}.{k}")]
+    return [] if a == b else [f"{where} ({a!r} there, {b!r} here)"]
