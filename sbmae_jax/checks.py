@@ -5,6 +5,7 @@ are not: times are compared only if they are concrete.
 """
 
 import jax
+import jax.core
 import jax.numpy as jnp
 
 from sbmae_jax.types import Array, Key, ScoreFn
@@ -54,7 +55,7 @@ def same_shape(score: ScoreFn) -> ScoreFn:
     return checked
 
 
-def like(value: Array, x: Array, name: str) -> Array:
+def like(value: Array | float, x: Array, name: str) -> Array:
     """Broadcast a mask or a value to the shape of x, or raise ValueError with its name."""
     try:
         return jnp.broadcast_to(value, x.shape)

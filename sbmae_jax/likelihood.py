@@ -116,8 +116,9 @@ def log_density_adaptive(
             stepsize_controller=diffrax.PIDController(rtol, atol),
             max_steps=max_steps,
         )
-        end, gain = (v[-1] for v in solution.ys)
-        return (_prior_log_prob(sde, end, held) + gain)[0]
+        assert solution.ys is not None
+        end, gain = solution.ys
+        return (_prior_log_prob(sde, end[-1], held) + gain[-1])[0]
 
     held = None if mask is None else like(mask, x, "mask")
     keys = None if key is None else jax.random.split(key, x.shape[0])

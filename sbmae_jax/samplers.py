@@ -37,19 +37,19 @@ from jax.experimental import checkify
 
 from sbmae_jax.checks import like, require_key, require_times, same_shape
 from sbmae_jax.sde import SDE
-from sbmae_jax.types import Array, Key, ScoreFn, Step
+from sbmae_jax.types import Array, Key, ScoreFn, State, Step
 
 
 def sample(
     key: Key,
     step: Step,
-    x: Any,
+    x: State,
     times: Array,
     *,
     every: int | None = None,
     last: Step | None = None,
     check: bool = False,
-) -> Any:
+) -> State:
     """Run a kernel over consecutive pairs of times, in one `lax.scan`.
 
     x: the state at times[0], usually `sde.prior(key, (B, D))`; any pytree of floats.
@@ -65,21 +65,18 @@ def sample(
     times = jnp.asarray(times)
     require_key(key)
     require_times(times, falling=True)
-    for dtype in map(jnp.result_type, jax.tree.leaves(x)):
-        if not jnp.issubdtype(dtype, jnp.floating):
-            raise ValueError(f"x must be a floating array, got dtype {dtype}")
+    _require_floats(x)
     if every is not None and every < 1:
         raise ValueError(f"every must be at least 1, got {every}")
     num_steps = times.shape[0] - 1
+    num_kept = 0 if every is None else num_steps // every
 
     def advance(carry, i):
         x, path = carry
         x = _unchanged(x, step(jax.random.fold_in(key, i), x, times[i], times[i + 1]))
         if check:
-            finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(v)) for v in jax.tree.leaves(x)]))
-            checkify.check(
-                finite, "x is not finite after step {i}, at t = {t}", i=i, t=times[i + 1]
-            )
+            message = "x is not finite after step {i}, at t = {t}"
+            checkify.check(_all_finite(x), message, i=i, t=times[i + 1])
         if every is not None:
             # Only every k-th state has a slot; the others point past the end and are dropped.
             slot = jnp.where((i + 1) % every == 0, i // every, num_steps)
@@ -87,9 +84,7 @@ def sample(
         return (x, path), None
 
     def run(x):
-        path = None
-        if every is not None:
-            path = jax.tree.map(lambda v: jnp.zeros((num_steps // every, *v.shape), v.dtype), x)
+        path = jax.tree.map(lambda v: jnp.zeros((num_kept, *v.shape), v.dtype), x)
         return jax.lax.scan(advance, (x, path), jnp.arange(num_steps))[0]
 
     if check:
@@ -203,13 +198,11 @@ def langevin(
 
     def inner(key, x, t, t_next):
         noise = jax.random.normal(key, x.shape, x.dtype)
-        slope = score(x, t_next)
-        if mask is not None:
-            observed = like(mask, x, "mask")
-            noise, slope = (jnp.where(observed, 0.0, v) for v in (noise, slope))
+        observed = like(jnp.asarray(False) if mask is None else mask, x, "mask")
+        noise, slope = (jnp.where(observed, 0.0, v) for v in (noise, score(x, t_next)))
         size = rule(snr, noise, slope, sde.sigma(t_next))
         moved = x + size * slope + noise_scale * jnp.sqrt(2 * size) * noise
-        return moved if mask is None else jnp.where(observed, x, moved)
+        return jnp.where(observed, x, moved)
 
     return repeat(inner, num_steps)
 
@@ -267,7 +260,17 @@ def _norm(x: Array) -> Array:
     return jnp.sqrt(jnp.sum(x**2, axis=tuple(range(1, x.ndim)), keepdims=True))
 
 
-def _unchanged(x: Any, moved: Any) -> Any:
+def _all_finite(x: State) -> Array:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(v)) for v in jax.tree.leaves(x)]))
+
+
+def _require_floats(x: State) -> None:
+    for dtype in map(jnp.result_type, jax.tree.leaves(x)):
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise ValueError(f"x must be a floating array, got dtype {dtype}")
+
+
+def _unchanged(x: State, moved: State) -> State:
     before, after = (jax.eval_shape(lambda x: x, v) for v in (x, moved))
     if before != after:
         raise ValueError(f"step must return a state like x, {before}, got {after}")

@@ -6,6 +6,7 @@ scores and returns a score. A whole model, or a baseline, is a `Generate`.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 
@@ -22,7 +23,10 @@ ScoreFn = Callable[[Array, Array], Array]
 EnergyFn = Callable[[Array, Array], Array]
 """`(x, t) -> [B]`: one energy per row of `x`, low where the row is wanted, in nats."""
 
-Step = Callable[[Key, Array, Array, Array], Array]
+State = Any
+"""What a sampler moves: an array `[B, ...]`, or for a multistep kernel a tuple of arrays."""
+
+Step = Callable[[Key, State, Array, Array], State]
 """`(key, x, t, t_next) -> x`: move the state from time `t` to `t_next`, at most `t`."""
 
 Generate = Callable[[Key, Latents], Latents]

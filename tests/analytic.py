@@ -98,8 +98,8 @@ class Mixture:
         def score(x, t):
             gap = (x[:, seen] @ root)[:, None] - seen_means[None]
             log_r = log_weights[None] - 0.5 * jnp.sum(gap**2, axis=-1)
-            centres = means[None] + (x[:, seen] @ gain)[:, None]
-            part = _mixture_score(sde, x[:, free], t, values, vectors, centres, log_r)
+            shift = x[:, seen] @ gain
+            part = _mixture_score(sde, x[:, free], t, values, vectors, means, log_r, shift)
             return jnp.zeros_like(x).at[:, free].set(part)
 
         return score
@@ -117,14 +117,16 @@ class Mixture:
         return y @ vectors.T + float(sde.alpha(t_next)) * mean
 
 
-def _mixture_score(sde, x, t, values, vectors, means, log_weights):
-    # In the eigenbasis the noised components are products of one-dimensional Gaussians.
-    means = means if means.ndim == 3 else means[None]
-    alpha, variance = sde.alpha(t), sde.alpha(t) ** 2 * values + sde.sigma(t) ** 2
-    gap = (x @ vectors)[:, None] - alpha * means
-    scaled = gap / variance[None, None]
-    log_r = jax.nn.softmax(log_weights - 0.5 * jnp.sum(gap * scaled, axis=-1), axis=-1)
-    return -jnp.sum(log_r[..., None] * scaled, axis=1) @ vectors.T
+def _mixture_score(sde, x, t, values, vectors, means, log_weights, shift=0.0):
+    # In the eigenbasis, components are products of one-dimensional Gaussians that differ in mean only,
+    # so the squares of x cancel in the responsibilities and the rest is two matrix products.
+    alpha = sde.alpha(t)
+    precision = 1 / (alpha**2 * values + sde.sigma(t) ** 2)[None]
+    y = x @ vectors - alpha * shift
+    scaled = alpha * means * precision
+    log_r = log_weights + y @ scaled.T - 0.5 * alpha * jnp.sum(means * scaled, axis=1)[None]
+    r = jax.nn.softmax(log_r, axis=-1)
+    return (r @ scaled - y * precision) @ vectors.T
 
 
 def gaussian(mean, cov):
