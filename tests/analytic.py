@@ -53,8 +53,8 @@ class Mixture:
         x = np.asarray(x, np.float64)[:, coordinates]
         means, cov = self.means[:, coordinates], self.cov[coordinates][:, coordinates]
         root = np.linalg.cholesky(cov)
-        gap = np.linalg.solve(root, (x[:, None] - means[None]).reshape(-1, x.shape[1]).T)
-        square = (gap**2).sum(0).reshape(len(x), -1)
+        white = np.linalg.inv(root).T
+        square = (((x @ white)[:, None] - (means @ white)[None]) ** 2).sum(-1)
         constant = np.log(np.diag(root)).sum() + 0.5 * x.shape[1] * np.log(2 * np.pi)
         return np.log(self.weights) - 0.5 * square - constant
 
