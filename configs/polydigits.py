@@ -15,7 +15,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     config.num_train = 20_000
     names = ("hubble", "retina", "coffee", "rocket", "chelsea")
     config.modalities = {
-        name: {"likelihood": "gaussian", "network": "patch", "latent_size": 24, "weight": 0.5}
+        name: {"likelihood": "gaussian", "network": "patch", "latent_size": 24, "weight": 0.35}
         for name in names
     }
     config.autoencoder = {"kind": "vae", "code_noise": 0.01}
@@ -25,10 +25,10 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
         "steps_per_call": 50, "checkpoint_every": 500,
     }  # fmt: skip
     config.sde = {"name": "vp", "beta_min": 0.1, "beta_max": 20.0}
-    config.network = {"name": "hub", "width": 160, "hub_width": 256, "num_blocks": 3}
-    config.score = {"weighting": "unit", "level_mean": 0.0, "level_std": 1.3, "observed_share": 0.5}
+    config.network = {"name": "hub", "width": 128, "hub_width": 192, "num_blocks": 2}
+    config.score = {"weighting": "unit", "level_mean": 0.0, "level_std": 1.3, "observed_share": 0.6}
     config.score_training = {
-        "num_steps": 2500, "batch_size": 256, "learning_rate": 1e-3, "b2": 0.99, "clip_norm": 1.0,
+        "num_steps": 2000, "batch_size": 256, "learning_rate": 1e-3, "b2": 0.99, "warmup_steps": 200,
         "ema_decay": 0.999, "steps_per_call": 100, "checkpoint_every": 1000,
     }  # fmt: skip
     config.classifier = {"channels": (32, 64), "width": 128, "dropout": 0.3}
@@ -38,7 +38,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     }  # fmt: skip
     config.sampling = {
         "sampler": "predictor_corrector", "conditioning": "amortised", "num_levels": 24,
-        "num_corrections": 2, "snr": 0.5, "t_min": 1e-3,
+        "num_corrections": 2, "snr": 0.5, "t_min": 3e-3,
     }  # fmt: skip
     config.evaluation = {"num_rows": 1000, "num_unconditional": 1000, "batch_size": 500}
     if variant == "smoke":

@@ -175,7 +175,9 @@ def make_report(run: Run) -> None:
     """Turn what the run has left behind into a page, and print the main figures."""
     if not (run.workdir / RESULTS).exists():
         raise ValueError(f"{run.workdir} has no results yet: run the stage evaluate first")
-    page = write_report(run.workdir)
+    page = run.workdir / "report" / "index.html"
+    if not page.exists():
+        page = write_report(run.workdir)
     run.log.line(summary(json.loads((run.workdir / RESULTS).read_text())))
     run.log.line(f"report: {page}")
 

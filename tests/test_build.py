@@ -1,0 +1,89 @@
+"""What a config may get wrong, and what it is told."""
+
+import copy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sbmae_jax.autoencoder import Modality
+from sbmae_jax.build import build, build_source, check_source
+from sbmae_jax.data.source import ArraySource
+from sbmae_jax.model import check_array
+
+sys.path.append(str(Path(__file__).parents[1] / "configs"))
+import polydigits
+
+CONFIG = polydigits.get_config("smoke").to_dict()
+SHAPES = dict.fromkeys(CONFIG["modalities"], (28, 28, 3))
+PICTURE = Modality("picture", (4, 4, 3), "gaussian", "patch", 2, 1.0)
+
+
+def changed(path, value):
+    config = copy.deepcopy(CONFIG)
+    *sections, key = path.split(".")
+    place = config
+    for section in sections:
+        place = place[section]
+    place[key] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("sampling.sped", 3, r"config.sampling: .*sped.*its keys are sampler, conditioning"),
+        ("score_training.learning_rat", 3, r"config.score_training: .*learning_rat"),
+        ("sampling.sampler", "ddim", r"config.sampling: sampling.sampler must be one of"),
+        ("sde.name", "vpp", r"config.sde.name: no 'vpp'; choose one of vp, sub_vp, ve"),
+        ("network.name", "unet", r"config.network.name: no 'unet'; choose one of hub, mlp"),
+        ("modalities.hubble.network", "", r"config.modalities.hubble.network: no network ''"),
+        ("modalities.hubble.latent_size", 0, r"hubble: latent_size must be at least 1, got 0"),
+        ("modalities.hubble.likelihood", "cauchy", r"hubble: unknown likelihood 'cauchy'"),
+        ("autoencoder.kind", "gan", r"autoencoder.kind must be one of vae, rae, got 'gan'"),
+        ("score.observed_share", 0.0, r"set config.score.observed_share above 0"),
+        ("score_training.batch_size", 0, r"batch_size must be at least 1, got 0"),
+    ],
+)
+def test_a_config_that_does_not_fit_names_the_key(path, value, message):
+    with pytest.raises(ValueError, match=message):
+        build(changed(path, value), SHAPES)
+
+
+def test_a_modality_that_the_data_do_not_have_is_named():
+    with pytest.raises(ValueError, match=r"config.modalities.chelsea: the data have no such array"):
+        build(CONFIG, {"other": (28, 28, 3)})
+
+
+def test_an_unknown_photograph_is_named():
+    config = changed("modalities.moon", CONFIG["modalities"]["hubble"])
+    with pytest.raises(ValueError, match="unknown photograph 'moon'"):
+        build_source(config, "train", 5)
+
+
+def test_modalities_are_ordered_by_name():
+    parts = build(CONFIG, SHAPES)
+    assert parts.layout.names == tuple(sorted(CONFIG["modalities"]))
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((2, 5, 4, 3), np.uint8), r"picture: examples must have shape \(4, 4, 3\)"),
+        (
+            np.zeros((2, 4, 4, 3), np.int64),
+            r"picture: use uint8 in 0..255 or floats in 0..1, got int64",
+        ),
+        (np.full((2, 4, 4, 3), 200.0), r"values must be in 0..1, got 200 to 200: divide"),
+        (
+            np.full((2, 4, 4, 3), np.nan),
+            r"NaN or infinite values in 2 of 2 rows, the first in row 0",
+        ),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(array, message):
+    with pytest.raises(ValueError, match=message):
+        check_array(PICTURE, array)
+    with pytest.raises(ValueError, match=message):
+        check_source(ArraySource({"picture": array}), (PICTURE,))

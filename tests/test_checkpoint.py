@@ -1,0 +1,111 @@
+import logging
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sbmae_jax import checkpoint, sharding
+
+
+class State(NamedTuple):
+    step: Any
+    params: Any
+
+
+def state(step):
+    return State(jnp.asarray(step), {"w": jnp.arange(1000.0) + step})
+
+
+def like(devices=1):
+    return checkpoint.placed(state(0), sharding.replicated(sharding.make_mesh(devices)))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with checkpoints of steps 1, 2 and 3, of which the last two are kept."""
+    with checkpoint.opened(tmp_path) as checkpointer:
+        for step in (1, 2, 3):
+            checkpoint.save(checkpointer, step, state(step))
+    return tmp_path
+
+
+def restore(folder, wanted=None):
+    with checkpoint.opened(folder) as checkpointer:
+        return checkpoint.restore(checkpointer, wanted or like())
+
+
+def largest_file(path):
+    files = [f for f in path.rglob("*") if f.is_file() and f.name != checkpoint.SEAL]
+    return max(files, key=lambda f: f.stat().st_size)
+
+
+def truncate(path):
+    file = largest_file(path)
+    file.write_bytes(file.read_bytes()[:-10])
+
+
+def flip(path):
+    file = largest_file(path)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(bytes(data))
+
+
+def unseal(path):
+    (path / checkpoint.SEAL).unlink()
+
+
+def scribble(path):
+    (path / checkpoint.SEAL).write_text("{")
+
+
+def lose(path):
+    largest_file(path).unlink()
+
+
+def test_an_empty_folder_gives_none(tmp_path):
+    assert restore(tmp_path) is None
+
+
+def test_the_newest_is_restored_and_two_are_kept(folder):
+    found = restore(folder)
+    jax.tree.map(np.testing.assert_array_equal, found, state(3))
+    assert not (folder / "1").exists()
+    assert (folder / "2").exists()
+
+
+def test_restore_on_another_number_of_devices(folder):
+    found = restore(folder, like(devices=8))
+    assert len(found.params["w"].sharding.device_set) == 8
+    np.testing.assert_array_equal(found.params["w"], state(3).params["w"])
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, unseal, scribble, lose])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(folder, damage, caplog):
+    damage(folder / "3")
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        found = restore(folder)
+    jax.tree.map(np.testing.assert_array_equal, found, state(2))
+    assert f"{folder / '3'} is damaged" in caplog.text
+
+
+def test_if_all_are_damaged_the_folder_is_named(folder):
+    for step in ("2", "3"):
+        flip(folder / step)
+    with pytest.raises(ValueError, match=r"no checkpoint in .* is intact"):
+        restore(folder)
+
+
+def test_parts_can_be_left_out(folder):
+    found = restore(folder, State(like().step, {"w": checkpoint.SKIP}))
+    assert int(found.step) == 3
+    assert found.params["w"] is checkpoint.SKIP
+
+
+def test_an_interrupted_save_leaves_nothing_that_is_read(folder):
+    half = folder / "4.orbax-checkpoint-tmp"
+    half.mkdir()
+    (half / "data").write_text("half")
+    assert int(restore(folder).step) == 3

@@ -1,0 +1,156 @@
+import functools
+
+import analytic
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sbmae_jax.generate import CONDITIONINGS, SAMPLERS, Sampling, generate_latents
+from sbmae_jax.sde import VP
+
+TARGET = analytic.three_modalities()
+SCALE = np.sqrt(np.diag(TARGET.cov))
+UNIT = analytic.gaussian(np.zeros(5), TARGET.cov / np.outer(SCALE, SCALE))
+SDE = VP()
+MASK = np.array([True, False, False, True, False])
+VALUE = np.array([1.0, 0, 0, -0.5, 0])
+SETTINGS = {
+    "langevin": Sampling("langevin", "renoise", num_levels=40, num_corrections=8, snr=0.3),
+    "predictor_corrector": Sampling(
+        "predictor_corrector", "renoise", 60, num_corrections=3, snr=0.3
+    ),
+}
+
+
+@functools.cache
+def sampler(sampling, conditional=False):
+    score = UNIT.conditional_score(SDE, MASK) if conditional else UNIT.score(SDE)
+    return jax.jit(functools.partial(generate_latents, sde=SDE, score=score, sampling=sampling))
+
+
+def draw(sampling, mask, num=4000, conditional=False, seed=0):
+    value = jnp.broadcast_to(jnp.asarray(VALUE, jnp.float32), (num, 5))
+    mask = jnp.broadcast_to(jnp.asarray(mask), (num, 5))
+    return sampler(sampling, conditional)(jax.random.key(seed), value=value, mask=mask)
+
+
+def assert_moments(x, mean, cov, bias):
+    """Compare with the truth, allowing four standard errors and a bias of discretisation."""
+    error = 4 * np.sqrt(np.diag(cov) / len(x))
+    assert (np.abs(np.mean(x, axis=0) - mean) < error + bias).all()
+    deviation = np.sqrt(np.outer(np.diag(cov), np.diag(cov)))
+    assert (np.abs(np.cov(x.T) - cov) < deviation * (6 / len(x) ** 0.5 + bias)).all()
+
+
+@pytest.mark.parametrize("sampling", SETTINGS.values(), ids=SETTINGS)
+def test_unconditional_samples_have_the_right_mean_and_covariance(sampling):
+    x = draw(sampling, np.zeros(5, bool))
+    assert_moments(np.asarray(x), UNIT.mean, UNIT.cov, bias=0.06)
+
+
+@pytest.mark.parametrize("sampling", SETTINGS.values(), ids=SETTINGS)
+def test_conditional_samples_have_the_right_mean_and_covariance(sampling):
+    x = np.asarray(draw(sampling, MASK))
+    exact = UNIT.given(VALUE, MASK)
+    assert_moments(x[:, ~MASK], exact.mean, exact.cov, bias=0.12)
+
+
+def test_amortised_conditioning_needs_no_correction():
+    # What is left is the first-order error of the ancestral step, which falls with the levels.
+    x = np.asarray(draw(Sampling("predictor_corrector", "amortised", 250), MASK, conditional=True))
+    exact = UNIT.given(VALUE, MASK)
+    assert_moments(x[:, ~MASK], exact.mean, exact.cov, bias=0.06)
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+def test_observed_entries_come_back_bit_for_bit(kind, conditioning):
+    x = draw(Sampling(kind, conditioning, 4, 1), MASK, num=8)
+    np.testing.assert_array_equal(
+        x[:, MASK], np.broadcast_to(VALUE[MASK].astype(np.float32), (8, 2))
+    )
+
+
+def test_a_full_mask_returns_the_value_and_an_empty_one_reads_nothing_of_it():
+    sampling = Sampling("predictor_corrector", "renoise", 4, 1)
+    np.testing.assert_array_equal(draw(sampling, np.ones(5, bool), 3)[0], VALUE.astype(np.float32))
+    nan = jnp.full((3, 5), jnp.nan)
+    x = sampler(sampling)(jax.random.key(0), value=nan, mask=jnp.zeros((3, 5), bool))
+    assert jnp.isfinite(x).all()
+
+
+def test_one_trace_serves_every_subset_also_mixed_in_a_batch():
+    traces = []
+
+    def score(x, t):
+        traces.append(1)
+        return -x
+
+    run = jax.jit(
+        functools.partial(
+            generate_latents, sde=SDE, score=score, sampling=Sampling("langevin", "renoise", 4, 1)
+        )
+    )
+    subsets = np.arange(32)[:, None] >> np.arange(5) & 1 == 1
+    for i, subset in enumerate(subsets):
+        mask = np.broadcast_to(subset, (4, 5))
+        run(jax.random.key(i), value=jnp.zeros((4, 5)), mask=jnp.asarray(mask))
+        if i == 0:
+            first = len(traces)
+    run(jax.random.key(9), value=jnp.zeros((4, 5)), mask=jnp.asarray(subsets[7:11]))
+    assert len(traces) == first
+
+
+def test_rows_with_different_subsets_equal_batches_with_one():
+    sampling = Sampling("predictor_corrector", "renoise", 6, 2)
+    masks = jnp.asarray([MASK, ~MASK, np.zeros(5, bool), MASK])
+    value = jnp.broadcast_to(jnp.asarray(VALUE, jnp.float32), (4, 5))
+    mixed = sampler(sampling)(jax.random.key(3), value=value, mask=masks)
+    for i, mask in enumerate(masks):
+        same = sampler(sampling)(
+            jax.random.key(3), value=value, mask=jnp.broadcast_to(mask, (4, 5))
+        )
+        np.testing.assert_allclose(mixed[i], same[i], atol=1e-5)
+
+
+def test_a_row_does_not_depend_on_its_batch_mates():
+    sampling = Sampling("predictor_corrector", "renoise", 6, 2)
+    mask = jnp.broadcast_to(jnp.asarray(MASK), (3, 5))
+    value = jnp.asarray(np.random.default_rng(0).normal(size=(3, 5)), jnp.float32)
+    x = sampler(sampling)(jax.random.key(3), value=value, mask=mask)
+    y = sampler(sampling)(jax.random.key(3), value=value.at[1:].add(5.0), mask=mask)
+    np.testing.assert_allclose(x[0], y[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"sampler": "ddim"}, "sampling.sampler must be one of"),
+        ({"conditioning": "hope"}, "sampling.conditioning must be one of"),
+        ({"sampler": "langevin", "num_corrections": 0}, "num_corrections must be at least 1"),
+    ],
+)
+def test_impossible_settings_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        Sampling(**values)
+
+
+def test_number_of_evaluations_is_what_is_called():
+    calls = []
+
+    def score(x, t):
+        jax.debug.callback(lambda: calls.append(1))
+        return -x
+
+    for sampling in (
+        Sampling("langevin", "clamp", 3, 2),
+        Sampling("predictor_corrector", "clamp", 3, 2),
+    ):
+        calls.clear()
+        x = generate_latents(
+            jax.random.key(0), SDE, score, sampling, jnp.zeros((2, 5)), jnp.zeros((2, 5), bool)
+        )
+        jax.block_until_ready(x)
+        jax.effects_barrier()
+        assert len(calls) == sampling.num_evaluations

@@ -1,0 +1,55 @@
+"""The command line, as a user types it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def launch(*arguments):
+    return subprocess.run(
+        [sys.executable, "launch.py", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config=configs/polydigits.py", "--config.sampling.sped=3"], "sped"),
+        (["--config=configs/polydigits.py", "--config.num_train=many"], "num_train"),
+        (["--config=configs/polydigits.py:tiny"], "unknown variant 'tiny'"),
+        (["--config=configs/polydigits.py", "--stage=scores"], "scores"),
+        (["--config=configs/polydigits.py", "--config.modalities.hubble.network=unet"],
+         "launch.py: config.modalities.hubble.network: no network 'unet'"),
+        (["--config=configs/missing.py"], "missing.py"),
+    ],
+)  # fmt: skip
+@pytest.mark.slow
+def test_what_is_mistyped_is_named_and_nothing_is_written(arguments, message, tmp_path):
+    done = launch(*arguments, f"--workdir={tmp_path / 'run'}")
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_smoke_runs_all_stages_and_then_has_nothing_to_do(tmp_path):
+    arguments = ["--config=configs/polydigits.py:smoke", f"--workdir={tmp_path / 'run'}"]
+    first = launch(*arguments)
+    assert first.returncode == 0, first.stderr
+    assert "conditional coherence, given 4" in first.stdout
+    assert f"report: {tmp_path / 'run' / 'report' / 'index.html'}" in first.stdout
+    results = (tmp_path / "run" / "results.json").read_text()
+    assert json.loads(results)["seed"] == 0
+    second = launch(*arguments)
+    assert second.returncode == 0, second.stderr
+    assert second.stdout.count("done already") == 8
+    assert (tmp_path / "run" / "results.json").read_text() == results

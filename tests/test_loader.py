@@ -1,0 +1,57 @@
+import jax
+import numpy as np
+import pytest
+
+from sbmae_jax import sharding
+from sbmae_jax.data.loader import resident, streamed
+from sbmae_jax.data.source import ArraySource, map_batches
+
+ROWS = {"x": np.arange(20, dtype=np.uint8)[:, None], "label": np.arange(20)}
+MESH = sharding.make_mesh(1)
+FEEDS = {
+    "resident": lambda: resident(jax.random.key(1), ROWS, 4, MESH),
+    "streamed": lambda: streamed(1, ArraySource(ROWS), 4, MESH),
+}
+
+
+@pytest.mark.parametrize("make", FEEDS.values(), ids=FEEDS)
+def test_a_chunk_depends_on_its_steps_alone(make):
+    whole, again = make()(0, 6), make()
+    parts = [again(0, 2), again(2, 4)]
+    for name in ROWS:
+        joined = np.concatenate([part[name] for part in parts])
+        np.testing.assert_array_equal(whole[name], joined)
+
+
+@pytest.mark.parametrize("make", FEEDS.values(), ids=FEEDS)
+def test_modalities_of_a_row_stay_together(make):
+    chunk = make()(3, 2)
+    assert chunk["x"].shape == (2, 4, 1)
+    np.testing.assert_array_equal(chunk["x"][..., 0], chunk["label"])
+
+
+def test_a_stream_shows_each_row_once_in_an_epoch_in_changing_order():
+    chunk = np.asarray(FEEDS["streamed"]()(0, 10)["label"])
+    first, second = chunk[:5].ravel(), chunk[5:].ravel()
+    assert sorted(first) == sorted(second) == list(range(20))
+    assert (first != second).any()
+
+
+def test_resident_rows_are_drawn_uniformly():
+    chunk = FEEDS["resident"]()(0, 2000)["label"]
+    counts = np.bincount(np.ravel(chunk), minlength=20)
+    expected = 8000 / 20
+    assert np.sum((counts - expected) ** 2 / expected) < 50  # chi-square, 19 degrees: p = 1e-4
+
+
+def test_map_batches_joins_rows_in_order_whatever_the_last_batch():
+    sizes = []
+
+    def double(i, batch):
+        sizes.append(len(batch["label"]))
+        return {"y": batch["label"] * 2, "batch": np.full(len(batch["label"]), i)}
+
+    made = map_batches(double, ROWS, 8)
+    np.testing.assert_array_equal(made["y"], 2 * ROWS["label"])
+    np.testing.assert_array_equal(made["batch"], np.repeat([0, 1, 2], 8)[:20])
+    assert sizes == [8, 8, 8]

@@ -1,0 +1,169 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+import runs
+
+from sbmae_jax import checkpoint, pipeline, train
+
+DOCUMENTED = {
+    "classifier_accuracy", "reconstruction_accuracy", "conditional_coherence",
+    "unconditional_coherence", "label_total_variation", "frechet_classifier_features",
+    "conditional_diversity", "seconds", "peak_memory_bytes", "versions", "commit", "device", "seed",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def workdir(tmp_path_factory):
+    """A finished tiny run."""
+    return pipeline.run(runs.tiny_config(), tmp_path_factory.mktemp("run") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def model(workdir):
+    return pipeline.load(workdir)
+
+
+def figures(workdir):
+    """Return the results without what a clock or a machine has put there."""
+    results = json.loads((workdir / "results.json").read_text())
+    measured = {"seconds", "seconds_per_1000_samples", "peak_memory_bytes", "commit"}
+    return {name: value for name, value in results.items() if name not in measured}
+
+
+def snapshot(workdir):
+    return {
+        p: p.stat().st_mtime_ns
+        for p in workdir.rglob("*")
+        if p.is_file() and "tensorboard" not in str(p)
+    }
+
+
+def test_results_have_all_that_is_documented(workdir):
+    results = json.loads((workdir / "results.json").read_text())
+    assert results.keys() >= DOCUMENTED
+    assert results["conditional_coherence"].keys() == {"1"}
+    assert results["conditional_coherence"]["1"].keys() == {"mean", "se"}
+    stages = {"autoencoder/hubble", "autoencoder/retina", "score", "classifier", "evaluate"}
+    assert results["seconds"].keys() == stages
+    assert results["peak_memory_bytes"] > 2**20
+
+
+def test_report_is_one_page_with_its_pictures(workdir):
+    page = (workdir / "report" / "index.html").read_text()
+    for name in ("losses", "conditional", "unconditional", "reconstruction", "coherence"):
+        assert f'src="{name}.png"' in page
+        assert (workdir / "report" / f"{name}.png").stat().st_size > 500
+    assert "http" not in page  # nothing is fetched when it is opened
+
+
+def test_a_finished_run_is_left_as_it_is(workdir):
+    before = snapshot(workdir)
+    pipeline.run(runs.tiny_config(), workdir)
+    assert snapshot(workdir) == before
+
+
+@pytest.mark.slow
+def test_a_run_interrupted_again_and_again_ends_with_the_same_bits(workdir, tmp_path, monkeypatch):
+    saves, save = [], checkpoint.save
+
+    def fragile(*args):
+        saves.append(1)
+        if len(saves) % 2 == 0:  # every second save is cut off
+            raise KeyboardInterrupt
+        save(*args)
+
+    monkeypatch.setattr(train.checkpoint, "save", fragile)
+    for _ in range(20):
+        try:
+            pipeline.run(runs.tiny_config(), tmp_path / "run")
+            break
+        except KeyboardInterrupt:
+            continue
+    assert len(saves) > 10
+    assert figures(tmp_path / "run") == figures(workdir)
+    ours, theirs = pipeline.load(tmp_path / "run"), pipeline.load(workdir)
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def test_a_stage_alone_says_what_must_come_first(tmp_path):
+    with pytest.raises(ValueError, match="no finished training: run the stage before this one"):
+        pipeline.run(runs.tiny_config(), tmp_path, "score")
+    with pytest.raises(ValueError, match="no results yet: run the stage evaluate first"):
+        pipeline.run(runs.tiny_config(), tmp_path, "report")
+    with pytest.raises(ValueError, match="unknown stage 'all!'"):
+        pipeline.run(runs.tiny_config(), tmp_path, "all!")
+
+
+def test_a_workdir_of_another_config_is_refused(workdir):
+    with pytest.raises(ValueError, match=r"config.seed \(0 there, 1 here\)"):
+        pipeline.run(runs.tiny_config() | {"seed": 1}, workdir)
+
+
+def test_only_the_workdir_of_a_run_can_be_loaded(tmp_path):
+    with pytest.raises(ValueError, match=r"is not the workdir of a run: it has no config.json"):
+        pipeline.load(tmp_path)
+
+
+def test_generate_completes_any_subset_and_returns_what_was_given(model):
+    given = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 3)).astype(np.uint8)
+    made = model.generate({"hubble": given})
+    assert made.keys() == {"hubble", "retina"}
+    np.testing.assert_array_equal(made["hubble"], given)
+    assert made["retina"].shape == (3, 28, 28, 3)
+    assert 0 <= made["retina"].min() <= made["retina"].max() <= 1
+
+
+def test_generate_depends_on_the_key_alone(model):
+    one, again, other = (model.generate({}, key=k, num_samples=2)["hubble"] for k in (0, 0, 1))
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).any()
+    np.testing.assert_array_equal(
+        model.generate({}, key=jax.random.key(1), num_samples=2)["hubble"], other
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "num_samples", "message"),
+    [
+        (
+            {"sound": np.zeros((1, 28, 28, 3))},
+            None,
+            "unknown modality 'sound': this model has hubble",
+        ),
+        (
+            {"hubble": np.zeros((1, 28, 28, 3)), "retina": np.zeros((2, 28, 28, 3))},
+            None,
+            "same number",
+        ),
+        (
+            {"hubble": np.zeros((1, 28, 28, 1))},
+            None,
+            r"hubble: examples must have shape \(28, 28, 3\)",
+        ),
+        (
+            {"hubble": np.full((1, 28, 28, 3), np.nan)},
+            None,
+            "hubble: NaN or infinite values in 1 of 1",
+        ),
+        ({"hubble": np.full((1, 28, 28, 3), 255.0)}, None, "hubble: values must be in 0..1"),
+        ({}, None, "num_samples says how many"),
+        ({"hubble": np.zeros((1, 28, 28, 3))}, 3, "num_samples says how many"),
+    ],
+)
+def test_generate_names_what_does_not_fit(model, given, num_samples, message):
+    with pytest.raises(ValueError, match=message):
+        model.generate(given, num_samples=num_samples)
+
+
+def test_one_executable_serves_every_subset(model):
+    from sbmae_jax.model import complete
+
+    x = np.zeros((2, 28, 28, 3), np.float32)
+    model.generate({"hubble": x})
+    compiled = complete._cache_size()
+    for given in ({"retina": x}, {"hubble": x, "retina": x}):
+        model.generate(given)
+    model.generate({}, num_samples=2)
+    assert complete._cache_size() == compiled

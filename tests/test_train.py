@@ -1,0 +1,152 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sbmae_jax import sharding
+from sbmae_jax.data.loader import resident
+from sbmae_jax.log import Log, read
+from sbmae_jax.task import Task
+from sbmae_jax.train import Training, is_finished, load_params, make_step, train
+
+TRUE = np.array([1.0, -2.0, 0.5], np.float32)
+X = np.random.default_rng(0).normal(size=(256, 3)).astype(np.float32)
+DATA = {"x": X, "y": X @ TRUE}
+TRAINING = Training(
+    num_steps=40, batch_size=16, learning_rate=0.1, warmup_steps=5, ema_decay=0.9,
+    steps_per_call=5, checkpoint_every=10,
+)  # fmt: skip
+EXAMPLE = {
+    "x": jax.ShapeDtypeStruct((1, 3), np.float32),
+    "y": jax.ShapeDtypeStruct((1,), np.float32),
+}
+
+
+@functools.cache  # the same task is compiled once
+def regression(noise: float = 0.1) -> Task:
+    """Linear regression, with noise that depends on the key."""
+
+    def loss(params, key, batch):
+        jitter = noise * jax.random.normal(key, batch["y"].shape)
+        error = (batch["x"] @ params["w"] - batch["y"] - jitter) ** 2
+        return error, {}
+
+    return Task(lambda key, batch: {"w": jax.random.normal(key, (3,))}, loss)
+
+
+def fit(directory, task, feed_wrapper=lambda feed: feed, devices=1, training=TRAINING):
+    mesh = sharding.make_mesh(devices)
+    feed = feed_wrapper(resident(jax.random.key(1), DATA, training.batch_size, mesh))
+    log = Log(directory)
+    try:
+        return train(
+            task, feed, training, jax.random.key(2), mesh, directory / "fit", log, "fit"
+        )  # fmt: skip
+    finally:
+        log.close()
+
+
+def interrupted(feed, at):
+    def wrapped(step, size):
+        if step >= at:
+            raise KeyboardInterrupt
+        return feed(step, size)
+
+    return wrapped
+
+
+def assert_equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_training_finds_the_solution_and_keeps_its_average(tmp_path):
+    state = fit(tmp_path, regression(0.0), training=TRAINING.__class__(
+        num_steps=400, batch_size=32, learning_rate=0.1, steps_per_call=100))  # fmt: skip
+    np.testing.assert_allclose(state.params["w"], TRUE, atol=0.02)
+    np.testing.assert_allclose(state.ema_params["w"], TRUE, atol=0.05)
+
+
+@pytest.mark.parametrize("at", [5, 10, 25, 35])
+def test_resumed_equals_straight_bit_for_bit(tmp_path, at):
+    straight = fit(tmp_path / "straight", regression())
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "broken", regression(), functools.partial(interrupted, at=at))
+    resumed = fit(tmp_path / "broken", regression())
+    assert_equal(straight, resumed)
+    rows = [read(tmp_path / run)["fit"] for run in ("straight", "broken")]
+    for a, b in zip(*rows, strict=True):
+        assert a["step"] == b["step"]
+        assert a["loss"] == b["loss"]
+
+
+def test_a_finished_stage_takes_no_step(tmp_path):
+    task = regression()
+    state = fit(tmp_path, task)
+    again = fit(tmp_path, task, functools.partial(interrupted, at=1))
+    assert_equal(state, again)
+
+
+def test_eight_devices_equal_one(tmp_path):
+    one, eight = (fit(tmp_path / str(n), regression(), devices=n) for n in (1, 8))
+    # Sums over a split batch are taken in another order.
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), one, eight)
+
+
+def test_the_step_is_traced_once(tmp_path):
+    task, traces = regression(), []
+
+    def counted(params, key, batch):
+        traces.append(1)
+        return task.loss(params, key, batch)
+
+    fit(tmp_path, task._replace(loss=counted))
+    assert len(traces) == 1
+
+
+def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_checkpoint(tmp_path):
+    def poisoned(feed):
+        def wrapped(step, size):
+            chunk = feed(step, size)
+            return chunk | {"y": chunk["y"] * jnp.where(step >= 20, jnp.nan, 1.0)}
+
+        return wrapped
+
+    with pytest.raises(
+        FloatingPointError, match=r"fit: the loss became nan between steps 20 and 25"
+    ):
+        fit(tmp_path, regression(), poisoned)
+    resumed = fit(tmp_path, regression())
+    assert_equal(resumed, fit(tmp_path / "straight", regression()))
+
+
+def test_load_params_gives_the_average_of_a_finished_stage_only(tmp_path):
+    task, mesh = regression(), sharding.make_mesh(1)
+    with pytest.raises(ValueError, match="no finished training"):
+        load_params(task, TRAINING, EXAMPLE, mesh, tmp_path / "fit")
+    state = fit(tmp_path, task)
+    assert is_finished(tmp_path / "fit", TRAINING)
+    assert_equal(load_params(task, TRAINING, EXAMPLE, mesh, tmp_path / "fit"), state.ema_params)
+
+
+def test_the_first_step_is_adams(key):
+    task, optimizer = regression(0.0), Training(10, 4, 0.1, warmup_steps=0).optimizer()
+    batch = jax.tree.map(lambda a: jnp.asarray(a[:4]), DATA)
+    params = {"w": jnp.array([5.0, 5.0, 5.0])}
+    from sbmae_jax.train import TrainState
+
+    state = TrainState(jnp.zeros((), jnp.int32), params, params, optimizer.init(params))
+    new, metrics = make_step(task, optimizer, 0.9)(key, state, batch)
+    gradient = jax.grad(lambda p: jnp.mean(task.loss(p, jax.random.key(9), batch)[0]))(params)["w"]
+    np.testing.assert_allclose(new.params["w"], 5 - 0.1 * jnp.sign(gradient), atol=1e-4)
+    np.testing.assert_allclose(metrics["gradient_norm"], jnp.linalg.norm(gradient), rtol=1e-5)
+    # The average is warmed up: after one step it has moved by 9/10 of the way.
+    np.testing.assert_allclose(new.ema_params["w"], 0.1 * 5 + 0.9 * new.params["w"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("field", ["num_steps", "batch_size", "steps_per_call", "checkpoint_every"])
+def test_counts_must_be_positive(field):
+    values = {"num_steps": 1, "batch_size": 1, "learning_rate": 1.0} | {field: 0}
+    with pytest.raises(ValueError, match=f"{field} must be at least 1"):
+        Training(**values)

@@ -1,0 +1,37 @@
+import pytest
+
+from sbmae_jax.workdir import CONFIG, claim, write
+
+CONFIG_A = {"seed": 0, "score": {"steps": 3, "names": ("x", "y")}}
+
+
+def test_the_same_config_may_come_back(tmp_path):
+    claim(tmp_path / "run", CONFIG_A)
+    claim(tmp_path / "run", CONFIG_A)
+
+
+def test_another_config_is_refused_with_the_difference(tmp_path):
+    claim(tmp_path, CONFIG_A)
+    with pytest.raises(
+        ValueError, match=r"belongs to another config.*config.score.steps \(3 there, 4 here\)"
+    ):
+        claim(tmp_path, CONFIG_A | {"score": {"steps": 4, "names": ("x", "y")}})
+
+
+def test_a_config_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / CONFIG).write_text("{")
+    with pytest.raises(ValueError, match="cannot be read"):
+        claim(tmp_path, CONFIG_A)
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    write(path, lambda file: file.write(b"old"))
+
+    def fail(file):
+        file.write(b"new")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write(path, fail)
+    assert path.read_bytes() == b"old"
