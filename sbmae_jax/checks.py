@@ -1,14 +1,14 @@
 """What the public entrances refuse, each in a sentence that names the argument and the way out.
 
-Shapes and dtypes are known when a function is traced, so these checks cost nothing when it runs. Values
-are not: times are compared only if they are concrete.
+Shapes and dtypes are known when a function is traced, so these checks cost nothing when it runs.
+Values are not: times are compared only if they are concrete.
 """
 
 import jax
 import jax.core
 import jax.numpy as jnp
 
-from sbmae_jax.types import Array, Key, ScoreFn
+from sbmae_jax.types import Array, Key, ScoreFn, State
 
 
 def require_key(key: Key) -> None:
@@ -64,3 +64,23 @@ def like(value: Array | float, x: Array, name: str) -> Array:
             f"{name} must broadcast to the shape of x, {x.shape}: one row, or one per sample; "
             f"got {jnp.shape(value)}"
         ) from None
+
+
+def require_floats(x: State) -> None:
+    """Raise ValueError for a state with an array that is not floating."""
+    for dtype in map(jnp.result_type, jax.tree.leaves(x)):
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise ValueError(f"x must be a floating array, got dtype {dtype}")
+
+
+def unchanged(x: State, moved: State) -> State:
+    """Return the moved state, or raise ValueError when its shapes or dtypes are not those of x."""
+    before, after = (jax.eval_shape(lambda x: x, v) for v in (x, moved))
+    if before != after:
+        raise ValueError(f"step must return a state like x, {before}, got {after}")
+    return moved
+
+
+def all_finite(x: State) -> Array:
+    """Return whether no array of a state holds a NaN or an infinity."""
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(v)) for v in jax.tree.leaves(x)]))

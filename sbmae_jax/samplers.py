@@ -7,20 +7,16 @@ combined, not configured:
     step = chain(euler_maruyama(sde, score), langevin(sde, score))        # predictor-corrector
     x = sample(key, step, sde.prior(prior_key, shape), uniform_times(100))
 
-**The convention.** In a chain the first kernel moves x from t to t_next; all others find it there
-and are called as `step(key, x, t_next, t_next)`. A corrector therefore reads t_next only.
-
-**Keys.** `sample` gives step i the key `fold_in(key, i)`, `chain` gives its kernel j
-`fold_in(key, j)`, and so does `repeat`: any noise can be drawn again alone.
-
-**Formulas.** With primes at t_next, x0 = (x + sigma^2 score) / alpha and n ~ N(0, I):
+In a chain the first kernel moves x from t to t_next; all others find it there and are called as
+`step(key, x, t_next, t_next)`: a corrector reads t_next only. `sample` gives step i the key
+`fold_in(key, i)`, `chain` and `repeat` give kernel j `fold_in(key, j)`, so any noise can be drawn
+again alone. Step sizes depend on a row alone, never on its batch. With primes at t_next,
+x0 = (x + sigma^2 score) / alpha and n ~ N(0, I),
 
     reverse SDE    x + (f x - g^2 score) (t' - t) + g sqrt(t - t') n        order 1 in law
     ancestral      k (alpha'/alpha) x + alpha' (1 - k) x0 + sigma' sqrt(1 - k) n, with
                    k = (alpha sigma' / alpha' sigma)^2, the Gaussian p(x' | x, x0)
     Langevin       x + e score + sqrt(2 e) n, which leaves p_t unchanged as e -> 0
-
-Step sizes depend on a row alone, never on its batch.
 
 Sources: Song et al. 2021 (arXiv:2011.13456), algorithms 2 to 5; Ho et al. 2020 (arXiv:2006.11239),
 equation 7; Song and Ermon 2019 (arXiv:1907.05600), algorithm 1; Karras et al. 2022
@@ -35,7 +31,8 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import checkify
 
-from sbmae_jax.checks import like, require_key, require_times, same_shape
+from sbmae_jax import checks
+from sbmae_jax.checks import like, same_shape
 from sbmae_jax.sde import SDE
 from sbmae_jax.types import Array, Key, ScoreFn, State, Step
 
@@ -63,9 +60,9 @@ def sample(
     shape or dtype, and times that rise, are not one-dimensional, or are fewer than two.
     """
     times = jnp.asarray(times)
-    require_key(key)
-    require_times(times, falling=True)
-    _require_floats(x)
+    checks.require_key(key)
+    checks.require_times(times, falling=True)
+    checks.require_floats(x)
     if every is not None and every < 1:
         raise ValueError(f"every must be at least 1, got {every}")
     num_steps = times.shape[0] - 1
@@ -73,10 +70,10 @@ def sample(
 
     def advance(carry, i):
         x, path = carry
-        x = _unchanged(x, step(jax.random.fold_in(key, i), x, times[i], times[i + 1]))
+        x = checks.unchanged(x, step(jax.random.fold_in(key, i), x, times[i], times[i + 1]))
         if check:
             message = "x is not finite after step {i}, at t = {t}"
-            checkify.check(_all_finite(x), message, i=i, t=times[i + 1])
+            checkify.check(checks.all_finite(x), message, i=i, t=times[i + 1])
         if every is not None:
             # Only every k-th state has a slot; the others point past the end and are dropped.
             slot = jnp.where((i + 1) % every == 0, i // every, num_steps)
@@ -174,7 +171,8 @@ def by_norm(snr: float, noise: Array, score: Array, sigma: Array) -> Array:
 
     For a hundred dimensions or more: in few, some rows have a score near 0, hence a huge step.
     """
-    return 2 * (snr * _norm(noise) / jnp.maximum(_norm(score), jnp.finfo(score.dtype).tiny)) ** 2
+    square = [jnp.sum(v**2, axis=tuple(range(1, v.ndim)), keepdims=True) for v in (noise, score)]
+    return 2 * snr**2 * square[0] / jnp.maximum(square[1], jnp.finfo(score.dtype).tiny)
 
 
 def langevin(
@@ -247,31 +245,9 @@ def edm_times(sde: SDE, num: int, t_min: float = 1e-3, rho: float = 7.0) -> Arra
 
 def ladder_times(sde: SDE, sigmas: Array) -> Array:
     """Return the times of falling noise levels, the first one doubled: Langevin acts on t_next."""
-    sigmas = jnp.concatenate([sigmas[:1], sigmas])
-    return sde.time(-2 * jnp.log(sigmas))
+    return sde.time(-2 * jnp.log(jnp.concatenate([sigmas[:1], sigmas])))
 
 
 def _pinned(times: Array, t_min: float) -> Array:
     # Inverting the log-SNR rounds; the ends are known exactly.
     return times.at[0].set(1.0).at[-1].set(t_min)
-
-
-def _norm(x: Array) -> Array:
-    return jnp.sqrt(jnp.sum(x**2, axis=tuple(range(1, x.ndim)), keepdims=True))
-
-
-def _all_finite(x: State) -> Array:
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(v)) for v in jax.tree.leaves(x)]))
-
-
-def _require_floats(x: State) -> None:
-    for dtype in map(jnp.result_type, jax.tree.leaves(x)):
-        if not jnp.issubdtype(dtype, jnp.floating):
-            raise ValueError(f"x must be a floating array, got dtype {dtype}")
-
-
-def _unchanged(x: State, moved: State) -> State:
-    before, after = (jax.eval_shape(lambda x: x, v) for v in (x, moved))
-    if before != after:
-        raise ValueError(f"step must return a state like x, {before}, got {after}")
-    return moved

@@ -5,8 +5,7 @@ and data are at t = 0. A linear function of Gaussians is Gaussian, so given the 
 
     x_t = alpha(t) x_0 + sigma(t) eps,    eps ~ N(0, I).    (1)
 
-Matching mean and variance with the process gives alpha' = f alpha and (sigma^2)' = 2 f sigma^2 +
-g^2:
+Matching mean and variance gives alpha' = f alpha and (sigma^2)' = 2 f sigma^2 + g^2, that is,
 
     f = (ln alpha)',    g^2 = (sigma^2)' - 2 f sigma^2.    (2)
 
@@ -30,8 +29,7 @@ E_x0 N(alpha x_0, sigma^2 I) gives s = -E[eps | x_t] / sigma, hence with (1)
 
     eps_hat = -sigma s,      x0_hat = (x_t + sigma^2 s) / alpha.    (4)
 
-Running time backwards, the same marginals p_t are produced by a stochastic and by an ordinary
-equation:
+Backwards in time, a stochastic and an ordinary equation produce the same marginals p_t:
 
     dx = [f x - g^2 s] dt + g dw,            dx/dt = f x - g^2 s / 2.    (5)
 
@@ -111,10 +109,8 @@ class SDE(abc.ABC):
     def prior_log_prob(self, x: Array) -> Array:
         """Return the log-density of the prior for each row of `x: [B, ...]`, in nats: `[B]`."""
         x = x.reshape(x.shape[0], -1) / self.prior_scale
-        size = x.shape[1]
-        return -0.5 * jnp.sum(x**2, axis=1) - size * (
-            0.5 * math.log(2 * math.pi) + math.log(self.prior_scale)
-        )
+        constant = 0.5 * math.log(2 * math.pi) + math.log(self.prior_scale)
+        return -0.5 * jnp.sum(x**2, axis=1) - x.shape[1] * constant
 
     def score_from_noise(self, eps: Array, t: Array) -> Array:
         """Return the score of a prediction of the noise, by (4); infinite where sigma is 0."""
@@ -137,10 +133,9 @@ class SDE(abc.ABC):
     ) -> Array:
         """Draw training times in [t_min, 1] for the loss mean |sigma s + eps|^2.
 
-        weighting: "noise" draws t uniformly; "likelihood" draws it with density proportional to
-        g^2 / sigma^2, that is, uniformly in log-SNR by equation (3), and so estimates the
-        g^2-weighted loss with less variance (arXiv:2101.09258, section 4.1). Raises ValueError
-        for any other weighting.
+        weighting: "noise" draws t uniformly; "likelihood" uniformly in log-SNR, which by (3) turns
+            the loss into an estimate of its g^2-weighted form, of low variance.
+        Raises ValueError for any other weighting.
         """
         u = jax.random.uniform(key, shape)
         if weighting == "noise":
@@ -162,11 +157,9 @@ class _Beta(SDE):
         return 1.0
 
     def rate(self, t: Array) -> Array:
-        """Return b(t)."""
         return self.beta_min + t * (self.beta_max - self.beta_min)
 
     def integral(self, t: Array) -> Array:
-        """Return I(t), the integral of b from 0 to t."""
         return self.beta_min * t + 0.5 * (self.beta_max - self.beta_min) * t**2
 
     def log_alpha(self, t: Array) -> Array:

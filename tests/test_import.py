@@ -8,9 +8,9 @@ PROGRAM = """
 import json, sys, time
 import jax, jax.numpy, jax.experimental.checkify
 before = set(sys.modules)
-start = time.perf_counter()
+start = time.process_time()
 import sbmae_jax
-seconds = time.perf_counter() - start
+seconds = time.process_time() - start
 new = {name.split(".")[0] for name in set(sys.modules) - before}
 print(json.dumps({"seconds": seconds, "new": sorted(new)}))
 """
@@ -29,10 +29,9 @@ def fresh():
 
 
 def test_importing_loads_only_jax_and_little_time():
-    runs = [fresh()]
+    # The time of the processor, not of a wall clock: other programs may be busy. The first run may
+    # compile bytecode, so the fastest counts.
+    runs = [fresh(), fresh()]
     assert not HEAVY & set(runs[0]["new"])
     assert "sbmae_jax" in runs[0]["new"]
-    # The first run may compile bytecode, and the machine may be busy: the fastest of three counts.
-    while runs[-1]["seconds"] > 0.05 and len(runs) < 3:
-        runs.append(fresh())
-    assert min(r["seconds"] for r in runs) < 0.05
+    assert min(run["seconds"] for run in runs) < 0.05

@@ -32,9 +32,9 @@ def weighted_mean(particles):
 
 @pytest.mark.parametrize("case", CASES)
 def test_particles_recover_the_conditional_law(case):
-    # 4,096 particles in 100 steps; the chain's own step bias is at most 0.02, the rest is noise.
+    # 2,048 particles in 100 steps; the chain's own step bias is at most 0.02, the rest is noise.
     data, value, mask = CASES[case]
-    found = run(jax.random.key(0), case, 4096)
+    found = run(jax.random.key(0), case, 2048)
     exact, free = data.given(value, mask), ~np.asarray(mask)
     weights, x = np.exp(found.log_weights), np.asarray(found.x)[:, free]
     error = np.sqrt(np.diag(exact.covariance) / float(found.ess.min()))
@@ -55,16 +55,14 @@ def test_evidence_is_the_density_of_the_observation(case):
 
 
 def test_error_falls_as_the_root_of_the_number_of_particles():
-    # 16 times the particles: a quarter of the error; 200 repeats know each error to 5 %.
+    # Nine times the particles: a third of the error; 100 repeats know each error to 7 %.
     exact = CASES["pair"][0].given(*CASES["pair"][1:]).mean[0]
     errors = []
-    for num in (8, 128):
-        keys = jax.random.split(jax.random.key(num), 200)
-        means = jax.jit(jax.vmap(lambda key, num=num: weighted_mean(run(key, "pair", num, 60))))(
-            keys
-        )
+    for num in (8, 72):
+        keys = jax.random.split(jax.random.key(num), 100)
+        means = jax.vmap(lambda key, num=num: weighted_mean(run(key, "pair", num, 60)))(keys)
         errors.append(float(jnp.sqrt(jnp.mean((means[:, 1] - exact) ** 2))))
-    assert 3.0 < errors[0] / errors[1] < 5.5
+    assert 2.3 < errors[0] / errors[1] < 4.0
 
 
 def test_one_particle_is_reconstruction_guidance():
@@ -77,7 +75,7 @@ def test_one_particle_is_reconstruction_guidance():
     times = log_snr_times(SDE, 10)
     for i in range(10):
         move_key = jax.random.split(jax.random.fold_in(loop_key, i))[0]
-        x = step(move_key, x, times[i], times[i + 1])
+        x = jax.jit(step)(move_key, x, times[i], times[i + 1])
     x = clamp(value, mask)(jax.random.key(0), x, times[-1], times[-1])
     np.testing.assert_allclose(found.x, x, rtol=1e-4, atol=1e-4)
 
