@@ -10,9 +10,10 @@ from sbmae_jax import pipeline
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of values, as configs/polydigits.py."
 )
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; made if it is not there.")
+WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; made if it is not there.")
 STAGE = flags.DEFINE_enum("stage", "all", ["all", *pipeline.STAGES], "One stage alone, or all.")
-flags.mark_flags_as_required(["config", "workdir"])
+flags.mark_flag_as_required("config")
+flags.register_validator("workdir", bool, "say where the run is to live: --workdir=runs/NAME")
 
 
 def main(argv: list[str]) -> None:

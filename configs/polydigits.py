@@ -28,7 +28,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     config.network = {"name": "hub", "width": 128, "hub_width": 192, "num_blocks": 2}
     config.score = {"weighting": "unit", "level_mean": 0.0, "level_std": 1.3, "observed_share": 0.6}
     config.score_training = {
-        "num_steps": 2000, "batch_size": 256, "learning_rate": 1e-3, "b2": 0.99, "warmup_steps": 200,
+        "num_steps": 3500, "batch_size": 256, "learning_rate": 1e-3, "b2": 0.99, "warmup_steps": 200,
         "ema_decay": 0.999, "steps_per_call": 100, "checkpoint_every": 1000,
     }  # fmt: skip
     config.classifier = {"channels": (32, 64), "width": 128, "dropout": 0.3}
@@ -37,8 +37,8 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
         "steps_per_call": 50, "checkpoint_every": 600,
     }  # fmt: skip
     config.sampling = {
-        "sampler": "predictor_corrector", "conditioning": "amortised", "num_levels": 24,
-        "num_corrections": 2, "snr": 0.5, "t_min": 3e-3,
+        "sampler": "predictor_corrector", "conditioning": "amortised", "num_levels": 32,
+        "num_corrections": 1, "snr": 0.3, "t_min": 3e-3,
     }  # fmt: skip
     config.evaluation = {"num_rows": 1000, "num_unconditional": 1000, "batch_size": 500}
     if variant == "smoke":
@@ -51,7 +51,9 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
 def shrink(config: ml_collections.ConfigDict) -> None:
     """Make every stage as short as it can be."""
     config.num_train = 500
-    for section in ("autoencoder_training", "score_training", "classifier_training"):
-        config[section].update(num_steps=20, batch_size=32, steps_per_call=10, checkpoint_every=10)
+    for training in (
+        config.autoencoder_training, config.score_training, config.classifier_training,
+    ):  # fmt: skip
+        training.update(num_steps=20, batch_size=32, steps_per_call=10, checkpoint_every=10)
     config.sampling.update(num_levels=4, num_corrections=1)
     config.evaluation.update(num_rows=40, num_unconditional=40, batch_size=40)

@@ -29,7 +29,9 @@ def opened(directory: Path) -> Iterator[ocp.training.Checkpointer]:
     """Open a directory of checkpoints; what an interrupted save has left there is removed."""
     policy = ocp.training.preservation_policies.LatestN(NUM_KEPT)
     with ocp.training.Checkpointer(
-        directory.absolute(), preservation_policy=policy, cleanup_tmp_directories=True
+        str(directory.absolute()),
+        preservation_policy=policy,  # pyright: ignore[reportArgumentType] (Orbax's own types differ)
+        cleanup_tmp_directories=True,
     ) as checkpointer:
         yield checkpointer
 

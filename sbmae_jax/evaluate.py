@@ -3,7 +3,6 @@
 Generator and classifier are functions, so that this model and any baseline are measured by the same lines.
 """
 
-import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +23,7 @@ Arrays = Mapping[str, np.ndarray]
 class Evaluation:
     """How much is measured.
 
-    num_rows: test examples; each is used once for every number of observed modalities, with a subset
-        that changes from row to row, so that all subsets are used equally often.
+    num_rows: test examples; each is used once for every number of observed modalities.
     num_unconditional: joint samples drawn from nothing.
     batch_size: rows in one call of the generator.
     """
@@ -100,25 +98,21 @@ def measure_conditional(
     key: Key, rows: Arrays, label: np.ndarray, real_features: np.ndarray, subject: Subject
 ) -> dict[str, Any]:
     """Return coherence by number of observed modalities, and the diversity of what one leaves open."""
-    num_modalities, coherence = len(subject.names), {}
-    for num_observed in range(1, num_modalities):
-        observed = rotate_subsets(len(label), num_modalities, num_observed)
-        made = subject.judged(
-            subject.completed(jax.random.fold_in(key, num_observed), rows, observed)
-        )
-        coherence[str(num_observed)] = conditional_coherence(
-            made["class"], label, observed
-        )._asdict()
-    # One observed modality leaves most open. Drawn twice, so that each row has a variance of its own.
-    observed = rotate_subsets(len(label), num_modalities, 1)
-    first, second = (
-        subject.judged(subject.completed(jax.random.fold_in(key, i), rows, observed))["features"]
-        for i in (num_modalities, num_modalities + 1)
-    )
-    ratios = [
-        spread_ratio(first[~seen, m], second[~seen, m], real_features[:, m], label)
-        for m, seen in enumerate(observed.T)
-    ]
+    gain_key, again_key = jax.random.split(key)
+    nested, coherence = nested_subsets(len(label), len(subject.names)), {}
+    made = []
+    for num_observed, observed in enumerate(nested, 1):
+        # One key for all: what one more modality adds is then not hidden by fresh noise.
+        made.append(subject.judged(subject.completed(gain_key, rows, observed)))
+        estimated = conditional_coherence(made[-1]["class"], label, observed)
+        coherence[str(num_observed)] = estimated._asdict()
+    again = subject.judged(subject.completed(again_key, rows, nested[0]))
+    ratios = []
+    for m, seen in enumerate(nested[0].T):
+        # A sample of a wrong class is an error, not diversity.
+        right = (made[0]["class"][:, m] == label) & (again["class"][:, m] == label) & ~seen
+        pair = made[0]["features"][right, m], again["features"][right, m]
+        ratios.append(spread_ratio(*pair, real_features[:, m], label))
     return {"conditional_coherence": coherence, "conditional_diversity": float(np.mean(ratios))}
 
 
@@ -157,13 +151,15 @@ def nothing(rows: Arrays, names: tuple[str, ...], num: int) -> tuple[Arrays, np.
     return blank, np.zeros((num, len(names)), bool)
 
 
-def rotate_subsets(num_rows: int, num_modalities: int, num_observed: int) -> np.ndarray:
-    """Return [num_rows, M] bool: row i observes subset number i (modulo their number) of this size."""
-    subsets = list(itertools.combinations(range(num_modalities), num_observed))
-    observed = np.zeros((num_rows, num_modalities), bool)
-    for row in range(num_rows):
-        observed[row, list(subsets[row % len(subsets)])] = True
-    return observed
+def nested_subsets(num_rows: int, num_modalities: int) -> list[np.ndarray]:
+    """Return for 1, 2, .. M-1 observed modalities which ones each row observes: [num_rows, M] bool.
+
+    Each row adds modalities in an order of its own, drawn uniformly from a fixed seed; so the subsets of
+    a size are equally likely, and those of a row grow.
+    """
+    draws = np.random.default_rng(0).random((num_rows, num_modalities))
+    rank = draws.argsort(axis=1).argsort(axis=1)
+    return [rank < num_observed for num_observed in range(1, num_modalities)]
 
 
 def accuracy(names: tuple[str, ...], classes: np.ndarray, label: np.ndarray) -> dict[str, float]:

@@ -119,9 +119,9 @@ def encode_training_set(run: Run) -> np.ndarray:
     z = map_batches(
         lambda _, batch: {"z": encode(params, batch)}, run.train_source.arrays, ENCODE_BATCH
     )["z"]
-    scale = moments(z)
-    write(run.workdir / MOMENTS, lambda file: np.savez(file, **scale._asdict()))
-    return np.asarray(scale.standardise(z))
+    scale = moments(jnp.asarray(z))
+    write(run.workdir / MOMENTS, lambda file: np.savez(file, mean=scale.mean, std=scale.std))
+    return np.asarray(scale.standardise(jnp.asarray(z)))
 
 
 def train_classifier(run: Run) -> None:
@@ -154,7 +154,9 @@ def evaluate_model(run: Run) -> None:
     key, picture_key = jax.random.split(run.named_key("evaluate"))
     figures = evaluate(key, rows, subject, evaluation.num_unconditional)
     samples = draw_samples(picture_key, rows, subject)
-    write(run.workdir / SAMPLES, lambda file: np.savez_compressed(file, **samples))
+    write(
+        run.workdir / SAMPLES, lambda file: np.savez_compressed(file, allow_pickle=False, **samples)
+    )
     seconds = {stage: sum(r["seconds"] for r in rows) for stage, rows in read(run.workdir).items()}
     figures |= {
         "num_evaluations": run.parts.sampling.num_evaluations,

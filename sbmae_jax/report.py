@@ -10,6 +10,7 @@ import jinja2
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 
 from sbmae_jax.log import read
 from sbmae_jax.workdir import CONFIG, RESULTS, SAMPLES
@@ -191,4 +192,4 @@ def frame(image: np.ndarray) -> np.ndarray:
 
 def save_image(path: Path, image: np.ndarray) -> None:
     """Save a picture, enlarged so that single pixels can be seen."""
-    matplotlib.image.imsave(path, image.repeat(ZOOM, axis=0).repeat(ZOOM, axis=1))
+    imsave(path, image.repeat(ZOOM, axis=0).repeat(ZOOM, axis=1))

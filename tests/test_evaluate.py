@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from sbmae_jax.evaluate import Subject, evaluate, rotate_subsets
+from sbmae_jax.evaluate import Subject, evaluate, nested_subsets
 
 NAMES = ("a", "b", "c")
 CLASSES = 4
@@ -72,9 +72,13 @@ def test_a_collapsed_generator_is_coherent_but_found_out():
     assert figures["frechet_classifier_features"]["mean"] > 1
 
 
-def test_every_subset_is_used_equally_often():
-    observed = rotate_subsets(60, 5, 2)
-    assert (observed.sum(axis=1) == 2).all()
-    _, counts = np.unique(observed, axis=0, return_counts=True)
-    assert len(counts) == 10
-    assert (counts == 6).all()
+def test_subsets_of_a_row_grow_and_those_of_a_size_are_equally_likely():
+    nested = nested_subsets(6000, 5)
+    for num_observed, observed in enumerate(nested, 1):
+        assert (observed.sum(axis=1) == num_observed).all()
+        _, counts = np.unique(observed, axis=0, return_counts=True)
+        expected = 6000 / len(counts)
+        assert len(counts) == [5, 10, 10, 5][num_observed - 1]
+        assert np.sum((counts - expected) ** 2 / expected) < 30
+    for fewer, more in zip(nested, nested[1:], strict=False):
+        assert (fewer <= more).all()
