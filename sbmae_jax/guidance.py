@@ -39,14 +39,12 @@ def guide(
 ) -> ScoreFn:
     """Subtract an energy's gradient from a score: s - strength weights grad E, in the window.
 
-    energy: `(x, t) -> [B]` in nats, low where rows are wanted; each entry a function of its row
-    only.
-    strength: a number, or a function of the scalar t, e.g. `lambda t: 2 * (1 - t)` to fade out
-    the noise.
+    energy: `(x, t) -> [B]`, in nats, low where rows are wanted; each entry depends on its row only.
+    strength: a number, or a function of the scalar t, e.g. `lambda t: 2 * (1 - t)`, which fades in
+        as the noise goes.
     mask: `[D]` or `[B, D]` of bool; observed coordinates feel no gradient.
-    weights: broadcasts to x; one number per coordinate, equal within a modality, sets its own
-    strength.
-    window: times `(low, high)`, both included, outside which the score is left alone.
+    weights: broadcasts to x; one number per coordinate, the same within a modality, weighs it.
+    window: times `(low, high)`, both included; outside them the score is left alone.
 
     Raises ValueError for an energy that is not one number per row, or an empty window.
     """
@@ -80,12 +78,9 @@ def classifier_free(
 ) -> ScoreFn:
     """Mix two scores: (1 - weight) unconditional + weight conditional; two evaluations.
 
-    weight: a number, or an array that broadcasts to x, e.g. one number per coordinate for a
-    weight per
-        modality. 1 is the conditional score itself, above 1 sharper than it, 0 the unconditional
-        one.
+    weight: a number, or an array that broadcasts to x, e.g. one number per coordinate for a weight
+        per modality. 0 is the unconditional score, 1 the conditional one, above 1 sharper than it.
     """
-
     conditional, unconditional = same_shape(conditional), same_shape(unconditional)
 
     def mixed(x, t):

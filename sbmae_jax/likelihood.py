@@ -47,14 +47,12 @@ def log_density(
     """Return ln p(x) for each row of `x: [B, D]`, in nats, by Heun's rule on a fixed grid: `[B]`.
 
     times: `[N + 1]`, rising from nearly 0 to 1, e.g. `edm_times(sde, 100)[::-1]`; 2 N evaluations
-    of the
-        score with D derivatives each, or `num_probes` of them.
-    key: None for the exact divergence; a typed key for Hutchinson's.
+        of the score, each with D derivatives, or with `num_probes` of them.
+    key: None for the exact divergence; a typed key for Hutchinson's estimate.
     mask: `[D]` or `[B, D]` of bool; observed coordinates are held, and the density is that of the
-    others.
+        others. Meant for conditional scores.
 
-    Raises ValueError for times that do not rise, an `x` that is not `[B, D]`, or num_probes below
-    1.
+    Raises ValueError for times that do not rise, an x that is not `[B, D]`, or num_probes below 1.
     """
     times = jnp.asarray(times)
     require_times(times, falling=False)
@@ -116,9 +114,8 @@ def log_density_adaptive(
             stepsize_controller=diffrax.PIDController(rtol, atol),
             max_steps=max_steps,
         )
-        assert solution.ys is not None
-        end, gain = solution.ys
-        return (_prior_log_prob(sde, end[-1], held) + gain[-1])[0]
+        end, gain = jax.tree.map(lambda path: path[-1], solution.ys)
+        return (_prior_log_prob(sde, end, held) + gain)[0]
 
     held = None if mask is None else like(mask, x, "mask")
     keys = None if key is None else jax.random.split(key, x.shape[0])

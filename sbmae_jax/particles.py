@@ -86,8 +86,8 @@ def steer(sde: SDE, score: ScoreFn, value: Array, mask: Array) -> ScoreFn:
 
     def steered(x, t):
         log_twist = twist(sde, score, like(value, x, "value"), like(mask, x, "mask"))
-        (_, slope), gradient = _value_and_gradient(log_twist, x, t)
-        return slope + gradient
+        _, slope, push = _evaluate(log_twist, x, t)
+        return slope + push
 
     return steered
 
@@ -107,51 +107,37 @@ def twisted_sample(
     """Draw weighted particles from p(x_U | x_O = value): the twisted diffusion sampler.
 
     value, mask: `[D]`; one observation. For several, `vmap` over `value` and `mask`.
-    times: `[N + 1]`, falling, as for `sample`; N + 1 evaluations with derivative, for all
-    particles at once.
+    times: `[N + 1]`, falling, as for `sample`; N + 1 evaluations with their derivative, for all
+        particles at once.
     threshold: resample when the effective sample size falls below this share of the particles.
     data_scale: as in `ancestral`, whose steps these are.
 
     Raises ValueError for a value or mask that is not `[D]`, fewer than one particle, and for keys
     and times as `sample` does.
     """
-    if num_particles < 1:
-        raise ValueError(f"num_particles must be at least 1, got {num_particles}")
-    if jnp.ndim(value) != 1 or jnp.shape(mask) != jnp.shape(value):
-        raise ValueError(
-            f"value and mask must both be [D], one observation; vmap over several, "
-            f"got {jnp.shape(value)} and {jnp.shape(mask)}"
-        )
     times = jnp.asarray(times)
-    require_key(key)
-    require_times(times, falling=True)
-    prior_key, loop_key = jax.random.split(key)
+    _refuse(key, value, mask, times, num_particles)
     shape = (num_particles, value.shape[0])
     log_twist = twist(sde, score, jnp.broadcast_to(value, shape), jnp.broadcast_to(mask, shape))
+    prior_key, loop_key = jax.random.split(key)
 
     def advance(carry, i):
-        x, log_w, log_evidence = carry
-        t, t_next = times[i], times[i + 1]
+        cloud, log_w, log_evidence = carry
         move_key, pick_key = jax.random.split(jax.random.fold_in(loop_key, i))
         log_w, ess = _normalise(log_w)
-        x, log_w = _resample(pick_key, x, log_w, ess < threshold * num_particles)
-        (log_q, slope), gradient = _value_and_gradient(log_twist, x, t)
-        mean, spread = reverse_kernel(sde, x, slope, t, t_next, data_scale)
-        shift = reverse_kernel(sde, x, slope + gradient, t, t_next, data_scale)[0] - mean
-        noise = jax.random.normal(move_key, x.shape, x.dtype)
-        x = mean + shift + spread * noise
-        ratio = -0.5 * jnp.sum((shift / spread) ** 2 + 2 * shift / spread * noise, axis=1)
-        log_w = log_w + log_twist(x, t_next)[0] - log_q + ratio
-        log_evidence = log_evidence + jax.nn.logsumexp(log_w)
-        return (x, log_w, log_evidence), ess
+        cloud, log_w = _resample(pick_key, cloud, log_w, ess < threshold * num_particles)
+        x, ratio = _move(move_key, sde, cloud, times[i], times[i + 1], data_scale)
+        moved = _Cloud(x, *_evaluate(log_twist, x, times[i + 1]))
+        log_w = log_w + moved.log_q - cloud.log_q + ratio
+        return (moved, log_w, log_evidence + jax.nn.logsumexp(log_w)), ess
 
     x = sde.prior(prior_key, shape)
-    log_w = log_twist(x, times[0])[0] - math.log(num_particles)
-    start = (x, log_w, jax.nn.logsumexp(log_w))
-    num_steps = times.shape[0] - 1
-    (x, log_w, log_evidence), ess = jax.lax.scan(advance, start, jnp.arange(num_steps))
+    cloud = _Cloud(x, *_evaluate(log_twist, x, times[0]))
+    log_w = cloud.log_q - math.log(num_particles)
+    start = (cloud, log_w, jax.nn.logsumexp(log_w))
+    (cloud, log_w, log_evidence), ess = jax.lax.scan(advance, start, jnp.arange(len(times) - 1))
     log_w, last = _normalise(log_w)
-    x = jnp.where(mask[None], value[None], x)
+    x = jnp.where(mask[None], value[None], cloud.x)
     return Particles(x, log_w, jnp.append(ess, last), log_evidence)
 
 
@@ -160,14 +146,34 @@ def draw(key: Key, particles: Particles, num: int) -> Array:
     return particles.x[_systematic(key, particles.log_weights, num)]
 
 
-def _value_and_gradient(log_twist: Callable, x: Array, t: Array):
-    # Rows do not mix, so the gradient of the sum is each row's own.
+class _Cloud(NamedTuple):
+    """Where the particles are, and there the twist, the score, and the twist's gradient."""
+
+    x: Array
+    log_q: Array
+    slope: Array
+    push: Array
+
+
+def _evaluate(log_twist: Callable, x: Array, t: Array) -> tuple[Array, Array, Array]:
     def total(x):
         log_q, slope = log_twist(x, t)
         return jnp.sum(log_q), (log_q, slope)
 
-    gradient, aux = jax.grad(total, has_aux=True)(x)
-    return aux, gradient
+    # Rows do not mix, so the gradient of the sum is each row's own.
+    push, (log_q, slope) = jax.grad(total, has_aux=True)(x)
+    return log_q, slope, push
+
+
+def _move(
+    key: Key, sde: SDE, cloud: _Cloud, t: Array, t_next: Array, data_scale: float
+) -> tuple[Array, Array]:
+    """Take the steered step; also return the log-ratio of the true kernel to the steered, [P]."""
+    mean, spread = reverse_kernel(sde, cloud.x, cloud.slope, t, t_next, data_scale)
+    steered, _ = reverse_kernel(sde, cloud.x, cloud.slope + cloud.push, t, t_next, data_scale)
+    shift = (steered - mean) / spread
+    noise = jax.random.normal(key, mean.shape, mean.dtype)
+    return steered + spread * noise, -jnp.sum(shift * (0.5 * shift + noise), axis=1)
 
 
 def _normalise(log_w: Array) -> tuple[Array, Array]:
@@ -175,10 +181,10 @@ def _normalise(log_w: Array) -> tuple[Array, Array]:
     return log_w, jnp.exp(-jax.nn.logsumexp(2 * log_w))
 
 
-def _resample(key: Key, x: Array, log_w: Array, needed: Array) -> tuple[Array, Array]:
-    num = x.shape[0]
+def _resample(key: Key, cloud: _Cloud, log_w: Array, needed: Array) -> tuple[_Cloud, Array]:
+    num = log_w.shape[0]
     picked = jnp.where(needed, _systematic(key, log_w, num), jnp.arange(num))
-    return x[picked], jnp.where(needed, -math.log(num), log_w)
+    return jax.tree.map(lambda v: v[picked], cloud), jnp.where(needed, -math.log(num), log_w)
 
 
 def _systematic(key: Key, log_w: Array, num: int) -> Array:
@@ -186,3 +192,15 @@ def _systematic(key: Key, log_w: Array, num: int) -> Array:
     comb = (jnp.arange(num) + jax.random.uniform(key)) / num
     picked = jnp.searchsorted(jnp.cumsum(jnp.exp(log_w)), comb)
     return jnp.minimum(picked, log_w.shape[0] - 1)  # the sum may round to just below 1
+
+
+def _refuse(key: Key, value: Array, mask: Array, times: Array, num_particles: int) -> None:
+    require_key(key)
+    require_times(times, falling=True)
+    if num_particles < 1:
+        raise ValueError(f"num_particles must be at least 1, got {num_particles}")
+    if jnp.ndim(value) != 1 or jnp.shape(mask) != jnp.shape(value):
+        raise ValueError(
+            f"value and mask must both be [D], one observation; vmap over several, "
+            f"got {jnp.shape(value)} and {jnp.shape(mask)}"
+        )
