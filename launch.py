@@ -7,28 +7,38 @@ from ml_collections import config_flags
 
 from sbmae_jax import pipeline
 
-CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "A file of values, as configs/polydigits.py."
-)
+CONFIG = config_flags.DEFINE_config_file("config", None, "A file of values, as configs/polydigits.py.")
 WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; made if it is not there.")
 STAGE = flags.DEFINE_enum("stage", "all", ["all", *pipeline.STAGES], "One stage alone, or all.")
 flags.mark_flag_as_required("config")
 flags.register_validator("workdir", bool, "say where the run is to live: --workdir=runs/NAME")
 
 
+def parse(argv: list[str]) -> list[str]:
+    """Parse the command line; a mistyped flag or config key is said in one sentence."""
+    try:
+        return flags.FLAGS(argv)
+    except AttributeError as error:  # what ml_collections raises for a key that the config does not have
+        changed = ", ".join(word.split("=")[0] for word in argv if word.startswith("--config."))
+        sys.exit(f"launch.py: the config has no key {error}: compare {changed} with the config file")
+    except (flags.Error, OSError, TypeError, ValueError) as error:
+        # An error inside a config file comes with its traceback; the last line is what was raised.
+        sys.exit(f"launch.py: {str(error).strip().splitlines()[-1]}")
+
+
 def main(argv: list[str]) -> None:
     """Run the stages; what the user can mend is said in one sentence."""
     if len(argv) > 1:
-        raise app.UsageError(f"unknown argument {argv[1]!r}: flags start with --")
+        sys.exit(f"launch.py: unknown argument {argv[1]!r}: flags start with --")
     if logging.get_verbosity() == logging.INFO:  # the default, at which Orbax reports every file
         logging.set_verbosity(logging.WARNING)
     try:
         pipeline.run(CONFIG.value.to_dict(), WORKDIR.value, STAGE.value)
-    except (ValueError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         if logging.level_debug():  # --verbosity=1 shows where it was raised
             raise
-        sys.exit(f"launch.py: {error}")
+        sys.exit("launch.py: " + " ".join(str(error).split()))
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=parse)

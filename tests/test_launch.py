@@ -37,6 +37,8 @@ def test_what_is_mistyped_is_named_and_nothing_is_written(arguments, message, tm
     done = launch(*arguments, f"--workdir={tmp_path / 'run'}")
     assert done.returncode != 0
     assert message in done.stderr
+    assert done.stderr.startswith("launch.py: ")
+    assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
 
 
@@ -53,3 +55,21 @@ def test_smoke_runs_all_stages_and_then_has_nothing_to_do(tmp_path):
     assert second.returncode == 0, second.stderr
     assert second.stdout.count("done already") == 8
     assert (tmp_path / "run" / "results.json").read_text() == results
+
+
+@pytest.mark.slow
+def test_the_wheel_installs_and_imports_in_an_empty_environment(tmp_path):
+    def run(*command):
+        subprocess.run(command, cwd=tmp_path, check=True, timeout=600)
+
+    run(sys.executable, "-m", "build", "--wheel", "--installer=uv", "--outdir", tmp_path, ROOT)
+    (wheel,) = tmp_path.glob("*.whl")
+    run(sys.executable, "-m", "venv", "empty")
+    python = tmp_path / "empty" / "bin" / "python"
+    run(sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", python, wheel)
+    run(python, "-c", "import sbmae_jax.pipeline; from sbmae_jax import VP, sample")
+    run(
+        python,
+        "-c",
+        "from importlib.resources import files; files('sbmae_jax').joinpath('report.html').read_text()",
+    )
