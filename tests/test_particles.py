@@ -1,3 +1,5 @@
+import functools
+
 import analytic
 import jax
 import jax.numpy as jnp
@@ -19,11 +21,17 @@ CASES = {
 }
 
 
-def run(key, case, num_particles, num_steps=100, **options):
+def run(key, case, num_particles, num_steps):
     data, value, mask = CASES[case]
     times = log_snr_times(SDE, num_steps)
     args = SDE, data.score(SDE), jnp.asarray(value), jnp.asarray(mask), times, num_particles
-    return jax.jit(lambda key: twisted_sample(key, *args, **options))(key)
+    return jax.jit(lambda key: twisted_sample(key, *args))(key)
+
+
+@functools.cache
+def fine_run(case):
+    """1,024 particles in 400 steps: enough for the chain to be close to the diffusion itself."""
+    return run(jax.random.key(0), case, 1024, 400)
 
 
 def weighted_mean(particles):
@@ -32,26 +40,24 @@ def weighted_mean(particles):
 
 @pytest.mark.parametrize("case", CASES)
 def test_particles_recover_the_conditional_law(case):
-    # 2,048 particles in 100 steps; the chain's own step bias is at most 0.02, the rest is noise.
+    # The chain's own step bias is at most 0.02; the rest is the noise of the particles.
     data, value, mask = CASES[case]
-    found = run(jax.random.key(0), case, 2048)
+    found = fine_run(case)
     exact, free = data.given(value, mask), ~np.asarray(mask)
     weights, x = np.exp(found.log_weights), np.asarray(found.x)[:, free]
     error = np.sqrt(np.diag(exact.covariance) / float(found.ess.min()))
     mean = weights @ x
     assert np.all(np.abs(mean - exact.mean) < 4 * error + 0.02)
     covariance = (weights[:, None] * (x - mean)).T @ (x - mean)
-    np.testing.assert_allclose(covariance, exact.covariance, atol=0.1 * exact.covariance.max())
+    np.testing.assert_allclose(covariance, exact.covariance, atol=0.15 * exact.covariance.max())
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_evidence_is_the_density_of_the_observation(case):
     data, value, mask = CASES[case]
-    # The evidence of the chain tends to that of the data with the number of steps: 0.03 here.
-    found = run(jax.random.key(0), case, 1024, num_steps=400)
     seen = np.flatnonzero(mask)
     exact = np.logaddexp.reduce(data.log_joint(np.asarray(value)[None], seen)[0])
-    assert abs(found.log_evidence - exact) < 0.08
+    assert abs(fine_run(case).log_evidence - exact) < 0.08
 
 
 def test_error_falls_as_the_root_of_the_number_of_particles():
@@ -81,12 +87,12 @@ def test_one_particle_is_reconstruction_guidance():
 
 
 def test_observed_coordinates_are_the_value_and_sizes_are_in_range():
-    found = run(jax.random.key(1), "three modalities", 64)
-    np.testing.assert_array_equal(found.x[:, 0], jnp.full(64, 0.9))
-    np.testing.assert_array_equal(found.x[:, 3], jnp.full(64, -0.4))
-    assert found.ess.shape == (101,)
+    found = fine_run("three modalities")
+    np.testing.assert_array_equal(found.x[:, 0], jnp.full(1024, 0.9))
+    np.testing.assert_array_equal(found.x[:, 3], jnp.full(1024, -0.4))
+    assert found.ess.shape == (401,)
     assert found.ess.min() >= 1.0
-    assert found.ess.max() <= 64.001
+    assert found.ess.max() <= 1024.1
     np.testing.assert_allclose(jnp.exp(found.log_weights).sum(), 1.0, rtol=1e-5)
 
 
@@ -127,7 +133,7 @@ def test_systematic_resampling_picks_as_often_as_expected(key):
 
 
 def test_draw_gives_equal_weights():
-    found = run(jax.random.key(1), "pair", 256)
+    found = fine_run("pair")
     rows = draw(jax.random.key(2), found, 1000)
     assert rows.shape == (1000, 2)
     np.testing.assert_allclose(rows[:, 1].mean(), weighted_mean(found)[1], atol=0.02)
