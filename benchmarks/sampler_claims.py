@@ -1,4 +1,6 @@
-"""The claims that `samplers.py` tests, and its picture."""
+"""The claims that `samplers.py` tests, its tables for the documentation, and its picture."""
+
+import re
 
 import matplotlib as mpl
 import numpy as np
@@ -76,6 +78,9 @@ def claims(rows, extra):
             claim(
                 f"clamp with {sampler} is over-confident: variance over the exact one", spread, 0.99
             )
+    large = extra["particles_at_size"][-1]
+    name = f"particles, 320 dimensions, {large['particles']}: error of the mean over its deviation"
+    claim(name, large["error"], 0.1, smallest_ess=large["smallest_ess"])
     shares = [extra["speed"]["share_few_step"], extra["speed"]["share_conditional"]]
     claim("share of time in the network, worse of two samplers", min(shares), 0.85, below=False)
     claim(
@@ -112,3 +117,36 @@ def picture(result, path):
     axes[2].legend()
     figure.savefig(path, dpi=100)
     plt.close(figure)
+
+
+def tables(rows):
+    """Return {name: Markdown} for the mixture: distance over floor at each budget."""
+    rows = [r for r in rows if r["distribution"] == "mixture" and "ratio" in r]
+    budgets = sorted({r["evaluations"] for r in rows})
+    found = {}
+    for task, names, extra in (
+        ("unconditional", ("sampler",), ()),
+        ("conditional", ("sampler", "conditioning"), ("coverage_90", "spread")),
+    ):
+        paths = {}
+        for row in rows:
+            if row["task"] == task:
+                paths.setdefault(tuple(row[n] for n in names), []).append(row)
+        head = [*names, *map(str, budgets), *(n.replace("_", " ") for n in extra)]
+        lines = [head, ["---"] * len(head)]
+        for path, path_rows in paths.items():
+            ratios = [f"{r['ratio']:.2f}" for r in path_rows]
+            lines.append([*path, *ratios, *(f"{path_rows[-1][n]:.2f}" for n in extra)])
+        found[task] = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return found
+
+
+def fill(page, rows):
+    """Put the tables between their marks in a page of the documentation."""
+    text = page.read_text()
+    for name, table in tables(rows).items():
+        marks = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        pattern = f"{marks[0]}.*?{marks[1]}"
+        block = f"{marks[0]}\n{table}\n{marks[1]}"
+        text = re.sub(pattern, lambda _, block=block: block, text, flags=re.DOTALL)
+    page.write_text(text)

@@ -1,6 +1,6 @@
 """Measure samplers and conditionings against distributions whose conditionals are exact.
 
-    python benchmarks/samplers.py            # results/samplers.json and .png; about half an hour
+    python benchmarks/samplers.py            # results/samplers.json and .png, tables of docs/sampling.md
     python benchmarks/samplers.py --quick    # a few rows of each, to see that it runs
 
 Two distributions of five modalities with 64 coordinates each: a Gaussian with factors that all modalities
@@ -188,6 +188,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="few rows, nothing written")
     quick = parser.parse_args().quick
     budgets, start, rows, floors = ((16, 32) if quick else BUDGETS), time.time(), [], {}
+    where = environment()  # before the work: the commit may move on during it
     for name, truth in distributions().items():
         floors[name] = floor([truth], [ROWS])
         for found in unconditional(name, truth, budgets, sampler_paths.UNCONDITIONAL):
@@ -207,13 +208,14 @@ def main():
         **extra,
         "claims": sampler_claims.claims(rows, extra),
         "minutes": round((time.time() - start) / 60, 1),
-        **environment(),
+        **where,
     }
     for claim in result["claims"]:
         print(claim)
     if not quick:
         (ROOT / "results" / "samplers.json").write_text(json.dumps(result, indent=1) + "\n")
         sampler_claims.picture(result, ROOT / "results" / "samplers.png")
+        sampler_claims.fill(ROOT / "docs" / "sampling.md", rows)
 
 
 def environment():
