@@ -9,7 +9,7 @@ from sbmae_jax.evaluate import Subject, nothing
 from sbmae_jax.types import Key
 
 NUM_REAL = 12  # columns of the grid of reconstructions
-NUM_JOINT = 24  # columns of the unconditional grid
+NUM_JOINT = 16  # columns of the unconditional grid
 NUM_SAMPLES = 3  # samples of each target in the conditional grid
 
 

@@ -1,3 +1,5 @@
+import itertools
+
 import jax
 import numpy as np
 import pytest
@@ -80,5 +82,5 @@ def test_subsets_of_a_row_grow_and_those_of_a_size_are_equally_likely():
         expected = 6000 / len(counts)
         assert len(counts) == [5, 10, 10, 5][num_observed - 1]
         assert np.sum((counts - expected) ** 2 / expected) < 30
-    for fewer, more in zip(nested, nested[1:], strict=False):
+    for fewer, more in itertools.pairwise(nested):
         assert (fewer <= more).all()
