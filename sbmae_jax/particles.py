@@ -59,33 +59,58 @@ class Particles(NamedTuple):
     log_evidence: Array
 
 
-def twist(sde: SDE, score: ScoreFn, value: Array, mask: Array) -> Callable:
-    """Return `(x, t) -> ([P], score)`: the guess of ln p(z_O | x_t), and the score there."""
+def twist(
+    sde: SDE, score: ScoreFn, value: Array, mask: Array, covariance: Array | None = None
+) -> Callable:
+    """Return `(x, t) -> ([B], score)`: the guess of ln p(z_O | x_t), and the score there."""
     require_bool(mask)
     score = same_shape(score)
+    if covariance is not None and (jnp.ndim(mask) != 1 or covariance.shape != mask.shape * 2):
+        raise ValueError(
+            f"covariance must be [D, D] and the mask [D], the same for all rows, "
+            f"got {covariance.shape} and {mask.shape}"
+        )
+    spectrum = None if covariance is None else jnp.linalg.eigh(covariance)
 
     def log_twist(x, t):
-        slope = score(x, t)
+        slope, observed = score(x, t), like(mask, x, "mask")
         denoised = sde.denoised_from_score(slope, x, t)
-        snr = jnp.exp(sde.log_snr(t))
-        variance = 1 / (1 + snr)
-        gap = jnp.where(mask, value - denoised, 0.0)
-        size = jnp.sum(jnp.broadcast_to(mask, x.shape), axis=1)
-        log_q = -0.5 * jnp.sum(gap**2, axis=1) / variance
-        return log_q - 0.5 * size * jnp.log(2 * math.pi * variance), slope
+        gap = jnp.where(observed, like(value, x, "value") - denoised, 0.0)
+        if spectrum is None:
+            log_scale = -0.5 * jnp.logaddexp(0.0, sde.log_snr(t))
+            gap, log_det = gap * jnp.exp(-log_scale), jnp.sum(observed, axis=1) * log_scale
+        else:
+            root = _left_over(sde, spectrum, mask, t)
+            gap = jax.scipy.linalg.solve_triangular(root, gap.T, lower=True).T
+            log_det = jnp.sum(jnp.log(jnp.diagonal(root)))
+        constant = 0.5 * math.log(2 * math.pi) * jnp.sum(observed, axis=1)
+        return -0.5 * jnp.sum(gap**2, axis=1) - log_det - constant, slope
 
     return log_twist
 
 
-def steer(sde: SDE, score: ScoreFn, value: Array, mask: Array) -> ScoreFn:
+def _left_over(sde: SDE, spectrum: tuple[Array, Array], mask: Array, t: Array) -> Array:
+    """Return the Cholesky root of what x_t leaves unknown of z_O, and of 1 elsewhere: [D, D]."""
+    values, vectors = spectrum
+    snr = jnp.exp(sde.log_snr(t))
+    covariance = (vectors * (values / (1 + snr * values))[None]) @ vectors.T
+    both = mask[:, None] & mask[None, :]
+    return jnp.linalg.cholesky(jnp.where(both, covariance, jnp.diag(1.0 - mask)))
+
+
+def steer(
+    sde: SDE, score: ScoreFn, value: Array, mask: Array, covariance: Array | None = None
+) -> ScoreFn:
     """Add the gradient of the twist to a score: reconstruction guidance, one particle's guess.
 
-    Costs one evaluation with its derivative. Biased; observed coordinates only end near their
-    value, so `clamp` them last.
+    covariance: `[D, D]`, of the data; then the mask must be `[D]`. Without it, unit variances and
+        no correlations are assumed, which costs accuracy where the data have them.
+    Costs one evaluation with its derivative. Biased, except on Gaussian data of this covariance;
+    observed coordinates only end near their value, so `clamp` them last.
     """
+    log_twist = twist(sde, score, value, mask, covariance)
 
     def steered(x, t):
-        log_twist = twist(sde, score, like(value, x, "value"), like(mask, x, "mask"))
         _, slope, push = _evaluate(log_twist, x, t)
         return slope + push
 
@@ -103,6 +128,7 @@ def twisted_sample(
     *,
     threshold: float = 0.5,
     data_scale: float = 1.0,
+    covariance: Array | None = None,
 ) -> Particles:
     """Draw weighted particles from p(x_U | x_O = value): the twisted diffusion sampler.
 
@@ -111,6 +137,8 @@ def twisted_sample(
         particles at once.
     threshold: resample when the effective sample size falls below this share of the particles.
     data_scale: as in `ancestral`, whose steps these are.
+    covariance: `[D, D]`, of the data, for a better twist: without it, particles degenerate when
+        many correlated coordinates are observed.
 
     Raises ValueError for a value or mask that is not `[D]`, fewer than one particle, and for keys
     and times as `sample` does.
@@ -118,7 +146,7 @@ def twisted_sample(
     times = jnp.asarray(times)
     _refuse(key, value, mask, times, num_particles)
     shape = (num_particles, value.shape[0])
-    log_twist = twist(sde, score, jnp.broadcast_to(value, shape), jnp.broadcast_to(mask, shape))
+    log_twist = twist(sde, score, value, mask, covariance)
     prior_key, loop_key = jax.random.split(key)
 
     def advance(carry, i):
