@@ -63,7 +63,7 @@ class Path:
         step = self.make(sde, score, lambda key, x, t, t_next: x)
         return self._run(sde, score, budget, x, loop_key, step, denoise(sde, score))
 
-    def run_given(self, sde, joint, exact, mask, budget, key, value):
+    def run_given(self, sde, joint, exact, mask, covariance, budget, key, value):
         prior_key, noise_key, loop_key = jax.random.split(key, 3)
         noise = jax.random.normal(noise_key, value.shape)
         put, score = {
@@ -71,10 +71,15 @@ class Path:
             "renoise": (renoise(sde, value, mask), joint),
             "fixed noise": (renoise(sde, value, mask, noise), joint),
             "reconstruction": (renoise(sde, value, mask), steer(sde, joint, value, mask)),
+            "with covariance": (
+                renoise(sde, value, mask),
+                steer(sde, joint, value, mask, covariance),
+            ),
             "amortised": (clamp(value, mask), amortised(lambda x, t, mask: exact(x, t), mask)),
         }[self.conditioning]
         # Reconstruction steers the observed part as well; it must not be overwritten.
-        inner = (lambda key, x, t, t_next: x) if self.conditioning == "reconstruction" else put
+        steered = self.conditioning in ("reconstruction", "with covariance")
+        inner = (lambda key, x, t, t_next: x) if steered else put
         step = self.make(sde, score, inner)
         x = sde.prior(prior_key, value.shape)
         last = chain(inner, denoise(sde, score), clamp(value, mask))
@@ -136,6 +141,7 @@ CONDITIONAL = (
     ),
     Path("ancestral", ANCESTRAL, conditioning="reconstruction"),
     Path("DPM++(2M) SDE", with_memory(1.0), conditioning="reconstruction", memory=True),
+    Path("DPM++(2M) SDE", with_memory(1.0), conditioning="with covariance", memory=True),
     Path("ancestral", ANCESTRAL, conditioning="amortised"),
     Path("Heun", wrapped(heun), 2, edm_times, "amortised"),
     Path("DPM++(2M)", with_memory(0.0), conditioning="amortised", memory=True),

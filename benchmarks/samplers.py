@@ -154,11 +154,10 @@ def conditional(name, truth, budgets, paths, calibrated):
         "distribution": name, "task": "conditional", "sampler": "exact samples", "conditioning": "exact",
         "evaluations": 0, **exact, **calibration(truth, different),
     }  # fmt: skip
+    fixed = jnp.asarray(OBSERVED), jnp.asarray(truth.covariance, jnp.float32)
     for path in paths:
         for budget in budgets:
-            run = jax.jit(
-                functools.partial(path.run_given, SDE, *scores, jnp.asarray(OBSERVED), budget)
-            )
+            run = jax.jit(functools.partial(path.run_given, SDE, *scores, *fixed, budget))
             x = np.asarray(run(jax.random.key(SEED), repeated))[:, ~OBSERVED]
             groups = np.split(x, POINTS)
             row = _row(errors(truths, groups, np.random.default_rng(SEED)), budget, exact)
