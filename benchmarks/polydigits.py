@@ -1,8 +1,9 @@
 """Run the demo with several seeds and compare it with its targets.
 
-    python benchmarks/polydigits.py --seeds 0 1 2      # results/polydigits.json; about seven minutes a seed
+    python benchmarks/polydigits.py --seeds 0 1 2      # results/polydigits.json; about five minutes a seed
 
-Runs are kept under runs/polydigits-SEED and not repeated.
+Each seed draws other digits for training and test, other weights and other samples. Runs are kept under
+runs/polydigits-SEED and not repeated.
 """
 
 import argparse

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,13 @@ class Log:
 
     def __init__(self, directory: Path):
         directory.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
         self._file = open(directory / FILE, "a", buffering=1)  # noqa: SIM115 (closed with the log)
-        self._board = SummaryWriter(str(directory / "tensorboard"))
+
+    @cached_property
+    def _board(self) -> SummaryWriter:
+        # Made at the first scalar, since each writer leaves a file.
+        return SummaryWriter(str(self._directory / "tensorboard"))
 
     def scalars(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         """Record scalars of a stage at a step."""
@@ -40,7 +46,8 @@ class Log:
     def close(self) -> None:
         """Finish the files."""
         self._file.close()
-        self._board.close()
+        if "_board" in self.__dict__:
+            self._board.close()
 
 
 def read(directory: Path) -> dict[str, list[dict[str, Any]]]:

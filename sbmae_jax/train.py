@@ -108,8 +108,8 @@ def train(
 
 
 def is_finished(directory: Path, training: Training) -> bool:
-    """Return whether a stage has a checkpoint of its last step."""
-    return (directory / str(training.num_steps) / checkpoint.SEAL).exists()
+    """Return whether a stage has an intact checkpoint of its last step."""
+    return checkpoint.find_damage(directory / str(training.num_steps)) is None
 
 
 def load_params(
@@ -119,11 +119,11 @@ def load_params(
 
     example: the shapes of a batch of one, a tree of `jax.ShapeDtypeStruct`.
 
-    Raises ValueError if the stage has not been trained to its last step, or no checkpoint is intact.
+    Raises ValueError if the stage has no intact checkpoint of its last step.
     """
     if not is_finished(directory, training):
         raise ValueError(
-            f"{directory} holds no finished training: run the stage before this one first"
+            f"{directory} holds no finished training, or it is damaged: run the stage before this one"
         )
     init, _ = compile_training(task, training, mesh)
     chunk = jax.tree.map(lambda a: jax.ShapeDtypeStruct((1, *a.shape), a.dtype), example)
@@ -135,11 +135,7 @@ def load_params(
         state = checkpoint.restore(
             checkpointer, skip._replace(step=like.step, ema_params=like.ema_params)
         )
-    if state is None or int(state.step) != training.num_steps:
-        raise ValueError(
-            f"{directory}: the last checkpoint is damaged: run this stage again, it goes on from the "
-            "one before"
-        )
+    assert state is not None  # there is a checkpoint, and it is intact
     return state.ema_params
 
 

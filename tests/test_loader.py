@@ -44,6 +44,15 @@ def test_resident_rows_are_drawn_uniformly():
     assert np.sum((counts - expected) ** 2 / expected) < 50  # chi-square, 19 degrees: p = 1e-4
 
 
+@pytest.mark.parametrize("feed", [resident, streamed])
+def test_a_batch_that_devices_cannot_share_is_refused(feed):
+    first, rows = (jax.random.key(0), ROWS) if feed is resident else (0, ArraySource(ROWS))
+    with pytest.raises(
+        ValueError, match="batch_size must be a multiple of the number of devices, 8"
+    ):
+        feed(first, rows, 12, sharding.make_mesh(8))
+
+
 def test_map_batches_joins_rows_in_order_whatever_the_last_batch():
     sizes = []
 

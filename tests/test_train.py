@@ -88,6 +88,18 @@ def test_a_finished_stage_takes_no_step(tmp_path):
     assert_equal(state, again)
 
 
+def test_a_finished_stage_that_was_damaged_is_trained_again_from_the_checkpoint_before(tmp_path):
+    task = regression()
+    state = fit(tmp_path, task)
+    last = tmp_path / "fit" / str(TRAINING.num_steps)
+    next(file for file in last.rglob("*") if file.is_file() and file.name != "sha256.json").unlink()
+    assert not is_finished(tmp_path / "fit", TRAINING)
+    with pytest.raises(ValueError, match="or it is damaged: run the stage before this one"):
+        load_params(task, TRAINING, EXAMPLE, sharding.make_mesh(1), tmp_path / "fit")
+    assert_equal(fit(tmp_path, task), state)
+    assert is_finished(tmp_path / "fit", TRAINING)
+
+
 def test_eight_devices_equal_one(tmp_path):
     one, eight = (fit(tmp_path / str(n), regression(), devices=n) for n in (1, 8))
     # Sums over a split batch are taken in another order.
@@ -123,7 +135,7 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_checkpoint(tmp_pat
 
 def test_load_params_gives_the_average_of_a_finished_stage_only(tmp_path):
     task, mesh = regression(), sharding.make_mesh(1)
-    with pytest.raises(ValueError, match="no finished training"):
+    with pytest.raises(ValueError, match="holds no finished training"):
         load_params(task, TRAINING, EXAMPLE, mesh, tmp_path / "fit")
     state = fit(tmp_path, task)
     assert is_finished(tmp_path / "fit", TRAINING)

@@ -28,6 +28,7 @@ def resident(
     Drawing with replacement costs nothing on the device, and a score model sees each example with
     new noise anyway.
     """
+    _check_divides(batch_size, mesh)
     num_rows = len(next(iter(arrays.values())))
     on_device = jax.device_put(dict(arrays), sharding.replicated(mesh))
 
@@ -45,6 +46,7 @@ def streamed(seed: int, source, batch_size: int, mesh: Mesh) -> Feed:
 
     source: `len(source)` and `source[i] -> dict of arrays`, as Grain reads it.
     """
+    _check_divides(batch_size, mesh)
     batches = grain.MapDataset.source(source).seed(seed).shuffle().repeat().batch(batch_size)
 
     def feed(step: int, num_steps: int):
@@ -53,3 +55,10 @@ def streamed(seed: int, source, batch_size: int, mesh: Mesh) -> Feed:
         return jax.device_put(stacked, sharding.split(mesh, axis=1))
 
     return feed
+
+
+def _check_divides(batch_size: int, mesh: Mesh) -> None:
+    if batch_size % mesh.size:
+        raise ValueError(
+            f"batch_size must be a multiple of the number of devices, {mesh.size}, got {batch_size}"
+        )
