@@ -135,7 +135,8 @@ def tables(rows):
         head = [*names, *map(str, budgets), *(n.replace("_", " ") for n in extra)]
         lines = [head, ["---"] * len(head)]
         for path, path_rows in paths.items():
-            ratios = [f"{r['ratio']:.2f}" for r in path_rows]
+            at = {r["evaluations"]: f"{r['ratio']:.2f}" for r in path_rows}
+            ratios = [at.get(budget, "-") for budget in budgets]
             lines.append([*path, *ratios, *(f"{path_rows[-1][n]:.2f}" for n in extra)])
         found[task] = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return found
