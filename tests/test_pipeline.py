@@ -3,8 +3,8 @@ import json
 import jax
 import numpy as np
 import pytest
-import runs
 
+import runs
 from sbmae_jax import checkpoint, pipeline, train
 
 DOCUMENTED = {

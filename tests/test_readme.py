@@ -1,13 +1,15 @@
-"""The Python blocks of the README run as they stand, after a run with the README's workdir."""
+"""The Python blocks of the README run as they stand, and its numbers are the measured ones."""
 
+import importlib.util
+import json
 import re
 from pathlib import Path
 
 import runs
-
 from sbmae_jax import pipeline
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
 
 
 def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):
@@ -22,3 +24,12 @@ def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):
     for block in blocks:
         exec(block, names)
     assert names["joint"].keys() == config["modalities"].keys()
+
+
+def test_the_table_of_the_readme_is_the_measured_one():
+    spec = importlib.util.spec_from_file_location("bench", ROOT / "benchmarks" / "polydigits.py")
+    bench = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bench)
+    page = json.loads((ROOT / "results" / "polydigits.json").read_text())
+    assert bench.markdown(page) in README.read_text()
+    assert page["command"] in README.read_text()
