@@ -7,7 +7,9 @@ from ml_collections import config_flags
 
 from sbmae_jax import pipeline
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "A file of values, as configs/polydigits.py.")
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "A file of values, as configs/polydigits.py."
+)
 WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; made if it is not there.")
 STAGE = flags.DEFINE_enum("stage", "all", ["all", *pipeline.STAGES], "One stage alone, or all.")
 flags.mark_flag_as_required("config")
@@ -18,9 +20,11 @@ def parse(argv: list[str]) -> list[str]:
     """Parse the command line; a mistyped flag or config key is said in one sentence."""
     try:
         return flags.FLAGS(argv)
-    except AttributeError as error:  # what ml_collections raises for a key that the config does not have
+    except AttributeError as error:  # ml_collections, for a key that the config does not have
         changed = ", ".join(word.split("=")[0] for word in argv if word.startswith("--config."))
-        sys.exit(f"launch.py: the config has no key {error}: compare {changed} with the config file")
+        sys.exit(
+            f"launch.py: the config has no key {error}: compare {changed} with the config file"
+        )
     except (flags.Error, OSError, TypeError, ValueError) as error:
         # An error inside a config file comes with its traceback; the last line is what was raised.
         sys.exit(f"launch.py: {str(error).strip().splitlines()[-1]}")

@@ -3,8 +3,8 @@ import json
 import jax
 import numpy as np
 import pytest
+import tiny
 
-import runs
 from sbmae_jax import checkpoint, pipeline, train
 
 DOCUMENTED = {
@@ -17,7 +17,7 @@ DOCUMENTED = {
 @pytest.fixture(scope="session")
 def workdir(tmp_path_factory):
     """A finished tiny run."""
-    return pipeline.run(runs.tiny_config(), tmp_path_factory.mktemp("run") / "tiny")
+    return pipeline.run(tiny.config(), tmp_path_factory.mktemp("run") / "tiny")
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +56,7 @@ def test_report_is_one_page_with_its_pictures(workdir):
 
 def test_a_finished_run_is_left_as_it_is(workdir):
     before = snapshot(workdir)
-    pipeline.run(runs.tiny_config(), workdir)
+    pipeline.run(tiny.config(), workdir)
     assert snapshot(workdir) == before
 
 
@@ -73,7 +73,7 @@ def test_a_run_interrupted_again_and_again_ends_with_the_same_bits(workdir, tmp_
     monkeypatch.setattr(train.checkpoint, "save", fragile)
     for _ in range(20):
         try:
-            pipeline.run(runs.tiny_config(), tmp_path / "run")
+            pipeline.run(tiny.config(), tmp_path / "run")
             break
         except KeyboardInterrupt:
             continue
@@ -87,16 +87,16 @@ def test_a_stage_alone_says_what_must_come_first(tmp_path):
     with pytest.raises(
         ValueError, match="holds no finished training, or it is damaged: run the stage before"
     ):
-        pipeline.run(runs.tiny_config(), tmp_path, "score")
+        pipeline.run(tiny.config(), tmp_path, "score")
     with pytest.raises(ValueError, match="no results yet: run the stage evaluate first"):
-        pipeline.run(runs.tiny_config(), tmp_path, "report")
+        pipeline.run(tiny.config(), tmp_path, "report")
     with pytest.raises(ValueError, match="unknown stage 'all!'"):
-        pipeline.run(runs.tiny_config(), tmp_path, "all!")
+        pipeline.run(tiny.config(), tmp_path, "all!")
 
 
 def test_a_workdir_of_another_config_is_refused(workdir):
     with pytest.raises(ValueError, match=r"config.seed \(0 there, 1 here\)"):
-        pipeline.run(runs.tiny_config() | {"seed": 1}, workdir)
+        pipeline.run(tiny.config() | {"seed": 1}, workdir)
 
 
 def test_only_the_workdir_of_a_run_can_be_loaded(tmp_path):

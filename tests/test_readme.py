@@ -5,7 +5,8 @@ import json
 import re
 from pathlib import Path
 
-import runs
+import tiny
+
 from sbmae_jax import pipeline
 
 ROOT = Path(__file__).parents[1]
@@ -14,7 +15,7 @@ README = ROOT / "README.md"
 
 def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = runs.tiny_config()
+    config = tiny.config()
     config["modalities"]["coffee"] = config["modalities"]["hubble"]
     pipeline.run(config, "runs/polydigits", "autoencoders")
     pipeline.run(config, "runs/polydigits", "score")
