@@ -14,7 +14,7 @@ from sbmae_jax.data.source import map_batches
 from sbmae_jax.metrics.coherence import all_agree, at_least_k, conditional_coherence, estimate
 from sbmae_jax.metrics.diversity import label_shares, spread_ratio, total_variation
 from sbmae_jax.metrics.frechet import frechet_distance
-from sbmae_jax.types import Array, Key
+from sbmae_jax.types import Array, Generate, Key
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -37,13 +37,13 @@ class Evaluation:
 class Subject:
     """What is measured, and who judges. All functions work on batches of `batch_size`.
 
-    complete: (key, batch, observed [B, M] bool) -> all modalities; see `Model.complete`.
+    complete: the generator, as `Model.complete`.
     reconstruct: batch -> all modalities, each encoded and decoded.
     classify: x [B, *shape] -> (class [B], features [B, F]).
     """
 
     names: tuple[str, ...]
-    complete: Callable[[Key, Arrays, np.ndarray], Mapping[str, Array]]
+    complete: Generate
     reconstruct: Callable[[Arrays], Mapping[str, Array]]
     classify: Callable[[Any], tuple[Array, Array]]
     batch_size: int

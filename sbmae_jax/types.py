@@ -5,7 +5,7 @@ enters the mathematics as a `ScoreFn` or an `EnergyFn`, a plain callable, and gu
 scores and returns a score. A whole model, or a baseline, is a `Generate`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -29,5 +29,5 @@ State = Any
 Step = Callable[[Key, State, Array, Array], State]
 """`(key, x, t, t_next) -> x`: move the state from time `t` to `t_next`, at most `t`."""
 
-Generate = Callable[[Key, Latents], Latents]
-"""`(key, given) -> all`: complete the observed latents; `given` may be empty."""
+Generate = Callable[[Key, Mapping[str, Any], Any], Mapping[str, Array]]
+"""`(key, batch, observed) -> all modalities`: generate what `observed: [B, M]` does not mark in a batch."""
