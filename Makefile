@@ -9,7 +9,7 @@ demo: .venv/run
 	$(BIN)/python launch.py --config=configs/polydigits.py --workdir=runs/polydigits
 
 test: .venv/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile  # compiling uses one core at a time
 
 test-slow: .venv/dev
 	$(BIN)/python -m pytest -m slow
