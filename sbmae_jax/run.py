@@ -25,13 +25,13 @@ from sbmae_jax.workdir import MOMENTS
 
 
 class Run:
-    """A config and its workdir, with what several stages need of them. Raises as `build` and `claim`."""
+    """A config and its workdir, with what several stages need of them. Raises as `build`."""
 
     def __init__(self, config: Mapping[str, Any], workdir: str | Path):
         self.config, self.workdir = dict(config), Path(workdir)
         probe = build_source(self.config, "train", 1)
-        self.shapes = {name: array.shape[1:] for name, array in probe.arrays.items()}
-        self.parts = build(self.config, self.shapes)
+        shapes = {name: array.shape[1:] for name, array in probe.arrays.items()}
+        self.parts = build(self.config, shapes)
         self.mesh = sharding.make_mesh()
         self.key = jax.random.key(self.config["seed"])
 
