@@ -1,6 +1,7 @@
 """One run: a config and its workdir, what is trained there, and what is loaded from there."""
 
 import time
+import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -102,7 +103,7 @@ def load_model(run: Run) -> Model:
         "autoencoders": load_autoencoders(run),
         "score": run.load("score", task, parts.score_training, example),
     }
-    scale = Moments(**{k: jnp.asarray(v) for k, v in np.load(run.workdir / MOMENTS).items()})
+    scale = load_moments(run.workdir / MOMENTS)
     return Model(
         params,
         scale,
@@ -130,3 +131,15 @@ def load_classifier(run: Run) -> Callable[[Any], tuple[jax.Array, jax.Array]]:
         return logits.argmax(axis=-1), features
 
     return classify
+
+
+def load_moments(path: Path) -> Moments:
+    """Load the moments of the latents. Raises ValueError if the file is missing or damaged."""
+    try:
+        with open(path, "rb") as file, np.load(file) as arrays:
+            return Moments(mean=jnp.asarray(arrays["mean"]), std=jnp.asarray(arrays["std"]))
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+        raise ValueError(
+            f"{path} is missing or damaged: delete the folder {path.parent / 'score'}, and the stage "
+            "score writes it again"
+        ) from None

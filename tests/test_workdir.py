@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 
+from sbmae_jax.run import load_moments
 from sbmae_jax.workdir import CONFIG, claim, write
 
 CONFIG_A = {"seed": 0, "score": {"steps": 3, "names": ("x", "y")}}
@@ -35,3 +37,16 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write(path, fail)
     assert path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "empty"])
+def test_moments_that_cannot_be_read_say_how_to_get_them_back(tmp_path, damage):
+    path = tmp_path / "moments.npz"
+    np.savez(path, mean=np.zeros(3), std=np.ones(3))
+    assert load_moments(path).std.shape == (3,)
+    whole = path.read_bytes()
+    path.unlink()
+    if damage != "missing":
+        path.write_bytes(whole[:40] if damage == "truncated" else b"")
+    with pytest.raises(ValueError, match=r"moments.npz is missing or damaged: delete the folder"):
+        load_moments(path)
