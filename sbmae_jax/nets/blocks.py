@@ -1,6 +1,9 @@
 """Pieces that several networks share."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -79,3 +82,72 @@ def neighbourhoods(x: Array) -> Array:
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     parts = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
     return jnp.concatenate(parts, axis=-1)
+
+
+def compute_dtype(name: str) -> jnp.dtype:
+    """Return the type in which a network computes; parameters and outputs are float32 whatever it is.
+
+    Raises ValueError for anything but "float32" and "bfloat16".
+    """
+    if name not in ("float32", "bfloat16"):
+        raise ValueError(f"dtype must be 'float32' or 'bfloat16', got {name!r}")
+    return jnp.dtype(name)
+
+
+def activation(name: str, slope: float) -> Callable[[Array], Array]:
+    """Return the activation "gelu", or "leaky_relu" with `slope` below zero.
+
+    Raises ValueError for another name.
+    """
+    if name == "gelu":
+        return nn.gelu
+    if name == "leaky_relu":
+        return lambda x: nn.leaky_relu(x, slope)
+    raise ValueError(f"activation must be 'leaky_relu' or 'gelu', got {name!r}")
+
+
+def norm_groups(width: int) -> int:
+    """Return into how many groups to cut `width` channels, so that each has 8..16 of them.
+
+    One group where no such size divides the width: a group of few channels would be set to zero, or to
+    signs, where the picture has shrunk to one position.
+    """
+    sizes = [size for size in range(8, 17) if width % size == 0]
+    return width // sizes[-1] if sizes else 1
+
+
+def group_norm(num_groups: int, dtype: jnp.dtype) -> nn.GroupNorm:
+    """Return group normalisation with a scale and a bias per channel: as many weights as batch normalisation.
+
+    Batch normalisation keeps running means, which are neither parameters nor anything that the other parts
+    of the library know of, and makes a row depend on the batch. Means are taken in float32.
+    """
+    return nn.GroupNorm(num_groups, epsilon=1e-5, dtype=dtype)
+
+
+def avg_pool(x: Array, factor: int) -> Array:
+    """Average squares of pixels: [B, H, W, C] -> [B, H/factor, W/factor, C].
+
+    Written as a mean: its gradient is a copy, where that of a windowed sum is a windowed sum again.
+    """
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height // factor, factor, width // factor, factor, channels)
+    return jnp.mean(x, axis=(2, 4))
+
+
+def upsample(x: Array, factor: int, method: str) -> Array:
+    """Enlarge a picture: [B, H, W, C] -> [B, H factor, W factor, C].
+
+    method: "nearest", or "bilinear" between the centres of the pixels, the edge repeated beyond it.
+
+    Raises ValueError for another method.
+    """
+    batch, height, width, channels = x.shape
+    shape = (batch, height * factor, width * factor, channels)
+    if method == "bilinear":
+        return jax.image.resize(x, shape, "bilinear")
+    if method != "nearest":
+        raise ValueError(f"upsampling must be 'nearest' or 'bilinear', got {method!r}")
+    # Its gradient is a sum over axes; that of `jax.image.resize` is a scatter, many times slower on a CPU.
+    squares = (batch, height, factor, width, factor, channels)
+    return jnp.broadcast_to(x[:, :, None, :, None, :], squares).reshape(shape)

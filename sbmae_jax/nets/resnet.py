@@ -1,0 +1,140 @@
+"""Residual convolutional encoder and decoder of pictures.
+
+The networks of the reference implementation (method, section 2.2; blocks after He et al. 2016,
+arXiv:1512.03385), with group normalisation (Wu and He 2018, arXiv:1803.08494) for batch normalisation and
+no 1x1 convolution where a block keeps its width. For its two data sets:
+
+    PolyMNIST 32x32x3, leaky_relu, nearest, slope 0.2
+        encoder  stem 64, (64, 64, 2) (128, 128, 2) (256, 256, 2)
+        decoder  start 256, (128, 128, 2) (128, 64, 2) (64, 64, 2)
+    CelebA 128x128x3, gelu, bilinear, slope 0.1 in the encoder and 0.2 in the decoder
+        encoder  stem 64, (128, 128, 2) (256, 256, 2) (512, 512, 2)
+        decoder  start 512, (512, 256, 2) (256, 128, 2) (128, 64, 2)
+    its masks 128x128x1, likewise
+        encoder  stem 64, (128, 128, 4) (256, 256, 4)
+        decoder  start 256, (256, 128, 4) (128, 64, 4)
+"""
+
+import math
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from sbmae_jax.nets.blocks import (
+    activation,
+    avg_pool,
+    compute_dtype,
+    group_norm,
+    norm_groups,
+    upsample,
+)
+from sbmae_jax.types import Array
+
+Stages = tuple[tuple[int, int, int], ...]
+"""For each residual block its middle width, its width, and the factor by which the picture then changes."""
+
+
+class ResNetEncoder(nn.Module):
+    """A picture [B, H, W, C] in [0, 1] -> [B, num_heads latent_size].
+
+    Each head reads its own share of the last channels: two heads for the mean and the log-variance of a
+    VAE, one for a regularised autoencoder.
+
+    stem: width of the first convolution, after which the picture is halved.
+    stages: (middle, width, pool) of each block.
+    activation: of the blocks, "leaky_relu" or "gelu".  slope: of leaky_relu; the stem's is always that.
+
+    Raises ValueError for pictures that do not halve cleanly, and widths that the heads cannot share.
+    """
+
+    num_heads: int
+    latent_size: int
+    stem: int
+    stages: Stages
+    activation: str = "leaky_relu"
+    slope: float = 0.2
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        dtype = compute_dtype(self.dtype)
+        check_factor(x.shape[1:], 2 * math.prod(pool for _, _, pool in self.stages))
+        act = activation(self.activation, self.slope)
+        h = nn.Conv(self.stem, (5, 5), dtype=dtype)(x)
+        h = group_norm(norm_groups(self.stem), dtype)(h)
+        h = avg_pool(nn.leaky_relu(h, self.slope), 2)
+        for middle, width, pool in self.stages:
+            h = avg_pool(ResidualBlock(middle, width, act, dtype)(h), pool)
+        if h.shape[-1] % self.num_heads:
+            raise ValueError(
+                f"network 'resnet' needs a last width of stages that its {self.num_heads} heads can share, "
+                f"got {h.shape[-1]}"
+            )
+        shares = jnp.split(h.astype(jnp.float32), self.num_heads, axis=-1)
+        heads = [nn.Dense(self.latent_size)(share.reshape(len(h), -1)) for share in shares]
+        return jnp.concatenate(heads, axis=-1)
+
+
+class ResNetDecoder(nn.Module):
+    """A latent [B, d] -> [B, *shape]: means of any size, or logits.
+
+    shape: (height, width, channels) of the picture.
+    start: number of channels of the smallest picture; its sides follow from `shape` and `stages`.
+    stages: (middle, width, factor of the upsampling) of each block.
+    activation: of the blocks, "leaky_relu" or "gelu".  slope: of leaky_relu; the last block's is always that.
+    upsampling: "nearest" or "bilinear".
+
+    Raises ValueError for shapes that do not halve cleanly.
+    """
+
+    shape: tuple[int, ...]
+    start: int
+    stages: Stages
+    activation: str = "leaky_relu"
+    upsampling: str = "nearest"
+    slope: float = 0.2
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, z: Array) -> Array:
+        dtype = compute_dtype(self.dtype)
+        factor = math.prod(factor for _, _, factor in self.stages)
+        check_factor(self.shape, factor)
+        height, width, depth = self.shape
+        act = activation(self.activation, self.slope)
+        size = (height // factor, width // factor, self.start)
+        h = nn.relu(nn.Dense(math.prod(size), dtype=dtype)(z)).reshape(len(z), *size)
+        for middle, out, factor in self.stages:
+            h = upsample(ResidualBlock(middle, out, act, dtype)(h), factor, self.upsampling)
+        last = h.shape[-1]
+        h = ResidualBlock(last, last, activation("leaky_relu", self.slope), dtype)(h)
+        return nn.Conv(depth, (5, 5))(h.astype(jnp.float32))
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with normalisation beside a shortcut: [B, H, W, in] -> [B, H, W, width]."""
+
+    middle: int
+    width: int
+    act: Callable[[Array], Array]
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        h = nn.Conv(self.middle, (3, 3), use_bias=False, dtype=self.dtype)(x)
+        h = self.act(group_norm(norm_groups(self.middle), self.dtype)(h))
+        h = nn.Conv(self.width, (3, 3), use_bias=False, dtype=self.dtype)(h)
+        h = group_norm(norm_groups(self.width), self.dtype)(h)
+        if x.shape[-1] != self.width:
+            x = nn.Conv(self.width, (1, 1), use_bias=False, dtype=self.dtype)(x)
+        return self.act(h + x)
+
+
+def check_factor(shape: tuple[int, ...], factor: int) -> None:
+    """Raise ValueError if pictures of a shape cannot be shrunk by a factor."""
+    if len(shape) != 3 or shape[0] % factor or shape[1] % factor:
+        raise ValueError(
+            f"network 'resnet' needs pictures [height, width, channels] with sides that are multiples "
+            f"of {factor}, by which its stages shrink them, got {shape}"
+        )
