@@ -1,3 +1,4 @@
+import grain
 import jax
 import numpy as np
 import pytest
@@ -35,6 +36,32 @@ def test_a_stream_shows_each_row_once_in_an_epoch_in_changing_order():
     first, second = chunk[:5].ravel(), chunk[5:].ravel()
     assert sorted(first) == sorted(second) == list(range(20))
     assert (first != second).any()
+
+
+@pytest.mark.parametrize("steps", [(0, 2, 4), (6, 2, 0), (3, 3), (5, 7, 1)])
+def test_a_stream_may_be_asked_for_any_step(steps):
+    batches = grain.MapDataset.source(ArraySource(ROWS)).seed(1).shuffle().repeat().batch(4)
+    feed = FEEDS["streamed"]()
+    for step in steps:
+        chunk = feed(step, 2)
+        for name in ROWS:
+            direct = np.stack([batches[i][name] for i in (step, step + 1)])
+            np.testing.assert_array_equal(chunk[name], direct)
+
+
+def test_a_stream_that_failed_within_a_chunk_gives_that_chunk_again():
+    class Unreliable(ArraySource):
+        failures = iter([False] * 14 + [True])
+
+        def __getitem__(self, index):
+            if next(self.failures, False):
+                raise OSError("the disk is gone")
+            return super().__getitem__(index)
+
+    feed, wanted = streamed(1, Unreliable(ROWS), 4, MESH), FEEDS["streamed"]()(0, 6)["label"]
+    with pytest.raises(OSError, match="the disk is gone"):
+        feed(0, 6)
+    np.testing.assert_array_equal(feed(0, 6)["label"], wanted)
 
 
 def test_resident_rows_are_drawn_uniformly():

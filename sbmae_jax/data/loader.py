@@ -14,10 +14,13 @@ import numpy as np
 from jax.sharding import Mesh
 
 from sbmae_jax import sharding
+from sbmae_jax.data.source import Source
 from sbmae_jax.types import Array, Key
 
 Feed = Callable[[int, int], Any]
 """(step, num_steps) -> batches for these steps, a dict of [num_steps, B, ...]."""
+
+AHEAD = grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)  # batches, each read by one thread
 
 
 def resident(
@@ -41,16 +44,27 @@ def resident(
     return lambda step, num_steps: compiled(on_device, step, num_steps)
 
 
-def streamed(seed: int, source, batch_size: int, mesh: Mesh) -> Feed:
+def streamed(seed: int, source: Source, batch_size: int, mesh: Mesh) -> Feed:
     """Feed from a random-access source that need not fit into memory, in shuffled epochs.
 
-    source: `len(source)` and `source[i] -> dict of arrays`, as Grain reads it.
+    source: of the modalities that a batch is to have, and no others (`select`). Threads read ahead of
+    the step, as long as steps are asked for in order; any other step may be asked for, at the cost of
+    starting them anew. What goes to the device does so while the caller goes on.
     """
     _check_divides(batch_size, mesh)
-    batches = grain.MapDataset.source(source).seed(seed).shuffle().repeat().batch(batch_size)
+    batches = grain.MapDataset.source(source).seed(seed).shuffle().repeat().batch(batch_size)  # pyright: ignore
+    reader: Any = None
+    next_step = -1
 
     def feed(step: int, num_steps: int):
-        chunk = [batches[i] for i in range(step, step + num_steps)]
+        nonlocal reader, next_step
+        if step != next_step:
+            if reader is not None:
+                reader.close()
+            reader = iter(batches[step:].to_iter_dataset(AHEAD))
+        next_step = -1  # until the chunk is whole, should it be interrupted
+        chunk = [next(reader) for _ in range(num_steps)]
+        next_step = step + num_steps
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *chunk)
         return jax.device_put(stacked, sharding.split(mesh, axis=1))
 

@@ -62,7 +62,7 @@ def polydigits(
     arrays = {
         name: paste(rng, masks[instance[:, m]], photograph(name)) for m, name in enumerate(names)
     }
-    return ArraySource({**arrays, "label": label})
+    return ArraySource({**arrays, "label": label}, {"label": tuple(map(str, range(NUM_CLASSES)))})
 
 
 def digit_masks() -> tuple[np.ndarray, np.ndarray]:

@@ -1,10 +1,50 @@
 """Where examples come from: random access to dicts of numpy arrays, one entry per modality."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
+
+
+class Source(Protocol):
+    """A data set: any example by its number, and whole arrays for what fits into memory.
+
+    `source[i]` with an integer 0..len(source)-1 gives one example, a dict of arrays; `arrays[name]`
+    is all of one modality, with the rows as first axis.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Mapping[str, np.ndarray]: ...
+
+    @property
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        """One array per modality, with one row for each example."""
+        ...
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of one example of each modality."""
+        ...
+
+    @property
+    def dtypes(self) -> dict[str, np.dtype]:
+        """The type of each modality."""
+        ...
+
+    @property
+    def entries(self) -> Mapping[str, tuple[str, ...]]:
+        """The names of the classes of `label`, and of the entries of vectors that have names."""
+        ...
+
+    def nbytes(self, name: str) -> int:
+        """Return the size of a whole array, loaded or not."""
+        ...
+
+    def select(self, names: Sequence[str]) -> "Source":
+        """Return the same examples with these modalities alone."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -12,16 +52,36 @@ class ArraySource:
     """A data set held in memory.
 
     arrays: one array per modality (and `label`, where there is one), all with the same first axis.
+    entries: names of the classes of `label`, and of the entries of vectors that have names.
     Indexing with an integer gives one example, with an integer array or a slice a batch.
     """
 
     arrays: Mapping[str, np.ndarray]
+    entries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
 
     def __getitem__(self, index) -> dict[str, np.ndarray]:
         return {name: array[index] for name, array in self.arrays.items()}
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of one example of each modality."""
+        return {name: array.shape[1:] for name, array in self.arrays.items()}
+
+    @property
+    def dtypes(self) -> dict[str, np.dtype]:
+        """The type of each modality."""
+        return {name: array.dtype for name, array in self.arrays.items()}
+
+    def nbytes(self, name: str) -> int:
+        """Return the size of a whole array."""
+        return self.arrays[name].nbytes
+
+    def select(self, names: Sequence[str]) -> "ArraySource":
+        """Return the same examples with these modalities alone; the arrays are shared."""
+        return ArraySource({name: self.arrays[name] for name in names}, self.entries)
 
 
 def map_batches(

@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordWriter
+from etils import epath
+
+from sbmae_jax.data.records import open_records
+from sbmae_jax.data.source import ArraySource
+
+NUM_ROWS = 23
+X = np.random.default_rng(0).integers(0, 256, (NUM_ROWS, 4, 3), dtype=np.uint8)
+NAMES = ("x", "label")
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    """Write rows in two files, as TFDS reads them."""
+    path = epath.Path(tmp_path_factory.mktemp("records"))
+    features = tfds.features.FeaturesDict(
+        {
+            "x": tfds.features.Tensor(shape=(4, 3), dtype=np.uint8, encoding="bytes"),
+            "label": tfds.features.Tensor(shape=(), dtype=np.int32, encoding="bytes"),
+        }
+    )
+    template = tfds.core.ShardedFileTemplate(
+        data_dir=path, dataset_name="rows", split="train", filetype_suffix="array_record"
+    )
+    parts = np.split(np.arange(NUM_ROWS, dtype=np.int32), [10])
+    for part, file in zip(parts, template.sharded_filepaths(num_shards=2), strict=True):
+        writer = ArrayRecordWriter(str(file), "group_size:1")
+        for i in part:
+            writer.write(features.serialize_example({"x": X[i], "label": i}))
+        writer.close()
+    split = tfds.core.SplitInfo(
+        name="train", shard_lengths=[10, 13], num_bytes=0, filename_template=template
+    )
+    tfds.folder_dataset.write_metadata(
+        data_dir=path, features=features, split_infos=[split], check_data=False
+    )
+    return path
+
+
+def test_rows_read_alone_are_those_of_the_whole_arrays_and_of_memory(directory):
+    source = open_records(directory, "train", NAMES)
+    label = source.arrays["label"]
+    assert sorted(label) == list(range(NUM_ROWS))
+    np.testing.assert_array_equal(source.arrays["x"], X[label])
+    for i in range(NUM_ROWS):
+        np.testing.assert_array_equal(source[i]["x"], X[source[i]["label"]])
+        assert source[i]["label"] == label[i]
+    with pytest.raises(IndexError):
+        source[NUM_ROWS]
+
+
+def test_it_tells_of_its_arrays_what_memory_tells_without_loading_them(directory):
+    source = open_records(directory, "train", NAMES)
+    memory = ArraySource({"x": X, "label": np.arange(NUM_ROWS, dtype=np.int32)})
+    assert source.shapes == memory.shapes == {"x": (4, 3), "label": ()}
+    assert source.dtypes == memory.dtypes
+    assert [source.nbytes(name) for name in NAMES] == [memory.nbytes(name) for name in NAMES]
+    assert len(source) == len(memory)
+    assert not source.loaded
+    assert list(source.arrays) == list(memory.arrays)
+
+
+def test_an_array_is_loaded_once_and_shared_with_what_is_selected(directory):
+    source = open_records(directory, "train", NAMES)
+    chosen = source.select(["x"])
+    assert chosen.arrays["x"] is source.arrays["x"] is source.arrays["x"]
+    assert list(chosen[0]) == list(chosen.arrays) == ["x"]
+    assert "label" not in chosen.arrays
+    assert list(ArraySource({"x": X, "y": X}).select(["y"])[0]) == ["y"]
+    with pytest.raises(ValueError, match="no 'label' in these data: choose from x"):
+        chosen.select(["label"])
+
+
+def test_fewer_rows_are_a_random_part_that_depends_on_the_seed_alone(directory):
+    def labels(num_rows, seed):
+        return list(open_records(directory, "train", ["label"], num_rows, seed).arrays["label"])
+
+    assert labels(None, 3) == labels(0, 3)
+    assert labels(7, 3) == labels(None, 3)[:7]
+    assert labels(7, 3) != labels(7, 4)
+    assert labels(7, 3) != list(range(7))
+
+
+@pytest.mark.parametrize(("split", "num_rows"), [("valid", 0), ("train", 24), ("train", -1)])
+def test_rows_that_are_not_there_are_refused(directory, split, num_rows):
+    with pytest.raises(ValueError, match=f"the split '{split}' has (0|23) rows"):
+        open_records(directory, split, NAMES, num_rows)
