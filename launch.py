@@ -1,6 +1,11 @@
-"""Train, evaluate and report: python launch.py --config=configs/polydigits.py --workdir=runs/polydigits"""
+"""Train, evaluate and report: python launch.py --config=configs/polydigits.py --workdir=runs/polydigits
+
+Generate with what was trained: python launch.py --config=configs/celebahq.py:toy --workdir=runs/toy \\
+    --stage=generate --given attributes="Smiling,Eyeglasses" --num_samples=8
+"""
 
 import sys
+from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -11,7 +16,19 @@ CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of values, as configs/polydigits.py."
 )
 WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; made if it is not there.")
-STAGE = flags.DEFINE_enum("stage", "all", ["all", *pipeline.STAGES], "One stage alone, or all.")
+STAGE = flags.DEFINE_enum(
+    "stage", "all", ["all", *pipeline.STAGES, "generate"], "One stage alone, or all; or generate."
+)
+GIVEN = flags.DEFINE_multi_string(
+    "given",
+    [],
+    'For generate, once for each modality: image=face.png, attributes="Smiling,Eyeglasses".',
+)
+NUM_SAMPLES = flags.DEFINE_integer("num_samples", 5, "For generate: how many samples.")
+OUTPUT = flags.DEFINE_string(
+    "output", "", "For generate: folder of the samples; WORKDIR/generated."
+)
+SEED = flags.DEFINE_integer("seed", 0, "For generate: another seed gives other samples.")
 flags.mark_flag_as_required("config")
 flags.register_validator("workdir", bool, "say where the run is to live: --workdir=runs/NAME")
 
@@ -30,6 +47,15 @@ def parse(argv: list[str]) -> list[str]:
         sys.exit(f"launch.py: {str(error).strip().splitlines()[-1]}")
 
 
+def generate(config: dict) -> None:
+    """Write samples of what is not given, and say where they are."""
+    output = Path(OUTPUT.value or Path(WORKDIR.value) / "generated")
+    page = pipeline.generate(
+        config, WORKDIR.value, GIVEN.value, NUM_SAMPLES.value, output, SEED.value
+    )
+    print(f"samples: {page}")
+
+
 def main(argv: list[str]) -> None:
     """Run the stages; what the user can mend is said in one sentence."""
     if len(argv) > 1:
@@ -37,7 +63,10 @@ def main(argv: list[str]) -> None:
     if logging.get_verbosity() == logging.INFO:  # the default, at which Orbax reports every file
         logging.set_verbosity(logging.WARNING)
     try:
-        pipeline.run(CONFIG.value.to_dict(), WORKDIR.value, STAGE.value)
+        if STAGE.value == "generate":
+            generate(CONFIG.value.to_dict())
+        else:
+            pipeline.run(CONFIG.value.to_dict(), WORKDIR.value, STAGE.value)
     except (ValueError, OSError, FloatingPointError) as error:
         if logging.level_debug():  # --verbosity=1 shows where it was raised
             raise

@@ -13,13 +13,15 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     config.seed = 0
     config.data = {"name": "polydigits"}
     config.num_train = 20_000
+    config.resident_bytes = 2**32  # data up to this size are kept on the device
     names = ("hubble", "retina", "coffee", "rocket", "chelsea")
     config.modalities = {
         name: {"likelihood": "gaussian", "network": "patch", "latent_size": 24, "weight": 0.35}
         for name in names
     }
-    config.autoencoder = {"kind": "vae", "code_noise": 0.01}
-    config.coders = {"patch": {"patch": 4, "channels": 48, "width": 384}}
+    config.autoencoder = {"kind": "vae"}
+    widths = {"patch": 4, "channels": 48, "width": 384}
+    config.coders = {"patch": {"name": "patch", "encoder": widths, "decoder": widths}}
     config.autoencoder_training = {
         "num_steps": 1000, "batch_size": 128, "learning_rate": 2e-3, "b2": 0.99, "clip_norm": 50.0,
         "steps_per_call": 50, "checkpoint_every": 500,
@@ -31,6 +33,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
         "num_steps": 3500, "batch_size": 256, "learning_rate": 1e-3, "b2": 0.99, "warmup_steps": 200,
         "ema_decay": 0.999, "steps_per_call": 100, "checkpoint_every": 1000,
     }  # fmt: skip
+    config.energy = None  # the score is coherent enough alone
     config.classifier = {"channels": (32, 64), "width": 128, "dropout": 0.3}
     config.classifier_training = {
         "num_steps": 600, "batch_size": 256, "learning_rate": 2e-3, "b2": 0.99, "weight_decay": 1e-3,
@@ -40,7 +43,12 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
         "sampler": "predictor_corrector", "conditioning": "amortised", "num_levels": 32,
         "num_corrections": 1, "snr": 0.3, "t_min": 3e-3,
     }  # fmt: skip
-    config.evaluation = {"num_rows": 1000, "num_unconditional": 1000, "batch_size": 500}
+    config.evaluation = {
+        "name": "classes",
+        "num_rows": 1000,
+        "num_unconditional": 1000,
+        "batch_size": 500,
+    }
     if variant == "smoke":
         shrink(config)
     elif variant != "default":

@@ -40,9 +40,10 @@ class Modality:
 
     shape: of one example, without the batch: (28, 28, 3) for a picture, (18,) for a vector.
     likelihood: "gaussian" (summed squared error) or "bernoulli" (binary cross-entropy).
-    network: name of the networks; `pipeline.NETWORKS` lists them.
+    network: name of its networks, a section of `config.coders`.
     latent_size: length of the latent vector.
     weight: beta of the VAE, lambda of the regularised autoencoder.
+    code_noise: c of equation (2); not used by the VAE.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Modality:
     network: str
     latent_size: int
     weight: float
+    code_noise: float = 0.01
 
     def __post_init__(self):
         if self.likelihood not in LIKELIHOODS:
@@ -72,14 +74,11 @@ class Autoencoder(NamedTuple):
     decode: Callable[[Params, Array], Array]
 
 
-def autoencoder(
-    modality: Modality, kind: str, encoder: Any, decoder: Any, code_noise: float = 0.01
-) -> Autoencoder:
+def autoencoder(modality: Modality, kind: str, encoder: Any, decoder: Any) -> Autoencoder:
     """Bind an encoder and a decoder to the loss of a VAE, equation (1), or of an RAE, equation (2).
 
     encoder: a Flax module, x [B, *shape] -> [B, 2 latent_size] (mean and log-variance) for the VAE,
         [B, latent_size] for the RAE. decoder: z -> [B, *shape].
-    code_noise: c of equation (2); not used by the VAE.
 
     Raises ValueError for an unknown kind.
     """
@@ -108,10 +107,8 @@ def autoencoder(
             mean, log_var = jnp.split(code, 2, axis=-1)
             z, penalty = gaussian.sample(key, mean, log_var), gaussian.kl_to_standard(mean, log_var)
         else:
-            z, penalty = (
-                code + code_noise * jax.random.normal(key, code.shape),
-                jnp.sum(code**2, -1),
-            )
+            noise = modality.code_noise * jax.random.normal(key, code.shape)
+            z, penalty = code + noise, jnp.sum(code**2, axis=-1)
         error = reconstruction_error(modality.likelihood, x, decoder.apply(params["decoder"], z))
         return error + modality.weight * penalty, {"reconstruction": error, "penalty": penalty}
 

@@ -34,6 +34,7 @@ class Sampling:
     num_levels: noise levels, equally spaced in log-SNR between t = 1 and t_min.
     num_corrections: Langevin steps at each level.
     snr: size of a Langevin step relative to the noise: 2 (snr sigma)^2.
+    guidance: strength of the coherence energy, where one was trained; 0 is none.
     """
 
     sampler: str = "predictor_corrector"
@@ -42,6 +43,7 @@ class Sampling:
     num_corrections: int = 0
     snr: float = 0.5
     t_min: float = 1e-3
+    guidance: float = 0.0
 
     def __post_init__(self):
         if self.sampler not in SAMPLERS:

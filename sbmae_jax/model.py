@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from sbmae_jax.autoencoder import Autoencoder, Modality
+from sbmae_jax.energy import energy_fn
 from sbmae_jax.generate import Sampling, generate_latents
+from sbmae_jax.guidance import guide
 from sbmae_jax.latents import Layout, Moments
 from sbmae_jax.score import score_fn
 from sbmae_jax.sde import SDE
@@ -21,16 +23,17 @@ from sbmae_jax.types import Array, Key
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=("params", "moments"),
-    meta_fields=("modalities", "autoencoders", "network", "sde", "sampling"),
+    meta_fields=("modalities", "autoencoders", "network", "sde", "sampling", "energy"),
 )
 @dataclass(frozen=True)
 class Model:
     """Autoencoders and the score of their joint latents.
 
-    params: {"autoencoders": {name: parameters}, "score": parameters}.
+    params: {"autoencoders": {name: parameters}, "score": parameters}, and "energy" where there is one.
     moments: mean and deviation of the latents, by which they are standardised.
     autoencoders: in the order of `modalities`.
     network: the score network, a Flax module.
+    energy: the network of the coherence energy, or None; used with `sampling.guidance` above 0.
 
     As a pytree its leaves are the arrays, so that a model can be an argument of a compiled function.
     """
@@ -42,6 +45,7 @@ class Model:
     network: Any
     sde: SDE
     sampling: Sampling
+    energy: Any = None
 
     @property
     def layout(self) -> Layout:
@@ -69,6 +73,12 @@ class Model:
         known = observed if self.sampling.conditioning == "amortised" else None
         score = score_fn(self.network.apply, self.params["score"], self.sde, self.layout, known)
         mask = self.layout.spread(observed)
+        if self.sampling.guidance:
+            energy = energy_fn(
+                self.energy.apply, self.params["energy"], self.sde, self.layout, observed,
+                observed_clean=self.sampling.conditioning != "renoise",
+            )  # fmt: skip
+            score = guide(score, energy, self.sampling.guidance, mask=mask)
         return generate_latents(key, self.sde, score, self.sampling, x, mask)
 
     def complete(self, key: Key, batch: Mapping[str, Array], observed: Array) -> dict[str, Array]:
@@ -146,13 +156,16 @@ def encode(
     return layout(modalities).pack(latents)
 
 
+def check_shape(modality: Modality, shape: tuple[int, ...]) -> None:
+    """Raise ValueError if examples of a shape are not those of a modality."""
+    if shape != modality.shape:
+        raise ValueError(f"{modality.name}: examples must have shape {modality.shape}, got {shape}")
+
+
 def check_array(modality: Modality, array: np.ndarray) -> None:
     """Raise ValueError if an array does not hold examples of a modality."""
     name = modality.name
-    if array.shape[1:] != modality.shape:
-        raise ValueError(
-            f"{name}: examples must have shape {modality.shape}, got {array.shape[1:]}"
-        )
+    check_shape(modality, array.shape[1:])
     if array.dtype == np.uint8:
         return
     if not np.issubdtype(array.dtype, np.floating):

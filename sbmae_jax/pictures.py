@@ -1,48 +1,76 @@
-"""The samples that a report shows."""
+"""Pictures side by side, as arrays and as files."""
 
-from collections.abc import Mapping
+from pathlib import Path
 
-import jax
 import numpy as np
+from matplotlib.image import imsave
+from PIL import Image, ImageDraw, ImageFont
 
-from sbmae_jax.evaluate import Subject, nothing
-from sbmae_jax.types import Key
-
-NUM_REAL = 12  # columns of the grid of reconstructions
-NUM_JOINT = 16  # columns of the unconditional grid
-NUM_SAMPLES = 3  # samples of each target in the conditional grid
+GAP = 2  # white pixels between pictures
+ZOOM = 2
 
 
-def draw_samples(
-    key: Key, rows: Mapping[str, np.ndarray], subject: Subject
-) -> dict[str, np.ndarray]:
-    """Return what the report shows, as arrays under `kind/modality`.
+def grid(rows: list[list[np.ndarray]], group: int = 1, columns: int = 0) -> np.ndarray:
+    """Join pictures [H, W, C], with a wider gap after each `group` of rows and each `columns` columns."""
+    height, _, depth = rows[0][0].shape
+    lines = []
+    for r, row in enumerate(rows):
+        cells = []
+        for c, image in enumerate(row):
+            gap = GAP + (3 * GAP if columns and (c + 1) % columns == 0 else 0)
+            cells += [image, np.full((height, gap, depth), 255, np.uint8)]
+        line = np.concatenate(cells, axis=1)
+        gap = GAP + (2 * GAP if group > 1 and (r + 1) % group == 0 else 0)
+        lines += [line, np.full((gap, line.shape[1], depth), 255, np.uint8)]
+    return np.concatenate(lines, axis=0)
 
-    kind "real", "reconstruction": [NUM_REAL, *shape].  "joint": [NUM_JOINT, *shape].
-    "conditional": [subsets, NUM_SAMPLES, *shape], with "observed" [subsets, M] and the true example of
-    each subset under "true/modality": each modality alone, then growing subsets.
+
+def as_bytes(x: np.ndarray) -> np.ndarray:
+    """Return a picture as RGB bytes; floats are in [0, 1], grey ones are repeated."""
+    x = x if x.dtype == np.uint8 else np.round(255 * np.clip(x, 0, 1)).astype(np.uint8)
+    return np.repeat(x, 3, axis=-1) if x.shape[-1] == 1 else x
+
+
+def frame(image: np.ndarray) -> np.ndarray:
+    """Mark a picture as given, by a red edge."""
+    framed = image.copy()
+    framed[:2], framed[-2:], framed[:, :2], framed[:, -2:] = ([220, 30, 30],) * 4
+    return framed
+
+
+def save_image(path: Path, image: np.ndarray) -> None:
+    """Save a picture, enlarged so that single pixels can be seen."""
+    imsave(path, image.repeat(ZOOM, axis=0).repeat(ZOOM, axis=1))
+
+
+def sheet(rows: list[list[np.ndarray | str]], heads: list[str], side: int = 128) -> np.ndarray:
+    """Lay pictures and texts out in a table with a head: [H, W, 3] uint8.
+
+    rows: pictures [H, W, C] or texts, which may have several lines; cells are `side` pixels high, and each
+    column is as wide as its widest cell.  heads: one for each column.
     """
-    names, (joint_key, given_key) = subject.names, jax.random.split(key)
-    observed = shown_subsets(len(names))
-    examples = {name: rows[name][NUM_REAL : NUM_REAL + len(observed)] for name in names}
-    repeated = {name: np.repeat(x, NUM_SAMPLES, axis=0) for name, x in examples.items()}
-    conditional = subject.completed(given_key, repeated, np.repeat(observed, NUM_SAMPLES, axis=0))
-    joint = subject.completed(joint_key, *nothing(rows, names, NUM_JOINT))
-    head = {name: rows[name][:NUM_REAL] for name in names}
-    rebuilt = subject.reconstructed(head)
-    drawn = {"observed": observed}
-    for name in names:
-        shape = (len(observed), NUM_SAMPLES, *conditional[name].shape[1:])
-        drawn[f"real/{name}"] = head[name]
-        drawn[f"reconstruction/{name}"] = rebuilt[name]
-        drawn[f"true/{name}"] = examples[name]
-        drawn[f"conditional/{name}"] = conditional[name].reshape(shape)
-        drawn[f"joint/{name}"] = joint[name]
-    return drawn
+    font = ImageFont.load_default(size=13)
+    cells = [[_drawn(cell, side, font) for cell in row] for row in rows]
+    columns = list(zip(*cells, strict=True))
+    titles = [_drawn(head, 0, font) for head in heads]
+    widths = [max(cell.width for cell in (t, *c)) for t, c in zip(titles, columns, strict=True)]
+    left = np.cumsum([GAP, *(width + 3 * GAP for width in widths)])
+    top = max(title.height for title in titles)
+    page = Image.new("RGB", (int(left[-1]), top + len(rows) * (side + 2 * GAP)), "white")
+    for r, row in enumerate([titles, *cells]):
+        y = 0 if r == 0 else top + (r - 1) * (side + 2 * GAP)
+        for x, cell in zip(left, row, strict=False):
+            page.paste(cell, (int(x), y))
+    return np.asarray(page)
 
 
-def shown_subsets(num_modalities: int) -> np.ndarray:
-    """Return the observed sets of the conditional grid [S, M]: single ones, then the first 2, 3, .. M-1."""
-    singles = np.eye(num_modalities, dtype=bool)
-    growing = [np.arange(num_modalities) < n for n in range(2, num_modalities)]
-    return np.array([*singles, *growing])
+def _drawn(cell: np.ndarray | str, side: int, font) -> Image.Image:
+    if not isinstance(cell, str):
+        image = Image.fromarray(as_bytes(cell))
+        scale = side / image.height
+        how = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX
+        return image.resize((max(round(image.width * scale), 1), side), how)
+    box = ImageDraw.Draw(Image.new("RGB", (1, 1))).multiline_textbbox((0, 0), cell, font=font)
+    page = Image.new("RGB", (round(box[2]) + 2 * GAP, max(round(box[3]) + 2 * GAP, side)), "white")
+    ImageDraw.Draw(page).multiline_text((GAP, GAP), cell, fill="black", font=font)
+    return page

@@ -1,4 +1,4 @@
-"""The stages of a run, in order: autoencoders, score, classifier, evaluate, report.
+"""The stages of a run, in order: autoencoders, score, energy, judges, evaluate, report.
 
 Each stage reads what earlier ones left in the workdir and leaves its own there; one that is finished is
 not done again. Calling `run` again after an interruption goes on from the last checkpoint.
@@ -6,7 +6,7 @@ not done again. Calling `run` again after an interruption goes on from the last 
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,66 +18,74 @@ import numpy as np
 from sbmae_jax import model as models
 from sbmae_jax import provenance
 from sbmae_jax.data.source import map_batches
-from sbmae_jax.evaluate import Subject, evaluate
+from sbmae_jax.energy import energy_task
+from sbmae_jax.evaluate import Subject
 from sbmae_jax.latents import moments
 from sbmae_jax.log import read
 from sbmae_jax.model import Model
-from sbmae_jax.pictures import draw_samples
 from sbmae_jax.report import summary, write_report
-from sbmae_jax.run import Run, load_autoencoders, load_classifier, load_model
+from sbmae_jax.request import generate_files
+from sbmae_jax.run import Run, load_autoencoders, load_judges, load_model, load_moments
 from sbmae_jax.score import score_task
-from sbmae_jax.workdir import CONFIG, MOMENTS, RESULTS, SAMPLES, claim, write
+from sbmae_jax.workdir import CONFIG, MOMENTS, RESULTS, SAMPLES, write
 
-ENCODE_BATCH = 1000
+ENCODE_BATCH = 250
 
 
 def train_autoencoders(run: Run) -> None:
     """Train the autoencoder of each modality, alone."""
-    for modality, autoencoder in zip(run.parts.modalities, run.parts.autoencoders, strict=True):
-        run.train(
-            f"autoencoder/{modality.name}",
-            autoencoder.task,
-            run.parts.autoencoder_training,
-            lambda name=modality.name: {"x": run.train_source.arrays[name]},
-        )
+    parts = run.parts
+    for modality, autoencoder, training in zip(
+        parts.modalities, parts.autoencoders, parts.autoencoder_trainings, strict=True
+    ):
+        feed = run.feed(({"x": modality.name},))
+        run.train(f"autoencoder/{modality.name}", autoencoder.task, training, feed)
 
 
 def train_score(run: Run) -> None:
     """Encode the training set once, standardise, and train the score of the joint latents."""
     parts = run.parts
     task = score_task(parts.network, parts.sde, parts.layout, parts.matching)
-    run.train("score", task, parts.score_training, lambda: {"z": encode_training_set(run)})
+
+    def latents():
+        z = encode_training_set(run)
+        scale = moments(jnp.asarray(z))
+        write(run.workdir / MOMENTS, lambda file: np.savez(file, mean=scale.mean, std=scale.std))
+        return {"z": np.asarray(scale.standardise(jnp.asarray(z)))}
+
+    run.train("score", task, parts.score_training, run.feed_arrays(latents))
+
+
+def train_energy(run: Run) -> None:
+    """Train the coherence energy on the same latents, where the config has one."""
+    parts, energy = run.parts, run.parts.energy
+    if energy is None:
+        return
+    task = energy_task(energy.network, parts.sde, parts.layout, energy.contrast)
+
+    def latents():
+        scale = load_moments(run.workdir / MOMENTS)
+        return {"z": np.asarray(scale.standardise(jnp.asarray(encode_training_set(run))))}
+
+    run.train("energy", task, energy.training, run.feed_arrays(latents))
 
 
 def encode_training_set(run: Run) -> np.ndarray:
-    """Return the standardised latents of the training set [N, D]; moments are saved for the model."""
+    """Return the latents of the training set [N, D], before standardisation."""
     params = load_autoencoders(run)
     encode = jax.jit(
         lambda params, batch: models.encode(
             run.parts.modalities, run.parts.autoencoders, params, batch
         )
     )
-    z = map_batches(
-        lambda _, batch: {"z": encode(params, batch)}, run.train_source.arrays, ENCODE_BATCH
-    )["z"]
-    scale = moments(jnp.asarray(z))
-    write(run.workdir / MOMENTS, lambda file: np.savez(file, mean=scale.mean, std=scale.std))
-    return np.asarray(scale.standardise(jnp.asarray(z)))
+    rows = {name: run.train_source.arrays[name] for name in run.parts.layout.names}
+    return map_batches(lambda _, batch: {"z": encode(params, batch)}, rows, ENCODE_BATCH)["z"]
 
 
-def train_classifier(run: Run) -> None:
-    """Train the judge of coherence, on real pictures of all modalities."""
-    parts = run.parts
-    names = [modality.name for modality in parts.modalities]
-    run.train(
-        "classifier",
-        parts.classifier.task,
-        parts.classifier_training,
-        lambda: {
-            "x": np.concatenate([run.train_source.arrays[name] for name in names]),
-            "label": np.tile(run.train_source.arrays["label"], len(names)),
-        },
-    )
+def train_judges(run: Run) -> None:
+    """Train the networks by which generated examples are judged, on real ones."""
+    for name, judge in run.parts.protocol.judges().items():
+        run.train(name, judge.task, judge.training, run.feed(judge.views))
 
 
 def evaluate_model(run: Run) -> None:
@@ -86,23 +94,12 @@ def evaluate_model(run: Run) -> None:
         run.log.line("evaluate: done already")
         return
     start = time.perf_counter()
-    model, rows, evaluation = load_model(run), run.test_source.arrays, run.parts.evaluation
-    complete, durations = timed(lambda *args: models.complete(model, *args))
-    subject = Subject(
-        names=model.layout.names, complete=complete, reconstruct=partial(models.reconstruct, model),
-        classify=load_classifier(run), batch_size=evaluation.batch_size,
-    )  # fmt: skip
-    key, picture_key = jax.random.split(run.named_key("evaluate"))
-    figures = evaluate(key, rows, subject, evaluation.num_unconditional)
-    samples = draw_samples(picture_key, rows, subject)
+    figures, samples = measure(run, load_model(run), "test")
     write(
         run.workdir / SAMPLES, lambda file: np.savez_compressed(file, allow_pickle=False, **samples)
     )
     seconds = {stage: sum(r["seconds"] for r in rows) for stage, rows in read(run.workdir).items()}
     figures |= {
-        "num_evaluations": run.parts.sampling.num_evaluations,
-        # The first call compiles.
-        "seconds_per_1000_samples": 1000 * float(np.median(durations[1:])) / evaluation.batch_size,
         "seconds": seconds | {"evaluate": time.perf_counter() - start},
         "peak_memory_bytes": provenance.peak_memory_bytes(),
         "versions": provenance.versions(),
@@ -111,17 +108,37 @@ def evaluate_model(run: Run) -> None:
         "seed": run.config["seed"],
     }
     write(run.workdir / RESULTS, lambda file: file.write(json.dumps(figures, indent=1).encode()))
-    run.log.line(f"evaluate: {len(run.test_source)} rows, {figures['seconds']['evaluate']:.0f} s")
+    run.log.line(f"evaluate: {figures['num_rows']} rows, {figures['seconds']['evaluate']:.0f} s")
+
+
+def measure(run: Run, model: Model, split: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return the figures of a model on a split, by the protocol of the run, and samples to show."""
+    protocol = run.parts.protocol
+    source = run.source(split, protocol.num_rows)
+    rows = {name: source.arrays[name] for name in run.data.shapes}
+    complete, durations = timed(partial(models.complete, model))
+    subject = Subject(
+        model.layout.names, complete, partial(models.reconstruct, model), protocol.batch_size
+    )
+    key = run.named_key("evaluate")
+    figures, samples = protocol.measure(key, rows, subject, load_judges(run))
+    # The first call compiles.
+    seconds = 1000 * float(np.median(durations[1:])) / protocol.batch_size
+    speed = {
+        "num_evaluations": model.sampling.num_evaluations, "seconds_per_1000_samples": seconds,
+    }  # fmt: skip
+    return {"num_rows": len(source), **figures, **speed}, samples
 
 
 def make_report(run: Run) -> None:
     """Turn what the run has left behind into a page, and print the main figures."""
     if not (run.workdir / RESULTS).exists():
         raise ValueError(f"{run.workdir} has no results yet: run the stage evaluate first")
-    page = run.workdir / "report" / "index.html"
+    page, protocol = run.workdir / "report" / "index.html", run.parts.protocol
     if not page.exists():
-        page = write_report(run.workdir)
-    run.log.line(summary(json.loads((run.workdir / RESULTS).read_text())))
+        page = write_report(run.workdir, run.parts.layout.names, protocol)
+    results = json.loads((run.workdir / RESULTS).read_text())
+    run.log.line(summary(protocol.figures(results)))
     run.log.line(f"report: {page}")
 
 
@@ -141,7 +158,8 @@ def timed(function: Callable) -> tuple[Callable, list[float]]:
 STAGES: dict[str, Callable[[Run], None]] = {
     "autoencoders": train_autoencoders,
     "score": train_score,
-    "classifier": train_classifier,
+    "energy": train_energy,
+    "judges": train_judges,
     "evaluate": evaluate_model,
     "report": make_report,
 }
@@ -155,7 +173,7 @@ def run(config: Mapping[str, Any], workdir: str | Path, stage: str = "all") -> P
     if stage != "all" and stage not in STAGES:
         raise ValueError(f"unknown stage {stage!r}: choose all, {', '.join(STAGES)}")
     this = Run(config, workdir)
-    claim(this.workdir, this.config)
+    this.claim()
     try:
         for name in STAGES if stage == "all" else [stage]:
             STAGES[name](this)
@@ -173,3 +191,16 @@ def load(workdir: str | Path) -> Model:
     if not path.exists():
         raise ValueError(f"{workdir} is not the workdir of a run: it has no {CONFIG}")
     return load_model(Run(json.loads(path.read_text()), workdir))
+
+
+def generate(
+    config: Mapping[str, Any],
+    workdir: str | Path,
+    given: Sequence[str],
+    num_samples: int,
+    folder: Path,
+    seed: int = 0,
+) -> Path:
+    """Generate what is not given, with the model of a finished run; as `request.generate_files`."""
+    this = Run(config, workdir)
+    return generate_files(load_model(this), this.data, given, num_samples, folder, seed)

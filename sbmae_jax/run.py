@@ -14,15 +14,21 @@ import numpy as np
 
 from sbmae_jax import sharding
 from sbmae_jax.build import build, build_source, check_source
-from sbmae_jax.data.loader import resident
-from sbmae_jax.data.source import ArraySource
+from sbmae_jax.data import description
+from sbmae_jax.data.loader import Feed, resident, streamed
+from sbmae_jax.data.source import Source
+from sbmae_jax.energy import energy_task
 from sbmae_jax.latents import Moments
 from sbmae_jax.log import Log, read
 from sbmae_jax.model import Model
+from sbmae_jax.protocols.base import View
 from sbmae_jax.score import score_task
 from sbmae_jax.task import Params, Task
 from sbmae_jax.train import Training, is_finished, load_params, train
-from sbmae_jax.workdir import MOMENTS
+from sbmae_jax.workdir import DATA, MOMENTS, check_claim, claim
+
+MakeFeed = Callable[[jax.Array, int], Feed]
+"""(key, batch size) -> the batches of a training"""
 
 
 class Run:
@@ -30,11 +36,23 @@ class Run:
 
     def __init__(self, config: Mapping[str, Any], workdir: str | Path):
         self.config, self.workdir = dict(config), Path(workdir)
-        probe = build_source(self.config, "train", 1)
-        shapes = {name: array.shape[1:] for name, array in probe.arrays.items()}
-        self.parts = build(self.config, shapes)
+        check_claim(self.workdir, self.config)
+        self.data = self._describe()
+        self.parts = build(self.config, self.data)
         self.mesh = sharding.make_mesh()
         self.key = jax.random.key(self.config["seed"])
+
+    def _describe(self) -> description.Description:
+        path = self.workdir / DATA
+        if path.exists():
+            return description.load(path)
+        return description.describe(build_source(self.config, "train", 1))
+
+    def claim(self) -> None:
+        """Take the workdir, and note there whose it is and what its data are."""
+        claim(self.workdir, self.config)
+        if not (self.workdir / DATA).exists():
+            description.save(self.workdir / DATA, self.data)
 
     @cached_property
     def log(self) -> Log:
@@ -42,29 +60,54 @@ class Run:
         return Log(self.workdir)
 
     @cached_property
-    def train_source(self) -> ArraySource:
+    def train_source(self) -> Source:
         """The training split, checked."""
-        source = build_source(self.config, "train", self.config["num_train"])
+        return self.source("train", self.config["num_train"])
+
+    def source(self, split: str, num_rows: int) -> Source:
+        """Open a split of the data, checked."""
+        source = build_source(self.config, split, num_rows)
         check_source(source, self.parts.modalities)
         return source
 
-    @cached_property
-    def test_source(self) -> ArraySource:
-        """The test split, checked."""
-        source = build_source(self.config, "test", self.parts.evaluation.num_rows)
-        check_source(source, self.parts.modalities)
-        return source
+    def feed(self, views: tuple[View, ...]) -> MakeFeed:
+        """Feed from the training split: what fits is kept on the device, the rest is read as it goes.
 
-    def train(
-        self, name: str, task: Task, training: Training, arrays: Callable[[], Mapping[str, Any]]
-    ) -> None:
-        """Train one network unless it is finished; `arrays` is called only if there is work to do."""
+        views: {name in a batch: name of an array}; where there are several, a batch has rows of all.
+        """
+
+        def make(key, batch_size):
+            source = self.train_source
+            num_bytes = sum(source.nbytes(name) for view in views for name in view.values())
+            if num_bytes <= self.config["resident_bytes"] or len(views) > 1:
+                arrays = {
+                    field: joined([source.arrays[view[field]] for view in views])
+                    for field in views[0]
+                }
+                return resident(key, arrays, batch_size, self.mesh)
+            (view,) = views
+            seed = int(jax.random.bits(key) >> 1)
+            chosen = streamed(seed, source.select(tuple(view.values())), batch_size, self.mesh)
+            return lambda step, num_steps: {
+                field: chunk[name]
+                for chunk in [chosen(step, num_steps)]
+                for field, name in view.items()
+            }
+
+        return make
+
+    def feed_arrays(self, arrays: Callable[[], Mapping[str, Any]]) -> MakeFeed:
+        """Feed from arrays, which are made only if there is work to do."""
+        return lambda key, batch_size: resident(key, arrays(), batch_size, self.mesh)
+
+    def train(self, name: str, task: Task, training: Training, make_feed: MakeFeed) -> None:
+        """Train one network unless it is finished."""
         if is_finished(self.workdir / name, training):
             self.log.line(f"{name}: done already")
             return
         start = time.perf_counter()
         feed_key, train_key = jax.random.split(self.named_key(name))
-        feed = resident(feed_key, arrays(), training.batch_size, self.mesh)
+        feed = make_feed(feed_key, training.batch_size)
         train(task, feed, training, train_key, self.mesh, self.workdir / name, self.log, name)
         last = read(self.workdir)[name][-1]
         self.log.line(
@@ -76,33 +119,52 @@ class Run:
         """Load the parameters of a finished network."""
         return load_params(task, training, example, self.mesh, self.workdir / name)
 
+    def example(self, view: View) -> dict[str, jax.ShapeDtypeStruct]:
+        """Return the shapes of a batch of one."""
+        return {
+            field: jax.ShapeDtypeStruct((1, *self.data.shapes[name]), self.data.dtypes[name])
+            for field, name in view.items()
+        }
+
     def named_key(self, name: str) -> jax.Array:
         """Return the root key of a stage."""
         return jax.random.fold_in(self.key, zlib.crc32(name.encode()))
 
 
+def joined(arrays: list[np.ndarray]) -> np.ndarray:
+    """Join arrays along their rows; one alone is not copied."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
 def load_autoencoders(run: Run) -> dict[str, Params]:
     """Load the parameters of all autoencoders."""
+    parts = run.parts
     return {
         modality.name: run.load(
             f"autoencoder/{modality.name}",
             autoencoder.task,
-            run.parts.autoencoder_training,
-            {"x": jax.ShapeDtypeStruct((1, *modality.shape), np.uint8)},
+            training,
+            run.example({"x": modality.name}),
         )
-        for modality, autoencoder in zip(run.parts.modalities, run.parts.autoencoders, strict=True)
+        for modality, autoencoder, training in zip(
+            parts.modalities, parts.autoencoders, parts.autoencoder_trainings, strict=True
+        )
     }
 
 
 def load_model(run: Run) -> Model:
-    """Load the autoencoders, the score and the moments of the latents."""
+    """Load the autoencoders, the score, the energy where there is one, and the moments of the latents."""
     parts = run.parts
-    task = score_task(parts.network, parts.sde, parts.layout, parts.matching)
     example = {"z": jax.ShapeDtypeStruct((1, parts.layout.size), np.float32)}
+    task = score_task(parts.network, parts.sde, parts.layout, parts.matching)
     params = {
         "autoencoders": load_autoencoders(run),
         "score": run.load("score", task, parts.score_training, example),
     }
+    energy = parts.energy
+    if energy is not None:
+        task = energy_task(energy.network, parts.sde, parts.layout, energy.contrast)
+        params["energy"] = run.load("energy", task, energy.training, example)
     scale = load_moments(run.workdir / MOMENTS)
     return Model(
         params,
@@ -112,25 +174,16 @@ def load_model(run: Run) -> Model:
         parts.network,
         parts.sde,
         parts.sampling,
+        energy.network if energy is not None else None,
     )
 
 
-def load_classifier(run: Run) -> Callable[[Any], tuple[jax.Array, jax.Array]]:
-    """Load the judge: x [B, *shape] -> (class [B], features [B, F])."""
-    shape = run.parts.modalities[0].shape
-    example = {
-        "x": jax.ShapeDtypeStruct((1, *shape), np.uint8),
-        "label": jax.ShapeDtypeStruct((1,), np.int32),
+def load_judges(run: Run) -> dict[str, Params]:
+    """Load the parameters of the networks that the evaluation needs."""
+    return {
+        name: run.load(name, judge.task, judge.training, run.example(judge.views[0]))
+        for name, judge in run.parts.protocol.judges().items()
     }
-    judge = run.parts.classifier
-    params = run.load("classifier", judge.task, run.parts.classifier_training, example)
-    apply = jax.jit(judge.apply)
-
-    def classify(x):
-        logits, features = apply(params, x)
-        return logits.argmax(axis=-1), features
-
-    return classify
 
 
 def load_moments(path: Path) -> Moments:

@@ -154,6 +154,9 @@ def compile_training(task: Task, training: Training, mesh: Mesh) -> tuple[Init, 
         return TrainState(jnp.zeros((), jnp.int32), params, params, optimizer.init(params))
 
     def run(key, state, chunk):
+        if len(jax.tree.leaves(chunk)[0]) == 1:
+            # Not even a scan of one step: XLA's CPU backend is slow at the gradient of a convolution in it.
+            return step(key, state, jax.tree.map(lambda array: array[0], chunk))
         state, metrics = jax.lax.scan(functools.partial(step, key), state, chunk)
         return state, jax.tree.map(jnp.mean, metrics)
 

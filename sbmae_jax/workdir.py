@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-CONFIG, MOMENTS, RESULTS, SAMPLES = "config.json", "moments.npz", "results.json", "samples.npz"
+CONFIG, DATA, MOMENTS = "config.json", "data.json", "moments.npz"
+RESULTS, SAMPLES = "results.json", "samples.npz"
 
 
 def write(path: Path, fill: Callable[[Any], Any]) -> None:
@@ -18,21 +19,25 @@ def write(path: Path, fill: Callable[[Any], Any]) -> None:
 
 
 def claim(workdir: Path, config: Mapping[str, Any]) -> None:
-    """Take a workdir for a config: store the config there, or compare it with the one that is there.
-
-    Raises ValueError if the workdir belongs to a run with another config.
-    """
+    """Take a workdir for a config, by storing the config there; raises as `check_claim`."""
+    check_claim(workdir, config)
     path = workdir / CONFIG
-    config = json.loads(json.dumps(config))  # tuples become lists, as they are in the file
     if not path.exists():
         workdir.mkdir(parents=True, exist_ok=True)
         write(path, lambda file: file.write(json.dumps(config, indent=1).encode()))
+
+
+def check_claim(workdir: Path, config: Mapping[str, Any]) -> None:
+    """Raise ValueError if the workdir belongs to a run with another config; nothing is written."""
+    path = workdir / CONFIG
+    if not path.exists():
         return
     try:
         theirs = json.loads(path.read_text())
     except ValueError:
         raise ValueError(f"{path} cannot be read: mend it, or choose another workdir") from None
-    different = sorted(differences(theirs, config))
+    # Tuples become lists, as they are in the file.
+    different = sorted(differences(theirs, json.loads(json.dumps(config))))
     if different:
         raise ValueError(
             f"workdir {workdir} belongs to another config; they differ in {', '.join(different)}: choose "

@@ -1,3 +1,5 @@
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -13,11 +15,11 @@ COLOURS = np.random.default_rng(0).integers(0, 256, (16, 1, 1, 3)).astype(np.uin
 X = np.broadcast_to(COLOURS, (16, 8, 8, 3)).copy()
 
 
-def make(modality, kind, **options):
-    outputs = modality.latent_size * (2 if kind == "vae" else 1)
-    encoder = PatchEncoder(outputs, patch=4, channels=8, width=32)
+def make(modality, kind):
+    num_heads = 2 if kind == "vae" else 1
+    encoder = PatchEncoder(num_heads, modality.latent_size, patch=4, channels=8, width=32)
     decoder = PatchDecoder(modality.shape, patch=4, channels=8, width=32)
-    return encoder, decoder, autoencoder(modality, kind, encoder, decoder, **options)
+    return encoder, decoder, autoencoder(modality, kind, encoder, decoder)
 
 
 @pytest.mark.parametrize("kind", ["vae", "rae"])
@@ -57,7 +59,7 @@ def test_vae_loss_is_the_weighted_evidence_bound(key):
 
 
 def test_rae_without_noise_is_a_plain_autoencoder_with_a_penalty(key):
-    _, _, model = make(PICTURE, "rae", code_noise=0.0)
+    _, _, model = make(dataclasses.replace(PICTURE, code_noise=0.0), "rae")
     init_key, loss_key = jax.random.split(key)
     params = jax.jit(model.task.init)(init_key, {"x": X})
     loss, _ = model.task.loss(params, loss_key, {"x": X})
@@ -132,4 +134,4 @@ def test_an_unknown_kind_is_refused():
 
 def test_pictures_that_cannot_be_cut_into_patches_are_refused(key):
     with pytest.raises(ValueError, match=r"multiples of patch = 4, got \(6, 8, 3\)"):
-        PatchEncoder(2).init(key, jnp.zeros((1, 6, 8, 3)))
+        PatchEncoder(1, 2).init(key, jnp.zeros((1, 6, 8, 3)))

@@ -9,6 +9,7 @@ import pytest
 
 from sbmae_jax.autoencoder import Modality
 from sbmae_jax.build import build, build_source, check_source
+from sbmae_jax.data.description import Description
 from sbmae_jax.data.source import ArraySource
 from sbmae_jax.model import check_array
 
@@ -16,7 +17,9 @@ sys.path.append(str(Path(__file__).parents[1] / "configs"))
 import polydigits
 
 CONFIG = polydigits.get_config("smoke").to_dict()
-SHAPES = dict.fromkeys(CONFIG["modalities"], (28, 28, 3))
+SHAPES = dict.fromkeys(CONFIG["modalities"], (28, 28, 3)) | {"label": ()}
+DIGITS = tuple("0123456789")
+DATA = Description(SHAPES, dict.fromkeys(SHAPES, np.dtype(np.uint8)), {"label": DIGITS})
 PICTURE = Modality("picture", (4, 4, 3), "gaussian", "patch", 2, 1.0)
 
 
@@ -37,8 +40,17 @@ def changed(path, value):
         ("score_training.learning_rat", 3, r"config.score_training: .*learning_rat"),
         ("sampling.sampler", "ddim", r"config.sampling: sampling.sampler must be one of"),
         ("sde.name", "vpp", r"config.sde.name: no 'vpp'; choose one of vp, sub_vp, ve"),
-        ("network.name", "unet", r"config.network.name: no 'unet'; choose one of hub, mlp"),
-        ("modalities.hubble.network", "", r"config.modalities.hubble.network: no network ''"),
+        ("network.name", "unit", r"config.network.name: no 'unit'; choose one of hub, mlp"),
+        (
+            "modalities.hubble.network",
+            "",
+            r"modalities.hubble.network: config.coders has no ''; choose",
+        ),
+        ("coders.patch.name", "conv", r"config.coders.patch.name: no 'conv'; choose one of patch,"),
+        ("coders.patch.encoder", {"patch": 5}, r"config.coders.patch: network 'patch' needs"),
+        ("evaluation.name", "words", r"config.evaluation.name: no 'words'; choose one of classes"),
+        ("sampling.guidance", 1.0, r"config.sampling.guidance: there is no energy to guide with"),
+        ("modalities.hubble.training", {"steps": 3}, r"with modalities.hubble.training: .*steps"),
         ("modalities.hubble.latent_size", 0, r"hubble: latent_size must be at least 1, got 0"),
         ("modalities.hubble.likelihood", "cauchy", r"hubble: unknown likelihood 'cauchy'"),
         ("autoencoder.kind", "gan", r"autoencoder.kind must be one of vae, rae, got 'gan'"),
@@ -48,12 +60,12 @@ def changed(path, value):
 )
 def test_a_config_that_does_not_fit_names_the_key(path, value, message):
     with pytest.raises(ValueError, match=message):
-        build(changed(path, value), SHAPES)
+        build(changed(path, value), DATA)
 
 
 def test_a_modality_that_the_data_do_not_have_is_named():
     with pytest.raises(ValueError, match=r"config.modalities.chelsea: the data have no such array"):
-        build(CONFIG, {"other": (28, 28, 3)})
+        build(CONFIG, DATA._replace(shapes={"other": (28, 28, 3)}))
 
 
 def test_an_unknown_photograph_is_named():
@@ -63,7 +75,7 @@ def test_an_unknown_photograph_is_named():
 
 
 def test_modalities_are_ordered_by_name():
-    parts = build(CONFIG, SHAPES)
+    parts = build(CONFIG, DATA)
     assert parts.layout.names == tuple(sorted(CONFIG["modalities"]))
 
 

@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from sbmae_jax.evaluate import Subject, evaluate, nested_subsets
+from sbmae_jax.evaluate import Subject, nested_subsets
+from sbmae_jax.protocols.classes import evaluate
 
 NAMES = ("a", "b", "c")
 CLASSES = 4
@@ -22,7 +23,7 @@ def classify(x):
 
 
 def subject(complete):
-    return Subject(NAMES, complete, lambda batch: batch, classify, batch_size=128)
+    return Subject(NAMES, complete, lambda batch: batch, batch_size=128)
 
 
 def redraw(key, batch, observed):
@@ -45,7 +46,7 @@ def careless(key, batch, observed):
 
 
 def test_a_perfect_generator_scores_the_ceiling():
-    figures = evaluate(jax.random.key(0), ROWS, subject(redraw), num_unconditional=600)
+    figures = evaluate(jax.random.key(0), ROWS, subject(redraw), classify, num_unconditional=600)
     assert figures["classifier_accuracy"]["mean"] == 1
     assert figures["reconstruction_accuracy"]["mean"] == 1
     assert [e["mean"] for e in figures["conditional_coherence"].values()] == [1, 1]
@@ -56,7 +57,7 @@ def test_a_perfect_generator_scores_the_ceiling():
 
 
 def test_a_careless_generator_is_at_chance():
-    figures = evaluate(jax.random.key(0), ROWS, subject(careless), num_unconditional=600)
+    figures = evaluate(jax.random.key(0), ROWS, subject(careless), classify, num_unconditional=600)
     for entry in figures["conditional_coherence"].values():
         assert abs(entry["mean"] - 1 / CLASSES) < 4 * entry["se"]
     agree = figures["unconditional_coherence"]["all_agree"]
@@ -67,7 +68,7 @@ def test_a_collapsed_generator_is_coherent_but_found_out():
     def collapsed(key, batch, observed):
         return {name: np.tile([1.0, 0.0], (len(observed), 1)) for name in NAMES}
 
-    figures = evaluate(jax.random.key(0), ROWS, subject(collapsed), num_unconditional=600)
+    figures = evaluate(jax.random.key(0), ROWS, subject(collapsed), classify, num_unconditional=600)
     assert figures["unconditional_coherence"]["all_agree"]["mean"] == 1
     assert figures["label_total_variation"]["uniform"] == pytest.approx(1 - 1 / CLASSES)
     assert figures["conditional_diversity"] == 0

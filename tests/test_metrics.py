@@ -2,9 +2,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
 from sbmae_jax.metrics.coherence import all_agree, at_least_k, conditional_coherence, estimate
-from sbmae_jax.metrics.diversity import label_shares, spread_ratio, total_variation
+from sbmae_jax.metrics.diversity import (
+    label_shares,
+    mean_pairwise_distance,
+    spread_ratio,
+    total_variation,
+)
+from sbmae_jax.metrics.f1 import f1_by_column, f1_by_row, iou_by_row
 from sbmae_jax.metrics.frechet import frechet_distance
 
 
@@ -77,3 +84,32 @@ def test_spread_is_one_for_fresh_draws_and_zero_for_copies(key):
     assert spread_ratio(first / 2, second / 2, jnp.asarray(real), label) == pytest.approx(
         0.25, abs=0.01
     )
+
+
+def test_f1_and_overlap_by_hand():
+    truth = np.array([[1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]])
+    shown = np.array([[0.9, 0.2, 0.7, 0.1], [1, 0, 0, 0], [0, 0, 0, 0]])
+    np.testing.assert_allclose(f1_by_row(truth, shown), [0.5, 1, 0])
+    np.testing.assert_allclose(iou_by_row(truth, shown), [1 / 3, 1, 0])
+    np.testing.assert_allclose(f1_by_column(truth, shown), [1, 0, 0, 0])
+
+
+def test_f1_is_that_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    truth, shown = rng.random((50, 18)) < 0.3, rng.random((50, 18)) < 0.4
+    ours = f1_by_row(truth, shown).mean()
+    assert ours == pytest.approx(f1_score(truth, shown, average="samples", zero_division=0))
+    theirs = f1_score(truth, shown, average=None, zero_division=0)
+    np.testing.assert_allclose(f1_by_column(truth, shown), theirs)
+
+
+def test_f1_of_different_shapes_is_refused():
+    with pytest.raises(ValueError, match=r"one shape, got \(2, 3\) and \(2, 4\)"):
+        f1_by_row(np.zeros((2, 3)), np.zeros((2, 4)))
+
+
+def test_pairwise_distance_is_the_root_mean_square_over_pairs():
+    samples = np.array([[[0.0, 0.0], [2.0, 2.0], [2.0, 2.0]], [[1.0, 5.0]] * 3])
+    np.testing.assert_allclose(mean_pairwise_distance(samples), [4 / 3, 0])
+    with pytest.raises(ValueError, match="K at least 2"):
+        mean_pairwise_distance(samples[:, :1])

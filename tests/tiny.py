@@ -11,7 +11,8 @@ def config():
     """Return plain values: two modalities, small networks, twenty steps."""
     values = polydigits.get_config("smoke").to_dict()
     values["modalities"] = {name: values["modalities"][name] for name in ("hubble", "retina")}
-    values["coders"] = {"patch": {"patch": 4, "channels": 4, "width": 16}}
+    widths = {"patch": 4, "channels": 4, "width": 16}
+    values["coders"] = {"patch": {"name": "patch", "encoder": widths, "decoder": widths}}
     values["network"] = {"name": "mlp", "width": 16, "num_blocks": 1, "level_width": 8}
     values["classifier"] = {"channels": (4, 4), "width": 8, "dropout": 0.1}
     values["num_train"] = 200

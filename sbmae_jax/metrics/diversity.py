@@ -26,3 +26,19 @@ def spread_ratio(
     """
     within = np.mean([np.var(real[label == c], axis=0).sum() for c in np.unique(label)])
     return float(np.mean(np.sum((first - second) ** 2, axis=1)) / 2 / within)
+
+
+def mean_pairwise_distance(samples: np.ndarray) -> np.ndarray:
+    """Return how far samples that share a condition lie from each other: [N, K, ...] -> [N].
+
+    The distance is the root mean square over the coordinates, in their unit; 0 is collapse.
+
+    Raises ValueError if there are fewer than two samples.
+    """
+    num_samples = samples.shape[1]
+    if num_samples < 2:
+        raise ValueError(f"samples must be [N, K, ...] with K at least 2, got {samples.shape}")
+    flat = np.asarray(samples, np.float64).reshape(len(samples), num_samples, -1)
+    first, second = np.triu_indices(num_samples, k=1)
+    distances = np.sqrt(np.mean((flat[:, first] - flat[:, second]) ** 2, axis=-1))
+    return distances.mean(axis=1)

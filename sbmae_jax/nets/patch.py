@@ -19,12 +19,13 @@ def check_patches(shape: tuple[int, ...], patch: int) -> None:
 
 
 class PatchEncoder(nn.Module):
-    """A picture [B, H, W, C] in [0, 1] -> [B, num_outputs].
+    """A picture [B, H, W, C] in [0, 1] -> [B, num_heads latent_size].
 
     One dense layer on all patches alike, then two on the whole.
     """
 
-    num_outputs: int
+    num_heads: int
+    latent_size: int
     patch: int = 4
     channels: int = 48
     width: int = 384
@@ -34,7 +35,7 @@ class PatchEncoder(nn.Module):
         check_patches(x.shape[1:], self.patch)
         h = nn.gelu(nn.Dense(self.channels)(to_patches(2 * x - 1, self.patch)))
         h = nn.gelu(nn.Dense(self.width)(h.reshape(len(h), -1)))
-        return nn.Dense(self.num_outputs)(h)
+        return nn.Dense(self.num_heads * self.latent_size)(h)
 
 
 class PatchDecoder(nn.Module):

@@ -1,0 +1,267 @@
+"""Faces: SBM-VAE and SBM-RAE on ToyFaces, guidance, and the reference's sampler; results/celeba.json.
+
+    python benchmarks/celeba.py --seeds 0 1 2        # about an hour and a half on two cores
+    python benchmarks/celeba.py --conversion FILE    # adds what `benchmarks/convert.py --output FILE` said
+
+Runs are kept under runs/celeba-KIND-SEED and not repeated. Seeds change weights, batches and samples; the
+faces are the same. The supervised networks of a seed are trained once and serve both kinds of autoencoders.
+"""
+
+import argparse
+import dataclasses
+import json
+import shutil
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "configs"))
+
+import celebahq  # noqa: E402
+from celeba_claims import claims, figures, markdown  # noqa: E402
+
+from sbmae_jax import model as models  # noqa: E402
+from sbmae_jax import pipeline, provenance  # noqa: E402
+from sbmae_jax.build import build  # noqa: E402
+from sbmae_jax.conditioning import clamp, given  # noqa: E402
+from sbmae_jax.data.description import Description  # noqa: E402
+from sbmae_jax.evaluate import Subject  # noqa: E402
+from sbmae_jax.protocols.faces import agreement, distances, reading, shuffled  # noqa: E402
+from sbmae_jax.run import Run, load_judges, load_model  # noqa: E402
+from sbmae_jax.samplers import by_norm, chain, euler_maruyama, langevin, sample, uniform_times  # noqa: E402
+from sbmae_jax.score import score_fn  # noqa: E402
+
+KINDS = {"vae": "toy", "rae": "toy-rae"}
+STRENGTHS = (0.0, 0.25, 0.5, 1.0, 2.0)
+NUM_ROWS, NUM_CONDITIONS, NUM_REPEATS = 280, 60, 4
+REFERENCE_LEVELS = 1000
+REFERENCE_ROWS = 100
+
+
+def workdir_of(name: str, seed: int) -> Path:
+    """Return the folder of a run."""
+    return ROOT / "runs" / f"celeba-{name}-{seed}"
+
+
+def config_of(kind: str, seed: int) -> dict[str, Any]:
+    """Return the config of a kind of autoencoder."""
+    config = celebahq.get_config(KINDS[kind])
+    config.seed = seed
+    return config.to_dict()
+
+
+def train(kind: str, seed: int) -> dict[str, Any]:
+    """Run all stages, and return the results."""
+    workdir, other = workdir_of(kind, seed), workdir_of("vae", seed) / "predictor"
+    if kind != "vae" and other.exists() and not (workdir / "predictor").exists():
+        shutil.copytree(other, workdir / "predictor")
+    pipeline.run(config_of(kind, seed), workdir)
+    return json.loads((workdir / "results.json").read_text())
+
+
+def read_back(run: Run, complete: Any, split: str, num_rows: int) -> dict[str, float]:
+    """Ask for faces by attributes, and measure what is read from them, and how they differ.
+
+    complete: as `Model.complete`, with the model bound.
+    """
+    protocol = run.parts.protocol
+    source = run.source(split, num_rows)
+    rows = {name: source.arrays[name] for name in run.parts.layout.names}
+    names, size = run.parts.layout.names, protocol.batch_size
+    subject = Subject(names, complete, lambda batch: batch, size)
+    read = reading(protocol.predictors, load_judges(run), size)
+    observed = np.array([name == "attributes" for name in names])
+    key, spread_key = jax.random.split(run.named_key("read back"))
+    made = subject.completed(key, rows, np.broadcast_to(observed, (num_rows, len(names))))
+    scores = agreement(rows, read(made["image"]))
+    scores_of_mask = agreement(made, read(made["image"]))
+    num = min(NUM_CONDITIONS, num_rows // NUM_REPEATS)
+    repeated = {name: np.repeat(x[:num], NUM_REPEATS, axis=0) for name, x in rows.items()}
+    mask = np.broadcast_to(observed, (num * NUM_REPEATS, len(names)))
+    images = subject.completed(spread_key, repeated, mask)["image"]
+    spread = distances(images.reshape(num, NUM_REPEATS, *images.shape[1:]), read)
+    real = distances(shuffled(rows["image"], num, NUM_REPEATS), read)
+    return {
+        "attribute_f1": scores["attribute_f1"]["mean"],
+        "attribute_f1_se": scores["attribute_f1"]["se"],
+        "mask_f1_with_own_mask": scores_of_mask["mask_f1"]["mean"],
+        "diversity_pixels": spread["pixels"] / real["pixels"],
+        "diversity_features": spread["features"] / real["features"],
+    }
+
+
+def sweep(kind: str, seed: int, negatives: str) -> dict[str, Any]:
+    """Measure guidance against its strength on the validation split, for an energy of some negatives.
+
+    The strength that is chosen has the best coherence among those that keep 90 % of the diversity.
+    """
+    config = config_of(kind, seed)
+    name = f"{kind}-{negatives}"
+    config["contrast"]["negatives"] = negatives
+    reuse(kind, name, seed, ("autoencoder", "score", "predictor"))
+    workdir = workdir_of(name, seed)
+    pipeline.run(config, workdir, "energy")
+    run = Run(config, workdir)
+    model = load_model(run)
+    curve = {}
+    for strength in STRENGTHS:
+        complete = partial(models.complete, guided(model, strength))
+        curve[str(strength)] = read_back(run, complete, "valid", NUM_ROWS)
+    floor = 0.9 * curve["0.0"]["diversity_pixels"]
+    allowed = [s for s in STRENGTHS if curve[str(s)]["diversity_pixels"] >= floor]
+    best = max(allowed, key=lambda s: curve[str(s)]["attribute_f1"])
+    test = {
+        str(s): read_back(run, partial(models.complete, guided(model, s)), "test", NUM_ROWS)
+        for s in (0.0, best)
+    }
+    return {"negatives": negatives, "valid": curve, "chosen": best, "test": test}
+
+
+def guided(model: models.Model, strength: float) -> models.Model:
+    """Return a model with another strength of guidance."""
+    return dataclasses.replace(
+        model, sampling=dataclasses.replace(model.sampling, guidance=strength)
+    )
+
+
+def reuse(kind: str, name: str, seed: int, parts: tuple[str, ...]) -> None:
+    """Copy finished networks of a run into a new one."""
+    source, target = workdir_of(kind, seed), workdir_of(name, seed)
+    for part in parts:
+        if not (target / part).exists():
+            shutil.copytree(source / part, target / part)
+    for file in ("moments.npz", "data.json"):
+        shutil.copy(source / file, target / file)
+
+
+def reference(seed: int, num_steps: int) -> dict[str, Any]:
+    """Train the reference's UNet on the same latents, and compare its sampler with our default.
+
+    The UNet is the reference's in shape, as much smaller than the full one as the latents are; it has the
+    joint score, preconditioned as ours. Its sampler: 1,000 Euler-Maruyama steps on a linear grid, each with a
+    Langevin correction of signal-to-noise 0.16, the observed latents clamped after every sub-step.
+    """
+    config = config_of("vae", seed)
+    config["network"] = {"name": "unet", "dim": 32, "mults": (1, 2, 2, 2)}
+    config["score"] |= {"observed_share": 0.0}
+    config["score_training"] |= {
+        "num_steps": num_steps, "batch_size": 128, "steps_per_call": 1, "learning_rate": 5e-4,
+    }  # fmt: skip
+    config["sampling"] |= {"conditioning": "clamp"}
+    reuse("vae", "unet", seed, ("autoencoder", "predictor", "energy"))
+    workdir = workdir_of("unet", seed)
+    pipeline.run(config, workdir, "score")
+    run = Run(config, workdir)
+    theirs = load_model(run)
+    ours_run = Run(config_of("vae", seed), workdir_of("vae", seed))
+    ours = load_model(ours_run)
+    complete = jax.jit(reference_complete)
+    per_sample = {
+        "theirs": flops(theirs.network, theirs.layout.sizes) * 2 * REFERENCE_LEVELS,
+        "ours": flops(ours.network, ours.layout.sizes) * ours.sampling.num_evaluations,
+    }
+    return {
+        "score_steps": num_steps,
+        "parameters": {
+            "theirs": count(theirs.params["score"]), "ours": count(ours.params["score"]),
+        },
+        "gflop_per_sample": {name: value / 1e9 for name, value in per_sample.items()},
+        "num_evaluations": {
+            "theirs": 2 * REFERENCE_LEVELS, "ours": ours.sampling.num_evaluations,
+        },
+        "theirs": read_back(run, partial(complete, theirs), "test", REFERENCE_ROWS),
+        "ours": read_back(ours_run, partial(models.complete, ours), "test", REFERENCE_ROWS),
+    }  # fmt: skip
+
+
+def reference_complete(model: models.Model, key, batch, observed):
+    """Generate with the reference's predictor-corrector sampler; arguments as `Model.complete`."""
+    x, mask = model.encode(batch), model.layout.spread(observed)
+    score = score_fn(model.network.apply, model.params["score"], model.sde, model.layout)
+    observe = clamp(x, mask)
+    prior_key, loop_key = jax.random.split(key)
+    step = chain(
+        given(euler_maruyama(model.sde, score), observe),
+        given(langevin(model.sde, score, 0.16, mask=mask, rule=by_norm), observe),
+    )
+    start = model.sde.prior(prior_key, x.shape)
+    return model.decode(sample(loop_key, step, start, uniform_times(REFERENCE_LEVELS)))
+
+
+def full_size_gflop() -> dict[str, float]:
+    """Return the cost of one sample with `configs/celebahq.py`, and with the reference's sampler."""
+    config = celebahq.get_config().to_dict()
+    shapes = {"image": (128, 128, 3), "mask": (128, 128, 1), "attributes": (18,)}
+    names = tuple(map(str, range(18)))
+    data = Description(shapes, dict.fromkeys(shapes, np.dtype(np.uint8)), {"attributes": names})
+    ours = build(config, data)
+    config["network"] = {"name": "unet", "dim": 256, "mults": (1, 2, 2, 2, 2)}
+    config["score"]["observed_share"], config["sampling"]["conditioning"] = 0.0, "clamp"
+    theirs = build(config, data)
+    return {
+        "ours": flops(ours.network, ours.layout.sizes) * ours.sampling.num_evaluations / 1e9,
+        "theirs": flops(theirs.network, theirs.layout.sizes) * 2 * REFERENCE_LEVELS / 1e9,
+    }
+
+
+def flops(network: Any, sizes: tuple[int, ...]) -> float:
+    """Return the floating-point operations of one evaluation for one sample, as XLA counts them."""
+    x = jax.ShapeDtypeStruct((1, sum(sizes)), jnp.float32)
+    levels = jax.ShapeDtypeStruct((1, len(sizes)), jnp.float32)
+    params = jax.eval_shape(network.init, jax.random.key(0), x, levels)
+    cost = jax.jit(network.apply).lower(params, x, levels).compile().cost_analysis()
+    return float(cost["flops"])
+
+
+def count(params: Any) -> int:
+    """Return the number of parameters."""
+    return sum(p.size for p in jax.tree.leaves(params))
+
+
+def main() -> None:
+    """Run, compare, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--reference-steps", type=int, default=3000)
+    parser.add_argument("--conversion", type=Path, help="what benchmarks/convert.py wrote")
+    arguments = parser.parse_args()
+    seeds = arguments.seeds
+    runs = {kind: {str(seed): train(kind, seed) for seed in seeds} for kind in KINDS}
+    values = {kind: [figures(r) for r in by_seed.values()] for kind, by_seed in runs.items()}
+    page = {
+        "command": "python benchmarks/celeba.py --seeds " + " ".join(map(str, seeds)),
+        "seeds": seeds,
+        "commit": sorted({r["commit"] for by_seed in runs.values() for r in by_seed.values()}),
+        "versions": provenance.versions(),
+        "device": provenance.device(),
+        "mean": {kind: collect(np.mean, v) for kind, v in values.items()},
+        "std": {kind: collect(partial(np.std, ddof=1), v) for kind, v in values.items()},
+        "guidance": [sweep("vae", seeds[0], negatives) for negatives in ("batch", "two")],
+        "reference_sampler": reference(seeds[0], arguments.reference_steps),
+        "full_size_gflop_per_sample": full_size_gflop(),
+        "conversion": json.loads(arguments.conversion.read_text())
+        if arguments.conversion
+        else None,
+        "runs": runs,
+    }
+    page = {"claims": claims(page), **page}
+    (ROOT / "results" / "celeba.json").write_text(json.dumps(page, indent=1) + "\n")
+    print(markdown(page))
+    for claim in page["claims"]:
+        if not claim["holds"]:
+            print(f"does not hold: {claim['name']}: {claim['value']}, wanted {claim['bound']}")
+
+
+def collect(reduce: Any, values: list[dict[str, float]]) -> dict[str, float]:
+    """Reduce each figure over the seeds."""
+    return {name: float(reduce([v[name] for v in values])) for name in values[0]}
+
+
+if __name__ == "__main__":
+    main()

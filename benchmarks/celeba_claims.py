@@ -1,0 +1,135 @@
+"""The figures of faces that have targets, the targets, and the tables made of them."""
+
+from typing import Any
+
+READ = ("attribute_f1", "mask_f1")
+BOTH = {"attribute_f1": "image+mask", "mask_f1": "attributes+image"}
+ALONE = {"attribute_f1": ("image", "mask"), "mask_f1": ("image", "attributes")}
+
+
+def figures(results: dict[str, Any]) -> dict[str, float]:
+    """Return the main figures of one run."""
+    made, read = results["generated"], results["image_read"]
+    spread, bound = results["diversity"], results["supervised"]
+    values = {
+        f"{name}, given {given}": made[given][name]["mean"]
+        for name in READ
+        for given in (*ALONE[name], BOTH[name])
+    }
+    values |= {f"{name}, supervised": bound[name]["mean"] for name in READ}
+    values |= {f"{name}, reconstructed": results["reconstruction"][name]["mean"] for name in READ}
+    values |= {
+        "attributes read from pictures made from attributes": read["attributes"]["attribute_f1"]["mean"],
+        "attributes read from reconstructed pictures":
+            results["reconstruction"]["image_read"]["attribute_f1"]["mean"],
+        "mask read from pictures made from masks": read["mask"]["mask_f1"]["mean"],
+        "attributes read from pictures from nothing, against their own":
+            read["nothing"]["attribute_f1"]["mean"],
+        "diversity given attributes, of real":
+            spread["attributes"]["pixels"] / spread["real"]["pixels"],
+        "diversity given the mask, of real": spread["mask"]["pixels"] / spread["real"]["pixels"],
+        "diversity from nothing, of real": spread["nothing"]["pixels"] / spread["real"]["pixels"],
+        "Fréchet distance from nothing (classifier features)":
+            results["image_frechet_classifier_features"]["nothing"],
+        "image RMSE of reconstructions": results["reconstruction"]["image_rmse"],
+        "seconds per 1,000 samples": results["seconds_per_1000_samples"],
+        "seconds of all stages": sum(results["seconds"].values()),
+    }  # fmt: skip
+    return values
+
+
+def claims(page: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return one claim for each target."""
+    found = []
+
+    def claim(name: str, value: float, bound: float, at_most: bool = False) -> None:
+        holds = value <= bound if at_most else value >= bound
+        sign = "<=" if at_most else ">="
+        found.append({
+            "name": name, "value": round(value, 5), "bound": f"{sign} {round(bound, 5)}", "holds": holds,
+        })  # fmt: skip
+
+    mean = page["mean"]["vae"]
+    for name in READ:
+        both = mean[f"{name}, given {BOTH[name]}"]
+        for given in ALONE[name]:
+            claim(
+                f"{name} given {BOTH[name]}, against given {given}",
+                both,
+                mean[f"{name}, given {given}"],
+            )
+        bound = mean[f"{name}, supervised"]
+        claim(
+            f"{name} given image, over the supervised bound",
+            mean[f"{name}, given image"] / bound,
+            0.9,
+        )
+    read = mean["attributes read from pictures made from attributes"]
+    claim(
+        "attributes read from pictures made from them, over those read from real pictures",
+        read / mean["attribute_f1, supervised"], 0.85,
+    )  # fmt: skip
+    for sweep in page["guidance"]:
+        plain, chosen = sweep["test"]["0.0"], sweep["test"][str(sweep["chosen"])]
+        kind = f"guidance, negatives {sweep['negatives']}, strength {sweep['chosen']}"
+        gain = chosen["attribute_f1"] - plain["attribute_f1"]
+        found.append({
+            "name": f"{kind}: rise of coherence", "value": round(gain, 5), "bound": "> 0",
+            "holds": gain > 0,
+        })  # fmt: skip
+        kept = chosen["diversity_pixels"] / plain["diversity_pixels"]
+        claim(f"{kind}: diversity kept", kept, 0.9)
+    sampler = page["reference_sampler"]
+    ours, theirs = sampler["ours"], sampler["theirs"]
+    for key in ("attribute_f1", "diversity_pixels"):
+        claim(f"default sampler against the reference's: {key}", ours[key], theirs[key])
+    for name, cost in (
+        ("toy", sampler["gflop_per_sample"]), ("full size", page["full_size_gflop_per_sample"]),
+    ):  # fmt: skip
+        claim(
+            f"FLOPs over the reference sampler's, {name}",
+            cost["ours"] / cost["theirs"],
+            1 / 200,
+            True,
+        )
+    slowest = max(sum(run["seconds"].values()) for run in page["runs"]["vae"].values())
+    claim("seconds of :toy, all stages, the slowest seed", slowest, 1200, True)
+    if page["conversion"]:
+        speed = page["conversion"]
+        claim("conversion: faces a second, two processes", speed["entries_per_second"], 300)
+        claim(
+            "conversion: picture files a second, two processes",
+            speed["picture_files_per_second"],
+            300,
+        )
+        claim("conversion: peak memory, GiB", speed["peak_memory_gib"], 2, True)
+    return found
+
+
+def markdown(page: dict[str, Any]) -> str:
+    """Return the table of the docs: SBM-VAE beside SBM-RAE."""
+    seeds = ", ".join(map(str, page["seeds"]))
+    lines = [f"| seeds {seeds}: mean ± deviation | SBM-VAE | SBM-RAE |", "|---|---|---|"]
+    for name in page["mean"]["vae"]:
+        digits = 1 if "seconds" in name or "Fréchet" in name else 3
+        cells = [
+            f"{page['mean'][kind][name]:.{digits}f} ± {page['std'][kind][name]:.{digits}f}"
+            for kind in ("vae", "rae")
+        ]
+        lines.append(f"| {name} | {cells[0]} | {cells[1]} |")
+    return "\n".join(lines)
+
+
+def guidance_table(page: dict[str, Any]) -> str:
+    """Return the table of guidance against its strength."""
+    lines = [
+        "| negatives | strength | attributes read (F1) | diversity, of real |",
+        "|---|---|---|---|",
+    ]
+    for sweep in page["guidance"]:
+        for strength, row in sweep["valid"].items():
+            lines.append(
+                f"| {sweep['negatives']} | {strength} | {row['attribute_f1']:.3f} ± "
+                f"{row['attribute_f1_se']:.3f} | {row['diversity_pixels']:.3f} |"
+            )
+    return "\n".join(lines)

@@ -1,0 +1,179 @@
+"""CelebAMask-HQ: a face, its mask and 18 attributes; any of them from any others.
+
+python launch.py --config=configs/celebahq.py --workdir=runs/celebahq    # the real data, one GPU or TPU VM
+python launch.py --config=configs/celebahq.py:rae --workdir=runs/celebahq-rae    # regularised autoencoders
+python launch.py --config=configs/celebahq.py:toy --workdir=runs/toy       # drawn faces, 64x64, two cores
+python launch.py --config=configs/celebahq.py:toy-rae --workdir=runs/toy-rae
+python launch.py --config=configs/celebahq.py:smoke --workdir=runs/smoke-faces   # all stages in a minute
+
+The real data are obtained from their authors; a run without them says where, and where to put them.
+"""
+
+import ml_collections
+
+VARIANTS = ("default", "rae", "toy", "toy-rae", "smoke")
+
+
+def get_config(variant: str = "default") -> ml_collections.ConfigDict:
+    """Return the values of a run; see the head of this file for the variants."""
+    if variant not in VARIANTS:
+        known = ", ".join(f":{name}" for name in VARIANTS[1:])
+        raise ValueError(f"unknown variant {variant!r}: use configs/celebahq.py or one of {known}")
+    config = full_size()
+    if variant.startswith(("toy", "smoke")):
+        two_cores(config)
+    if variant == "smoke":
+        shrink(config)
+    if variant.endswith("rae"):
+        regularised(config)
+    return config
+
+
+def full_size() -> ml_collections.ConfigDict:
+    """Return the reference's sizes; steps are its epochs of 24,183 examples."""
+    config = ml_collections.ConfigDict()
+    config.seed = 0
+    config.data = {"name": "celebahq", "folder": "", "side": 128}
+    config.num_train = 0  # all
+    config.resident_bytes = (
+        2**32
+    )  # data up to this size are kept on the device, larger are streamed
+    config.modalities = {
+        "image": {
+            "likelihood": "gaussian", "network": "image", "latent_size": 256, "weight": 0.1,
+            "training": {"num_steps": 28_300, "clip_norm": 1e3},
+        },
+        "mask": {
+            "likelihood": "bernoulli", "network": "mask", "latent_size": 256, "weight": 1.0,
+            "training": {"num_steps": 18_900},
+        },
+        "attributes": {
+            "likelihood": "bernoulli", "network": "attributes", "latent_size": 256, "weight": 0.1,
+            "training": {"num_steps": 14_200, "batch_size": 512},
+        },
+    }  # fmt: skip
+    config.autoencoder = {"kind": "vae"}
+    config.coders = {
+        "image": {
+            "name": "resnet",
+            "encoder": {
+                "stem": 64, "stages": ((128, 128, 2), (256, 256, 2), (512, 512, 2)),
+                "activation": "gelu", "slope": 0.1, "dtype": "bfloat16",
+            },
+            "decoder": {
+                "start": 512, "stages": ((512, 256, 2), (256, 128, 2), (128, 64, 2)),
+                "activation": "gelu", "upsampling": "bilinear", "dtype": "bfloat16",
+            },
+        },
+        "mask": {
+            "name": "resnet",
+            "encoder": {
+                "stem": 64, "stages": ((128, 128, 4), (256, 256, 4)), "activation": "gelu", "slope": 0.1,
+                "dtype": "bfloat16",
+            },
+            "decoder": {
+                "start": 256, "stages": ((256, 128, 4), (128, 64, 4)), "activation": "gelu",
+                "upsampling": "bilinear", "dtype": "bfloat16",
+            },
+        },
+        "attributes": {
+            "name": "dense",
+            "encoder": {"widths": (128, 256, 512, 512, 512)},
+            "decoder": {"widths": (512, 512, 512, 256, 128)},
+        },
+    }  # fmt: skip
+    config.autoencoder_training = {
+        "num_steps": 18_900, "batch_size": 256, "learning_rate": 2e-4, "b2": 0.999, "clip_norm": 1e3,
+        "steps_per_call": 20, "checkpoint_every": 1000,
+    }  # fmt: skip
+    config.sde = {"name": "vp", "beta_min": 0.1, "beta_max": 20.0}
+    config.network = {"name": "hub", "width": 768, "hub_width": 1024, "num_blocks": 4}
+    config.score = {"weighting": "unit", "level_mean": 0.0, "level_std": 1.3, "observed_share": 0.6}
+    config.score_training = {
+        "num_steps": 60_000, "batch_size": 256, "learning_rate": 3e-4, "warmup_steps": 1000,
+        "ema_decay": 0.9995, "steps_per_call": 100, "checkpoint_every": 5000,
+    }  # fmt: skip
+    config.energy = {"name": "tower", "width": 512, "embedding": 128}
+    config.contrast = {"negatives": "batch", "level_mean": 0.0, "level_std": 1.3}
+    config.energy_training = {
+        "num_steps": 10_000, "batch_size": 512, "learning_rate": 5e-4, "steps_per_call": 100,
+        "checkpoint_every": 5000, "weight_decay": 1e-3,
+    }  # fmt: skip
+    config.predictor = {"network": "image"}  # reads pictures with the image encoder's layers
+    config.predictor_training = {
+        name: {
+            "num_steps": 5_000, "batch_size": 256, "learning_rate": 2e-4, "weight_decay": 1e-2,
+            "clip_norm": 1e3, "steps_per_call": 20, "checkpoint_every": 1000,
+        }
+        for name in ("attributes", "mask")
+    }  # fmt: skip
+    config.sampling = {
+        "sampler": "predictor_corrector", "conditioning": "amortised", "num_levels": 32,
+        "num_corrections": 1, "snr": 0.3, "t_min": 3e-3, "guidance": 0.0,
+    }  # fmt: skip
+    config.evaluation = {
+        "name": "faces", "num_rows": 0, "batch_size": 200, "num_conditions": 100, "num_repeats": 5,
+    }  # fmt: skip
+    return config
+
+
+def regularised(config: ml_collections.ConfigDict) -> None:
+    """Take the RAE: weight is then lambda, and code_noise the noise c on the code."""
+    config.autoencoder.kind = "rae"
+    config.modalities.image.update(weight=1e-4, code_noise=0.001)
+    config.modalities.mask.update(weight=1e-5, code_noise=0.001)
+    config.modalities.attributes.update(weight=1e-4, code_noise=0.1)
+
+
+def two_cores(config: ml_collections.ConfigDict) -> None:
+    """Take drawn faces of 64x64, and networks that two cores train in minutes."""
+    config.data = {"name": "toyfaces", "num_faces": 8000, "side": 64}
+    for name in ("image", "mask", "attributes"):
+        config.modalities[name].latent_size = 64
+    config.modalities.image.training = {"num_steps": 1000}
+    config.modalities.mask.training = {"num_steps": 600}
+    config.modalities.attributes.training = {"num_steps": 1500, "batch_size": 256}
+    # The gradient of a convolution is slow on a CPU: the autoencoders are dense layers on patches, whose
+    # outputs are in [0, 1]. The networks that judge stay convolutional, one step in each call.
+    for name, channels, width in (("image", 64, 512), ("mask", 32, 256)):
+        widths = {"patch": 8, "channels": channels, "width": width}
+        config.coders[name] = {"name": "patch", "encoder": widths, "decoder": widths}
+    config.modalities.mask.likelihood = "gaussian"
+    config.coders.attributes.encoder.widths = (128, 256, 256)
+    config.coders.attributes.decoder.widths = (256, 256, 128)
+    config.predictor.network = "judge"
+    config.coders.judge = {
+        "name": "resnet",
+        "encoder": {
+            "stem": 16, "stages": ((32, 32, 2), (64, 64, 2), (64, 64, 2)), "activation": "gelu",
+        },
+    }  # fmt: skip
+    config.autoencoder_training.update(
+        num_steps=1000, batch_size=128, learning_rate=2e-3, b2=0.99, steps_per_call=50, checkpoint_every=500,
+    )  # fmt: skip
+    config.network.update(width=192, hub_width=256, num_blocks=2)
+    config.score_training.update(
+        num_steps=4000, learning_rate=1e-3, warmup_steps=200, ema_decay=0.999, checkpoint_every=2000,
+    )  # fmt: skip
+    config.energy.update(width=192, embedding=64)
+    config.energy_training.update(num_steps=1000, batch_size=256, learning_rate=1e-3)
+    for training in config.predictor_training.values():
+        training.update(
+            num_steps=600, batch_size=64, learning_rate=1e-3, steps_per_call=1, checkpoint_every=300,
+        )  # fmt: skip
+    config.evaluation.update(num_rows=600, batch_size=100)
+
+
+def shrink(config: ml_collections.ConfigDict) -> None:
+    """Make every stage as short as it can be."""
+    config.data.num_faces = 200
+    trainings = [
+        config.autoencoder_training, config.score_training, config.energy_training,
+        *config.predictor_training.values(), *(m.training for m in config.modalities.values()),
+    ]  # fmt: skip
+    for training in trainings:
+        training.update(num_steps=10, batch_size=16, checkpoint_every=5)
+    for training in (config.score_training, config.energy_training):
+        training.update(steps_per_call=5)
+    config.sampling.update(num_levels=4)
+    config.evaluation.update(num_rows=16, batch_size=16, num_conditions=8, num_repeats=2)

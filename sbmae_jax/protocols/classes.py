@@ -1,0 +1,174 @@
+"""Modalities that share a class: coherence, as one classifier of all modalities sees it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from sbmae_jax.classifier import Classifier
+from sbmae_jax.data.source import map_batches
+from sbmae_jax.evaluate import Arrays, Subject, nested_subsets, nothing
+from sbmae_jax.metrics.coherence import all_agree, at_least_k, conditional_coherence, estimate
+from sbmae_jax.metrics.diversity import label_shares, spread_ratio, total_variation
+from sbmae_jax.metrics.frechet import frechet_distance
+from sbmae_jax.protocols import classes_pages
+from sbmae_jax.protocols.base import Figure, Judge, Section
+from sbmae_jax.task import Params
+from sbmae_jax.train import Training
+from sbmae_jax.types import Array, Key
+
+Classify = Callable[[Any], tuple[Array, Array]]
+"""x [B, *shape] -> (class [B], features [B, F])"""
+
+
+@dataclass(frozen=True)
+class ClassProtocol:
+    """Evaluation of modalities of one shape that show the same class; the data have a `label`.
+
+    num_rows: test examples; each is used once for every number of observed modalities.
+    num_unconditional: joint samples drawn from nothing.
+    batch_size: rows in one call of the generator.
+    """
+
+    names: tuple[str, ...]
+    classifier: Classifier
+    training: Training
+    num_rows: int = 1000
+    num_unconditional: int = 1000
+    batch_size: int = 500
+
+    def judges(self) -> dict[str, Judge]:
+        """Return the classifier, trained on the pictures of all modalities."""
+        views = tuple({"x": name, "label": "label"} for name in self.names)
+        return {"classifier": Judge(self.classifier.task, self.training, views)}
+
+    def measure(
+        self, key: Key, rows: Arrays, subject: Subject, judges: Mapping[str, Params]
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Return all figures and the samples that the report shows."""
+        key, picture_key = jax.random.split(key)
+        classify = classifying(self.classifier, judges["classifier"])
+        figures = evaluate(key, rows, subject, classify, self.num_unconditional)
+        return figures, classes_pages.draw_samples(picture_key, rows, subject)
+
+    def figures(self, results: Mapping[str, Any]) -> list[Figure]:
+        """Return the main figures of the results."""
+        return classes_pages.figures(results)
+
+    def sections(
+        self, results: Mapping[str, Any], samples: Mapping[str, np.ndarray], folder: Path
+    ) -> list[Section]:
+        """Write the pictures of the report into a folder, and return its sections."""
+        return classes_pages.sections(results, samples, list(self.names), folder)
+
+
+def classifying(classifier: Classifier, params: Params) -> Classify:
+    """Return the compiled judge."""
+    apply = jax.jit(classifier.apply)
+
+    def classify(x):
+        logits, features = apply(params, x)
+        return logits.argmax(axis=-1), features
+
+    return classify
+
+
+def judged(subject: Subject, classify: Classify, rows: Arrays) -> dict[str, np.ndarray]:
+    """Return the classes [N, M] and the features [N, M, F] of all modalities of rows."""
+
+    def judge(_, batch):
+        judgements = [classify(batch[name]) for name in subject.names]
+        classes, features = zip(*judgements, strict=True)
+        return {"class": np.stack(classes, axis=1), "features": np.stack(features, axis=1)}
+
+    return map_batches(judge, {name: rows[name] for name in subject.names}, subject.batch_size)
+
+
+def evaluate(
+    key: Key, rows: Arrays, subject: Subject, classify: Classify, num_unconditional: int
+) -> dict[str, Any]:
+    """Return all figures of one generator on the rows of a test split.
+
+    rows: {name: [N, *shape]} and `label` [N].
+    """
+    names, label = subject.names, np.asarray(rows["label"])
+    given_key, none_key = jax.random.split(key)
+    real = judged(subject, classify, rows)
+    rebuilt = judged(subject, classify, subject.reconstructed(rows))
+    made = judged(
+        subject, classify, subject.completed(none_key, *nothing(rows, names, num_unconditional))
+    )
+    return {
+        "num_rows": len(label),
+        "num_unconditional": num_unconditional,
+        "classifier_accuracy": accuracy(names, real["class"], label),
+        "reconstruction_accuracy": accuracy(names, rebuilt["class"], label),
+        **measure_conditional(given_key, rows, label, real["features"], subject, classify),
+        **measure_unconditional(names, made, label, real["features"]),
+    }
+
+
+def measure_conditional(
+    key: Key,
+    rows: Arrays,
+    label: np.ndarray,
+    real_features: np.ndarray,
+    subject: Subject,
+    classify: Classify,
+) -> dict[str, Any]:
+    """Return coherence by number of observed modalities, and the diversity of what one leaves open."""
+    gain_key, again_key = jax.random.split(key)
+    nested, coherence = nested_subsets(len(label), len(subject.names)), {}
+    made = []
+    for num_observed, observed in enumerate(nested, 1):
+        # One key for all: what one more modality adds is then not hidden by fresh noise.
+        made.append(judged(subject, classify, subject.completed(gain_key, rows, observed)))
+        estimated = conditional_coherence(made[-1]["class"], label, observed)
+        coherence[str(num_observed)] = estimated._asdict()
+    again = judged(subject, classify, subject.completed(again_key, rows, nested[0]))
+    ratios = []
+    for m, seen in enumerate(nested[0].T):
+        # A sample of a wrong class is an error, not diversity.
+        right = (made[0]["class"][:, m] == label) & (again["class"][:, m] == label) & ~seen
+        pair = made[0]["features"][right, m], again["features"][right, m]
+        ratios.append(spread_ratio(*pair, real_features[:, m], label))
+    return {"conditional_coherence": coherence, "conditional_diversity": float(np.mean(ratios))}
+
+
+def measure_unconditional(
+    names: tuple[str, ...],
+    made: dict[str, np.ndarray],
+    label: np.ndarray,
+    real_features: np.ndarray,
+) -> dict[str, Any]:
+    """Return the figures of joint samples: classes [N, M] and features [N, M, F]."""
+    num_classes = int(label.max()) + 1
+    shares = label_shares(made["class"], num_classes)
+    num = min(len(made["class"]), len(label))  # the distance depends on the count: take equal ones
+    distances = {
+        name: frechet_distance(made["features"][:num, m], real_features[:num, m])
+        for m, name in enumerate(names)
+    }
+    return {
+        "unconditional_coherence": {
+            "all_agree": all_agree(made["class"])._asdict(),
+            "at_least_k": {str(k): share for k, share in at_least_k(made["class"]).items()},
+        },
+        "label_total_variation": {
+            "uniform": total_variation(shares, np.full(num_classes, 1 / num_classes)),
+            "real": total_variation(shares, label_shares(label, num_classes)),
+        },
+        "frechet_classifier_features": {
+            "mean": float(np.mean(list(distances.values()))), "num_samples": num, **distances,
+        },
+    }  # fmt: skip
+
+
+def accuracy(names: tuple[str, ...], classes: np.ndarray, label: np.ndarray) -> dict[str, float]:
+    """Return the share of right classes [N, M]: the mean with its standard error, and by modality."""
+    correct = classes == label[:, None]
+    by_modality = {name: float(correct[:, m].mean()) for m, name in enumerate(names)}
+    return estimate(correct.mean(axis=1))._asdict() | by_modality

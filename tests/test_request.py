@@ -1,0 +1,110 @@
+"""Generation from files: what is given, what comes out, and what cannot be read."""
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sbmae_jax.autoencoder import Modality
+from sbmae_jax.data.description import Description, load, save
+from sbmae_jax.request import generate_files, read_given
+
+WORDS = ("Bald", "Bangs", "Smiling")
+IMAGE = Modality("image", (8, 8, 3), "gaussian", "", 2, 1.0)
+MASK = Modality("mask", (8, 8, 1), "gaussian", "", 2, 1.0)
+ATTRIBUTES = Modality("attributes", (3,), "bernoulli", "", 2, 1.0)
+MODALITIES = (ATTRIBUTES, IMAGE, MASK)
+SHAPES = {m.name: m.shape for m in MODALITIES}
+DATA = Description(SHAPES, dict.fromkeys(SHAPES, np.dtype(np.uint8)), {"attributes": WORDS})
+
+
+class Model:
+    """Remembers what it was asked, and returns grey."""
+
+    modalities = MODALITIES
+
+    def generate(self, given, *, key, num_samples):
+        self.given, self.num_samples = given, num_samples
+        num = num_samples or len(next(iter(given.values())))
+        return {m.name: given.get(m.name, np.full((num, *m.shape), 0.7)) for m in MODALITIES}
+
+
+def test_attributes_are_named_and_all_others_absent():
+    read = read_given(["attributes=Smiling, Bald"], MODALITIES, DATA)
+    np.testing.assert_array_equal(read["attributes"], [1, 0, 1])
+    empty = read_given(["attributes="], MODALITIES, DATA)
+    np.testing.assert_array_equal(empty["attributes"], [0, 0, 0])
+
+
+@pytest.mark.parametrize("size", [(8, 8), (40, 24), (5, 9)])
+def test_pictures_are_cut_and_resized(size, tmp_path):
+    Image.new("RGB", size, (10, 20, 30)).save(tmp_path / "face.png")
+    read = read_given([f"image={tmp_path / 'face.png'}"], MODALITIES, DATA)["image"]
+    assert read.shape == (8, 8, 3)
+    assert read.dtype == np.uint8
+    np.testing.assert_array_equal(read, np.broadcast_to([10, 20, 30], (8, 8, 3)))
+
+
+def test_a_mask_is_read_as_grey(tmp_path):
+    Image.new("RGB", (8, 8), (255, 255, 255)).save(tmp_path / "mask.png")
+    read = read_given([f"mask={tmp_path / 'mask.png'}"], MODALITIES, DATA)["mask"]
+    assert read.shape == (8, 8, 1)
+    assert (read == 255).all()
+
+
+def test_what_is_not_given_is_written(tmp_path):
+    model, out = Model(), tmp_path / "out"
+    page = generate_files(model, DATA, ["attributes=Bangs"], 4, out)
+    assert model.given["attributes"].shape == (4, 3)
+    names = {path.name for path in out.iterdir()}
+    pictures = {f"{name}_{i}.png" for name in ("image", "mask") for i in range(4)}
+    assert names == pictures | {"sheet.png"}
+    assert page == out / "sheet.png"
+    with Image.open(out / "image_0.png") as image:
+        assert image.size == (8, 8)
+        assert image.convert("RGB").getpixel((0, 0)) == (178, 178, 178)
+
+
+def test_vectors_are_written_as_a_table(tmp_path):
+    model = Model()
+    generate_files(model, DATA, [], 2, tmp_path)
+    assert model.num_samples == 2
+    rows = list(csv.reader((tmp_path / "attributes.csv").read_text().splitlines()))
+    assert rows[0] == ["sample", *WORDS]
+    assert rows[1] == ["0", "0.7000", "0.7000", "0.7000"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["sound=a.wav"], "NAME is one of attributes, image, mask"),
+        (["image"], "write NAME=VALUE"),
+        (["attributes=Beard"], "unknown name 'Beard'; choose from Bald, Bangs, Smiling"),
+        (["image=none.png"], "image: there is no file none.png"),
+        (["attributes=Bald", "attributes=Bangs"], "attributes stands twice"),
+    ],
+)
+def test_what_cannot_be_read_is_named(given, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        generate_files(Model(), DATA, given, 1, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_picture_is_named(tmp_path):
+    (tmp_path / "face.png").write_bytes(b"not a picture")
+    with pytest.raises(ValueError, match=r"face.png is not a picture, or damaged"):
+        read_given([f"image={tmp_path / 'face.png'}"], MODALITIES, DATA)
+
+
+def test_no_samples_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="num_samples must be at least 1"):
+        generate_files(Model(), DATA, [], 0, tmp_path)
+
+
+def test_a_description_survives_its_file(tmp_path):
+    save(tmp_path / "data.json", DATA)
+    assert load(tmp_path / "data.json") == DATA
+    (tmp_path / "data.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"data.json is damaged: delete it"):
+        load(tmp_path / "data.json")
