@@ -130,12 +130,14 @@ def two_cores(config: ml_collections.ConfigDict) -> None:
     config.data = {"name": "toyfaces", "num_faces": 8000, "side": 64}
     for name in ("image", "mask", "attributes"):
         config.modalities[name].latent_size = 64
-    config.modalities.image.training = {"num_steps": 1000}
-    config.modalities.mask.training = {"num_steps": 600}
+    config.modalities.image.training = {"num_steps": 2000}
+    config.modalities.image.weight = 0.05
+    config.modalities.mask.training = {"num_steps": 1000}
+    config.modalities.mask.weight = 0.05
     config.modalities.attributes.training = {"num_steps": 1500, "batch_size": 256}
     # The gradient of a convolution is slow on a CPU: the autoencoders are dense layers on patches, whose
     # outputs are in [0, 1]. The networks that judge stay convolutional, one step in each call.
-    for name, channels, width in (("image", 64, 512), ("mask", 32, 256)):
+    for name, channels, width in (("image", 96, 640), ("mask", 32, 256)):
         widths = {"patch": 8, "channels": channels, "width": width}
         config.coders[name] = {"name": "patch", "encoder": widths, "decoder": widths}
     config.modalities.mask.likelihood = "gaussian"
@@ -149,7 +151,7 @@ def two_cores(config: ml_collections.ConfigDict) -> None:
         },
     }  # fmt: skip
     config.autoencoder_training.update(
-        num_steps=1000, batch_size=128, learning_rate=2e-3, b2=0.99, steps_per_call=50, checkpoint_every=500,
+        num_steps=1000, batch_size=64, learning_rate=1.5e-3, b2=0.99, steps_per_call=50, checkpoint_every=500,
     )  # fmt: skip
     config.network.update(width=192, hub_width=256, num_blocks=2)
     config.score_training.update(

@@ -1,8 +1,8 @@
 """Energies of latents at noise levels: how well a target goes with what is observed.
 
 Both networks are (x [B, D], ln snr [B, M], observed [B, M] bool) -> (terms [B, T], weights [B, T]). A term is
-the energy of one target given one condition; the row's energy is the weighted sum of its terms, and a weight
-is 0 where a term does not apply: at no term of a row with nothing or everything observed does one apply.
+the energy of one target given one condition; the row's energy is the weighted sum of its terms. The weight of
+a term that does not apply is 0: where nothing is observed, or everything, all are.
 """
 
 import itertools
@@ -57,11 +57,11 @@ class PairEnergy(nn.Module):
 class TowerEnergy(nn.Module):
     r"""Energies from embeddings: T = M terms, one for each target u,
 
-        E_u = -<c(sum_o f_o(z_o, ln snr_o)), g_u(z_u, ln snr_u)> / sqrt(embedding).
+        E_u = -<c(sum_o f_o(z_o, ln snr_o), O), g_u(z_u, ln snr_u)> / sqrt(embedding).
 
     The embeddings of all observed o add up, so one network serves all subsets, and each side is embedded
     once for all pairs of B conditions and B targets. What one modality says of the target may be news or
-    not, depending on which others are observed: a sum alone cannot tell, so c is a residual block.
+    not, depending on which others are observed: a sum alone cannot tell, so c, a residual block, is told O.
 
     sizes: of the latents; their sum is D.  width: of the towers.  embedding: length of f and g.
     combine: whether there is c; without it the embeddings are only summed.
@@ -103,7 +103,11 @@ class TowerEnergy(nn.Module):
 
 
 class Towers(nn.Module):
-    """A residual MLP for each modality: (x [B, D], ln snr [B, M]) -> [M, B, embedding]."""
+    """A residual MLP for each modality: (x [B, D], ln snr [B, M]) -> [M, B, embedding].
+
+    Rows are not normalised, as an energy depends on their length; the level scales the result, as what is
+    known of a target fades with the noise.
+    """
 
     sizes: tuple[int, ...]
     width: int
