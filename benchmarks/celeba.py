@@ -28,18 +28,21 @@ from celeba_claims import claims, figures, markdown  # noqa: E402
 
 from sbmae_jax import model as models  # noqa: E402
 from sbmae_jax import pipeline, provenance  # noqa: E402
-from sbmae_jax.build import build  # noqa: E402
+from sbmae_jax.build import Parts, build  # noqa: E402
 from sbmae_jax.conditioning import clamp, given  # noqa: E402
 from sbmae_jax.data.description import Description  # noqa: E402
+from sbmae_jax.energy import energy_task  # noqa: E402
 from sbmae_jax.evaluate import Subject  # noqa: E402
+from sbmae_jax.latents import Moments  # noqa: E402
 from sbmae_jax.protocols.faces import agreement, distances, reading, shuffled  # noqa: E402
 from sbmae_jax.run import Run, load_judges, load_model  # noqa: E402
 from sbmae_jax.samplers import by_norm, chain, euler_maruyama, langevin, sample, uniform_times  # noqa: E402
-from sbmae_jax.score import score_fn  # noqa: E402
+from sbmae_jax.score import score_fn, score_task  # noqa: E402
 
 KINDS = {"vae": "toy", "rae": "toy-rae"}
-STRENGTHS = (0.0, 0.25, 0.5, 1.0, 2.0)
+STRENGTHS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 NUM_ROWS, NUM_CONDITIONS, NUM_REPEATS = 280, 60, 4
+DIVERSITIES = ("diversity_pixels", "diversity_features")
 REFERENCE_LEVELS = 1000
 REFERENCE_ROWS = 100
 
@@ -99,12 +102,14 @@ def read_back(run: Run, complete: Any, split: str, num_rows: int) -> dict[str, f
 def sweep(kind: str, seed: int, negatives: str) -> dict[str, Any]:
     """Measure guidance against its strength on the validation split, for an energy of some negatives.
 
-    The strength that is chosen has the best coherence among those that keep 90 % of the diversity.
+    The strength that is chosen has the best coherence among those that keep 90 % of the diversity, in pixels
+    and in features.
     """
     config = config_of(kind, seed)
     name = f"{kind}-{negatives}"
     config["contrast"]["negatives"] = negatives
-    reuse(kind, name, seed, ("autoencoder", "score", "predictor"))
+    same = negatives == config_of(kind, seed)["contrast"]["negatives"]
+    reuse(kind, name, seed, ("autoencoder", "score", "predictor", *(("energy",) if same else ())))
     workdir = workdir_of(name, seed)
     pipeline.run(config, workdir, "energy")
     run = Run(config, workdir)
@@ -113,8 +118,9 @@ def sweep(kind: str, seed: int, negatives: str) -> dict[str, Any]:
     for strength in STRENGTHS:
         complete = partial(models.complete, guided(model, strength))
         curve[str(strength)] = read_back(run, complete, "valid", NUM_ROWS)
-    floor = 0.9 * curve["0.0"]["diversity_pixels"]
-    allowed = [s for s in STRENGTHS if curve[str(s)]["diversity_pixels"] >= floor]
+    allowed = [
+        s for s in STRENGTHS if all(curve[str(s)][d] >= 0.9 * curve["0.0"][d] for d in DIVERSITIES)
+    ]
     best = max(allowed, key=lambda s: curve[str(s)]["attribute_f1"])
     test = {
         str(s): read_back(run, partial(models.complete, guided(model, s)), "test", NUM_ROWS)
@@ -153,7 +159,7 @@ def reference(seed: int, num_steps: int) -> dict[str, Any]:
     config["score_training"] |= {
         "num_steps": num_steps, "batch_size": 128, "steps_per_call": 1, "learning_rate": 5e-4,
     }  # fmt: skip
-    config["sampling"] |= {"conditioning": "clamp"}
+    config["sampling"] |= {"conditioning": "clamp", "guidance": 0.0}
     reuse("vae", "unet", seed, ("autoencoder", "predictor", "energy"))
     workdir = workdir_of("unet", seed)
     pipeline.run(config, workdir, "score")
@@ -162,9 +168,11 @@ def reference(seed: int, num_steps: int) -> dict[str, Any]:
     ours_run = Run(config_of("vae", seed), workdir_of("vae", seed))
     ours = load_model(ours_run)
     complete = jax.jit(reference_complete)
+    plain = guided(ours, 0.0)
     per_sample = {
-        "theirs": flops(theirs.network, theirs.layout.sizes) * 2 * REFERENCE_LEVELS,
-        "ours": flops(ours.network, ours.layout.sizes) * ours.sampling.num_evaluations,
+        "theirs": flops(theirs) * 2 * REFERENCE_LEVELS,
+        "ours": flops(ours) * ours.sampling.num_evaluations,
+        "ours without guidance": flops(plain) * plain.sampling.num_evaluations,
     }
     return {
         "score_steps": num_steps,
@@ -177,6 +185,9 @@ def reference(seed: int, num_steps: int) -> dict[str, Any]:
         },
         "theirs": read_back(run, partial(complete, theirs), "test", REFERENCE_ROWS),
         "ours": read_back(ours_run, partial(models.complete, ours), "test", REFERENCE_ROWS),
+        "ours without guidance": read_back(
+            ours_run, partial(models.complete, plain), "test", REFERENCE_ROWS
+        ),
     }  # fmt: skip
 
 
@@ -200,23 +211,40 @@ def full_size_gflop() -> dict[str, float]:
     shapes = {"image": (128, 128, 3), "mask": (128, 128, 1), "attributes": (18,)}
     names = tuple(map(str, range(18)))
     data = Description(shapes, dict.fromkeys(shapes, np.dtype(np.uint8)), {"attributes": names})
-    ours = build(config, data)
+    ours = untrained(build(config, data))
     config["network"] = {"name": "unet", "dim": 256, "mults": (1, 2, 2, 2, 2)}
-    config["score"]["observed_share"], config["sampling"]["conditioning"] = 0.0, "clamp"
-    theirs = build(config, data)
+    config["score"]["observed_share"] = 0.0
+    config["sampling"] |= {"conditioning": "clamp", "guidance": 0.0}
+    theirs = untrained(build(config, data))
     return {
-        "ours": flops(ours.network, ours.layout.sizes) * ours.sampling.num_evaluations / 1e9,
-        "theirs": flops(theirs.network, theirs.layout.sizes) * 2 * REFERENCE_LEVELS / 1e9,
+        "ours": flops(ours) * ours.sampling.num_evaluations / 1e9,
+        "theirs": flops(theirs) * 2 * REFERENCE_LEVELS / 1e9,
     }
 
 
-def flops(network: Any, sizes: tuple[int, ...]) -> float:
-    """Return the floating-point operations of one evaluation for one sample, as XLA counts them."""
-    x = jax.ShapeDtypeStruct((1, sum(sizes)), jnp.float32)
-    levels = jax.ShapeDtypeStruct((1, len(sizes)), jnp.float32)
-    params = jax.eval_shape(network.init, jax.random.key(0), x, levels)
-    cost = jax.jit(network.apply).lower(params, x, levels).compile().cost_analysis()
-    return float(cost["flops"])
+def untrained(parts: Parts) -> models.Model:
+    """Return a model that has shapes in place of parameters, and no autoencoders."""
+    layout, energy = parts.layout, parts.energy
+    z = {"z": jax.ShapeDtypeStruct((2, layout.size), jnp.float32)}
+    score = score_task(parts.network, parts.sde, layout, parts.matching)
+    guide = energy_task(energy.network, parts.sde, layout, energy.contrast)
+    key = jax.random.key(0)
+    params = {
+        "score": jax.eval_shape(score.init, key, z), "energy": jax.eval_shape(guide.init, key, z),
+    }  # fmt: skip
+    vector = jax.ShapeDtypeStruct((layout.size,), jnp.float32)
+    return models.Model(
+        params, Moments(vector, vector), parts.modalities, parts.autoencoders, parts.network, parts.sde,
+        parts.sampling, energy.network,
+    )  # fmt: skip
+
+
+def flops(model: models.Model) -> float:
+    """Return the floating-point operations of one score of one sample, guidance included; as XLA counts."""
+    x = jax.ShapeDtypeStruct((1, model.layout.size), jnp.float32)
+    observed = jax.ShapeDtypeStruct((1, len(model.layout.sizes)), bool)
+    evaluate = jax.jit(lambda model, x, observed: model.score(observed)(x, 0.5))
+    return float(evaluate.lower(model, x, observed).compile().cost_analysis()["flops"])
 
 
 def count(params: Any) -> int:
@@ -232,7 +260,10 @@ def main() -> None:
     parser.add_argument("--conversion", type=Path, help="what benchmarks/convert.py wrote")
     arguments = parser.parse_args()
     seeds = arguments.seeds
-    runs = {kind: {str(seed): train(kind, seed) for seed in seeds} for kind in KINDS}
+    runs: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
+    for seed in seeds:
+        for kind in KINDS:
+            runs[kind][str(seed)] = train(kind, seed)
     values = {kind: [figures(r) for r in by_seed.values()] for kind, by_seed in runs.items()}
     page = {
         "command": "python benchmarks/celeba.py --seeds " + " ".join(map(str, seeds)),
@@ -241,7 +272,10 @@ def main() -> None:
         "versions": provenance.versions(),
         "device": provenance.device(),
         "mean": {kind: collect(np.mean, v) for kind, v in values.items()},
-        "std": {kind: collect(partial(np.std, ddof=1), v) for kind, v in values.items()},
+        # One seed says nothing of the deviation.
+        "std": {
+            k: collect(partial(np.std, ddof=1), v) if len(v) > 1 else {} for k, v in values.items()
+        },
         "guidance": [sweep("vae", seeds[0], negatives) for negatives in ("batch", "two")],
         "reference_sampler": reference(seeds[0], arguments.reference_steps),
         "full_size_gflop_per_sample": full_size_gflop(),

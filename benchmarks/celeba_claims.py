@@ -113,7 +113,8 @@ def markdown(page: dict[str, Any]) -> str:
     for name in page["mean"]["vae"]:
         digits = 1 if "seconds" in name or "Fréchet" in name else 3
         cells = [
-            f"{page['mean'][kind][name]:.{digits}f} ± {page['std'][kind][name]:.{digits}f}"
+            f"{page['mean'][kind][name]:.{digits}f}"
+            + (f" ± {page['std'][kind][name]:.{digits}f}" if page["std"][kind] else "")
             for kind in ("vae", "rae")
         ]
         lines.append(f"| {name} | {cells[0]} | {cells[1]} |")

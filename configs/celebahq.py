@@ -99,7 +99,7 @@ def full_size() -> ml_collections.ConfigDict:
         "num_steps": 10_000, "batch_size": 512, "learning_rate": 5e-4, "steps_per_call": 100,
         "checkpoint_every": 5000, "weight_decay": 1e-3,
     }  # fmt: skip
-    config.predictor = {"network": "image"}  # reads pictures with the image encoder's layers
+    config.predictor = {"attributes": "image", "mask": "image"}  # the coder that reads pictures
     config.predictor_training = {
         name: {
             "num_steps": 5_000, "batch_size": 256, "learning_rate": 2e-4, "weight_decay": 1e-2,
@@ -109,7 +109,7 @@ def full_size() -> ml_collections.ConfigDict:
     }  # fmt: skip
     config.sampling = {
         "sampler": "predictor_corrector", "conditioning": "amortised", "num_levels": 32,
-        "num_corrections": 1, "snr": 0.3, "t_min": 3e-3, "guidance": 0.0,
+        "num_corrections": 1, "snr": 0.3, "t_min": 3e-3, "guidance": 1.0,
     }  # fmt: skip
     config.evaluation = {
         "name": "faces", "num_rows": 0, "batch_size": 200, "num_conditions": 100, "num_repeats": 5,
@@ -130,10 +130,8 @@ def two_cores(config: ml_collections.ConfigDict) -> None:
     config.data = {"name": "toyfaces", "num_faces": 8000, "side": 64}
     for name in ("image", "mask", "attributes"):
         config.modalities[name].latent_size = 64
-    config.modalities.image.training = {"num_steps": 2000}
-    config.modalities.image.weight = 0.05
-    config.modalities.mask.training = {"num_steps": 1000}
-    config.modalities.mask.weight = 0.05
+    config.modalities.image.update(weight=0.05, training={"num_steps": 2000})
+    config.modalities.mask.update(weight=0.05, training={"num_steps": 1000})
     config.modalities.attributes.training = {"num_steps": 1500, "batch_size": 256}
     # The gradient of a convolution is slow on a CPU: the autoencoders are dense layers on patches, whose
     # outputs are in [0, 1]. The networks that judge stay convolutional, one step in each call.
@@ -143,7 +141,7 @@ def two_cores(config: ml_collections.ConfigDict) -> None:
     config.modalities.mask.likelihood = "gaussian"
     config.coders.attributes.encoder.widths = (128, 256, 256)
     config.coders.attributes.decoder.widths = (256, 256, 128)
-    config.predictor.network = "judge"
+    config.predictor.attributes = "judge"
     config.coders.judge = {
         "name": "resnet",
         "encoder": {
@@ -159,10 +157,12 @@ def two_cores(config: ml_collections.ConfigDict) -> None:
     )  # fmt: skip
     config.energy.update(width=192, embedding=64)
     config.energy_training.update(num_steps=1000, batch_size=256, learning_rate=1e-3)
-    for training in config.predictor_training.values():
-        training.update(
-            num_steps=600, batch_size=64, learning_rate=1e-3, steps_per_call=1, checkpoint_every=300,
-        )  # fmt: skip
+    config.predictor_training.attributes.update(
+        num_steps=600, batch_size=64, learning_rate=1e-3, steps_per_call=1, checkpoint_every=300,
+    )  # fmt: skip
+    config.predictor_training.mask.update(
+        num_steps=1500, batch_size=64, learning_rate=1.5e-3, steps_per_call=50, checkpoint_every=750,
+    )  # fmt: skip
     config.evaluation.update(num_rows=600, batch_size=100)
 
 

@@ -253,13 +253,11 @@ def face_protocol(
     named = {modality.name: modality for modality in modalities}
     if named.keys() != {"image", "mask", "attributes"}:
         raise ValueError(f"needs the modalities image, mask and attributes, got {', '.join(named)}")
-    reader = dataclasses.replace(named["image"], network=config["predictor"]["network"])
-    encoder = build_encoder(config, reader, num_heads=1)
-    predictors = {
-        # The code of the picture must have the size that the decoder of the target takes.
-        name: predictor(named["image"], named[name], encoder, build_decoder(config, named[name]))
-        for name in ("attributes", "mask")
-    }
+    predictors = {}
+    for name, network in config["predictor"].items():
+        encoder = build_encoder(config, dataclasses.replace(named["image"], network=network), 1)
+        decoder = build_decoder(config, named[name])
+        predictors[name] = predictor(named["image"], named[name], encoder, decoder)
     trainings = {
         name: fill(Training, section, f"predictor_training.{name}")
         for name, section in config["predictor_training"].items()

@@ -17,7 +17,7 @@ from sbmae_jax.latents import Layout, Moments
 from sbmae_jax.score import score_fn
 from sbmae_jax.sde import SDE
 from sbmae_jax.task import Params
-from sbmae_jax.types import Array, Key
+from sbmae_jax.types import Array, Key, ScoreFn
 
 
 @partial(
@@ -68,17 +68,21 @@ class Model:
             for modality, autoencoder in zip(self.modalities, self.autoencoders, strict=True)
         }
 
-    def sample(self, key: Key, x: Array, observed: Array) -> Array:
-        """Draw the unobserved latents: x [B, D] standardised, observed [B, M] bool -> [B, D]."""
+    def score(self, observed: Array) -> ScoreFn:
+        """Return the score of the unobserved latents, guided where the sampling says so: [B, M] bool."""
         known = observed if self.sampling.conditioning == "amortised" else None
         score = score_fn(self.network.apply, self.params["score"], self.sde, self.layout, known)
-        mask = self.layout.spread(observed)
-        if self.sampling.guidance:
-            energy = energy_fn(
-                self.energy.apply, self.params["energy"], self.sde, self.layout, observed,
-                observed_clean=self.sampling.conditioning != "renoise",
-            )  # fmt: skip
-            score = guide(score, energy, self.sampling.guidance, mask=mask)
+        if not self.sampling.guidance:
+            return score
+        energy = energy_fn(
+            self.energy.apply, self.params["energy"], self.sde, self.layout, observed,
+            observed_clean=self.sampling.conditioning != "renoise",
+        )  # fmt: skip
+        return guide(score, energy, self.sampling.guidance, mask=self.layout.spread(observed))
+
+    def sample(self, key: Key, x: Array, observed: Array) -> Array:
+        """Draw the unobserved latents: x [B, D] standardised, observed [B, M] bool -> [B, D]."""
+        mask, score = self.layout.spread(observed), self.score(observed)
         return generate_latents(key, self.sde, score, self.sampling, x, mask)
 
     def complete(self, key: Key, batch: Mapping[str, Array], observed: Array) -> dict[str, Array]:

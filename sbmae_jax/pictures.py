@@ -1,5 +1,6 @@
 """Pictures side by side, as arrays and as files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,9 @@ def save_image(path: Path, image: np.ndarray) -> None:
     imsave(path, image.repeat(ZOOM, axis=0).repeat(ZOOM, axis=1))
 
 
-def sheet(rows: list[list[np.ndarray | str]], heads: list[str], side: int = 128) -> np.ndarray:
+def sheet(
+    rows: Sequence[Sequence[np.ndarray | str]], heads: Sequence[str], side: int = 128
+) -> np.ndarray:
     """Lay pictures and texts out in a table with a head: [H, W, 3] uint8.
 
     rows: pictures [H, W, C] or texts, which may have several lines; cells are `side` pixels high, and each

@@ -79,22 +79,19 @@ class Run:
         def make(key, batch_size):
             source = self.train_source
             num_bytes = sum(source.nbytes(name) for view in views for name in view.values())
-            if num_bytes <= self.config["resident_bytes"] or len(views) > 1:
-                arrays = {
-                    field: joined([source.arrays[view[field]] for view in views])
-                    for field in views[0]
-                }
-                return resident(key, arrays, batch_size, self.mesh)
-            (view,) = views
-            seed = int(jax.random.bits(key) >> 1)
-            chosen = streamed(seed, source.select(tuple(view.values())), batch_size, self.mesh)
-            return lambda step, num_steps: {
-                field: chunk[name]
-                for chunk in [chosen(step, num_steps)]
-                for field, name in view.items()
+            if num_bytes > self.config["resident_bytes"] and len(views) == 1:
+                return renamed(views[0], self.stream(key, views[0], batch_size))
+            arrays = {
+                field: joined([source.arrays[view[field]] for view in views]) for field in views[0]
             }
+            return resident(key, arrays, batch_size, self.mesh)
 
         return make
+
+    def stream(self, key: jax.Array, view: View, batch_size: int) -> Feed:
+        """Feed arrays of the training split that need not fit into memory."""
+        source = self.train_source.select(tuple(view.values()))
+        return streamed(int(jax.random.bits(key) >> 1), source, batch_size, self.mesh)
 
     def feed_arrays(self, arrays: Callable[[], Mapping[str, Any]]) -> MakeFeed:
         """Feed from arrays, which are made only if there is work to do."""
@@ -129,6 +126,16 @@ class Run:
     def named_key(self, name: str) -> jax.Array:
         """Return the root key of a stage."""
         return jax.random.fold_in(self.key, zlib.crc32(name.encode()))
+
+
+def renamed(view: View, feed: Feed) -> Feed:
+    """Give the arrays of each chunk the names that the task knows."""
+
+    def call(step, num_steps):
+        chunk = feed(step, num_steps)
+        return {field: chunk[name] for field, name in view.items()}
+
+    return call
 
 
 def joined(arrays: list[np.ndarray]) -> np.ndarray:

@@ -4,6 +4,7 @@ import copy
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -14,6 +15,7 @@ from sbmae_jax.data.source import ArraySource
 from sbmae_jax.model import check_array
 
 sys.path.append(str(Path(__file__).parents[1] / "configs"))
+import celebahq
 import polydigits
 
 CONFIG = polydigits.get_config("smoke").to_dict()
@@ -61,6 +63,62 @@ def changed(path, value):
 def test_a_config_that_does_not_fit_names_the_key(path, value, message):
     with pytest.raises(ValueError, match=message):
         build(changed(path, value), DATA)
+
+
+FACES = celebahq.get_config("smoke").to_dict()
+FACE_SHAPES = {"image": (64, 64, 3), "mask": (64, 64, 1), "attributes": (18,)}
+FACE_DATA = Description(
+    FACE_SHAPES, dict.fromkeys(FACE_SHAPES, np.dtype(np.uint8)), {"attributes": ("Hat",) * 18}
+)
+
+
+@pytest.mark.parametrize("variant", celebahq.VARIANTS)
+def test_every_variant_of_faces_can_be_built(variant):
+    config = celebahq.get_config(variant).to_dict()
+    side = config["data"]["side"]
+    shapes = {"image": (side, side, 3), "mask": (side, side, 1), "attributes": (18,)}
+    parts = build(config, FACE_DATA._replace(shapes=shapes))
+    assert parts.layout.names == ("attributes", "image", "mask")
+    assert set(parts.protocol.judges()) == {"predictor/attributes", "predictor/mask"}
+    assert hash(parts.network) == hash(build(config, FACE_DATA._replace(shapes=shapes)).network)
+
+
+def test_faces_of_full_size_have_the_networks_of_the_reference():
+    shapes = {"image": (128, 128, 3), "mask": (128, 128, 1), "attributes": (18,)}
+    parts = build(celebahq.get_config().to_dict(), FACE_DATA._replace(shapes=shapes))
+    sizes = {}
+    for modality, autoencoder in zip(parts.modalities, parts.autoencoders, strict=True):
+        batch = {"x": jax.ShapeDtypeStruct((1, *modality.shape), np.float32)}
+        params = jax.eval_shape(autoencoder.task.init, jax.random.key(0), batch)
+        sizes[modality.name] = sum(p.size for p in jax.tree.leaves(params))
+    assert sizes == {"image": 51_798_467, "mask": 7_633_601, "attributes": 1_786_130}
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        (
+            "contrast",
+            {"observed_clean": False},
+            "config.contrast.observed_clean: an energy must see",
+        ),
+        (
+            "network",
+            {"name": "unet", "dim": 8},
+            "config.network.per_modality_levels: a score trained",
+        ),
+        ("predictor", {"mask": "eye"}, "config.coders has no 'eye'"),
+    ],
+)
+def test_faces_that_do_not_fit_name_the_key(section, values, message):
+    with pytest.raises(ValueError, match=message):
+        build(FACES | {section: values}, FACE_DATA)
+
+
+def test_faces_need_their_three_modalities():
+    modalities = {name: FACES["modalities"][name] for name in ("image", "mask")}
+    with pytest.raises(ValueError, match="needs the modalities image, mask and attributes"):
+        build(FACES | {"modalities": modalities}, FACE_DATA)
 
 
 def test_a_modality_that_the_data_do_not_have_is_named():

@@ -1,6 +1,7 @@
 """The command line, as a user types it."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,47 @@ def test_smoke_runs_all_stages_and_then_has_nothing_to_do(tmp_path):
     assert second.returncode == 0, second.stderr
     assert second.stdout.count("done already") == 8
     assert (tmp_path / "run" / "results.json").read_text() == results
+
+
+@pytest.mark.slow
+def test_faces_are_drawn_learned_and_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("SBMAE_DATA_DIR", str(tmp_path / "data"))
+    workdir = tmp_path / "run"
+    arguments = ["--config=configs/celebahq.py:smoke", f"--workdir={workdir}"]
+    first = launch(*arguments)
+    assert first.returncode == 0, first.stderr
+    assert "attribute F1, given image+mask" in first.stdout
+    results = json.loads((workdir / "results.json").read_text())
+    assert len(results["generated"]) == 7
+    shutil.rmtree(tmp_path / "data")  # a trained model needs no data
+    asked = launch(
+        *arguments,
+        "--stage=generate",
+        "--given",
+        "attributes=Smiling,Eyeglasses",
+        "--num_samples=2",
+    )
+    assert asked.returncode == 0, asked.stderr
+    made = {path.name for path in (workdir / "generated").iterdir()}
+    assert made == {"image_0.png", "image_1.png", "mask_0.png", "mask_1.png", "sheet.png"}
+    given = f"image={workdir / 'generated' / 'image_0.png'}"
+    again = launch(*arguments, "--stage=generate", "--given", given, f"--output={tmp_path / 'out'}")
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "out" / "attributes.csv").exists()
+    wrong = launch(*arguments, "--stage=generate", "--given", "attributes=Smilling")
+    assert wrong.returncode != 0
+    assert "unknown name 'Smilling'; choose from Bald" in wrong.stderr
+
+
+@pytest.mark.slow
+def test_a_machine_without_the_data_is_told_where_they_are(tmp_path, monkeypatch):
+    monkeypatch.setenv("SBMAE_DATA_DIR", str(tmp_path / "data"))
+    done = launch("--config=configs/celebahq.py", f"--workdir={tmp_path / 'run'}")
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    for word in ("non-commercial", str(tmp_path / "data" / "CelebAMask-HQ"), "celebahq.py:toy"):
+        assert word in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

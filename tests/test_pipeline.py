@@ -83,6 +83,12 @@ def test_a_run_interrupted_again_and_again_ends_with_the_same_bits(workdir, tmp_
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
+def test_data_that_do_not_fit_on_the_device_are_streamed(tmp_path):
+    config = tiny.config() | {"resident_bytes": 0}
+    pipeline.run(config, tmp_path, "autoencoders")
+    assert (tmp_path / "autoencoder" / "hubble" / "20").exists()
+
+
 def test_a_stage_alone_says_what_must_come_first(tmp_path):
     with pytest.raises(
         ValueError, match="holds no finished training, or it is damaged: run the stage before"

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import jax
@@ -59,6 +60,13 @@ def interrupted(feed, at):
 
 def assert_equal(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_steps_taken_one_by_one_are_those_of_a_scan(tmp_path):
+    scanned = fit(tmp_path / "scan", regression())
+    single = dataclasses.replace(TRAINING, steps_per_call=1)
+    alone = fit(tmp_path / "alone", regression(), training=single)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), scanned, alone)
 
 
 def test_training_finds_the_solution_and_keeps_its_average(tmp_path):

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from sbmae_jax import inception_weights
 from sbmae_jax.data.source import map_batches
 from sbmae_jax.evaluate import Arrays, Subject
 from sbmae_jax.metrics.coherence import estimate
@@ -40,6 +41,7 @@ class FaceProtocol:
     attributes: their names.
     num_rows: test examples; 0 takes all.  batch_size: rows in one call of the generator.
     num_conditions, num_repeats: conditions, and samples of each, from which diversity is measured.
+    inception: file of Inception weights, made by `sbmae_jax.inception_weights`; without one there is no FID.
     """
 
     predictors: Mapping[str, Predictor]
@@ -49,6 +51,14 @@ class FaceProtocol:
     batch_size: int = 100
     num_conditions: int = 100
     num_repeats: int = 5
+    inception: str = ""
+
+    def __post_init__(self):
+        if self.inception and not Path(self.inception).exists():
+            raise ValueError(
+                f"inception: there is no file {self.inception}: make it with {inception_weights.COMMAND}, "
+                "or leave this empty, and no FID is measured"
+            )
 
     def judges(self) -> dict[str, Judge]:
         """Return the supervised networks: attributes and mask from the picture."""
@@ -68,11 +78,34 @@ class FaceProtocol:
         figures = {
             **measure_bounds(rows, subject, read),
             **measure_subsets(given_key, rows, subject, read, self.attributes),
+            **self.measure_fid(given_key, rows, subject),
             "diversity": measure_diversity(
                 spread_key, rows, subject, read, self.num_conditions, self.num_repeats
             ),
         }
         return figures, faces_pages.draw_samples(picture_key, rows, subject)
+
+    def measure_fid(self, key: Key, rows: Arrays, subject: Subject) -> dict[str, Any]:
+        """Return the FID of the pictures for each subset that leaves them open, if there are weights."""
+        if not self.inception:
+            return {}
+        params = inception_weights.load(Path(self.inception))
+        compiled = jax.jit(inception_weights.features)
+
+        def features(images):
+            seen = map_batches(
+                lambda _, batch: {"f": compiled(params, batch["x"])}, {"x": images}, self.batch_size
+            )
+            return seen["f"]
+
+        real = features(rows["image"])
+        return {
+            "fid": {
+                name: frechet_distance(features(completed(key, rows, subject, mask)["image"]), real)
+                for name, mask in subsets(subject.names).items()
+                if not mask[subject.names.index("image")]
+            }
+        }
 
     def figures(self, results: Mapping[str, Any]) -> list[Figure]:
         """Return the main figures of the results."""
@@ -139,8 +172,7 @@ def measure_subsets(
     real_features = read(rows["image"])["features"]
     generated, image_read, distances, by_attribute = {}, {}, {}, {}
     for name, observed in subsets(subject.names).items():
-        mask = np.broadcast_to(observed, (len(rows["image"]), len(observed)))
-        made = subject.completed(key, rows, mask)
+        made = completed(key, rows, subject, observed)
         generated[name] = agreement(rows, made)
         scores = f1_by_column(rows["attributes"], made["attributes"])
         by_attribute[name] = dict(zip(attributes, map(float, scores), strict=True))
@@ -153,6 +185,15 @@ def measure_subsets(
         "generated": generated, "image_read": image_read,
         "image_frechet_classifier_features": distances, "attribute_f1_by_attribute": by_attribute,
     }  # fmt: skip
+
+
+def completed(
+    key: Key, rows: Arrays, subject: Subject, observed: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Generate what is not observed [M], the same modalities in all rows."""
+    return subject.completed(
+        key, rows, np.broadcast_to(observed, (len(rows["image"]), len(observed)))
+    )
 
 
 def agreement(truth: Arrays, shown: Arrays) -> dict[str, dict[str, float]]:
@@ -177,8 +218,7 @@ def measure_diversity(
     for name, observed in subsets(subject.names).items():
         if observed[subject.names.index("image")]:
             continue
-        mask = np.broadcast_to(observed, (num * num_repeats, len(observed)))
-        images = subject.completed(key, repeated, mask)["image"]
+        images = completed(key, repeated, subject, observed)["image"]
         found[name] = distances(images.reshape(num, num_repeats, *images.shape[1:]), read)
     return found
 

@@ -76,11 +76,17 @@ def figures(results: Mapping[str, Any]) -> list[Figure]:
         ),
     ]
     distance, spread = results["image_frechet_classifier_features"], results["diversity"]
+    fid = (
+        [Figure("FID, from nothing", f"{results['fid']['nothing']:.1f}")]
+        if "fid" in results
+        else []
+    )
     of_real = spread["attributes"]["pixels"] / spread["real"]["pixels"]
     return [
         *lines,
         Figure("Fréchet distance, from nothing", f"{distance['nothing']:.3g}",
                "in features of the attribute classifier; not FID"),
+        *fid,
         Figure("diversity given attributes", f"{of_real:.2f}",
                "distance of pictures for one condition over that of real pictures"),
         Figure("1,000 samples", f"{results['seconds_per_1000_samples']:.1f} s",
@@ -188,16 +194,18 @@ def scores(results: Mapping[str, Any]) -> Section:
         "observed", "attribute F1", "mask F1", "mask IoU", "attributes read from the picture (F1)",
         "mask read from it (F1)", "Fréchet distance", "diversity, of real",
     )  # fmt: skip
-    spread = results["diversity"]
+    spread, with_fid = results["diversity"], "fid" in results
+    head += ("FID",) if with_fid else ()
     rows = []
     for name, entry in results["generated"].items():
-        read, cells = results["image_read"].get(name), ("", "", "", "")
+        read, cells = results["image_read"].get(name), ("",) * (4 + with_fid)
         if read is not None:
             cells = (
                 f"{read['attribute_f1']['mean']:.3f}", f"{read['mask_f1']['mean']:.3f}",
                 f"{results['image_frechet_classifier_features'][name]:.3g}",
                 f"{spread[name]['pixels'] / spread['real']['pixels']:.2f}",
             )  # fmt: skip
+            cells += (f"{results['fid'][name]:.1f}",) if with_fid else ()
         rows.append((name, *(f"{entry[k]['mean']:.3f}" for k in entry), *cells))
     bound = results["supervised"]
     supervised = ("supervised, real pictures", *(f"{bound[k]['mean']:.3f}" for k in bound))
