@@ -1,17 +1,21 @@
 """From a config, which is values only, to the parts of a run. Below here nobody sees a config."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from sbmae_jax.autoencoder import Autoencoder, Modality, autoencoder
+from sbmae_jax.autoencoder import Autoencoder, Modality
 from sbmae_jax.classifier import classifier
+from sbmae_jax.coders import (
+    build_autoencoder,
+    build_decoder,
+    build_encoder,
+    build_modalities,
+    build_training,
+)
 from sbmae_jax.data.celebahq import celebahq
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.polydigits import polydigits
@@ -21,12 +25,10 @@ from sbmae_jax.energy import Contrast
 from sbmae_jax.generate import Sampling
 from sbmae_jax.latents import Layout
 from sbmae_jax.model import check_array, check_shape, layout
-from sbmae_jax.nets.dense import DenseDecoder, DenseEncoder
 from sbmae_jax.nets.energy import PairEnergy, TowerEnergy
 from sbmae_jax.nets.hub import HubScore
 from sbmae_jax.nets.mlp import MLPScore
-from sbmae_jax.nets.patch import PatchClassifier, PatchDecoder, PatchEncoder
-from sbmae_jax.nets.resnet import ResNetDecoder, ResNetEncoder
+from sbmae_jax.nets.patch import PatchClassifier
 from sbmae_jax.nets.transformer import TransformerScore
 from sbmae_jax.nets.unet import UNetScore
 from sbmae_jax.predictor import predictor
@@ -35,27 +37,17 @@ from sbmae_jax.protocols.classes import ClassProtocol
 from sbmae_jax.protocols.faces import FaceProtocol
 from sbmae_jax.score import Matching
 from sbmae_jax.sde import SDE, VE, VP, SubVP
+from sbmae_jax.sections import choose, fill
 from sbmae_jax.train import Training
-
-T = TypeVar("T")
 
 SOURCES: dict[str, Callable[..., Source]] = {
     "polydigits": polydigits, "celebahq": celebahq, "toyfaces": toyfaces,
 }  # fmt: skip
 SDES: dict[str, Callable[..., SDE]] = {"vp": VP, "sub_vp": SubVP, "ve": VE}
-# For each name the modules of encoder and decoder. The encoder gets `num_heads` and `latent_size`, the
-# decoder `shape`; the rest is in the section of `config.coders` that a modality names.
-CODERS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
-    "patch": (PatchEncoder, PatchDecoder),
-    "resnet": (ResNetEncoder, ResNetDecoder),
-    "dense": (DenseEncoder, DenseDecoder),
-}
 SCORES: dict[str, Callable[..., Any]] = {
     "hub": HubScore, "mlp": MLPScore, "transformer": TransformerScore, "unet": UNetScore,
 }  # fmt: skip
 ENERGIES: dict[str, Callable[..., Any]] = {"tower": TowerEnergy, "pair": PairEnergy}
-
-shared_autoencoder = functools.cache(autoencoder)
 
 
 class EnergyParts(NamedTuple):
@@ -148,82 +140,6 @@ def check_conditioning(config: Mapping[str, Any]) -> None:
         )
 
 
-def build_modalities(sections: Mapping[str, Any], data: Description) -> tuple[Modality, ...]:
-    """Build the modalities, ordered by name, and match them with what the data have."""
-    for name in sections:
-        if name not in data.shapes:
-            raise ValueError(
-                f"config.modalities.{name}: the data have no such array, but {', '.join(data.shapes)}"
-            )
-    return tuple(
-        fill(
-            Modality, without(section, "training"), f"modalities.{name}",
-            name=name, shape=data.shapes[name],
-        )
-        for name, section in sorted(sections.items())
-    )  # fmt: skip
-
-
-def build_training(config: Mapping[str, Any], name: str) -> Training:
-    """Build the training of an autoencoder: that of all, with what its modality changes in it."""
-    changes = config["modalities"][name].get("training", {})
-    section = {**config["autoencoder_training"], **changes}
-    return fill(Training, section, f"autoencoder_training, with modalities.{name}.training")
-
-
-def build_autoencoder(config: Mapping[str, Any], modality: Modality) -> Autoencoder:
-    """Build the autoencoder of a modality from the networks that the modality names."""
-    kind = config["autoencoder"]["kind"]
-    num_heads = 2 if kind == "vae" else 1
-    encoder = build_encoder(config, modality, num_heads)
-    decoder = build_decoder(config, modality)
-    # Modalities that differ only by name share the functions, and so the compiled training step.
-    unnamed = dataclasses.replace(modality, name="")
-    return fill(
-        shared_autoencoder, config["autoencoder"], "autoencoder",
-        modality=unnamed, encoder=encoder, decoder=decoder,
-    )  # fmt: skip
-
-
-def build_encoder(config: Mapping[str, Any], modality: Modality, num_heads: int) -> Any:
-    """Build an encoder of a modality, with `num_heads` outputs of the size of its latent."""
-    (make, _), section, where = coder(config, modality)
-    sizes = {"num_heads": num_heads, "latent_size": modality.latent_size}
-    encoder = fill(make, section["encoder"], f"{where}.encoder", **sizes)
-    check_coder(encoder, (1, *modality.shape), where)
-    return encoder
-
-
-def build_decoder(config: Mapping[str, Any], modality: Modality) -> Any:
-    """Build a decoder of a modality."""
-    (_, make), section, where = coder(config, modality)
-    decoder = fill(make, section["decoder"], f"{where}.decoder", shape=modality.shape)
-    check_coder(decoder, (1, modality.latent_size), where)
-    return decoder
-
-
-def coder(config: Mapping[str, Any], modality: Modality) -> tuple[Any, Mapping[str, Any], str]:
-    """Return the modules, the section and the place of the networks that a modality names."""
-    name, sections = modality.network, config["coders"]
-    if name not in sections:
-        raise ValueError(
-            f"config.modalities.{modality.name}.network: config.coders has no {name!r}; choose one of "
-            f"{', '.join(sections)}"
-        )
-    where, kind = f"coders.{name}", sections[name]["name"]
-    if kind not in CODERS:
-        raise ValueError(f"config.{where}.name: no {kind!r}; choose one of {', '.join(CODERS)}")
-    return CODERS[kind], sections[name], where
-
-
-def check_coder(network: Any, shape: tuple[int, ...], where: str) -> None:
-    """Raise ValueError if a network cannot take arrays of a shape."""
-    try:
-        jax.eval_shape(network.init, jax.random.key(0), jax.ShapeDtypeStruct(shape, jnp.float32))
-    except ValueError as error:
-        raise ValueError(f"config.{where}: {error}") from None
-
-
 def build_energy(config: Mapping[str, Any], sizes: tuple[int, ...]) -> EnergyParts | None:
     """Build the coherence energy, where there is one."""
     if config["energy"] is None:
@@ -288,37 +204,3 @@ def check_source(source: Source, modalities: tuple[Modality, ...]) -> None:
             check_shape(modality, source.shapes[modality.name])
         else:
             check_array(modality, source.arrays[modality.name])
-
-
-def without(section: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Return a section but for one key."""
-    return {name: value for name, value in section.items() if name != key}
-
-
-def choose(
-    table: Mapping[str, Callable[..., T]], section: Mapping[str, Any], where: str, **given
-) -> T:
-    """Call the entry of a table that `section["name"]` names with the rest of the section."""
-    values = dict(section)
-    name = values.pop("name")
-    if name not in table:
-        raise ValueError(f"config.{where}.name: no {name!r}; choose one of {', '.join(table)}")
-    return fill(table[name], values, where, **given)
-
-
-def fill(make: Callable[..., T], section: Mapping[str, Any], where: str, **given) -> T:
-    """Call `make` with the values of a section, and say which key of the config does not fit."""
-    values = {key: as_tuples(value) for key, value in section.items()}
-    try:
-        return make(**given, **values)
-    except TypeError as error:
-        known = [f.name for f in dataclasses.fields(make)] if dataclasses.is_dataclass(make) else []
-        hint = f"; its keys are {', '.join(k for k in known if k not in given)}" if known else ""
-        raise ValueError(f"config.{where}: {error}{hint}") from None
-    except ValueError as error:
-        raise ValueError(f"config.{where}: {error}") from None
-
-
-def as_tuples(value: Any) -> Any:
-    """Turn lists, at any depth, into tuples: parts of a run must be hashable, and JSON has only lists."""
-    return tuple(map(as_tuples, value)) if isinstance(value, list | tuple) else value

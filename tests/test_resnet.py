@@ -1,10 +1,10 @@
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from filled import filled
 
 from sbmae_jax.nets.blocks import avg_pool, norm_groups, upsample
 from sbmae_jax.nets.resnet import ResNetDecoder, ResNetEncoder
@@ -60,18 +60,6 @@ def count(tree):
 def others_changed(x):
     """Return what differs from x in its first two rows."""
     return np.concatenate([-3 * np.asarray(x[:2]), x[2:]])
-
-
-def filled(network, *inputs):
-    """Return parameters drawn by NumPy, none of them zero; compiling `init` takes longer than a test may."""
-    rng = np.random.default_rng(0)
-
-    def draw(p):
-        if len(p.shape) == 1:
-            return jnp.asarray(rng.uniform(0.5, 1, p.shape), p.dtype)
-        return jnp.asarray(rng.normal(size=p.shape) / math.sqrt(math.prod(p.shape[:-1])), p.dtype)
-
-    return jax.tree.map(draw, jax.eval_shape(network.init, jax.random.key(0), *inputs))
 
 
 def pictures(num=3):
