@@ -1,7 +1,7 @@
 """Train, evaluate and report: python launch.py --config=configs/polydigits.py --workdir=runs/polydigits
 
-Generate with what was trained: python launch.py --config=configs/celebahq.py:toy --workdir=runs/toy \\
-    --stage=generate --given attributes="Smiling,Eyeglasses" --num_samples=8
+Generate with what was trained: python launch.py --workdir=runs/toy --stage=generate \\
+    --given attributes="Smiling,Eyeglasses" --num_samples=8
 """
 
 import sys
@@ -29,7 +29,6 @@ OUTPUT = flags.DEFINE_string(
     "output", "", "For generate: folder of the samples; WORKDIR/generated."
 )
 SEED = flags.DEFINE_integer("seed", 0, "For generate: another seed gives other samples.")
-flags.mark_flag_as_required("config")
 flags.register_validator("workdir", bool, "say where the run is to live: --workdir=runs/NAME")
 
 
@@ -47,12 +46,10 @@ def parse(argv: list[str]) -> list[str]:
         sys.exit(f"launch.py: {str(error).strip().splitlines()[-1]}")
 
 
-def generate(config: dict) -> None:
+def generate() -> None:
     """Write samples of what is not given, and say where they are."""
     output = Path(OUTPUT.value or Path(WORKDIR.value) / "generated")
-    page = pipeline.generate(
-        config, WORKDIR.value, GIVEN.value, NUM_SAMPLES.value, output, SEED.value
-    )
+    page = pipeline.generate(WORKDIR.value, GIVEN.value, NUM_SAMPLES.value, output, SEED.value)
     print(f"samples: {page}")
 
 
@@ -64,7 +61,9 @@ def main(argv: list[str]) -> None:
         logging.set_verbosity(logging.WARNING)
     try:
         if STAGE.value == "generate":
-            generate(CONFIG.value.to_dict())
+            generate()
+        elif CONFIG.value is None:
+            sys.exit("launch.py: say what to run: --config=configs/polydigits.py")
         else:
             pipeline.run(CONFIG.value.to_dict(), WORKDIR.value, STAGE.value)
     except (ValueError, OSError, FloatingPointError) as error:

@@ -169,6 +169,11 @@ def face_protocol(
     named = {modality.name: modality for modality in modalities}
     if named.keys() != {"image", "mask", "attributes"}:
         raise ValueError(f"needs the modalities image, mask and attributes, got {', '.join(named)}")
+    if config["predictor"].keys() != {"attributes", "mask"}:
+        raise ValueError(
+            "needs in config.predictor the coders by which pictures are read for attributes and for mask, "
+            f"got {', '.join(config['predictor'])}"
+        )
     predictors = {}
     for name, network in config["predictor"].items():
         encoder = build_encoder(config, dataclasses.replace(named["image"], network=network), 1)

@@ -49,21 +49,19 @@ def sheet(
 ) -> np.ndarray:
     """Lay pictures and texts out in a table with a head: [H, W, 3] uint8.
 
-    rows: pictures [H, W, C] or texts, which may have several lines; cells are `side` pixels high, and each
-    column is as wide as its widest cell.  heads: one for each column.
+    rows: pictures [H, W, C], which are made `side` pixels high, or texts, which may have several lines.
+    heads: one for each column.
     """
     font = ImageFont.load_default(size=13)
-    cells = [[_drawn(cell, side, font) for cell in row] for row in rows]
-    columns = list(zip(*cells, strict=True))
-    titles = [_drawn(head, 0, font) for head in heads]
-    widths = [max(cell.width for cell in (t, *c)) for t, c in zip(titles, columns, strict=True)]
+    cells = [[_drawn(cell, side, font) for cell in row] for row in (heads, *rows)]
+    widths = [max(cell.width for cell in column) for column in zip(*cells, strict=True)]
+    heights = [max(cell.height for cell in row) for row in cells]
     left = np.cumsum([GAP, *(width + 3 * GAP for width in widths)])
-    top = max(title.height for title in titles)
-    page = Image.new("RGB", (int(left[-1]), top + len(rows) * (side + 2 * GAP)), "white")
-    for r, row in enumerate([titles, *cells]):
-        y = 0 if r == 0 else top + (r - 1) * (side + 2 * GAP)
+    top = np.cumsum([0, *(height + 2 * GAP for height in heights)])
+    page = Image.new("RGB", (int(left[-1]), int(top[-1])), "white")
+    for y, row in zip(top, cells, strict=False):
         for x, cell in zip(left, row, strict=False):
-            page.paste(cell, (int(x), y))
+            page.paste(cell, (int(x), int(y)))
     return np.asarray(page)
 
 
@@ -74,6 +72,6 @@ def _drawn(cell: np.ndarray | str, side: int, font) -> Image.Image:
         how = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX
         return image.resize((max(round(image.width * scale), 1), side), how)
     box = ImageDraw.Draw(Image.new("RGB", (1, 1))).multiline_textbbox((0, 0), cell, font=font)
-    page = Image.new("RGB", (round(box[2]) + 2 * GAP, max(round(box[3]) + 2 * GAP, side)), "white")
+    page = Image.new("RGB", (round(box[2]) + 2 * GAP, round(box[3]) + 2 * GAP), "white")
     ImageDraw.Draw(page).multiline_text((GAP, GAP), cell, fill="black", font=font)
     return page

@@ -187,20 +187,20 @@ def load(workdir: str | Path) -> Model:
 
     Raises ValueError if there is no such run, or if it is not finished.
     """
+    return load_model(open_run(workdir))
+
+
+def open_run(workdir: str | Path) -> Run:
+    """Open a run that was begun, by the config in its workdir. Raises ValueError if there is none."""
     path = Path(workdir) / CONFIG
     if not path.exists():
         raise ValueError(f"{workdir} is not the workdir of a run: it has no {CONFIG}")
-    return load_model(Run(json.loads(path.read_text()), workdir))
+    return Run(json.loads(path.read_text()), workdir)
 
 
 def generate(
-    config: Mapping[str, Any],
-    workdir: str | Path,
-    given: Sequence[str],
-    num_samples: int,
-    folder: Path,
-    seed: int = 0,
+    workdir: str | Path, given: Sequence[str], num_samples: int, folder: Path, seed: int = 0
 ) -> Path:
     """Generate what is not given, with the model of a finished run; as `request.generate_files`."""
-    this = Run(config, workdir)
+    this = open_run(workdir)
     return generate_files(load_model(this), this.data, given, num_samples, folder, seed)

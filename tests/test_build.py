@@ -107,7 +107,8 @@ def test_faces_of_full_size_have_the_networks_of_the_reference():
             {"name": "unet", "dim": 8},
             "config.network.per_modality_levels: a score trained",
         ),
-        ("predictor", {"mask": "eye"}, "config.coders has no 'eye'"),
+        ("predictor", {"mask": "eye", "attributes": "judge"}, "config.coders has no 'eye'"),
+        ("predictor", {"mask": "image"}, "config.evaluation: needs in config.predictor .* got mask"),
     ],
 )
 def test_faces_that_do_not_fit_name_the_key(section, values, message):

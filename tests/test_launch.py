@@ -69,23 +69,20 @@ def test_faces_are_drawn_learned_and_asked_for(tmp_path, monkeypatch):
     results = json.loads((workdir / "results.json").read_text())
     assert len(results["generated"]) == 7
     shutil.rmtree(tmp_path / "data")  # a trained model needs no data
-    asked = launch(
-        *arguments,
-        "--stage=generate",
-        "--given",
-        "attributes=Smiling,Eyeglasses",
-        "--num_samples=2",
-    )
+    ask = [f"--workdir={workdir}", "--stage=generate", "--given"]
+    asked = launch(*ask, "attributes=Smiling,Eyeglasses", "--num_samples=2")
     assert asked.returncode == 0, asked.stderr
     made = {path.name for path in (workdir / "generated").iterdir()}
     assert made == {"image_0.png", "image_1.png", "mask_0.png", "mask_1.png", "sheet.png"}
     given = f"image={workdir / 'generated' / 'image_0.png'}"
-    again = launch(*arguments, "--stage=generate", "--given", given, f"--output={tmp_path / 'out'}")
+    again = launch(*ask, given, f"--output={tmp_path / 'out'}")
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "out" / "attributes.csv").exists()
-    wrong = launch(*arguments, "--stage=generate", "--given", "attributes=Smilling")
+    wrong = launch(*ask, "attributes=Smilling")
     assert wrong.returncode != 0
     assert "unknown name 'Smilling'; choose from Bald" in wrong.stderr
+    nowhere = launch(f"--workdir={tmp_path / 'nowhere'}", "--stage=generate")
+    assert "is not the workdir of a run" in nowhere.stderr
 
 
 @pytest.mark.slow
