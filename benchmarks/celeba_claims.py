@@ -121,6 +121,28 @@ def markdown(page: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def sampler_table(page: dict[str, Any]) -> str:
+    """Return the table of our default beside the reference's sampler."""
+    sampler = page["reference_sampler"]
+    lines = [
+        "| sampler | evaluations | GFLOP a sample | attributes read (F1) | diversity, of real |",
+        "|---|---|---|---|---|",
+    ]
+    names = {
+        "theirs": "the reference's",
+        "ours": "default",
+        "ours without guidance": "default, strength 0",
+    }
+    for key, name in names.items():
+        row, cost = sampler[key], sampler["gflop_per_sample"][key]
+        evaluations = sampler["num_evaluations"]["theirs" if key == "theirs" else "ours"]
+        lines.append(
+            f"| {name} | {evaluations:,} | {cost:.3g} | {row['attribute_f1']:.3f} ± "
+            f"{row['attribute_f1_se']:.3f} | {row['diversity_pixels']:.3f} |"
+        )
+    return "\n".join(lines)
+
+
 def guidance_table(page: dict[str, Any]) -> str:
     """Return the table of guidance against its strength."""
     lines = [

@@ -108,7 +108,11 @@ def test_faces_of_full_size_have_the_networks_of_the_reference():
             "config.network.per_modality_levels: a score trained",
         ),
         ("predictor", {"mask": "eye", "attributes": "judge"}, "config.coders has no 'eye'"),
-        ("predictor", {"mask": "image"}, "config.evaluation: needs in config.predictor .* got mask"),
+        (
+            "predictor",
+            {"mask": "image"},
+            "config.evaluation: needs in config.predictor .* got mask",
+        ),
     ],
 )
 def test_faces_that_do_not_fit_name_the_key(section, values, message):

@@ -23,6 +23,19 @@ def test_every_code_block_runs(page, tmp_path, monkeypatch):
     assert (tmp_path / "sampling.png").exists()
 
 
+def test_the_tables_of_faces_are_the_measured_ones(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import celeba_claims
+
+    page = json.loads((ROOT / "results/celeba.json").read_text())
+    text = (ROOT / "docs/faces.md").read_text()
+    for table in (
+        celeba_claims.markdown, celeba_claims.guidance_table, celeba_claims.sampler_table,
+    ):  # fmt: skip
+        assert table(page) in text
+    assert page["command"] in text
+
+
 def test_quoted_ratios_are_the_measured_ones():
     rows = json.loads((ROOT / "results/samplers.json").read_text())["rows"]
     measured = {}
