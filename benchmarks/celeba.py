@@ -44,7 +44,7 @@ STRENGTHS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 NUM_ROWS, NUM_CONDITIONS, NUM_REPEATS = 280, 60, 4
 DIVERSITIES = ("diversity_pixels", "diversity_features")
 REFERENCE_LEVELS = 1000
-REFERENCE_ROWS = 100
+REFERENCE_ROWS = 280
 
 
 def workdir_of(name: str, seed: int) -> Path:
@@ -146,49 +146,50 @@ def reuse(kind: str, name: str, seed: int, parts: tuple[str, ...]) -> None:
         shutil.copy(source / file, target / file)
 
 
-def reference(seed: int, num_steps: int) -> dict[str, Any]:
-    """Train the reference's UNet on the same latents, and compare its sampler with our default.
+def reference(seed: int, unet_steps: int) -> dict[str, Any]:
+    """Compare the reference's sampler with our default, on the same autoencoders.
 
-    The UNet is the reference's in shape, as much smaller than the full one as the latents are; it has the
-    joint score, preconditioned as ours. Its sampler: 1,000 Euler-Maruyama steps on a linear grid, each with a
-    Langevin correction of signal-to-noise 0.16, the observed latents clamped after every sub-step.
+    Its sampler: 1,000 Euler-Maruyama steps on a linear grid, each with a Langevin correction of
+    signal-to-noise 0.16, the observed latents clamped after every sub-step. It gets the joint score, from
+    our network and, if `unet_steps` is not 0, from the reference's UNet, as much smaller than the full one as
+    the latents are.
     """
-    config = config_of("vae", seed)
-    config["network"] = {"name": "unet", "dim": 32, "mults": (1, 2, 2, 2)}
-    config["score"] |= {"observed_share": 0.0}
-    config["score_training"] |= {
-        "num_steps": num_steps, "batch_size": 128, "steps_per_call": 1, "learning_rate": 5e-4,
-    }  # fmt: skip
-    config["sampling"] |= {"conditioning": "clamp", "guidance": 0.0}
-    reuse("vae", "unet", seed, ("autoencoder", "predictor", "energy"))
-    workdir = workdir_of("unet", seed)
-    pipeline.run(config, workdir, "score")
-    run = Run(config, workdir)
-    theirs = load_model(run)
-    ours_run = Run(config_of("vae", seed), workdir_of("vae", seed))
-    ours = load_model(ours_run)
-    complete = jax.jit(reference_complete)
-    plain = guided(ours, 0.0)
-    per_sample = {
-        "theirs": flops(theirs) * 2 * REFERENCE_LEVELS,
-        "ours": flops(ours) * ours.sampling.num_evaluations,
-        "ours without guidance": flops(plain) * plain.sampling.num_evaluations,
-    }
-    return {
-        "score_steps": num_steps,
-        "parameters": {
-            "theirs": count(theirs.params["score"]), "ours": count(ours.params["score"]),
-        },
-        "gflop_per_sample": {name: value / 1e9 for name, value in per_sample.items()},
-        "num_evaluations": {
-            "theirs": 2 * REFERENCE_LEVELS, "ours": ours.sampling.num_evaluations,
-        },
-        "theirs": read_back(run, partial(complete, theirs), "test", REFERENCE_ROWS),
-        "ours": read_back(ours_run, partial(models.complete, ours), "test", REFERENCE_ROWS),
-        "ours without guidance": read_back(
-            ours_run, partial(models.complete, plain), "test", REFERENCE_ROWS
+    run = Run(config_of("vae", seed), workdir_of("vae", seed))
+    ours = load_model(run)
+    found = {
+        "default": sampled(run, ours, models.complete, ours.sampling.num_evaluations),
+        "default, strength 0": sampled(
+            run, guided(ours, 0.0), models.complete, ours.sampling.num_evaluations
         ),
-    }  # fmt: skip
+    }
+    networks = {"hub": (config_of("vae", seed)["network"], {})}
+    if unet_steps:
+        training = {"num_steps": unet_steps, "batch_size": 64, "steps_per_call": 1}
+        networks["unet"] = ({"name": "unet", "dim": 32, "mults": (1, 2, 2, 2)}, training)
+    for name, (network, training) in networks.items():
+        config = config_of("vae", seed)
+        config["network"] = network
+        config["score"] |= {"observed_share": 0.0}
+        config["score_training"] |= training
+        config["sampling"] |= {"conditioning": "clamp", "guidance": 0.0}
+        reuse("vae", f"joint-{name}", seed, ("autoencoder", "predictor", "energy"))
+        workdir = workdir_of(f"joint-{name}", seed)
+        pipeline.run(config, workdir, "score")
+        run = Run(config, workdir)
+        found[f"the reference's, {name}"] = sampled(
+            run, load_model(run), jax.jit(reference_complete), 2 * REFERENCE_LEVELS
+        )
+    return found
+
+
+def sampled(run: Run, model: models.Model, complete: Any, num_evaluations: int) -> dict[str, Any]:
+    """Measure one way of sampling: what it costs, and what is read from its pictures."""
+    return {
+        "parameters": sum(p.size for p in jax.tree.leaves(model.params["score"])),
+        "num_evaluations": num_evaluations,
+        "gflop_per_sample": flops(model) * num_evaluations / 1e9,
+        **read_back(run, partial(complete, model), "test", REFERENCE_ROWS),
+    }
 
 
 def reference_complete(model: models.Model, key, batch, observed):
@@ -247,16 +248,11 @@ def flops(model: models.Model) -> float:
     return float(evaluate.lower(model, x, observed).compile().cost_analysis()["flops"])
 
 
-def count(params: Any) -> int:
-    """Return the number of parameters."""
-    return sum(p.size for p in jax.tree.leaves(params))
-
-
 def main() -> None:
     """Run, compare, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--reference-steps", type=int, default=3000)
+    parser.add_argument("--unet-steps", type=int, default=0, help="0.5 s each on two cores")
     parser.add_argument("--conversion", type=Path, help="what benchmarks/convert.py wrote")
     arguments = parser.parse_args()
     seeds = arguments.seeds
@@ -277,7 +273,7 @@ def main() -> None:
             k: collect(partial(np.std, ddof=1), v) if len(v) > 1 else {} for k, v in values.items()
         },
         "guidance": [sweep("vae", seeds[0], negatives) for negatives in ("batch", "two")],
-        "reference_sampler": reference(seeds[0], arguments.reference_steps),
+        "reference_sampler": reference(seeds[0], arguments.unet_steps),
         "full_size_gflop_per_sample": full_size_gflop(),
         "conversion": json.loads(arguments.conversion.read_text())
         if arguments.conversion
