@@ -139,13 +139,14 @@ def sampler_table(page: dict[str, Any]) -> str:
 def guidance_table(page: dict[str, Any]) -> str:
     """Return the table of guidance against its strength."""
     lines = [
-        "| negatives | strength | attributes read (F1) | diversity, of real |",
-        "|---|---|---|---|",
+        "| negatives | strength | attributes read (F1) | diversity, of real: pixels | features |",
+        "|---|---|---|---|---|",
     ]
     for sweep in page["guidance"]:
         for strength, row in sweep["valid"].items():
             lines.append(
                 f"| {sweep['negatives']} | {strength} | {row['attribute_f1']:.3f} ± "
-                f"{row['attribute_f1_se']:.3f} | {row['diversity_pixels']:.3f} |"
+                f"{row['attribute_f1_se']:.3f} | {row['diversity_pixels']:.3f} | "
+                f"{row['diversity_features']:.3f} |"
             )
     return "\n".join(lines)
