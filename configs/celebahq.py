@@ -4,7 +4,7 @@ python launch.py --config=configs/celebahq.py --workdir=runs/celebahq    # the r
 python launch.py --config=configs/celebahq.py:rae --workdir=runs/celebahq-rae    # regularised autoencoders
 python launch.py --config=configs/celebahq.py:toy --workdir=runs/toy       # drawn faces, 64x64, two cores
 python launch.py --config=configs/celebahq.py:toy-rae --workdir=runs/toy-rae
-python launch.py --config=configs/celebahq.py:smoke --workdir=runs/smoke-faces   # all stages in a minute
+python launch.py --config=configs/celebahq.py:smoke --workdir=runs/smoke-faces   # all stages, about a minute
 
 The real data are obtained from their authors; a run without them says where, and where to put them.
 """
@@ -177,5 +177,8 @@ def shrink(config: ml_collections.ConfigDict) -> None:
         training.update(num_steps=10, batch_size=16, checkpoint_every=5)
     for training in (config.score_training, config.energy_training):
         training.update(steps_per_call=5)
+    config.network.update(width=32, hub_width=32, num_blocks=1)
+    config.energy.update(width=32, embedding=16, num_blocks=1)
+    config.coders.judge.encoder.stages = ((16, 16, 4), (16, 16, 4))
     config.sampling.update(num_levels=4)
     config.evaluation.update(num_rows=16, batch_size=16, num_conditions=8, num_repeats=2)

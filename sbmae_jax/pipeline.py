@@ -114,7 +114,7 @@ def evaluate_model(run: Run) -> None:
 def measure(run: Run, model: Model, split: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return the figures of a model on a split, by the protocol of the run, and samples to show."""
     protocol = run.parts.protocol
-    source = run.source(split, protocol.num_rows)
+    source = run.test_source if split == "test" else run.source(split, protocol.num_rows)
     rows = {name: source.arrays[name] for name in run.data.shapes}
     complete, durations = timed(partial(models.complete, model))
     subject = Subject(
@@ -175,6 +175,9 @@ def run(config: Mapping[str, Any], workdir: str | Path, stage: str = "all") -> P
     this = Run(config, workdir)
     this.claim()
     try:
+        if stage == "all" and not (this.workdir / RESULTS).exists():
+            # What is wrong with the data is to be known before hours of training.
+            _ = this.train_source, this.test_source
         for name in STAGES if stage == "all" else [stage]:
             STAGES[name](this)
     finally:

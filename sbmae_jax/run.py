@@ -64,6 +64,11 @@ class Run:
         """The training split, checked."""
         return self.source("train", self.config["num_train"])
 
+    @cached_property
+    def test_source(self) -> Source:
+        """The test split as far as it is used, checked."""
+        return self.source("test", self.parts.protocol.num_rows)
+
     def source(self, split: str, num_rows: int) -> Source:
         """Open a split of the data, checked."""
         source = build_source(self.config, split, num_rows)

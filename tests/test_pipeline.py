@@ -89,6 +89,20 @@ def test_data_that_do_not_fit_on_the_device_are_streamed(tmp_path):
     assert (tmp_path / "autoencoder" / "hubble" / "20").exists()
 
 
+def test_test_data_that_do_not_fit_are_known_before_training(tmp_path, monkeypatch):
+    source = pipeline.Run.source
+
+    def too_small(run, split, num_rows):
+        if split == "test":
+            raise ValueError("the split 'test' has 9 rows")
+        return source(run, split, num_rows)
+
+    monkeypatch.setattr(pipeline.Run, "source", too_small)
+    with pytest.raises(ValueError, match="the split 'test' has 9 rows"):
+        pipeline.run(tiny.config(), tmp_path)
+    assert not (tmp_path / "autoencoder").exists()
+
+
 def test_a_stage_alone_says_what_must_come_first(tmp_path):
     with pytest.raises(
         ValueError, match="holds no finished training, or it is damaged: run the stage before"

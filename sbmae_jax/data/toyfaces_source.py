@@ -7,6 +7,7 @@ from sbmae_jax.data.records import RecordSource
 from sbmae_jax.data.toyfaces import write_toyfaces
 
 DATA_SEED = 0  # of the drawings, so that runs with other seeds share the folder
+FEW = 1000  # faces that are drawn before other processes have started
 
 
 def toyfaces(
@@ -22,6 +23,8 @@ def toyfaces(
 
     Arguments and errors as `celebahq`; the folder is `toyfaces-NUMBER-SIDE` in `data_dir()`.
     """
+    if num_faces <= FEW:
+        num_workers = 1
     folder = data_dir() / f"toyfaces-{num_faces}-{2 * side}"
     write_toyfaces(folder, num_faces, DATA_SEED, 2 * side, num_processes=num_workers)
     return celebahq(
