@@ -5,7 +5,7 @@ import math
 import flax.linen as nn
 import jax.numpy as jnp
 
-from sbmae_jax.nets.blocks import from_patches, neighbourhoods, normalise, to_patches
+from sbmae_jax.nets.blocks import from_patches, neighbourhoods, to_patches
 from sbmae_jax.types import Array
 
 
@@ -21,8 +21,7 @@ def check_patches(shape: tuple[int, ...], patch: int) -> None:
 class PatchEncoder(nn.Module):
     """A picture [B, H, W, C] in [0, 1] -> [B, num_heads latent_size].
 
-    One dense layer on all patches alike, `num_blocks` residual blocks on the grid of patches, then two dense
-    layers on the whole.
+    One dense layer on all patches alike, then two on the whole.
     """
 
     num_heads: int
@@ -30,14 +29,11 @@ class PatchEncoder(nn.Module):
     patch: int = 4
     channels: int = 48
     width: int = 384
-    num_blocks: int = 0
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         check_patches(x.shape[1:], self.patch)
         h = nn.gelu(nn.Dense(self.channels)(to_patches(2 * x - 1, self.patch)))
-        for _ in range(self.num_blocks):
-            h = GridBlock()(h)
         h = nn.gelu(nn.Dense(self.width)(h.reshape(len(h), -1)))
         return nn.Dense(self.num_heads * self.latent_size)(h)
 
@@ -53,7 +49,6 @@ class PatchDecoder(nn.Module):
     patch: int = 4
     channels: int = 48
     width: int = 384
-    num_blocks: int = 0
 
     @nn.compact
     def __call__(self, z: Array) -> Array:
@@ -63,22 +58,10 @@ class PatchDecoder(nn.Module):
         h = nn.gelu(nn.Dense(self.width)(z))
         h = nn.gelu(nn.Dense(rows * columns * self.channels)(h))
         h = h.reshape(len(z), rows, columns, self.channels)
-        for _ in range(self.num_blocks):
-            h = GridBlock()(h)
         y = from_patches(nn.Dense(self.patch**2 * (2 * depth + 1))(h), self.patch)
         front, back, mask = jnp.split(y, [depth, 2 * depth], axis=-1)
         mask = nn.sigmoid(4 * mask)
         return mask * nn.sigmoid(front) + (1 - mask) * nn.sigmoid(back)
-
-
-class GridBlock(nn.Module):
-    """A residual block on a grid of patches [B, H, W, C]: a 3x3 convolution, written as a dense layer."""
-
-    @nn.compact
-    def __call__(self, h: Array) -> Array:
-        width = h.shape[-1]
-        a = nn.gelu(nn.Dense(width)(neighbourhoods(normalise(h))))
-        return h + nn.Dense(width, kernel_init=nn.initializers.zeros)(a)
 
 
 class PatchClassifier(nn.Module):
