@@ -81,13 +81,12 @@ def read_back(run: Run, complete: Any, split: str, num_rows: int) -> dict[str, f
     read = reading(protocol.predictors, load_judges(run), size)
     observed = np.array([name == "attributes" for name in names])
     key, spread_key = jax.random.split(run.named_key("read back"))
-    made = subject.completed(key, rows, np.broadcast_to(observed, (num_rows, len(names))))
+    made = subject.completed(key, rows, observed)
     scores = agreement(rows, read(made["image"]))
     scores_of_mask = agreement(made, read(made["image"]))
     num = min(NUM_CONDITIONS, num_rows // NUM_REPEATS)
     repeated = {name: np.repeat(x[:num], NUM_REPEATS, axis=0) for name, x in rows.items()}
-    mask = np.broadcast_to(observed, (num * NUM_REPEATS, len(names)))
-    images = subject.completed(spread_key, repeated, mask)["image"]
+    images = subject.completed(spread_key, repeated, observed)["image"]
     spread = distances(images.reshape(num, NUM_REPEATS, *images.shape[1:]), read)
     real = distances(shuffled(rows["image"], num, NUM_REPEATS), read)
     return {

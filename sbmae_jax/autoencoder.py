@@ -20,15 +20,18 @@ Sources: Kingma and Welling 2014 (arXiv:1312.6114), Higgins et al. 2017 for beta
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from sbmae_jax import gaussian
 from sbmae_jax.task import Params, Task
 from sbmae_jax.types import Array
+
+Values = TypeVar("Values", Array, np.ndarray)
 
 LIKELIHOODS = ("gaussian", "bernoulli")
 KINDS = ("vae", "rae")
@@ -115,8 +118,8 @@ def autoencoder(modality: Modality, kind: str, encoder: Any, decoder: Any) -> Au
     return Autoencoder(Task(init, loss), encode, decode)
 
 
-def as_float(x: Array) -> Array:
-    """Scale bytes to [0, 1]; leave floats as they are."""
+def as_float(x: Values) -> Values:
+    """Scale bytes to [0, 1]; leave floats as they are. Arrays of NumPy stay that."""
     return x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x
 
 

@@ -35,14 +35,16 @@ class Subject:
         return map_batches(lambda _, batch: self.reconstruct(batch), pictures, self.batch_size)
 
     def completed(self, key: Key, rows: Arrays, observed: np.ndarray) -> dict[str, np.ndarray]:
-        """Generate what is not observed [N, M] of rows [N, ...]."""
+        """Generate what is not observed, [N, M] or the same in all rows [M], of rows [N, ...]."""
 
         def complete(i, batch):
             mask = batch.pop("observed")
             return self.complete(jax.random.fold_in(key, i), batch, mask)
 
         pictures = {name: rows[name] for name in self.names}
-        return map_batches(complete, pictures | {"observed": observed}, self.batch_size)
+        shape = (len(pictures[self.names[0]]), len(self.names))
+        pictures["observed"] = np.broadcast_to(observed, shape)
+        return map_batches(complete, pictures, self.batch_size)
 
 
 def nothing(rows: Arrays, names: tuple[str, ...], num: int) -> tuple[Arrays, np.ndarray]:

@@ -1,5 +1,7 @@
 """The evaluation of faces, on pictures whose content is written in their pixels."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from sbmae_jax.evaluate import Subject
 from sbmae_jax.predictor import Predictor
+from sbmae_jax.protocols import faces
 from sbmae_jax.protocols.faces import FaceProtocol, subsets
 from sbmae_jax.task import Task
 from sbmae_jax.train import Training
@@ -127,6 +130,27 @@ def test_a_collapse_shows_in_the_diversity_and_the_distance(results):
         flat["image_frechet_classifier_features"]["nothing"]
         > 10 * (results["image_frechet_classifier_features"]["nothing"])
     )
+
+
+def test_fid_is_measured_where_there_are_weights_and_only_there(results, monkeypatch, tmp_path):
+    assert "fid" not in results
+    weights = tmp_path / "inception.npz"
+    with pytest.raises(
+        ValueError, match=r"there is no file .*inception.npz: make it with python -m"
+    ):
+        dataclasses.replace(PROTOCOL, inception=str(weights))
+    weights.touch()
+    monkeypatch.setattr(faces.inception_weights, "load", lambda path: 2.0)
+    double = lambda params, x: params * jnp.asarray(x, jnp.float32).reshape(len(x), -1)  # noqa: E731
+    monkeypatch.setattr(faces.inception_weights, "features", double)
+    subject = Subject(NAMES, perfect, lambda batch: batch, 64)
+    protocol = dataclasses.replace(PROTOCOL, inception=str(weights))
+    rows = ROWS | {"image": as_unit(IMAGE)}
+    measured, _ = protocol.measure(jax.random.key(0), rows, subject, JUDGES)
+    theirs = measured["image_frechet_classifier_features"]
+    assert measured["fid"].keys() == theirs.keys()
+    for name, distance in measured["fid"].items():  # twice the features, four times the distance
+        assert distance == pytest.approx(4 * theirs[name], rel=1e-3)
 
 
 def test_a_condition_narrows_what_is_made(results):

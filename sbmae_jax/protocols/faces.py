@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from sbmae_jax import inception_weights
+from sbmae_jax.autoencoder import as_float
 from sbmae_jax.data.source import map_batches
 from sbmae_jax.evaluate import Arrays, Subject
 from sbmae_jax.metrics.coherence import estimate
@@ -31,6 +32,8 @@ from sbmae_jax.types import Key
 NOTHING = "nothing"
 Read = Callable[[np.ndarray], dict[str, np.ndarray]]
 """pictures [N, ...] -> what is read from them: `attributes`, `mask`, and `features` [N, F]"""
+Look = Callable[[np.ndarray], np.ndarray]
+"""pictures [N, ...] -> features [N, F]"""
 
 
 @dataclass(frozen=True)
@@ -75,37 +78,15 @@ class FaceProtocol:
         """Return all figures and the samples that the report shows."""
         given_key, spread_key, picture_key = jax.random.split(key, 3)
         read = reading(self.predictors, judges, self.batch_size)
+        inception = looking(self.inception, self.batch_size) if self.inception else None
         figures = {
             **measure_bounds(rows, subject, read),
-            **measure_subsets(given_key, rows, subject, read, self.attributes),
-            **self.measure_fid(given_key, rows, subject),
+            **measure_subsets(given_key, rows, subject, read, inception, self.attributes),
             "diversity": measure_diversity(
                 spread_key, rows, subject, read, self.num_conditions, self.num_repeats
             ),
         }
         return figures, faces_pages.draw_samples(picture_key, rows, subject)
-
-    def measure_fid(self, key: Key, rows: Arrays, subject: Subject) -> dict[str, Any]:
-        """Return the FID of the pictures for each subset that leaves them open, if there are weights."""
-        if not self.inception:
-            return {}
-        params = inception_weights.load(Path(self.inception))
-        compiled = jax.jit(inception_weights.features)
-
-        def features(images):
-            seen = map_batches(
-                lambda _, batch: {"f": compiled(params, batch["x"])}, {"x": images}, self.batch_size
-            )
-            return seen["f"]
-
-        real = features(rows["image"])
-        return {
-            "fid": {
-                name: frechet_distance(features(completed(key, rows, subject, mask)["image"]), real)
-                for name, mask in subsets(subject.names).items()
-                if not mask[subject.names.index("image")]
-            }
-        }
 
     def figures(self, results: Mapping[str, Any]) -> list[Figure]:
         """Return the main figures of the results."""
@@ -140,12 +121,24 @@ def reading(
     )
 
 
+def looking(path: str, batch_size: int) -> Look:
+    """Return the function that gives the Inception features [N, 2048] of pictures."""
+    params, apply = inception_weights.load(Path(path)), jax.jit(inception_weights.features)
+
+    def look(images):
+        return map_batches(
+            lambda _, batch: {"features": apply(params, batch["x"])}, {"x": images}, batch_size
+        )["features"]
+
+    return look
+
+
 def measure_bounds(rows: Arrays, subject: Subject, read: Read) -> dict[str, Any]:
     """Return what supervised networks reach on real pictures, and what survives the autoencoders."""
     seen = read(rows["image"])
     rebuilt = subject.reconstructed(rows)
     read_rebuilt = read(rebuilt["image"])
-    truth, shown = as_unit(rows["image"]), np.asarray(rebuilt["image"])
+    truth, shown = as_float(rows["image"]), np.asarray(rebuilt["image"])
     return {
         "supervised": agreement(rows, seen),
         "reconstruction": agreement(rows, rebuilt)
@@ -160,7 +153,12 @@ def measure_bounds(rows: Arrays, subject: Subject, read: Read) -> dict[str, Any]
 
 
 def measure_subsets(
-    key: Key, rows: Arrays, subject: Subject, read: Read, attributes: tuple[str, ...]
+    key: Key,
+    rows: Arrays,
+    subject: Subject,
+    read: Read,
+    inception: Look | None,
+    attributes: tuple[str, ...],
 ) -> dict[str, Any]:
     """Return the figures of every observed subset.
 
@@ -168,40 +166,40 @@ def measure_subsets(
         reconstruction.
     image_read: what is read from generated pictures against the attributes and the mask of the row, and,
         from nothing, against the attributes and the mask generated with them.
+    fid: only where there is `inception`.
     """
-    real_features = read(rows["image"])["features"]
-    generated, image_read, distances, by_attribute = {}, {}, {}, {}
+
+    def look(images):
+        seen = read(images)
+        features = {"image_frechet_classifier_features": seen["features"]}
+        return seen, features | ({"fid": inception(images)} if inception is not None else {})
+
+    _, real = look(rows["image"])
+    generated, image_read, by_attribute = {}, {}, {}
+    distances: dict[str, dict[str, float]] = {figure: {} for figure in real}
     for name, observed in subsets(subject.names).items():
-        made = completed(key, rows, subject, observed)
+        made = subject.completed(key, rows, observed)
         generated[name] = agreement(rows, made)
         scores = f1_by_column(rows["attributes"], made["attributes"])
         by_attribute[name] = dict(zip(attributes, map(float, scores), strict=True))
         if observed[subject.names.index("image")]:
             continue
-        seen = read(made["image"])
+        seen, features = look(made["image"])
         image_read[name] = agreement(made if name == NOTHING else rows, seen)
-        distances[name] = frechet_distance(seen["features"], real_features)
+        for figure in real:
+            distances[figure][name] = frechet_distance(features[figure], real[figure])
     return {
-        "generated": generated, "image_read": image_read,
-        "image_frechet_classifier_features": distances, "attribute_f1_by_attribute": by_attribute,
+        "generated": generated, "image_read": image_read, "attribute_f1_by_attribute": by_attribute,
+        **distances,
     }  # fmt: skip
-
-
-def completed(
-    key: Key, rows: Arrays, subject: Subject, observed: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Generate what is not observed [M], the same modalities in all rows."""
-    return subject.completed(
-        key, rows, np.broadcast_to(observed, (len(rows["image"]), len(observed)))
-    )
 
 
 def agreement(truth: Arrays, shown: Arrays) -> dict[str, dict[str, float]]:
     """Compare attributes and masks row by row: {figure: {mean, se}}."""
     return {
         "attribute_f1": estimate(f1_by_row(truth["attributes"], shown["attributes"]))._asdict(),
-        "mask_f1": estimate(f1_by_row(as_unit(truth["mask"]), shown["mask"]))._asdict(),
-        "mask_iou": estimate(iou_by_row(as_unit(truth["mask"]), shown["mask"]))._asdict(),
+        "mask_f1": estimate(f1_by_row(as_float(truth["mask"]), shown["mask"]))._asdict(),
+        "mask_iou": estimate(iou_by_row(as_float(truth["mask"]), shown["mask"]))._asdict(),
     }
 
 
@@ -218,7 +216,7 @@ def measure_diversity(
     for name, observed in subsets(subject.names).items():
         if observed[subject.names.index("image")]:
             continue
-        images = completed(key, repeated, subject, observed)["image"]
+        images = subject.completed(key, repeated, observed)["image"]
         found[name] = distances(images.reshape(num, num_repeats, *images.shape[1:]), read)
     return found
 
@@ -228,7 +226,7 @@ def distances(images: np.ndarray, read: Read) -> dict[str, float]:
     features = read(images.reshape(-1, *images.shape[2:]))["features"]
     features = features.reshape(*images.shape[:2], -1)
     return {
-        "pixels": float(mean_pairwise_distance(as_unit(images)).mean()),
+        "pixels": float(mean_pairwise_distance(as_float(images)).mean()),
         "features": float(mean_pairwise_distance(features).mean()),
     }
 
@@ -238,8 +236,3 @@ def shuffled(images: np.ndarray, num: int, num_repeats: int) -> np.ndarray:
     rng = np.random.default_rng(0)
     rows = [rng.choice(len(images), num_repeats, len(images) < num_repeats) for _ in range(num)]
     return images[np.stack(rows)]
-
-
-def as_unit(x: np.ndarray) -> np.ndarray:
-    """Scale bytes to [0, 1]; leave floats as they are."""
-    return x.astype(np.float32) / 255 if x.dtype == np.uint8 else x

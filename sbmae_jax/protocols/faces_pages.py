@@ -37,9 +37,7 @@ def draw_samples(
     num_shown = len(shown["image"])
     repeated = {name: np.repeat(x, NUM_SAMPLES, axis=0) for name, x in shown.items()}
     for i, asked in enumerate(ASKED):
-        observed = np.broadcast_to(
-            np.array([name == asked for name in names]), (len(repeated["image"]), len(names))
-        )
+        observed = np.array([name == asked for name in names])
         made = subject.completed(jax.random.fold_in(key, i), repeated, observed)
         made = {n: x.reshape(num_shown, NUM_SAMPLES, *x.shape[1:]) for n, x in made.items()}
         _store(drawn, f"given {asked}", made)
