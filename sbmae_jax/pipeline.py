@@ -17,7 +17,6 @@ import numpy as np
 
 from sbmae_jax import model as models
 from sbmae_jax import provenance
-from sbmae_jax.data.source import map_batches
 from sbmae_jax.energy import energy_task
 from sbmae_jax.evaluate import Subject
 from sbmae_jax.latents import moments
@@ -25,11 +24,9 @@ from sbmae_jax.log import read
 from sbmae_jax.model import Model
 from sbmae_jax.report import summary, write_report
 from sbmae_jax.request import generate_files
-from sbmae_jax.run import Run, load_autoencoders, load_judges, load_model, load_moments
+from sbmae_jax.run import Run, load_judges, load_model, load_moments
 from sbmae_jax.score import score_task
 from sbmae_jax.workdir import CONFIG, MOMENTS, RESULTS, SAMPLES, write
-
-ENCODE_BATCH = 250
 
 
 def train_autoencoders(run: Run) -> None:
@@ -43,12 +40,12 @@ def train_autoencoders(run: Run) -> None:
 
 
 def train_score(run: Run) -> None:
-    """Encode the training set once, standardise, and train the score of the joint latents."""
+    """Standardise the latents of the training set, and train the score of the joint latents."""
     parts = run.parts
     task = score_task(parts.network, parts.sde, parts.layout, parts.matching)
 
     def latents():
-        z = encode_training_set(run)
+        z = run.train_latents
         scale = moments(jnp.asarray(z))
         write(run.workdir / MOMENTS, lambda file: np.savez(file, mean=scale.mean, std=scale.std))
         return {"z": np.asarray(scale.standardise(jnp.asarray(z)))}
@@ -65,21 +62,9 @@ def train_energy(run: Run) -> None:
 
     def latents():
         scale = load_moments(run.workdir / MOMENTS)
-        return {"z": np.asarray(scale.standardise(jnp.asarray(encode_training_set(run))))}
+        return {"z": np.asarray(scale.standardise(jnp.asarray(run.train_latents)))}
 
     run.train("energy", task, energy.training, run.feed_arrays(latents))
-
-
-def encode_training_set(run: Run) -> np.ndarray:
-    """Return the latents of the training set [N, D], before standardisation."""
-    params = load_autoencoders(run)
-    encode = jax.jit(
-        lambda params, batch: models.encode(
-            run.parts.modalities, run.parts.autoencoders, params, batch
-        )
-    )
-    rows = {name: run.train_source.arrays[name] for name in run.parts.layout.names}
-    return map_batches(lambda _, batch: {"z": encode(params, batch)}, rows, ENCODE_BATCH)["z"]
 
 
 def train_judges(run: Run) -> None:

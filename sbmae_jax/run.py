@@ -4,7 +4,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,18 @@ from sbmae_jax import sharding
 from sbmae_jax.build import build, build_source, check_source
 from sbmae_jax.data import description
 from sbmae_jax.data.loader import Feed, resident, streamed
-from sbmae_jax.data.source import Source
+from sbmae_jax.data.source import Source, map_batches
 from sbmae_jax.energy import energy_task
 from sbmae_jax.latents import Moments
 from sbmae_jax.log import Log, read
-from sbmae_jax.model import Model
+from sbmae_jax.model import Model, encode
 from sbmae_jax.protocols.base import View
 from sbmae_jax.score import score_task
 from sbmae_jax.task import Params, Task
 from sbmae_jax.train import Training, is_finished, load_params, train
 from sbmae_jax.workdir import DATA, MOMENTS, check_claim, claim
+
+ENCODE_BATCH = 250
 
 MakeFeed = Callable[[jax.Array, int], Feed]
 """(key, batch size) -> the batches of a training"""
@@ -68,6 +70,14 @@ class Run:
     def test_source(self) -> Source:
         """The test split as far as it is used, checked."""
         return self.source("test", self.parts.protocol.num_rows)
+
+    @cached_property
+    def train_latents(self) -> np.ndarray:
+        """The latents of the training set [N, D], before standardisation; encoded once for all stages."""
+        parts, params = self.parts, load_autoencoders(self)
+        compiled = jax.jit(partial(encode, parts.modalities, parts.autoencoders))
+        rows = {name: self.train_source.arrays[name] for name in parts.layout.names}
+        return map_batches(lambda _, batch: {"z": compiled(params, batch)}, rows, ENCODE_BATCH)["z"]
 
     def source(self, split: str, num_rows: int) -> Source:
         """Open a split of the data, checked."""
