@@ -21,7 +21,7 @@ from sbmae_jax.data.description import Description
 from sbmae_jax.data.polydigits import polydigits
 from sbmae_jax.data.source import Source
 from sbmae_jax.data.toyfaces_source import toyfaces
-from sbmae_jax.energy import Contrast
+from sbmae_jax.energy import Contrast, energy_task
 from sbmae_jax.generate import Sampling
 from sbmae_jax.latents import Layout
 from sbmae_jax.model import check_array, check_shape, layout
@@ -92,16 +92,16 @@ def build(config: Mapping[str, Any], data: Description) -> Parts:
     """
     check_conditioning(config)
     modalities = build_modalities(config["modalities"], data)
-    sizes = layout(modalities).sizes
+    joint, sde = layout(modalities), choose(SDES, config["sde"], "sde")
     return Parts(
         modalities=modalities,
         autoencoders=tuple(build_autoencoder(config, m) for m in modalities),
         autoencoder_trainings=tuple(build_training(config, m.name) for m in modalities),
-        network=choose(SCORES, config["network"], "network", sizes=sizes),
-        sde=choose(SDES, config["sde"], "sde"),
+        network=choose(SCORES, config["network"], "network", sizes=joint.sizes),
+        sde=sde,
         matching=fill(Matching, config["score"], "score"),
         score_training=fill(Training, config["score_training"], "score_training"),
-        energy=build_energy(config, sizes),
+        energy=build_energy(config, sde, joint),
         sampling=fill(Sampling, config["sampling"], "sampling"),
         protocol=choose(
             PROTOCOLS, config["evaluation"], "evaluation",
@@ -140,15 +140,16 @@ def check_conditioning(config: Mapping[str, Any]) -> None:
         )
 
 
-def build_energy(config: Mapping[str, Any], sizes: tuple[int, ...]) -> EnergyParts | None:
+def build_energy(config: Mapping[str, Any], sde: SDE, joint: Layout) -> EnergyParts | None:
     """Build the coherence energy, where there is one."""
     if config["energy"] is None:
         return None
-    return EnergyParts(
-        choose(ENERGIES, config["energy"], "energy", sizes=sizes),
-        fill(Contrast, config["contrast"], "contrast"),
-        fill(Training, config["energy_training"], "energy_training"),
-    )
+    network = choose(ENERGIES, config["energy"], "energy", sizes=joint.sizes)
+    contrast = fill(Contrast, config["contrast"], "contrast")
+    # What the two cannot do together is to be known before the stages that come first.
+    fill(energy_task, {}, "contrast", network=network, sde=sde, layout=joint, contrast=contrast)
+    training = fill(Training, config["energy_training"], "energy_training")
+    return EnergyParts(network, contrast, training)
 
 
 def class_protocol(
@@ -176,6 +177,11 @@ def face_protocol(
         )
     predictors = {}
     for name, network in config["predictor"].items():
+        if network not in config["coders"]:
+            known = ", ".join(config["coders"])
+            raise ValueError(
+                f"config.predictor.{name}: config.coders has no {network!r}; choose one of {known}"
+            )
         encoder = build_encoder(config, dataclasses.replace(named["image"], network=network), 1)
         decoder = build_decoder(config, named[name])
         predictors[name] = predictor(named["image"], named[name], encoder, decoder)
@@ -203,9 +209,8 @@ def build_source(config: Mapping[str, Any], split: str, num_rows: int) -> Source
 def check_source(source: Source, modalities: tuple[Modality, ...]) -> None:
     """Raise ValueError if the arrays of a source are not what its modalities say."""
     for modality in modalities:
-        if (
-            source.dtypes[modality.name] == np.uint8
-        ):  # any value will do: the array need not be read
+        if source.dtypes[modality.name] == np.uint8:
+            # Any value will do: the array need not be read.
             check_shape(modality, source.shapes[modality.name])
         else:
             check_array(modality, source.arrays[modality.name])

@@ -82,10 +82,10 @@ class Contrast:
         for name, known in (("negatives", NEGATIVES), ("times", TIMES)):
             if getattr(self, name) not in known:
                 raise ValueError(
-                    f"energy.{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
+                    f"contrast.{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
                 )
         if self.level_std < 0:
-            raise ValueError(f"energy.level_std must be at least 0, got {self.level_std}")
+            raise ValueError(f"contrast.level_std must be at least 0, got {self.level_std}")
 
     def draw_times(self, key: Key, sde: SDE, num: int) -> Array:
         """Draw training times: [num] in score.T_MIN..1."""
@@ -108,7 +108,7 @@ def energy_task(network: Any, sde: SDE, layout: Layout, contrast: Contrast) -> T
         raise ValueError(f"an energy needs at least two modalities, got {layout.names}")
     if contrast.negatives == "batch" and not hasattr(network, "embed_target"):
         raise ValueError(
-            "energy.negatives 'batch' needs a network that embeds both sides, TowerEnergy, got "
+            "contrast.negatives 'batch' needs a network that embeds both sides, TowerEnergy, got "
             f"{type(network).__name__}: choose that network, or negatives 'two'"
         )
     compare = {"two": _against_two, "batch": _against_batch}[contrast.negatives]

@@ -107,7 +107,16 @@ def test_faces_of_full_size_have_the_networks_of_the_reference():
             {"name": "unet", "dim": 8},
             "config.network.per_modality_levels: a score trained",
         ),
-        ("predictor", {"mask": "eye", "attributes": "judge"}, "config.coders has no 'eye'"),
+        (
+            "predictor",
+            {"mask": "eye", "attributes": "judge"},
+            "predictor.mask: config.coders has no 'eye'",
+        ),
+        (
+            "energy",
+            {"name": "pair"},
+            "config.contrast: .* 'batch' needs a network that embeds both",
+        ),
         (
             "predictor",
             {"mask": "image"},

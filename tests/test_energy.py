@@ -351,9 +351,9 @@ def test_the_push_is_the_difference_of_the_conditional_and_the_marginal_score():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"negatives": "three"}, "energy.negatives must be one of two, batch, got 'three'"),
-        ({"times": "log"}, "energy.times must be one of level, uniform, got 'log'"),
-        ({"level_std": -1.0}, "energy.level_std must be at least 0, got -1.0"),
+        ({"negatives": "three"}, "contrast.negatives must be one of two, batch, got 'three'"),
+        ({"times": "log"}, "contrast.times must be one of level, uniform, got 'log'"),
+        ({"level_std": -1.0}, "contrast.level_std must be at least 0, got -1.0"),
     ],
 )
 def test_impossible_settings_are_refused(values, message):
