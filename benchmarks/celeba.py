@@ -3,8 +3,9 @@
     python benchmarks/celeba.py --seeds 0 1 2        # about an hour and a half on two cores
     python benchmarks/celeba.py --conversion FILE    # adds what `benchmarks/convert.py --output FILE` said
 
-Runs are kept under runs/celeba-KIND-SEED and not repeated. Seeds change weights, batches and samples; the
-faces are the same. The supervised networks of a seed are trained once and serve both kinds of autoencoders.
+Runs are kept under runs/celeba-KIND-SEED and not repeated. Seeds change weights, batches, samples and which
+rows of the test split are measured; the faces are the same. The supervised networks of a seed are trained
+once and serve both kinds of autoencoders.
 """
 
 import argparse
@@ -263,7 +264,13 @@ def main() -> None:
     page = {
         "command": "python benchmarks/celeba.py --seeds " + " ".join(map(str, seeds)),
         "seeds": seeds,
-        "commit": sorted({r["commit"] for by_seed in runs.values() for r in by_seed.values()}),
+        # Of the runs, and of the sweeps and comparisons made of them.
+        "commit": sorted(
+            {
+                provenance.commit(),
+                *(r["commit"] for by_seed in runs.values() for r in by_seed.values()),
+            }
+        ),
         "versions": provenance.versions(),
         "device": provenance.device(),
         "mean": {kind: collect(np.mean, v) for kind, v in values.items()},

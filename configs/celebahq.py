@@ -35,9 +35,7 @@ def full_size() -> ml_collections.ConfigDict:
     config.seed = 0
     config.data = {"name": "celebahq", "folder": "", "side": 128}
     config.num_train = 0  # all
-    config.resident_bytes = (
-        2**32
-    )  # data up to this size are kept on the device, larger are streamed
+    config.resident_bytes = 2**32  # data up to this are kept on the device, larger are streamed
     config.modalities = {
         "image": {
             "likelihood": "gaussian", "network": "image", "latent_size": 256, "weight": 0.1,
@@ -108,8 +106,8 @@ def full_size() -> ml_collections.ConfigDict:
         for name in ("attributes", "mask")
     }  # fmt: skip
     config.sampling = {
-        "sampler": "predictor_corrector", "conditioning": "amortised", "num_levels": 32,
-        "num_corrections": 1, "snr": 0.3, "t_min": 3e-3, "guidance": 1.0,
+        "sampler": "predictor_corrector", "conditioning": "amortised", "num_levels": 128,
+        "num_corrections": 0, "snr": 0.3, "t_min": 3e-3, "guidance": 1.0,
     }  # fmt: skip
     config.evaluation = {
         "name": "faces", "num_rows": 0, "batch_size": 200, "num_conditions": 100, "num_repeats": 5,
@@ -134,7 +132,7 @@ def two_cores(config: ml_collections.ConfigDict) -> None:
     config.modalities.mask.update(weight=0.05, training={"num_steps": 1000})
     config.modalities.attributes.training = {"num_steps": 1500, "batch_size": 256}
     # The gradient of a convolution is slow on a CPU: the autoencoders are dense layers on patches, whose
-    # outputs are in [0, 1]. The networks that judge stay convolutional, one step in each call.
+    # outputs are in [0, 1]. What reads attributes from faces stays convolutional, one step in each call.
     for name, channels, width in (("image", 96, 640), ("mask", 32, 256)):
         widths = {"patch": 8, "channels": channels, "width": width}
         config.coders[name] = {"name": "patch", "encoder": widths, "decoder": widths}
