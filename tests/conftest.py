@@ -25,3 +25,17 @@ def x64():
     """Run one test in float64, for comparisons with a closed form."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def celeba(tmp_path, monkeypatch):
+    """Write a small folder in CelebAMask-HQ's layout, where it is looked for, and give its path."""
+    from celeba_folder import write_folder
+
+    from sbmae_jax.data import celebahq
+
+    monkeypatch.setenv("SBMAE_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(celebahq, "CHUNK_SIZE", 2)  # faces in a shard
+    root = tmp_path / celebahq.FOLDER
+    write_folder(root)
+    return root

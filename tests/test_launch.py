@@ -31,6 +31,7 @@ def launch(*arguments):
         (["--config=configs/polydigits.py", "--config.modalities.hubble.network=unet"],
          "launch.py: config.modalities.hubble.network: config.coders has no 'unet'"),
         (["--config=configs/missing.py"], "missing.py"),
+        ([], "say what to run: --config=configs/"),
     ],
 )  # fmt: skip
 @pytest.mark.slow

@@ -83,9 +83,18 @@ def test_a_run_interrupted_again_and_again_ends_with_the_same_bits(workdir, tmp_
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
-def test_data_that_do_not_fit_on_the_device_are_streamed(tmp_path):
+def test_data_that_do_not_fit_on_the_device_are_streamed(tmp_path, monkeypatch):
+    streamed = []
+
+    def stream(run, key, view, batch_size):
+        streamed.append(view["x"])
+        return original(run, key, view, batch_size)
+
+    original = pipeline.Run.stream
+    monkeypatch.setattr(pipeline.Run, "stream", stream)
     config = tiny.config() | {"resident_bytes": 0}
     pipeline.run(config, tmp_path, "autoencoders")
+    assert streamed == list(config["modalities"])
     assert (tmp_path / "autoencoder" / "hubble" / "20").exists()
 
 

@@ -1,6 +1,6 @@
 """Pieces that several networks share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -54,6 +54,20 @@ class PerModality(nn.Module):
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.zeros, (num_modalities, 1, self.width))
         return y
+
+
+def enter_streams(
+    x: Array, log_snr: Array, sizes: Sequence[int], width: int, level_width: int
+) -> tuple[Array, Array]:
+    """Give each modality a stream of its own, and embed its noise level; to be called in a compact module.
+
+    (x [B, D], ln snr [B, M]) -> streams [M, B, width] and levels [M, B, level_width].
+    sizes: of the latents; their sum is D.
+    """
+    levels = LevelEmbedding(level_width)(log_snr.T)
+    parts = jnp.split(x, np.cumsum(sizes)[:-1].tolist(), axis=-1)
+    h = jnp.stack([nn.Dense(width, name=f"enter_{m}")(part) for m, part in enumerate(parts)])
+    return h + PerModality(width)(levels), levels
 
 
 def to_patches(x: Array, size: int) -> Array:

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from sbmae_jax.nets.blocks import LevelEmbedding, PerModality, level_features
+from sbmae_jax.nets.blocks import PerModality, enter_streams, level_features
 from sbmae_jax.types import Array
 
 zeros = nn.initializers.zeros
@@ -118,10 +118,7 @@ class Towers(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, log_snr: Array) -> Array:
-        levels = LevelEmbedding(self.level_width)(log_snr.T)  # [M, B, level_width]
-        parts = jnp.split(x, np.cumsum(self.sizes)[:-1].tolist(), axis=-1)
-        h = jnp.stack([nn.Dense(self.width, name=f"enter_{m}")(p) for m, p in enumerate(parts)])
-        h = h + PerModality(self.width)(levels)
+        h, levels = enter_streams(x, log_snr, self.sizes, self.width, self.level_width)
         for _ in range(self.num_blocks):
             scale, shift = jnp.split(PerModality(2 * self.width)(levels), 2, axis=-1)
             a = nn.silu(PerModality(self.width)(h) * (1 + scale) + shift)

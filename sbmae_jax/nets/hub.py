@@ -12,9 +12,8 @@ import math
 
 import flax.linen as nn
 import jax.numpy as jnp
-import numpy as np
 
-from sbmae_jax.nets.blocks import LevelEmbedding, PerModality, normalise
+from sbmae_jax.nets.blocks import PerModality, enter_streams, normalise
 from sbmae_jax.types import Array
 
 zeros = nn.initializers.zeros
@@ -34,10 +33,7 @@ class HubScore(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, log_snr: Array) -> Array:
-        levels = LevelEmbedding(self.level_width)(log_snr.T)  # [M, B, level_width]
-        parts = jnp.split(x, np.cumsum(self.sizes)[:-1].tolist(), axis=-1)
-        h = jnp.stack([nn.Dense(self.width, name=f"enter_{m}")(p) for m, p in enumerate(parts)])
-        h = h + PerModality(self.width)(levels)
+        h, levels = enter_streams(x, log_snr, self.sizes, self.width, self.level_width)
         hub = jnp.zeros((len(x), self.hub_width))
         for _ in range(self.num_blocks):
             h, hub = HubBlock(self.width, self.hub_width)(h, hub, levels)
