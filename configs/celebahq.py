@@ -51,6 +51,7 @@ def full_size() -> ml_collections.ConfigDict:
         },
     }  # fmt: skip
     config.autoencoder = {"kind": "vae"}
+    config.stack_autoencoders = False  # train alike ones as one; slower on a CPU
     config.coders = {
         "image": {
             "name": "resnet",

@@ -10,11 +10,12 @@ import numpy as np
 from sbmae_jax.autoencoder import Autoencoder, Modality
 from sbmae_jax.classifier import classifier
 from sbmae_jax.coders import (
+    Group,
     build_autoencoder,
     build_decoder,
     build_encoder,
+    build_groups,
     build_modalities,
-    build_training,
 )
 from sbmae_jax.data.celebahq import celebahq
 from sbmae_jax.data.description import Description
@@ -62,13 +63,13 @@ class EnergyParts(NamedTuple):
 class Parts:
     """Everything that a config stands for, checked.
 
-    autoencoders, autoencoder_trainings: in the order of `modalities`.
+    autoencoders: in the order of `modalities`.  groups: how they are trained.
     energy: None where there is no guidance.
     """
 
     modalities: tuple[Modality, ...]
     autoencoders: tuple[Autoencoder, ...]
-    autoencoder_trainings: tuple[Training, ...]
+    groups: tuple[Group, ...]
     network: Any
     sde: SDE
     matching: Matching
@@ -92,11 +93,12 @@ def build(config: Mapping[str, Any], data: Description) -> Parts:
     """
     check_conditioning(config)
     modalities = build_modalities(config["modalities"], data)
+    autoencoders = tuple(build_autoencoder(config, m) for m in modalities)
     joint, sde = layout(modalities), choose(SDES, config["sde"], "sde")
     return Parts(
         modalities=modalities,
-        autoencoders=tuple(build_autoencoder(config, m) for m in modalities),
-        autoencoder_trainings=tuple(build_training(config, m.name) for m in modalities),
+        autoencoders=autoencoders,
+        groups=build_groups(config, modalities, autoencoders),
         network=choose(SCORES, config["network"], "network", sizes=joint.sizes),
         sde=sde,
         matching=fill(Matching, config["score"], "score"),

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from sbmae_jax.nets.dense import DenseDecoder, DenseEncoder
 from sbmae_jax.nets.patch import PatchDecoder, PatchEncoder
 from sbmae_jax.nets.resnet import ResNetDecoder, ResNetEncoder
 from sbmae_jax.sections import fill, without
+from sbmae_jax.task import Params, Task, stacked
 from sbmae_jax.train import Training
 
 # For each name the modules of encoder and decoder. The encoder gets `num_heads` and `latent_size`, the
@@ -25,6 +26,58 @@ CODERS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 }
 
 shared_autoencoder = functools.cache(autoencoder)
+
+
+class Group(NamedTuple):
+    """Autoencoders that are trained as one: that of a single modality, or alike ones, stacked."""
+
+    names: tuple[str, ...]
+    autoencoder: Autoencoder
+    training: Training
+
+    @property
+    def stage(self) -> str:
+        """The name of the training, and of its folder."""
+        return "autoencoder/" + "+".join(self.names)
+
+    @property
+    def task(self) -> Task:
+        """What is trained, on batches that are a `view` of the data."""
+        alone = len(self.names) == 1
+        return self.autoencoder.task if alone else stacked(self.autoencoder.task, self.names)
+
+    @property
+    def view(self) -> dict[str, str]:
+        """For each name in a batch the array of the data."""
+        alone = len(self.names) == 1
+        return {"x": self.names[0]} if alone else {name: name for name in self.names}
+
+    def members(self, params: Params) -> dict[str, Params]:
+        """Return the parameters of each modality's autoencoder."""
+        if len(self.names) == 1:
+            return {self.names[0]: params}
+        return {
+            name: jax.tree.map(lambda leaf, m=m: leaf[m], params)
+            for m, name in enumerate(self.names)
+        }
+
+
+def build_groups(
+    config: Mapping[str, Any],
+    modalities: tuple[Modality, ...],
+    autoencoders: tuple[Autoencoder, ...],
+) -> tuple[Group, ...]:
+    """Build the trainings of the autoencoders: each alone or, if the config says so, alike ones as one."""
+    groups = [
+        Group((m.name,), autoencoder, build_training(config, m.name))
+        for m, autoencoder in zip(modalities, autoencoders, strict=True)
+    ]
+    if not config["stack_autoencoders"]:
+        return tuple(groups)
+    alike: dict[Any, list[str]] = {}
+    for group in groups:
+        alike.setdefault((group.autoencoder, group.training), []).extend(group.names)
+    return tuple(Group(tuple(names), *key) for key, names in alike.items())
 
 
 def build_modalities(sections: Mapping[str, Any], data: Description) -> tuple[Modality, ...]:

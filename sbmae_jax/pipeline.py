@@ -30,13 +30,9 @@ from sbmae_jax.workdir import CONFIG, MOMENTS, RESULTS, SAMPLES, write
 
 
 def train_autoencoders(run: Run) -> None:
-    """Train the autoencoder of each modality, alone."""
-    parts = run.parts
-    for modality, autoencoder, training in zip(
-        parts.modalities, parts.autoencoders, parts.autoencoder_trainings, strict=True
-    ):
-        feed = run.feed(({"x": modality.name},))
-        run.train(f"autoencoder/{modality.name}", autoencoder.task, training, feed)
+    """Train the autoencoder of each modality; none sees another modality."""
+    for group in run.parts.groups:
+        run.train(group.stage, group.task, group.training, run.feed((group.view,)))
 
 
 def train_score(run: Run) -> None:

@@ -160,18 +160,11 @@ def joined(arrays: list[np.ndarray]) -> np.ndarray:
 
 def load_autoencoders(run: Run) -> dict[str, Params]:
     """Load the parameters of all autoencoders."""
-    parts = run.parts
-    return {
-        modality.name: run.load(
-            f"autoencoder/{modality.name}",
-            autoencoder.task,
-            training,
-            run.example({"x": modality.name}),
-        )
-        for modality, autoencoder, training in zip(
-            parts.modalities, parts.autoencoders, parts.autoencoder_trainings, strict=True
-        )
-    }
+    params = {}
+    for group in run.parts.groups:
+        example = run.example(group.view)
+        params |= group.members(run.load(group.stage, group.task, group.training, example))
+    return params
 
 
 def load_model(run: Run) -> Model:

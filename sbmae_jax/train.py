@@ -60,16 +60,26 @@ class Training:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
-    def optimizer(self) -> optax.GradientTransformation:
-        """Return the optimiser."""
+    def optimizer(self, num_members: int = 0) -> optax.GradientTransformation:
+        """Return the optimiser, of one network or of several whose parameters are stacked."""
         warmup = min(self.warmup_steps, self.num_steps // 2)
         schedule = optax.warmup_cosine_decay_schedule(
             0.0, self.learning_rate, warmup, decay_steps=self.num_steps
         )
+        clip = optax.clip_by_global_norm(self.clip_norm)
         return optax.chain(
-            optax.clip_by_global_norm(self.clip_norm),
+            by_member(clip) if num_members else clip,
             optax.adamw(schedule, b2=self.b2, weight_decay=self.weight_decay),
         )
+
+
+def by_member(transform: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Apply a transformation that keeps no state to each of several stacked gradients alone."""
+
+    def update(updates, state, params=None):
+        return jax.vmap(lambda member: transform.update(member, state)[0])(updates), state
+
+    return optax.GradientTransformation(transform.init, update)
 
 
 def train(
@@ -146,7 +156,7 @@ def compile_training(task: Task, training: Training, mesh: Mesh) -> tuple[Init, 
     The state is built inside a compiled function, so that no two of its arrays share a buffer and each
     can be donated. Tasks that are the same object are compiled once.
     """
-    optimizer = training.optimizer()
+    optimizer = training.optimizer(task.num_members)
     step = make_step(task, optimizer, training.ema_decay)
 
     def init(key, chunk):

@@ -6,6 +6,7 @@ import pytest
 import tiny
 
 from sbmae_jax import checkpoint, pipeline, train
+from sbmae_jax.run import load_autoencoders
 
 DOCUMENTED = {
     "classifier_accuracy", "reconstruction_accuracy", "conditional_coherence",
@@ -96,6 +97,22 @@ def test_data_that_do_not_fit_on_the_device_are_streamed(tmp_path, monkeypatch):
     pipeline.run(config, tmp_path, "autoencoders")
     assert streamed == list(config["modalities"])
     assert (tmp_path / "autoencoder" / "hubble" / "20").exists()
+
+
+def test_stacked_autoencoders_are_those_of_their_modalities(tmp_path):
+    config = tiny.config() | {"stack_autoencoders": True}
+    pipeline.run(config, tmp_path, "autoencoders")
+    run = pipeline.open_run(tmp_path)
+    (group,) = run.parts.groups
+    assert group.names == ("hubble", "retina")
+    both = run.load(group.stage, group.task, group.training, run.example(group.view))
+    params = load_autoencoders(run)
+    for m, name in enumerate(group.names):
+        jax.tree.map(
+            np.testing.assert_array_equal, params[name], jax.tree.map(lambda a, m=m: a[m], both)
+        )
+    z = run.parts.autoencoders[0].encode(params["retina"], run.train_source.arrays["retina"][:5])
+    np.testing.assert_allclose(run.train_latents[:5, 24:], z, rtol=1e-4, atol=1e-5)
 
 
 def test_test_data_that_do_not_fit_are_known_before_training(tmp_path, monkeypatch):

@@ -9,8 +9,8 @@ import pytest
 from sbmae_jax import sharding
 from sbmae_jax.data.loader import resident
 from sbmae_jax.log import Log, read
-from sbmae_jax.task import Task
-from sbmae_jax.train import Training, is_finished, load_params, make_step, train
+from sbmae_jax.task import Task, stacked
+from sbmae_jax.train import Training, TrainState, is_finished, load_params, make_step, train
 
 TRUE = np.array([1.0, -2.0, 0.5], np.float32)
 X = np.random.default_rng(0).normal(size=(256, 3)).astype(np.float32)
@@ -154,8 +154,6 @@ def test_the_first_step_is_adams(key):
     task, optimizer = regression(0.0), Training(10, 4, 0.1, warmup_steps=0).optimizer()
     batch = jax.tree.map(lambda a: jnp.asarray(a[:4]), DATA)
     params = {"w": jnp.array([5.0, 5.0, 5.0])}
-    from sbmae_jax.train import TrainState
-
     state = TrainState(jnp.zeros((), jnp.int32), params, params, optimizer.init(params))
     new, metrics = make_step(task, optimizer, 0.9)(key, state, batch)
     gradient = jax.grad(lambda p: jnp.mean(task.loss(p, jax.random.key(9), batch)[0]))(params)["w"]
@@ -163,6 +161,37 @@ def test_the_first_step_is_adams(key):
     np.testing.assert_allclose(metrics["gradient_norm"], jnp.linalg.norm(gradient), rtol=1e-5)
     # The average is warmed up: after one step it has moved by 9/10 of the way.
     np.testing.assert_allclose(new.ema_params["w"], 0.1 * 5 + 0.9 * new.params["w"], rtol=1e-5)
+
+
+def test_stacked_networks_are_trained_as_each_would_be_alone(key):
+    def loss(params, key, batch):
+        return (batch["x"] @ params["w"]) ** 2, {}
+
+    alone = Task(lambda key, batch: {"w": jax.random.normal(key, (3,))}, loss)
+    both = stacked(alone, ("a", "b"))
+    # Gradients of different lengths, of which the clipping keeps neither as it is.
+    batch = {"a": jnp.asarray(X[:8]), "b": jnp.asarray(30 * X[8:16])}
+    training = Training(10, 8, 0.1, warmup_steps=0, clip_norm=0.1)
+
+    def two_steps(task, params, batch):
+        optimizer = training.optimizer(task.num_members)
+        state = TrainState(jnp.zeros((), jnp.int32), params, params, optimizer.init(params))
+        for _ in range(2):
+            state, metrics = make_step(task, optimizer, 0.9)(key, state, batch)
+        return state, metrics
+
+    start = both.init(jax.random.key(5), batch)
+    assert np.abs(start["w"][0] - start["w"][1]).min() > 1e-3
+    together, metrics = two_steps(both, start, batch)
+    for m, name in enumerate("ab"):
+        params = jax.tree.map(lambda leaf, m=m: leaf[m], start)
+        expected, single = two_steps(alone, params, {"x": batch[name]})
+        for got, wanted in (
+            (together.params, expected.params), (together.ema_params, expected.ema_params),
+            (together.opt_state[1][0].nu, expected.opt_state[1][0].nu),
+        ):  # fmt: skip
+            np.testing.assert_allclose(got["w"][m], wanted["w"], rtol=1e-5)
+        np.testing.assert_allclose(metrics[name], single["loss"], rtol=1e-5)
 
 
 @pytest.mark.parametrize("field", ["num_steps", "batch_size", "steps_per_call", "checkpoint_every"])
