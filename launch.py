@@ -4,9 +4,11 @@ Generate with what was trained: python launch.py --workdir=runs/toy --stage=gene
     --given attributes="Smiling,Eyeglasses" --num_samples=8
 """
 
+import os
 import sys
 from pathlib import Path
 
+import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
@@ -46,6 +48,14 @@ def parse(argv: list[str]) -> list[str]:
         sys.exit(f"launch.py: {str(error).strip().splitlines()[-1]}")
 
 
+def keep_compiled() -> None:
+    """Keep what XLA compiles for later runs, where JAX_COMPILATION_CACHE_DIR says or with the user's caches."""
+    if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(caches / "sbmae_jax"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
 def generate() -> None:
     """Write samples of what is not given, and say where they are."""
     output = Path(OUTPUT.value or Path(WORKDIR.value) / "generated")
@@ -59,6 +69,7 @@ def main(argv: list[str]) -> None:
         sys.exit(f"launch.py: unknown argument {argv[1]!r}: flags start with --")
     if logging.get_verbosity() == logging.INFO:  # the default, at which Orbax reports every file
         logging.set_verbosity(logging.WARNING)
+    keep_compiled()
     try:
         if STAGE.value == "generate":
             generate()
