@@ -14,9 +14,9 @@ CELEBA = {"activation": "gelu"}
 # shortcuts that it makes and does not use.
 REFERENCE = {
     "polymnist": (
-        (32, 32, 3), 64,
-        {"stages": ((64, 64, 2), (128, 128, 2), (256, 256, 2))},
-        {"start": 256, "stages": ((128, 128, 2), (128, 64, 2), (64, 64, 2))},
+        (28, 28, 3), 64,
+        {"stages": ((64, 64, 2), (128, 128, 2), (256, 256, 2)), "padding": 2},
+        {"start": 256, "stages": ((128, 128, 2), (128, 64, 2), (64, 64, 2)), "padding": 2},
         2_417_475,
     ),
     "celeba_image": (
@@ -73,6 +73,19 @@ def test_parameters_are_as_many_as_the_reference_has(name):
     decoder_shapes = shapes(ResNetDecoder(shape, **decoder), size)
     assert count(encoder_shapes) + count(decoder_shapes) == expected
     assert encoder_shapes["Dense_1"]["kernel"].shape == (FLATTENED[name], size)
+
+
+def test_padding_is_a_frame_of_zeros_that_is_cut_off_again():
+    bare, framed = ResNetEncoder(**ENCODER), ResNetEncoder(**ENCODER, padding=2)
+    x = pictures()[:, :4, :12]
+    params = filled(framed, x)
+    around = jnp.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    np.testing.assert_array_equal(framed.apply(params, x), bare.apply(params, around))
+    bare = ResNetDecoder(**DECODER)
+    framed = ResNetDecoder(**DECODER | {"shape": (4, 12, 3)}, padding=2)
+    z = jnp.ones((2, 5))
+    params = filled(bare, z)
+    np.testing.assert_array_equal(framed.apply(params, z), bare.apply(params, z)[:, 2:-2, 2:-2])
 
 
 def test_one_head_reads_all_channels():

@@ -4,7 +4,7 @@ The networks of the reference implementation (method, section 2.2; blocks after 
 arXiv:1512.03385), with group normalisation (Wu and He 2018, arXiv:1803.08494) for batch normalisation and
 no 1x1 convolution where a block keeps its width. For its two data sets:
 
-    PolyMNIST 32x32x3, leaky_relu, nearest, slope 0.2
+    PolyMNIST 28x28x3, padding 2, leaky_relu, nearest, slope 0.2
         encoder  stem 64, (64, 64, 2) (128, 128, 2) (256, 256, 2)
         decoder  start 256, (128, 128, 2) (128, 64, 2) (64, 64, 2)
     CelebA 128x128x3, gelu, bilinear, slope 0.1 in the encoder and 0.2 in the decoder
@@ -44,6 +44,7 @@ class ResNetEncoder(nn.Module):
     stem: width of the first convolution, after which the picture is halved.
     stages: (middle, width, pool) of each block.
     activation: of the blocks, "leaky_relu" or "gelu".  slope: of leaky_relu; the stem's is always that.
+    padding: zeros that are put around the picture, for sides that do not halve cleanly.
 
     Raises ValueError for pictures that do not halve cleanly, and widths that the heads cannot share.
     """
@@ -54,11 +55,13 @@ class ResNetEncoder(nn.Module):
     stages: Stages
     activation: str = "leaky_relu"
     slope: float = 0.2
+    padding: int = 0
     dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        dtype = compute_dtype(self.dtype)
+        dtype, around = compute_dtype(self.dtype), (self.padding, self.padding)
+        x = jnp.pad(x, ((0, 0), around, around, (0, 0)))
         check_factor(x.shape[1:], 2 * math.prod(pool for _, _, pool in self.stages))
         act = activation(self.activation, self.slope)
         h = nn.Conv(self.stem, (5, 5), dtype=dtype)(x)
@@ -84,6 +87,7 @@ class ResNetDecoder(nn.Module):
     stages: (middle, width, factor of the upsampling) of each block.
     activation: of the blocks, "leaky_relu" or "gelu".  slope: of leaky_relu; the last block's is always that.
     upsampling: "nearest" or "bilinear".
+    padding: pixels that are made around the picture and cut off, as the encoder puts zeros there.
 
     Raises ValueError for shapes that do not halve cleanly.
     """
@@ -94,14 +98,16 @@ class ResNetDecoder(nn.Module):
     activation: str = "leaky_relu"
     upsampling: str = "nearest"
     slope: float = 0.2
+    padding: int = 0
     dtype: str = "float32"
 
     @nn.compact
     def __call__(self, z: Array) -> Array:
-        dtype = compute_dtype(self.dtype)
+        dtype, pad = compute_dtype(self.dtype), self.padding
         factor = math.prod(factor for _, _, factor in self.stages)
-        check_factor(self.shape, factor)
         height, width, depth = self.shape
+        height, width = height + 2 * pad, width + 2 * pad
+        check_factor((height, width, depth), factor)
         act = activation(self.activation, self.slope)
         size = (height // factor, width // factor, self.start)
         h = nn.relu(nn.Dense(math.prod(size), dtype=dtype)(z)).reshape(len(z), *size)
@@ -109,7 +115,8 @@ class ResNetDecoder(nn.Module):
             h = upsample(ResidualBlock(middle, out, act, dtype)(h), factor, self.upsampling)
         last = h.shape[-1]
         h = ResidualBlock(last, last, activation("leaky_relu", self.slope), dtype)(h)
-        return nn.Conv(depth, (5, 5))(h.astype(jnp.float32))
+        x = nn.Conv(depth, (5, 5))(h.astype(jnp.float32))
+        return x[:, pad : height - pad, pad : width - pad]
 
 
 class ResidualBlock(nn.Module):
