@@ -70,7 +70,11 @@ def publish(
     template = tfds.core.ShardedFileTemplate(
         data_dir=epath.Path(whole), dataset_name=name, filetype_suffix="array_record"
     )
-    infos = [move(parts, template.replace(split=split)) for split, parts in shards.items() if parts]
+    infos = [
+        move(split, parts, template.replace(split=split))
+        for split, parts in shards.items()
+        if parts
+    ]
     tfds.folder_dataset.write_metadata(
         data_dir=whole, features=features, split_infos=infos, check_data=False, **about
     )
@@ -80,13 +84,15 @@ def publish(
     shutil.rmtree(work)
 
 
-def move(shards: Sequence[Shard], template: tfds.core.ShardedFileTemplate) -> tfds.core.SplitInfo:
+def move(
+    split: str, shards: Sequence[Shard], template: tfds.core.ShardedFileTemplate
+) -> tfds.core.SplitInfo:
     """Give the shards of one split the names that TFDS expects."""
     paths = template.sharded_filepaths(num_shards=len(shards))
     for shard, path in zip(shards, paths, strict=True):
         os.replace(shard.path, path)
     return tfds.core.SplitInfo(
-        name=template.split,
+        name=split,
         shard_lengths=[shard.num_rows for shard in shards],
         num_bytes=sum(Path(path).stat().st_size for path in paths),
         filename_template=template,
