@@ -2,12 +2,15 @@
 
 A record set lies in TFDS's format in a directory of its own, whose name says of what it was made. Its
 shards are written into a working directory beside it, each under another name until it is whole, so
-that an interruption costs one shard and nothing half-built is ever read.
+that an interruption costs one shard and nothing half-built is ever read. Where a data set keeps the
+checksums of its contents, `verify` reads everything and compares.
 """
 
+import dataclasses
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,11 +18,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 from etils import epath
 
+from sbmae_jax.data.records import open_records
+
 FULL = (errno.ENOSPC, errno.EDQUOT)
+CHECKSUMS = "checksums.json"  # {split: the checksum of each shard, in order}
 
 
 class Shard(NamedTuple):
@@ -39,6 +46,37 @@ def tensor(shape: tuple[int, ...], dtype: Any) -> tfds.features.Tensor:
     return tfds.features.Tensor(shape=shape, dtype=dtype, encoding="bytes")
 
 
+def checksum(arrays: Mapping[str, np.ndarray]) -> str:
+    """Return the SHA-256 of arrays and their names, however they are stored."""
+    sha256 = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        sha256.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+        sha256.update(array.data)
+    return sha256.hexdigest()
+
+
+def verify(directory: Path) -> None:
+    """Read all records of a data set that keeps checksums. Raises ValueError if one does not fit."""
+    info = tfds.builder_from_directory(directory).info
+    features: Any = info.features
+    for split, expected in json.loads((directory / CHECKSUMS).read_text()).items():
+        ends = np.cumsum(info.splits[split].shard_lengths)
+        source = open_records(directory, split, tuple(features))
+        for i, rows in enumerate(np.split(np.arange(len(source)), ends[:-1])):
+            shard = dataclasses.replace(source, rows=rows, loaded={})
+            try:
+                shard.load(shard.names)
+                found = checksum(shard.loaded)
+            except Exception as error:  # a decoder raises what it likes
+                found = " ".join(str(error).split())
+            if found != expected[i]:
+                raise ValueError(
+                    f"{directory} is damaged: shard {i} of {split} should have the checksum {expected[i]} "
+                    f"({found}); delete the folder, and it is made again"
+                )
+
+
 def write_records(path: Path, records: Iterable[bytes]) -> None:
     """Write records into one file; it gets its name when it is whole."""
     part = path.with_name(path.name + ".writing")
@@ -55,13 +93,13 @@ def publish(
     shards: Mapping[str, Sequence[Shard]],
     features: tfds.features.FeaturesDict,
     name: str,
-    files: Mapping[str, bytes] | None = None,
+    checksums: Mapping[str, Sequence[str]] | None = None,
     **about: str,
 ) -> None:
     """Turn finished shards into a data set of TFDS at `target`, and remove the working directory.
 
     shards: of each split, in order; a split without any is left out.
-    files: what else lies in the data set, by name.
+    checksums: of each shard, where they are kept.
     about: what TFDS's metadata say: `description`, `homepage`, `license`.
     """
     whole = work / "whole"
@@ -78,8 +116,8 @@ def publish(
     tfds.folder_dataset.write_metadata(
         data_dir=whole, features=features, split_infos=infos, check_data=False, **about
     )
-    for file, content in (files or {}).items():
-        (whole / file).write_bytes(content)
+    if checksums:
+        (whole / CHECKSUMS).write_text(json.dumps(checksums, indent=1) + "\n")
     os.replace(whole, target)
     shutil.rmtree(work)
 
