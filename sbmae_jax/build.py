@@ -20,6 +20,7 @@ from sbmae_jax.coders import (
 from sbmae_jax.data.celebahq import celebahq
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.polydigits import polydigits
+from sbmae_jax.data.polymnist import polymnist
 from sbmae_jax.data.source import Source
 from sbmae_jax.data.toyfaces_source import toyfaces
 from sbmae_jax.energy import Contrast, energy_task
@@ -42,7 +43,7 @@ from sbmae_jax.sections import choose, fill
 from sbmae_jax.train import Training
 
 SOURCES: dict[str, Callable[..., Source]] = {
-    "polydigits": polydigits, "celebahq": celebahq, "toyfaces": toyfaces,
+    "polydigits": polydigits, "polymnist": polymnist, "celebahq": celebahq, "toyfaces": toyfaces,
 }  # fmt: skip
 SDES: dict[str, Callable[..., SDE]] = {"vp": VP, "sub_vp": SubVP, "ve": VE}
 SCORES: dict[str, Callable[..., Any]] = {

@@ -3,11 +3,11 @@ import hashlib
 import numpy as np
 import pytest
 
+from sbmae_jax.data.backgrounds import PHOTOGRAPHS, photograph
 from sbmae_jax.data.polydigits import (
-    PHOTOGRAPHS,
     SPLITS,
     digit_masks,
-    photograph,
+    paste_at_random,
     polydigits,
     split_instances,
 )
@@ -62,14 +62,12 @@ def test_classes_are_balanced_and_arrays_are_rgb_bytes():
 
 
 def test_inverting_inside_the_mask_gives_the_background_back():
-    from sbmae_jax.data.polydigits import paste
-
     background = photograph("hubble")
     rng = np.random.default_rng(3)
     mask = np.zeros((4, 28, 28), bool)
-    plain = paste(np.random.default_rng(3), mask, background)
+    plain = paste_at_random(np.random.default_rng(3), mask, background)
     mask[:, 5:9] = True
-    pasted = paste(rng, mask, background)
+    pasted = paste_at_random(rng, mask, background)
     np.testing.assert_array_equal(np.where(mask[..., None], 255 - pasted, pasted), plain)
 
 

@@ -4,6 +4,7 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 from etils import epath
 
+from sbmae_jax.data import records
 from sbmae_jax.data.records import open_records
 from sbmae_jax.data.source import ArraySource
 
@@ -72,6 +73,28 @@ def test_an_array_is_loaded_once_and_shared_with_what_is_selected(directory):
     assert list(ArraySource({"x": X, "y": X}).select(["y"])[0]) == ["y"]
     with pytest.raises(ValueError, match="no 'label' in these data: choose from x"):
         chosen.select(["label"])
+
+
+def test_several_arrays_are_loaded_in_one_pass_and_each_once(directory, monkeypatch):
+    passes = []
+    load = records._load
+    monkeypatch.setattr(
+        records, "_load", lambda source, names: passes.append(names) or load(source, names)
+    )
+    source, alone = (open_records(directory, "train", NAMES) for _ in range(2))
+    source.load(NAMES)
+    source.select(["x"]).load(["x"])
+    assert set(source.loaded) == set(NAMES)
+    assert source.arrays["x"] is source.loaded["x"]
+    assert passes == [NAMES]
+    for name in NAMES:
+        np.testing.assert_array_equal(source.arrays[name], alone.arrays[name])
+    assert passes[1:] == [("x",), ("label",)]
+    with pytest.raises(ValueError, match="no 'y' in these data"):
+        source.load(["x", "y"])
+    memory = ArraySource({"x": X})
+    memory.load(["x"])
+    assert memory.arrays["x"] is X
 
 
 def test_fewer_rows_are_a_random_part_that_depends_on_the_seed_alone(directory):

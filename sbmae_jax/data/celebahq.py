@@ -8,16 +8,11 @@ delete `prepared/` after that.
 """
 
 import dataclasses
-import fcntl
 import hashlib
 import os
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
-import tensorflow_datasets as tfds
-from etils import epath
 from tqdm import tqdm
 
 from sbmae_jax.data.celebahq_check import PAGE, Face, check_folder
@@ -31,6 +26,8 @@ from sbmae_jax.data.celebahq_layout import (
     USED_ATTRIBUTES,
 )
 from sbmae_jax.data.celebahq_tables import Problems
+from sbmae_jax.data.folder import data_dir
+from sbmae_jax.data.prepared import Shard, digest, only_one, publish
 from sbmae_jax.data.records import RecordSource, open_records
 
 MODALITIES = ("image", "mask", "attributes")
@@ -41,11 +38,6 @@ SPLITS = tuple(FIRST_ORIGINAL)
 TABLES = (ATTRIBUTE_FILE, MAPPING_FILE)
 CHUNK_SIZE = 256  # faces: a shard of 15 MB; an interruption costs no more than one
 VERSION = 1  # of the preparation: to be raised when other records come from the same files
-
-
-def data_dir() -> Path:
-    """Return the folder of all data: SBMAE_DATA_DIR, or `data` in the current directory."""
-    return Path(os.environ.get("SBMAE_DATA_DIR") or "data")
 
 
 def celebahq(
@@ -104,11 +96,6 @@ def prepare(folder: Path, side: int, official: bool = True, num_workers: int = 2
     return target
 
 
-def digest(*what: object) -> str:
-    """Return a short name for what is given."""
-    return hashlib.sha256(repr(what).encode()).hexdigest()[:12]
-
-
 def state_of(folder: Path, faces: list[Face]) -> list[object]:
     """Return what shows that files were changed: the tables, and when files came or went."""
     tables = [table for name in TABLES if (table := folder / name).exists()]
@@ -153,45 +140,12 @@ def write_shards(folder: Path, shards: dict[str, list[Chunk]], num_workers: int)
 
 def finish(work: Path, target: Path, shards: dict[str, list[Chunk]], side: int) -> None:
     """Turn finished shards into a data set of TFDS; it gets its name when it is whole."""
-    whole = work / "whole"
-    shutil.rmtree(whole, ignore_errors=True)
-    whole.mkdir()
-    template = tfds.core.ShardedFileTemplate(
-        data_dir=epath.Path(whole), dataset_name="celebahq", filetype_suffix="array_record"
-    )
-    infos = []
-    for split, chunks in shards.items():
-        if not chunks:
-            continue
-        named = template.replace(split=split)
-        paths = named.sharded_filepaths(num_shards=len(chunks))
-        for chunk, path in zip(chunks, paths, strict=True):
-            os.replace(chunk.path, path)
-        lengths = [len(chunk.faces) for chunk in chunks]
-        size = sum(Path(path).stat().st_size for path in paths)
-        infos.append(
-            tfds.core.SplitInfo(
-                name=split, shard_lengths=lengths, num_bytes=size, filename_template=named
-            )
-        )
-    tfds.folder_dataset.write_metadata(
-        data_dir=whole, features=features(side), split_infos=infos, check_data=False,
+    whole = {
+        split: [Shard(Path(chunk.path), len(chunk.faces)) for chunk in chunks]
+        for split, chunks in shards.items()
+    }
+    publish(
+        work, target, whole, features(side), "celebahq",
         description=f"CelebAMask-HQ at {side} pixels, by {RULE}.", homepage=PAGE,
         license="Non-commercial research only; not to be redistributed.",
     )  # fmt: skip
-    os.replace(whole, target)
-    shutil.rmtree(work)
-
-
-@contextmanager
-def only_one(work: Path) -> Iterator[None]:
-    """Keep a second process from preparing the same records at the same time."""
-    work.mkdir(parents=True, exist_ok=True)
-    with open(work / "lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ValueError(
-                f"another process is preparing {work}: wait until it is done, and call again"
-            ) from None
-        yield

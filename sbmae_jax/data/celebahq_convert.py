@@ -14,16 +14,16 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
 import tensorstore
-from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
 
 from sbmae_jax.data.celebahq_check import Face
 from sbmae_jax.data.celebahq_layout import ATTRIBUTES, USED_ATTRIBUTES
+from sbmae_jax.data.prepared import tensor, write_records
 
 RULE = (
     "Pillow's bilinear filter, antialiased, on 8-bit channels; a JPEG is first decoded at the smallest of "
@@ -42,11 +42,7 @@ class Chunk(NamedTuple):
 
 
 def features(side: int) -> tfds.features.FeaturesDict:
-    """Return what a record holds. Arrays are kept as bytes, as TFDS would store integers in 64 bits."""
-
-    def tensor(shape: tuple[int, ...], dtype: Any):
-        return tfds.features.Tensor(shape=shape, dtype=dtype, encoding="bytes")
-
+    """Return what a record holds."""
     return tfds.features.FeaturesDict(
         {
             "image": tensor((side, side, 3), np.uint8),
@@ -103,12 +99,7 @@ def write_shard(chunk: Chunk) -> list[str]:
             records.append(kinds.serialize_example(example))
     if damaged:
         return damaged
-    part = f"{chunk.path}.writing"
-    writer = ArrayRecordWriter(part, "group_size:1")  # as TFDS writes them, for random access
-    for record in records:
-        writer.write(record)
-    writer.close()
-    os.replace(part, chunk.path)
+    write_records(Path(chunk.path), records)
     return []
 
 

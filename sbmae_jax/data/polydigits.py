@@ -10,30 +10,14 @@ and test use disjoint digit instances.
 from collections.abc import Sequence
 
 import numpy as np
-import skimage.data
-from numpy.lib.stride_tricks import sliding_window_view
 from skimage.transform import resize
 from sklearn.datasets import load_digits
 
+from sbmae_jax.data.backgrounds import PHOTOGRAPHS, SIDE, paste, photograph
 from sbmae_jax.data.source import ArraySource
 
-SIDE = 28
 NUM_CLASSES = 10
 
-# In the order in which digits read best on them (contact sheet, and the accuracy of a classifier):
-# inverting a mid-grey crop leaves its digit invisible, so pictures with much grey come last.
-PHOTOGRAPHS = {
-    "hubble": skimage.data.hubble_deep_field,
-    "retina": skimage.data.retina,
-    "coffee": skimage.data.coffee,
-    "rocket": skimage.data.rocket,
-    "chelsea": skimage.data.chelsea,
-    "camera": skimage.data.camera,
-    "motorcycle": lambda: skimage.data.stereo_motorcycle()[0],
-    "astronaut": skimage.data.astronaut,
-    "coins": skimage.data.coins,
-    "ihc": skimage.data.immunohistochemistry,
-}
 SPLITS = ("train", "valid", "test")
 
 
@@ -60,7 +44,8 @@ def polydigits(
     label = rng.permutation(np.arange(num_rows) % NUM_CLASSES).astype(np.int32)
     instance = draw_instances(rng, label, classes, members, len(names))
     arrays = {
-        name: paste(rng, masks[instance[:, m]], photograph(name)) for m, name in enumerate(names)
+        name: paste_at_random(rng, masks[instance[:, m]], photograph(name))
+        for m, name in enumerate(names)
     }
     return ArraySource({**arrays, "label": label}, {"label": tuple(map(str, range(NUM_CLASSES)))})
 
@@ -96,17 +81,11 @@ def draw_instances(rng, label, classes, members, num_modalities) -> np.ndarray:
     return instance
 
 
-def photograph(name: str) -> np.ndarray:
-    """Return a photograph as [height, width, 3] uint8; grey ones are repeated over the channels."""
-    image = PHOTOGRAPHS[name]()
-    return np.repeat(image[..., None], 3, axis=-1) if image.ndim == 2 else image[..., :3]
-
-
-def paste(rng: np.random.Generator, masks: np.ndarray, background: np.ndarray) -> np.ndarray:
+def paste_at_random(
+    rng: np.random.Generator, masks: np.ndarray, background: np.ndarray
+) -> np.ndarray:
     """Invert random crops of a background inside the masks [N, 28, 28]: [N, 28, 28, 3] uint8."""
     height, width, _ = background.shape
     y = rng.integers(height - SIDE + 1, size=len(masks))
     x = rng.integers(width - SIDE + 1, size=len(masks))
-    windows = sliding_window_view(background, (SIDE, SIDE), axis=(0, 1))  # pyright: ignore
-    crops = windows[y, x].transpose(0, 2, 3, 1)
-    return np.where(masks[..., None], 255 - crops, crops)
+    return paste(masks, background, y, x)

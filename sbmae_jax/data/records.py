@@ -44,6 +44,16 @@ class RecordSource:
         """Whole arrays, each loaded when it is first asked for, and kept."""
         return _Arrays(self)
 
+    def load(self, names: Sequence[str]) -> None:
+        """Load several arrays in one pass: a record is read as a whole, whatever is wanted of it.
+
+        Raises ValueError for a name that is not there.
+        """
+        wanted = self.select(names)
+        missing = tuple(name for name in wanted.names if name not in self.loaded)
+        if missing:
+            self.loaded.update(_load(self, missing))
+
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of one example of each modality."""
@@ -94,12 +104,10 @@ class _Arrays(Mapping[str, np.ndarray]):
         self._source = source
 
     def __getitem__(self, name: str) -> np.ndarray:
-        source = self._source
-        if name not in source.names:
+        if name not in self._source.names:
             raise KeyError(name)
-        if name not in source.loaded:
-            source.loaded[name] = _load(source, name)
-        return source.loaded[name]
+        self._source.load([name])
+        return self._source.loaded[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._source.names)
@@ -108,15 +116,17 @@ class _Arrays(Mapping[str, np.ndarray]):
         return len(self._source.names)
 
 
-def _load(source: RecordSource, name: str) -> np.ndarray:
-    """Read one array in the order of the files, with several threads."""
-    array = np.empty((len(source), *source.shapes[name]), source.dtypes[name])
+def _load(source: RecordSource, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Read arrays in the order of the files, with several threads."""
+    shapes, dtypes = source.shapes, source.dtypes
+    arrays = {name: np.empty((len(source), *shapes[name]), dtypes[name]) for name in names}
     order = np.argsort(source.rows)
-    in_order = dataclasses.replace(source, rows=source.rows[order], names=(name,), loaded={})
+    in_order = dataclasses.replace(source, rows=source.rows[order], names=names, loaded={})
     reader = iter(grain.MapDataset.source(in_order).to_iter_dataset(READING))
     try:
         for row, example in zip(order, reader, strict=True):
-            array[row] = example[name]
+            for name in names:
+                arrays[name][row] = example[name]
     finally:
         reader.close()
-    return array
+    return arrays

@@ -42,6 +42,10 @@ class Source(Protocol):
         """Return the size of a whole array, loaded or not."""
         ...
 
+    def load(self, names: Sequence[str]) -> None:
+        """Have these arrays in memory, where one pass over the data can load several."""
+        ...
+
     def select(self, names: Sequence[str]) -> "Source":
         """Return the same examples with these modalities alone."""
         ...
@@ -78,6 +82,9 @@ class ArraySource:
     def nbytes(self, name: str) -> int:
         """Return the size of a whole array."""
         return self.arrays[name].nbytes
+
+    def load(self, names: Sequence[str]) -> None:
+        """Do nothing: all arrays are in memory."""
 
     def select(self, names: Sequence[str]) -> "ArraySource":
         """Return the same examples with these modalities alone; the arrays are shared."""

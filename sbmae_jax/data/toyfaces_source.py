@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from sbmae_jax.data.celebahq import MODALITIES, celebahq, data_dir
+from sbmae_jax.data.celebahq import MODALITIES, celebahq
+from sbmae_jax.data.folder import data_dir
 from sbmae_jax.data.records import RecordSource
 from sbmae_jax.data.toyfaces import write_toyfaces
 
