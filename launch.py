@@ -49,7 +49,7 @@ def parse(argv: list[str]) -> list[str]:
 
 
 def keep_compiled() -> None:
-    """Keep what XLA compiles for later runs, where JAX_COMPILATION_CACHE_DIR says or with the user's caches."""
+    """Keep what XLA compiles: where JAX_COMPILATION_CACHE_DIR says, or else in ~/.cache/sbmae_jax."""
     if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore
         caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(caches / "sbmae_jax"))

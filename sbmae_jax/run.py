@@ -67,6 +67,14 @@ class Run:
         return self.source("train", self.config["num_train"])
 
     @cached_property
+    def read_source(self) -> Source:
+        """The training split, all of it read in one pass if it fits where `config.resident_bytes` says."""
+        source, names = self.train_source, tuple(self.data.shapes)
+        if sum(map(source.nbytes, names)) <= self.config["resident_bytes"]:
+            source.load(names)
+        return source
+
+    @cached_property
     def test_source(self) -> Source:
         """The test split as far as it is used, checked."""
         return self.source("test", self.parts.protocol.num_rows)
@@ -76,7 +84,7 @@ class Run:
         """The latents of the training set [N, D], before standardisation; encoded once for all stages."""
         parts, params = self.parts, load_autoencoders(self)
         compiled = jax.jit(partial(encode, parts.modalities, parts.autoencoders))
-        rows = {name: self.train_source.arrays[name] for name in parts.layout.names}
+        rows = {name: self.read_source.arrays[name] for name in parts.layout.names}
         return map_batches(lambda _, batch: {"z": compiled(params, batch)}, rows, ENCODE_BATCH)["z"]
 
     def source(self, split: str, num_rows: int) -> Source:
@@ -92,7 +100,7 @@ class Run:
         """
 
         def make(key, batch_size):
-            source = self.train_source
+            source = self.read_source
             num_bytes = sum(source.nbytes(name) for view in views for name in view.values())
             if num_bytes > self.config["resident_bytes"] and len(views) == 1:
                 return renamed(views[0], self.stream(key, views[0], batch_size))
