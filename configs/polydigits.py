@@ -48,6 +48,8 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
         "num_rows": 1000,
         "num_unconditional": 1000,
         "batch_size": 500,
+        "protocols": ("nested",),  # or also "prefix" and "all_subsets", for comparison with others
+        "subsets_per_size": 10,
     }
     if variant == "smoke":
         shrink(config)

@@ -51,6 +51,7 @@ def changed(path, value):
         ("coders.patch.name", "conv", r"config.coders.patch.name: no 'conv'; choose one of patch,"),
         ("coders.patch.encoder", {"patch": 5}, r"config.coders.patch: network 'patch' needs"),
         ("evaluation.name", "words", r"config.evaluation.name: no 'words'; choose one of classes"),
+        ("evaluation.protocols", ("suffix",), r"config.evaluation: protocols must be .*'prefix'"),
         ("sampling.guidance", 1.0, r"config.sampling.guidance: there is no energy to guide with"),
         ("classifier.name", "vgg", r"config.classifier.name: no 'vgg'; choose one of patch, conv"),
         ("modalities.hubble.training", {"steps": 3}, r"with modalities.hubble.training: .*steps"),

@@ -16,7 +16,7 @@ from sbmae_jax.metrics.diversity import label_shares, total_variation
 from sbmae_jax.metrics.frechet import frechet_distance
 from sbmae_jax.protocols import classes_pages
 from sbmae_jax.protocols.base import Figure, Judge, Section
-from sbmae_jax.protocols.coherence import measure_nested
+from sbmae_jax.protocols.coherence import measure_conditional, measures
 from sbmae_jax.protocols.judging import Classify, Trial, classifying, judge, judged
 from sbmae_jax.task import Params
 from sbmae_jax.train import Training
@@ -27,9 +27,14 @@ from sbmae_jax.types import Key
 class ClassProtocol:
     """Evaluation of modalities of one shape that show the same class; the data have a `label`.
 
-    num_rows: test examples; each is used once for every number of observed modalities.
+    num_rows: test examples; each is used once for every number of observed modalities, and by
+        "all_subsets" once for every subset.
     num_unconditional: joint samples drawn from nothing.
     batch_size: rows in one call of the generator.
+    protocols: how conditional coherence is measured, some of "nested", "prefix" and "all_subsets".
+    subsets_per_size: for "all_subsets", the most subsets of one size that are observed.
+
+    Raises ValueError for a protocol that there is not, and for less than one subset.
     """
 
     names: tuple[str, ...]
@@ -38,6 +43,17 @@ class ClassProtocol:
     num_rows: int = 1000
     num_unconditional: int = 1000
     batch_size: int = 500
+    protocols: tuple[str, ...] = ("nested",)
+    subsets_per_size: int = 10
+
+    def __post_init__(self):
+        known = tuple(measures(self.subsets_per_size))
+        if isinstance(self.protocols, str) or not set(self.protocols) <= set(known):
+            raise ValueError(
+                f"protocols must be a tuple of some of {known}, got {self.protocols!r}"
+            )
+        if self.subsets_per_size < 1:
+            raise ValueError(f"subsets_per_size must be at least 1, got {self.subsets_per_size}")
 
     def judges(self) -> dict[str, Judge]:
         """Return the classifier, trained on the pictures of all modalities."""
@@ -50,7 +66,10 @@ class ClassProtocol:
         """Return all figures and the samples that the report shows."""
         key, picture_key = jax.random.split(key)
         classify = classifying(self.classifier, judges["classifier"])
-        figures = evaluate(key, rows, subject, classify, self.num_unconditional)
+        figures = evaluate(
+            key, rows, subject, classify,
+            self.num_unconditional, self.protocols, self.subsets_per_size,
+        )  # fmt: skip
         return figures, classes_pages.draw_samples(picture_key, rows, subject)
 
     def figures(self, results: Mapping[str, Any]) -> list[Figure]:
@@ -65,14 +84,21 @@ class ClassProtocol:
 
 
 def evaluate(
-    key: Key, rows: Arrays, subject: Subject, classify: Classify, num_unconditional: int
+    key: Key,
+    rows: Arrays,
+    subject: Subject,
+    classify: Classify,
+    num_unconditional: int,
+    protocols: tuple[str, ...] = ("nested",),
+    subsets_per_size: int = 10,
 ) -> dict[str, Any]:
     """Return all figures of one generator on the rows of a test split.
 
-    rows: {name: [N, *shape]} and `label` [N].
+    rows: {name: [N, *shape]} and `label` [N].  The rest as in `ClassProtocol`.
     """
     names, label = subject.names, np.asarray(rows["label"])
-    given_key, none_key = jax.random.split(key)
+    given_key, none_key, *more_keys = jax.random.split(key, 4)
+    given_keys = given_key, *more_keys
     real = judged(subject, classify, rows)
     trial = Trial(subject, classify, rows, label, real["features"])
     read = partial(judge, names, classify)
@@ -83,7 +109,7 @@ def evaluate(
         "num_unconditional": num_unconditional,
         "classifier_accuracy": accuracy(names, real["class"], label),
         "reconstruction_accuracy": accuracy(names, rebuilt, label),
-        **measure_nested(given_key, trial),
+        **measure_conditional(given_keys, trial, protocols, subsets_per_size),
         **measure_unconditional(names, made, label, real["features"]),
     }
 
