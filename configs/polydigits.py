@@ -35,7 +35,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
         "ema_decay": 0.999, "steps_per_call": 100, "checkpoint_every": 1000,
     }  # fmt: skip
     config.energy = None  # the score is coherent enough alone
-    config.classifier = {"channels": (32, 64), "width": 128, "dropout": 0.3}
+    config.classifier = {"name": "patch", "channels": (32, 64), "width": 128, "dropout": 0.3}
     config.classifier_training = {
         "num_steps": 600, "batch_size": 256, "learning_rate": 2e-3, "b2": 0.99, "weight_decay": 1e-3,
         "steps_per_call": 50, "checkpoint_every": 600,
@@ -49,6 +49,8 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
         "num_rows": 1000,
         "num_unconditional": 1000,
         "batch_size": 500,
+        "protocols": ("nested",),  # or also "prefix" and "all_subsets", for comparison with others
+        "subsets_per_size": 10,
     }
     if variant == "smoke":
         shrink(config)

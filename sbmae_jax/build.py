@@ -27,6 +27,7 @@ from sbmae_jax.energy import Contrast, energy_task
 from sbmae_jax.generate import Sampling
 from sbmae_jax.latents import Layout
 from sbmae_jax.model import check_array, check_shape, layout
+from sbmae_jax.nets.conv import ConvClassifier
 from sbmae_jax.nets.energy import PairEnergy, TowerEnergy
 from sbmae_jax.nets.hub import HubScore
 from sbmae_jax.nets.mlp import MLPScore
@@ -50,6 +51,7 @@ SCORES: dict[str, Callable[..., Any]] = {
     "hub": HubScore, "mlp": MLPScore, "transformer": TransformerScore, "unet": UNetScore,
 }  # fmt: skip
 ENERGIES: dict[str, Callable[..., Any]] = {"tower": TowerEnergy, "pair": PairEnergy}
+CLASSIFIERS: dict[str, Callable[..., Any]] = {"patch": PatchClassifier, "conv": ConvClassifier}
 
 
 class EnergyParts(NamedTuple):
@@ -160,7 +162,7 @@ def class_protocol(
 ) -> ClassProtocol:
     """Build the evaluation of modalities that share a class."""
     num_classes = len(data.entries["label"])
-    network = fill(PatchClassifier, config["classifier"], "classifier", num_classes=num_classes)
+    network = choose(CLASSIFIERS, config["classifier"], "classifier", num_classes=num_classes)
     training = fill(Training, config["classifier_training"], "classifier_training")
     names = tuple(modality.name for modality in modalities)
     return ClassProtocol(names, classifier(network), training, **options)

@@ -6,6 +6,7 @@ same lines.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,6 +15,8 @@ from sbmae_jax.data.source import map_batches
 from sbmae_jax.types import Array, Generate, Key
 
 Arrays = Mapping[str, np.ndarray]
+Read = Callable[[Mapping[str, Array]], Mapping[str, Any]]
+"""all modalities of a batch -> what is kept of it: arrays with one row for each row"""
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,9 @@ class Subject:
 
     complete: the generator, as `Model.complete`.
     reconstruct: batch -> all modalities, each encoded and decoded.
+
+    What its methods return is what `read` keeps of each batch, at first all of it; where the pictures of
+    all rows do not fit into memory, keep less.
     """
 
     names: tuple[str, ...]
@@ -29,17 +35,21 @@ class Subject:
     reconstruct: Callable[[Arrays], Mapping[str, Array]]
     batch_size: int
 
-    def reconstructed(self, rows: Arrays) -> dict[str, np.ndarray]:
+    def reconstructed(self, rows: Arrays, read: Read = dict) -> dict[str, np.ndarray]:
         """Encode and decode rows [N, ...]."""
         pictures = {name: rows[name] for name in self.names}
-        return map_batches(lambda _, batch: self.reconstruct(batch), pictures, self.batch_size)
+        return map_batches(
+            lambda _, batch: read(self.reconstruct(batch)), pictures, self.batch_size
+        )
 
-    def completed(self, key: Key, rows: Arrays, observed: np.ndarray) -> dict[str, np.ndarray]:
+    def completed(
+        self, key: Key, rows: Arrays, observed: np.ndarray, read: Read = dict
+    ) -> dict[str, np.ndarray]:
         """Generate what is not observed, [N, M] or the same in all rows [M], of rows [N, ...]."""
 
         def complete(i, batch):
             mask = batch.pop("observed")
-            return self.complete(jax.random.fold_in(key, i), batch, mask)
+            return read(self.complete(jax.random.fold_in(key, i), batch, mask))
 
         pictures = {name: rows[name] for name in self.names}
         shape = (len(pictures[self.names[0]]), len(self.names))
@@ -51,14 +61,3 @@ def nothing(rows: Arrays, names: tuple[str, ...], num: int) -> tuple[Arrays, np.
     """Return `num` blank rows like `rows`, with nothing observed [num, M]."""
     blank = {name: np.zeros((num, *rows[name].shape[1:]), rows[name].dtype) for name in names}
     return blank, np.zeros((num, len(names)), bool)
-
-
-def nested_subsets(num_rows: int, num_modalities: int) -> list[np.ndarray]:
-    """Return for 1, 2, .. M-1 observed modalities which ones each row observes: [num_rows, M] bool.
-
-    Each row adds modalities in an order of its own, drawn uniformly from a fixed seed; so the subsets of
-    a size are equally likely, and those of a row grow.
-    """
-    draws = np.random.default_rng(0).random((num_rows, num_modalities))
-    rank = draws.argsort(axis=1).argsort(axis=1)
-    return [rank < num_observed for num_observed in range(1, num_modalities)]

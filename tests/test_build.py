@@ -51,7 +51,9 @@ def changed(path, value):
         ("coders.patch.name", "conv", r"config.coders.patch.name: no 'conv'; choose one of patch,"),
         ("coders.patch.encoder", {"patch": 5}, r"config.coders.patch: network 'patch' needs"),
         ("evaluation.name", "words", r"config.evaluation.name: no 'words'; choose one of classes"),
+        ("evaluation.protocols", ("suffix",), r"config.evaluation: protocols must be .*'prefix'"),
         ("sampling.guidance", 1.0, r"config.sampling.guidance: there is no energy to guide with"),
+        ("classifier.name", "vgg", r"config.classifier.name: no 'vgg'; choose one of patch, conv"),
         ("modalities.hubble.training", {"steps": 3}, r"with modalities.hubble.training: .*steps"),
         ("modalities.hubble.latent_size", 0, r"hubble: latent_size must be at least 1, got 0"),
         ("modalities.hubble.likelihood", "cauchy", r"hubble: unknown likelihood 'cauchy'"),
@@ -133,6 +135,13 @@ def test_faces_need_their_three_modalities():
     modalities = {name: FACES["modalities"][name] for name in ("image", "mask")}
     with pytest.raises(ValueError, match="needs the modalities image, mask and attributes"):
         build(FACES | {"modalities": modalities}, FACE_DATA)
+
+
+def test_the_judge_of_classes_can_be_that_of_the_reference():
+    judge = build(changed("classifier", {"name": "conv"}), DATA).protocol.judges()["classifier"]
+    batch = {"x": jax.ShapeDtypeStruct((1, 28, 28, 3), np.uint8)}
+    params = jax.eval_shape(judge.task.init, jax.random.key(0), batch)
+    assert sum(p.size for p in jax.tree.leaves(params)) == 1_147_466
 
 
 def test_a_modality_that_the_data_do_not_have_is_named():

@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from sbmae_jax.evaluate import Subject, nested_subsets
+from sbmae_jax.evaluate import Subject
 from sbmae_jax.protocols.classes import evaluate
+from sbmae_jax.protocols.subsets import nested_subsets
 
 NAMES = ("a", "b", "c")
 CLASSES = 4

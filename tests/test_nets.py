@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sbmae_jax.nets.blocks import from_patches, neighbourhoods, to_patches
+from sbmae_jax.nets.conv import ConvClassifier
 from sbmae_jax.nets.hub import HubScore
 from sbmae_jax.nets.mlp import MLPScore
 from sbmae_jax.nets.patch import PatchClassifier
@@ -80,8 +81,14 @@ def test_cost_of_the_hub_is_linear_in_the_number_of_modalities(key):
     assert count(6) - count(4) == count(4) - count(2) > 0
 
 
-def test_classifier_drops_out_in_training_only(key):
-    network = PatchClassifier(10, channels=(4, 4), width=8)
+CLASSIFIERS = {
+    "patch": PatchClassifier(10, channels=(4, 4), width=8),
+    "conv": ConvClassifier(10, channels=(4, 4), width=8, dropout=0.5),
+}
+
+
+@pytest.mark.parametrize("network", CLASSIFIERS.values(), ids=CLASSIFIERS)
+def test_classifier_drops_out_in_training_only(network, key):
     init_key, one, two = jax.random.split(key, 3)
     x = jax.random.uniform(jax.random.key(1), (2, 8, 8, 3))
     params = network.init(init_key, x, False)
@@ -90,3 +97,22 @@ def test_classifier_drops_out_in_training_only(key):
     )
     noisy = [network.apply(params, x, True, rngs={"dropout": k})[0] for k in (one, two)]
     assert (noisy[0] != noisy[1]).any()
+
+
+def test_convolutional_classifier_has_the_layers_of_the_reference(key):
+    network, picture = ConvClassifier(10), jax.ShapeDtypeStruct((2, 28, 28, 3), jnp.float32)
+    (logits, features), variables = jax.eval_shape(
+        lambda x: network.init_with_output(key, x, False), picture
+    )
+    assert (logits.shape, features.shape) == ((2, 10), (2, 512))
+    shapes = {name: layer["kernel"].shape for name, layer in variables["params"].items()}
+    assert shapes == {
+        "Conv_0": (3, 3, 3, 32), "Conv_1": (3, 3, 32, 64), "Conv_2": (3, 3, 64, 128),
+        "Dense_0": (2048, 512), "Dense_1": (512, 10),
+    }  # fmt: skip
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == 1_147_466
+
+
+def test_convolutional_classifier_needs_pictures(key):
+    with pytest.raises(ValueError, match=r"'conv' needs pictures .* got \(3,\)"):
+        ConvClassifier(10).init(key, jnp.zeros((2, 3)), False)

@@ -14,6 +14,6 @@ def config():
     widths = {"patch": 4, "channels": 4, "width": 16}
     values["coders"] = {"patch": {"name": "patch", "encoder": widths, "decoder": widths}}
     values["network"] = {"name": "mlp", "width": 16, "num_blocks": 1, "level_width": 8}
-    values["classifier"] = {"channels": (4, 4), "width": 8, "dropout": 0.1}
+    values["classifier"] = {"name": "patch", "channels": (4, 4), "width": 8, "dropout": 0.1}
     values["num_train"] = 200
     return values

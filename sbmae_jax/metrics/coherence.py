@@ -19,6 +19,17 @@ def estimate(values: np.ndarray) -> Estimate:
     return Estimate(float(np.mean(values)), float(error))
 
 
+def macro_estimate(values: np.ndarray, label: np.ndarray) -> Estimate:
+    """Return the mean over classes of the mean of independent values [N] within each class.
+
+    label: [N]; every class that occurs counts the same, however often it does. The error is over examples,
+    with the classes taken as fixed; it is NaN if some class has one example.
+    """
+    by_class = [estimate(values[label == c]) for c in np.unique(label)]
+    means, errors = np.array(by_class).T
+    return Estimate(float(means.mean()), float(np.sqrt(np.sum(errors**2)) / len(by_class)))
+
+
 def conditional_coherence(
     predicted: np.ndarray, label: np.ndarray, observed: np.ndarray
 ) -> Estimate:

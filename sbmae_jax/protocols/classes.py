@@ -1,7 +1,8 @@
 """Modalities that share a class: coherence, as one classifier of all modalities sees it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,28 +10,31 @@ import jax
 import numpy as np
 
 from sbmae_jax.classifier import Classifier
-from sbmae_jax.data.source import map_batches
-from sbmae_jax.evaluate import Arrays, Subject, nested_subsets, nothing
-from sbmae_jax.metrics.coherence import all_agree, at_least_k, conditional_coherence, estimate
-from sbmae_jax.metrics.diversity import label_shares, spread_ratio, total_variation
+from sbmae_jax.evaluate import Arrays, Subject, nothing
+from sbmae_jax.metrics.coherence import all_agree, at_least_k, estimate
+from sbmae_jax.metrics.diversity import label_shares, total_variation
 from sbmae_jax.metrics.frechet import frechet_distance
 from sbmae_jax.protocols import classes_pages
 from sbmae_jax.protocols.base import Figure, Judge, Section
+from sbmae_jax.protocols.coherence import measure_conditional, measures
+from sbmae_jax.protocols.judging import Classify, Trial, classifying, judge, judged
 from sbmae_jax.task import Params
 from sbmae_jax.train import Training
-from sbmae_jax.types import Array, Key
-
-Classify = Callable[[Any], tuple[Array, Array]]
-"""x [B, *shape] -> (class [B], features [B, F])"""
+from sbmae_jax.types import Key
 
 
 @dataclass(frozen=True)
 class ClassProtocol:
     """Evaluation of modalities of one shape that show the same class; the data have a `label`.
 
-    num_rows: test examples; each is used once for every number of observed modalities.
+    num_rows: test examples; each is used once for every number of observed modalities, and by
+        "all_subsets" once for every subset.
     num_unconditional: joint samples drawn from nothing.
     batch_size: rows in one call of the generator.
+    protocols: how conditional coherence is measured, some of "nested", "prefix" and "all_subsets".
+    subsets_per_size: for "all_subsets", the most subsets of one size that are observed.
+
+    Raises ValueError for a protocol that there is not, and for less than one subset.
     """
 
     names: tuple[str, ...]
@@ -39,6 +43,17 @@ class ClassProtocol:
     num_rows: int = 1000
     num_unconditional: int = 1000
     batch_size: int = 500
+    protocols: tuple[str, ...] = ("nested",)
+    subsets_per_size: int = 10
+
+    def __post_init__(self):
+        known = tuple(measures(self.subsets_per_size))
+        if isinstance(self.protocols, str) or not set(self.protocols) <= set(known):
+            raise ValueError(
+                f"protocols must be a tuple of some of {known}, got {self.protocols!r}"
+            )
+        if self.subsets_per_size < 1:
+            raise ValueError(f"subsets_per_size must be at least 1, got {self.subsets_per_size}")
 
     def judges(self) -> dict[str, Judge]:
         """Return the classifier, trained on the pictures of all modalities."""
@@ -51,7 +66,10 @@ class ClassProtocol:
         """Return all figures and the samples that the report shows."""
         key, picture_key = jax.random.split(key)
         classify = classifying(self.classifier, judges["classifier"])
-        figures = evaluate(key, rows, subject, classify, self.num_unconditional)
+        figures = evaluate(
+            key, rows, subject, classify,
+            self.num_unconditional, self.protocols, self.subsets_per_size,
+        )  # fmt: skip
         return figures, classes_pages.draw_samples(picture_key, rows, subject)
 
     def figures(self, results: Mapping[str, Any]) -> list[Figure]:
@@ -65,77 +83,35 @@ class ClassProtocol:
         return classes_pages.sections(results, samples, list(self.names), folder)
 
 
-def classifying(classifier: Classifier, params: Params) -> Classify:
-    """Return the compiled judge."""
-    apply = jax.jit(classifier.apply)
-
-    def classify(x):
-        logits, features = apply(params, x)
-        return logits.argmax(axis=-1), features
-
-    return classify
-
-
-def judged(subject: Subject, classify: Classify, rows: Arrays) -> dict[str, np.ndarray]:
-    """Return the classes [N, M] and the features [N, M, F] of all modalities of rows."""
-
-    def judge(_, batch):
-        judgements = [classify(batch[name]) for name in subject.names]
-        classes, features = zip(*judgements, strict=True)
-        return {"class": np.stack(classes, axis=1), "features": np.stack(features, axis=1)}
-
-    return map_batches(judge, {name: rows[name] for name in subject.names}, subject.batch_size)
-
-
 def evaluate(
-    key: Key, rows: Arrays, subject: Subject, classify: Classify, num_unconditional: int
+    key: Key,
+    rows: Arrays,
+    subject: Subject,
+    classify: Classify,
+    num_unconditional: int,
+    protocols: tuple[str, ...] = ("nested",),
+    subsets_per_size: int = 10,
 ) -> dict[str, Any]:
     """Return all figures of one generator on the rows of a test split.
 
-    rows: {name: [N, *shape]} and `label` [N].
+    rows: {name: [N, *shape]} and `label` [N].  The rest as in `ClassProtocol`.
     """
     names, label = subject.names, np.asarray(rows["label"])
-    given_key, none_key = jax.random.split(key)
+    given_key, none_key, *more_keys = jax.random.split(key, 4)
+    given_keys = given_key, *more_keys
     real = judged(subject, classify, rows)
-    rebuilt = judged(subject, classify, subject.reconstructed(rows))
-    made = judged(
-        subject, classify, subject.completed(none_key, *nothing(rows, names, num_unconditional))
-    )
+    trial = Trial(subject, classify, rows, label, real["features"])
+    read = partial(judge, names, classify)
+    rebuilt = subject.reconstructed(rows, read)["class"]
+    made = subject.completed(none_key, *nothing(rows, names, num_unconditional), read)
     return {
         "num_rows": len(label),
         "num_unconditional": num_unconditional,
         "classifier_accuracy": accuracy(names, real["class"], label),
-        "reconstruction_accuracy": accuracy(names, rebuilt["class"], label),
-        **measure_conditional(given_key, rows, label, real["features"], subject, classify),
+        "reconstruction_accuracy": accuracy(names, rebuilt, label),
+        **measure_conditional(given_keys, trial, protocols, subsets_per_size),
         **measure_unconditional(names, made, label, real["features"]),
     }
-
-
-def measure_conditional(
-    key: Key,
-    rows: Arrays,
-    label: np.ndarray,
-    real_features: np.ndarray,
-    subject: Subject,
-    classify: Classify,
-) -> dict[str, Any]:
-    """Return coherence by number of observed modalities, and the diversity of what one leaves open."""
-    gain_key, again_key = jax.random.split(key)
-    nested, coherence = nested_subsets(len(label), len(subject.names)), {}
-    made = []
-    for num_observed, observed in enumerate(nested, 1):
-        # One key for all: what one more modality adds is then not hidden by fresh noise.
-        made.append(judged(subject, classify, subject.completed(gain_key, rows, observed)))
-        estimated = conditional_coherence(made[-1]["class"], label, observed)
-        coherence[str(num_observed)] = estimated._asdict()
-    again = judged(subject, classify, subject.completed(again_key, rows, nested[0]))
-    ratios = []
-    for m, seen in enumerate(nested[0].T):
-        # A sample of a wrong class is an error, not diversity.
-        right = (made[0]["class"][:, m] == label) & (again["class"][:, m] == label) & ~seen
-        pair = made[0]["features"][right, m], again["features"][right, m]
-        ratios.append(spread_ratio(*pair, real_features[:, m], label))
-    return {"conditional_coherence": coherence, "conditional_diversity": float(np.mean(ratios))}
 
 
 def measure_unconditional(

@@ -6,11 +6,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure as Drawing
 
 from sbmae_jax.evaluate import Subject, nothing
 from sbmae_jax.pictures import as_bytes, frame, grid, save_image
+from sbmae_jax.protocols import coherence_pages
 from sbmae_jax.protocols.base import Figure, Picture, Section
+from sbmae_jax.protocols.coherence_pages import with_error
 from sbmae_jax.types import Key
 
 NUM_REAL = 12  # columns of the grid of reconstructions
@@ -55,36 +56,29 @@ def shown_subsets(num_modalities: int) -> np.ndarray:
 
 def figures(results: Mapping[str, Any]) -> list[Figure]:
     """Return the main figures."""
-
-    def mean(entry):
-        return f"{entry['mean']:.3f} ± {entry['se']:.3f}"
-
-    ceiling = results["reconstruction_accuracy"]["mean"]
-    agree, variation = (
-        results["unconditional_coherence"]["all_agree"],
-        results["label_total_variation"],
-    )
-    given = [
-        Figure(
-            f"conditional coherence, given {n}",
-            mean(entry),
-            f"{entry['mean'] / ceiling:.0%} of the ceiling",
-        )
-        for n, entry in results["conditional_coherence"].items()
-    ]
+    agree = results["unconditional_coherence"]["all_agree"]
+    variation = results["label_total_variation"]
     return [
-        Figure("classifier accuracy, real pictures", mean(results["classifier_accuracy"])),
-        Figure("reconstruction accuracy", mean(results["reconstruction_accuracy"]), "the ceiling"),
-        *given,
-        Figure("unconditional coherence, all agree", mean(agree)),
+        Figure("classifier accuracy, real pictures", with_error(results["classifier_accuracy"])),
+        Figure("reconstruction accuracy", with_error(results["reconstruction_accuracy"]),
+         "the ceiling"),
+        *coherence_pages.figures(results),
+        Figure("unconditional coherence, all agree", with_error(agree)),
         Figure("label total variation", f"{variation['uniform']:.3f}", "from uniform; 0 is best"),
-        Figure("conditional diversity", f"{results['conditional_diversity']:.2f}",
-         "variance given one modality over that within a class; 1 is that of the data"),
+        *diversity(results),
         Figure("Fréchet distance", f"{results['frechet_classifier_features']['mean']:.2f}",
          "on features of the classifier; not FID"),
         Figure("1,000 samples", f"{results['seconds_per_1000_samples']:.1f} s",
          f"{results['num_evaluations']} evaluations of the score, decoded"),
     ]  # fmt: skip
+
+
+def diversity(results: Mapping[str, Any]) -> list[Figure]:
+    """Return the figure of diversity, which is measured with nested subsets."""
+    if "conditional_diversity" not in results:
+        return []
+    remark = "variance given one modality over that within a class; 1 is that of the data"
+    return [Figure("conditional diversity", f"{results['conditional_diversity']:.2f}", remark)]
 
 
 def sections(
@@ -95,7 +89,7 @@ def sections(
     save_image(folder / "conditional.png", conditional_grid(samples, names))
     joint = [[as_bytes(x) for x in samples[f"joint/{name}"]] for name in names]
     save_image(folder / "unconditional.png", grid(joint))
-    draw_coherence(results).savefig(folder / "coherence.png", dpi=120)
+    coherence_pages.draw_coherence(results).savefig(folder / "coherence.png", dpi=120)
     num_samples = samples[f"conditional/{names[0]}"].shape[1]
     num_growing, columns = len(samples["observed"]) - len(names), ", ".join(names)
     return [
@@ -104,6 +98,7 @@ def sections(
             "Coherence is the share of generated pictures that the classifier takes for the class of "
             "what was observed. The ceiling is its accuracy on pictures that were only encoded and "
             "decoded.", pixels=False),)),
+        *coherence_pages.by_protocol(results),
         Section("Given some modalities, generate the others", (Picture(
             "conditional.png",
             "A row is one test example. Pictures with a red edge are observed; all others are "
@@ -144,27 +139,6 @@ def by_modality(results: Mapping[str, Any], names: list[str]) -> Section:
         f"{variation['real']:.3f} from the test set."
     )
     return Section("By modality", table=(head, *rows), remark=remark)
-
-
-def draw_coherence(results: Mapping[str, Any]) -> Drawing:
-    """Draw coherence against the number of observed modalities, with its ceiling."""
-    figure = Drawing(figsize=(4.6, 3.2))
-    axes = figure.add_subplot()
-    given = results["conditional_coherence"]
-    numbers = [int(n) for n in given]
-    axes.errorbar(
-        numbers, [e["mean"] for e in given.values()], [e["se"] for e in given.values()],
-        marker="o", capsize=3, label="conditional (mean ± standard error)",
-    )  # fmt: skip
-    agree = results["unconditional_coherence"]["all_agree"]
-    axes.errorbar(
-        [0], [agree["mean"]], [agree["se"]], marker="s", capsize=3, label="unconditional, all agree"
-    )
-    ceiling = results["reconstruction_accuracy"]["mean"]
-    axes.axhline(ceiling, color="0.4", linestyle="--", label="ceiling: reconstruction accuracy")
-    axes.set(xlabel="modalities observed", ylabel="coherence", ylim=(0, 1.02), xticks=[0, *numbers])
-    axes.legend(loc="lower right")
-    return figure
 
 
 def reconstruction_grid(samples: Mapping[str, np.ndarray], names: list[str]) -> np.ndarray:
