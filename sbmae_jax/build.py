@@ -54,6 +54,14 @@ ENERGIES: dict[str, Callable[..., Any]] = {"tower": TowerEnergy, "pair": PairEne
 CLASSIFIERS: dict[str, Callable[..., Any]] = {"patch": PatchClassifier, "conv": ConvClassifier}
 
 
+# What every config has; what an evaluation needs beyond it is its own.
+KEYS = (
+    "seed", "data", "num_train", "resident_bytes", "modalities", "autoencoder", "stack_autoencoders",
+    "coders", "autoencoder_training", "sde", "network", "score", "score_training", "energy", "sampling",
+    "evaluation",
+)  # fmt: skip
+
+
 class EnergyParts(NamedTuple):
     """The coherence energy, its loss and its training."""
 
@@ -113,6 +121,16 @@ def build(config: Mapping[str, Any], data: Description) -> Parts:
             config=config, modalities=modalities, data=data,
         ),
     )  # fmt: skip
+
+
+def check_keys(config: Mapping[str, Any]) -> None:
+    """Raise ValueError if a config lacks keys, as one of an older version does."""
+    missing = [key for key in KEYS if key not in config]
+    if missing:
+        raise ValueError(
+            f"the config has no {', '.join(missing)}: compare it with configs/polydigits.py; a run of an "
+            "older version needs that version, or a new --workdir"
+        )
 
 
 def check_conditioning(config: Mapping[str, Any]) -> None:

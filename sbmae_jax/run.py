@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sbmae_jax import sharding
-from sbmae_jax.build import build, build_source, check_source
+from sbmae_jax.build import build, build_source, check_keys, check_source
 from sbmae_jax.data import description
 from sbmae_jax.data.loader import Feed, resident, streamed
 from sbmae_jax.data.source import Source, map_batches
@@ -38,6 +38,7 @@ class Run:
 
     def __init__(self, config: Mapping[str, Any], workdir: str | Path):
         self.config, self.workdir = dict(config), Path(workdir)
+        check_keys(self.config)
         check_claim(self.workdir, self.config)
         self.data = self._describe()
         self.parts = build(self.config, self.data)

@@ -12,7 +12,7 @@ def choose(
 ) -> T:
     """Call the entry of a table that `section["name"]` names with the rest of the section."""
     values = dict(section)
-    name = values.pop("name")
+    name = values.pop("name", None)
     if name not in table:
         raise ValueError(f"config.{where}.name: no {name!r}; choose one of {', '.join(table)}")
     return fill(table[name], values, where, **given)

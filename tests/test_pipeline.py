@@ -129,6 +129,14 @@ def test_test_data_that_do_not_fit_are_known_before_training(tmp_path, monkeypat
     assert not (tmp_path / "autoencoder").exists()
 
 
+def test_a_config_that_lacks_a_key_is_told_which(tmp_path):
+    config = tiny.config()
+    del config["stack_autoencoders"]
+    with pytest.raises(ValueError, match="the config has no stack_autoencoders: compare it with"):
+        pipeline.run(config, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_stage_alone_says_what_must_come_first(tmp_path):
     with pytest.raises(
         ValueError, match="holds no finished training, or it is damaged: run the stage before"
