@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
   $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint lock wheel clean
+.PHONY: demo test test-slow lint results lock wheel clean
 
 demo: .venv/run
 	$(BIN)/python launch.py --config=configs/polydigits.py --workdir=runs/polydigits
@@ -18,6 +18,9 @@ lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
+
+results: .venv/run
+	$(BIN)/python benchmarks/page.py
 
 wheel: .venv/dev
 	$(BIN)/python -m build --wheel --installer=uv
