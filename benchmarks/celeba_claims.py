@@ -92,8 +92,8 @@ def claims(page: dict[str, Any]) -> list[dict[str, Any]]:
         1 / 200,
         "<=",
     )
-    slowest = max(sum(run["seconds"].values()) for run in page["runs"]["vae"].values())
-    claim("seconds of :toy, all stages, the slowest seed", slowest, 1200, "<=")
+    for seed, run in page["runs"]["vae"].items():
+        claim(f"seconds of :toy, all stages, seed {seed}", sum(run["seconds"].values()), 1200, "<=")
     if page["conversion"]:
         speed = page["conversion"]
         claim("conversion: faces a second, two processes", speed["entries_per_second"], 300)

@@ -4,7 +4,8 @@
     python benchmarks/speed.py --variant cpu --output speed.json      # on two cores
 
 Random bytes stand for the pictures. The ceilings are measured on the same device: a large matrix product, and
-adding one to a large array. Operations and bytes of a step are XLA's count for one step outside a scan.
+adding one to a large array. The operations of a step are XLA's count for one step outside a scan; its bytes are
+those of its arguments, results and intermediate buffers, each counted once, which is the least that must move.
 Autoencoders are timed in turns and stacked, and in both types.
 """
 
@@ -78,8 +79,16 @@ def step_cost(task: Task, training: Training, example: Any) -> dict[str, float]:
     )
     key = jax.random.key(0)
     state = jax.eval_shape(init, key, chunk)
-    cost = run.lower(key, state, chunk).compile().cost_analysis()
-    return {"flops": float(cost["flops"]), "bytes": float(cost["bytes accessed"])}
+    return cost_of(run.lower(key, state, chunk).compile())
+
+
+def cost_of(compiled: Any) -> dict[str, float]:
+    """Return operations and bytes of something compiled."""
+    memory = compiled.memory_analysis()
+    sizes = (
+        memory.argument_size_in_bytes, memory.output_size_in_bytes, memory.temp_size_in_bytes
+    )  # fmt: skip
+    return {"flops": float(compiled.cost_analysis()["flops"]), "bytes": float(sum(sizes))}
 
 
 def step_seconds(task: Task, training: Training, example: Any, at_least: float) -> float:
@@ -202,9 +211,9 @@ def sampling(
     took = seconds(lambda: models.complete(model, key, batch, observed), at_least)
     x = jax.ShapeDtypeStruct((num_rows, parts.layout.size), jnp.float32)
     evaluate = jax.jit(lambda model, x, observed: model.score(observed)(x, 0.5))
-    cost = evaluate.lower(model, x, observed).compile().cost_analysis()
+    once = cost_of(evaluate.lower(model, x, observed).compile())
     num = model.sampling.num_evaluations
-    whole = {"flops": num * float(cost["flops"]), "bytes": num * float(cost["bytes accessed"])}
+    whole = {name: num * value for name, value in once.items()}
     row = shares(whole, took, found, "float32")
     return row | {"seconds_per_1000_samples": 1000 * took / num_rows, "num_evaluations": num}
 
