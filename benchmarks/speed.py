@@ -4,8 +4,8 @@
     python benchmarks/speed.py --variant cpu --output speed.json      # on two cores
 
 Random bytes stand for the pictures. The ceilings are measured on the same device: a large matrix product, and
-adding one to a large array. The operations of a step are XLA's count for one step outside a scan; its bytes are
-those of its arguments, results and intermediate buffers, each counted once, which is the least that must move.
+adding one to a large array. The operations of a step are XLA's count for one step outside a scan; its bytes
+are those of its arguments, results and intermediate buffers, each counted once: the least that must move.
 Autoencoders are timed in turns and stacked, and in both types.
 """
 
