@@ -1,6 +1,7 @@
 """The command line, as a user types it."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+MNIST = Path(os.environ.get("SBMAE_DATA_DIR", ROOT.parent / "shared" / "data")) / "mnist"
 
 
 def launch(*arguments):
@@ -84,6 +86,17 @@ def test_faces_are_drawn_learned_and_asked_for(tmp_path, monkeypatch):
     assert "unknown name 'Smilling'; choose from Bald" in wrong.stderr
     nowhere = launch(f"--workdir={tmp_path / 'nowhere'}", "--stage=generate")
     assert "is not the workdir of a run" in nowhere.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not MNIST.is_dir(), reason="needs MNIST in SBMAE_DATA_DIR")
+def test_polymnist_is_made_and_learned(tmp_path, monkeypatch):
+    monkeypatch.setenv("SBMAE_DATA_DIR", str(tmp_path / "data"))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mnist").symlink_to(MNIST.resolve())
+    done = launch("--config=configs/polymnist.py:smoke", f"--workdir={tmp_path / 'run'}")
+    assert done.returncode == 0, done.stderr
+    assert "coherence by prefix, given 4" in done.stdout
 
 
 @pytest.mark.slow
