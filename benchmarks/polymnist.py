@@ -1,15 +1,19 @@
 """Extended PolyMNIST on two cores: coherence, and the cost of more modalities; results/polymnist.json.
 
     python benchmarks/polymnist.py runs --seeds 0      # configs/polymnist.py:cpu, under 45 minutes a seed
+    python benchmarks/polymnist.py networks            # score networks on the autoencoders of seed 0
+    python benchmarks/polymnist.py coders              # VAE of several betas, and the RAE
     python benchmarks/polymnist.py cost                # 2 to 32 modalities, and results/polymnist_cost.png
     python benchmarks/polymnist.py claims              # compares what was measured with the targets again
 
-Each part keeps its own command and commit in the file. Runs are kept under runs/polymnist-cpu-SEED and not
-repeated. MNIST is needed for the runs, see configs/polymnist.py.
+Networks and coders are compared on the validation split. Each part keeps its own command and commit.
+Runs are kept under runs/polymnist-NAME and not repeated. MNIST is needed for all but the cost, see
+configs/polymnist.py.
 """
 
 import argparse
 import json
+import shutil
 import sys
 from functools import partial
 from pathlib import Path
@@ -27,6 +31,8 @@ import polymnist  # noqa: E402
 import speed  # noqa: E402
 
 from sbmae_jax import pipeline, provenance, sharding  # noqa: E402
+from sbmae_jax.log import read  # noqa: E402
+from sbmae_jax.run import Run, load_model  # noqa: E402
 from sbmae_jax.score import score_task  # noqa: E402
 from sbmae_jax.train import compile_training  # noqa: E402
 
@@ -84,6 +90,89 @@ def measure_runs(seeds: list[int]) -> dict[str, Any]:
         "std": collect(partial(np.std, ddof=1), values) if len(values) > 1 else {},
         "runs": runs,
     }
+
+
+def variant(name: str, changes: dict[str, Any], keep: tuple[str, ...]) -> dict[str, Any]:
+    """Train and measure a change of the variant for two cores, with finished networks of its seed 0.
+
+    changes: of sections of the config, merged into them.  keep: the folders to take over.
+    """
+    config, source = polymnist.get_config("cpu").to_dict(), ROOT / "runs" / "polymnist-cpu-0"
+    config["evaluation"]["protocols"] = ("nested",)
+    for section, values in changes.items():
+        config[section] = {**config[section], **values} if "name" not in values else values
+    workdir = ROOT / "runs" / f"polymnist-{name}"
+    workdir.mkdir(parents=True, exist_ok=True)
+    for part in keep:
+        if not (workdir / part).exists():
+            shutil.copytree(source / part, workdir / part)
+    shutil.copy(source / "data.json", workdir / "data.json")
+    for stage in ("autoencoders", "score", "judges"):
+        pipeline.run(config, workdir, stage)
+    run = Run(config, workdir)
+    model = load_model(run)
+    found, _ = pipeline.measure(run, model, "valid")
+    x = jax.ShapeDtypeStruct((1, model.layout.size), jnp.float32)
+    observed = jax.ShapeDtypeStruct((1, len(model.layout.sizes)), bool)
+    evaluate = jax.jit(lambda model, x, observed: model.score(observed)(x, 0.5))
+    flops = float(evaluate.lower(model, x, observed).compile().cost_analysis()["flops"])
+    return {
+        "reconstruction accuracy": found["reconstruction_accuracy"]["mean"],
+        **{f"given {n}": e["mean"] for n, e in found["conditional_coherence"].items()},
+        "all agree": found["unconditional_coherence"]["all_agree"]["mean"],
+        "Fréchet distance": found["frechet_classifier_features"]["mean"],
+        "conditional diversity": found["conditional_diversity"],
+        "seconds of training the score": sum(
+            row["seconds"] for row in read(workdir)["score"]
+        ),
+        "parameters of the score": sum(p.size for p in jax.tree.leaves(model.params["score"])),
+        "GFLOP of one sample": flops * model.sampling.num_evaluations / 1e9,
+    }  # fmt: skip
+
+
+NETWORKS = {
+    "hub": {},
+    "hub, half as wide": {
+        "network": {"name": "hub", "width": 80, "hub_width": 128, "num_blocks": 3}
+    },
+    "mlp": {"network": {"name": "mlp", "width": 512, "num_blocks": 4}},
+    "transformer": {
+        "network": {"name": "transformer", "width": 192, "num_blocks": 4, "num_heads": 4}
+    },
+    "unet": {
+        "network": {"name": "unet", "dim": 32, "mults": (1, 2), "per_modality_levels": True},
+        "score_training": {"num_steps": 1500, "batch_size": 128, "steps_per_call": 1},
+    },
+}
+BETAS = (0.1, 0.2, 0.35, 0.7)
+
+
+def measure_networks() -> dict[str, Any]:
+    """Compare score networks on the same latents, by the same number of steps but for the UNet."""
+    rows = {
+        name: variant(
+            "network-" + name.replace(", ", "-").replace(" ", "-"), changes, ("autoencoder", "classifier")
+        )
+        for name, changes in NETWORKS.items()
+    }  # fmt: skip
+    return {"commit": provenance.commit(), "rows": rows}
+
+
+def measure_coders() -> dict[str, Any]:
+    """Compare VAE of several betas and the RAE."""
+    names = polymnist.get_config("cpu").modalities.keys()
+    base = polymnist.get_config("cpu").modalities.to_dict()
+
+    def weighted(weight, **more):
+        return {"modalities": {n: {**base[n], "weight": weight, **more} for n in names}}
+
+    cases = {f"VAE, beta {beta}": weighted(beta) for beta in BETAS}
+    cases["RAE"] = {**weighted(1e-5, code_noise=0.01), "autoencoder": {"kind": "rae"}}
+    rows = {
+        case: variant(f"coder-{i}", changes, ("classifier",))
+        for i, (case, changes) in enumerate(cases.items())
+    }
+    return {"commit": provenance.commit(), "rows": rows}
 
 
 def collect(reduce: Any, values: list[dict[str, float]]) -> dict[str, float]:
@@ -192,7 +281,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=["runs", "cost", "claims"])
+    parser.add_argument("part", choices=["runs", "networks", "coders", "cost", "claims"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--seconds", type=float, default=3.0, help="of each timing, at least")
     arguments = parser.parse_args()
@@ -201,9 +290,12 @@ def main() -> None:
     if arguments.part == "runs":
         command += " --seeds " + " ".join(map(str, arguments.seeds))
         page["runs"] = {"command": command, **measure_runs(arguments.seeds)}
+    for part, measure in (("networks", measure_networks), ("coders", measure_coders)):
+        if arguments.part == part:
+            page[part] = {"command": command, **measure()}
     if arguments.part == "cost":
         page["cost"] = {"command": command, **measure_cost(arguments.seconds)}
-    parts = [page[part] for part in ("runs", "cost") if part in page]
+    parts = [page[part] for part in ("runs", "networks", "coders", "cost") if part in page]
     page |= {
         "claims": claims(page),
         "command": "; ".join(part["command"] for part in parts),
