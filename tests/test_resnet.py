@@ -136,6 +136,7 @@ def test_parameters_are_float32_whatever_the_network_computes_in():
     ("make", "match"),
     [
         (lambda: shapes(ResNetEncoder(**ENCODER), 8, 10, 3), "multiples of 4.*got .8, 10, 3"),
+        (lambda: shapes(ResNetEncoder(**ENCODER, padding=3), 8, 16, 3), "padding of 3 .* of 4.* got .8, 16"),
         (lambda: shapes(ResNetEncoder(**ENCODER), 18), "needs pictures"),
         (lambda: shapes(ResNetDecoder(**DECODER | {"shape": (6, 8, 1)}), 5), "multiples of 4"),
         (lambda: shapes(ResNetEncoder(**ENCODER | {"num_heads": 3}), *SHAPE), "its 3 heads can share"),

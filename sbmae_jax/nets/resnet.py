@@ -61,8 +61,9 @@ class ResNetEncoder(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         dtype, around = compute_dtype(self.dtype), (self.padding, self.padding)
+        factor = 2 * math.prod(pool for _, _, pool in self.stages)
+        check_factor(x.shape[1:], factor, self.padding)
         x = jnp.pad(x, ((0, 0), around, around, (0, 0)))
-        check_factor(x.shape[1:], 2 * math.prod(pool for _, _, pool in self.stages))
         act = activation(self.activation, self.slope)
         h = nn.Conv(self.stem, (5, 5), dtype=dtype)(x)
         h = group_norm(norm_groups(self.stem), dtype)(h)
@@ -105,9 +106,9 @@ class ResNetDecoder(nn.Module):
     def __call__(self, z: Array) -> Array:
         dtype, pad = compute_dtype(self.dtype), self.padding
         factor = math.prod(factor for _, _, factor in self.stages)
+        check_factor(self.shape, factor, pad)
         height, width, depth = self.shape
         height, width = height + 2 * pad, width + 2 * pad
-        check_factor((height, width, depth), factor)
         act = activation(self.activation, self.slope)
         size = (height // factor, width // factor, self.start)
         h = nn.relu(nn.Dense(math.prod(size), dtype=dtype)(z)).reshape(len(z), *size)
@@ -138,10 +139,10 @@ class ResidualBlock(nn.Module):
         return self.act(h + x)
 
 
-def check_factor(shape: tuple[int, ...], factor: int) -> None:
-    """Raise ValueError if pictures of a shape cannot be shrunk by a factor."""
-    if len(shape) != 3 or shape[0] % factor or shape[1] % factor:
+def check_factor(shape: tuple[int, ...], factor: int, padding: int) -> None:
+    """Raise ValueError if pictures of a shape, with a padding around them, cannot be shrunk by a factor."""
+    if len(shape) != 3 or any((side + 2 * padding) % factor for side in shape[:2]):
         raise ValueError(
-            f"network 'resnet' needs pictures [height, width, channels] with sides that are multiples "
-            f"of {factor}, by which its stages shrink them, got {shape}"
+            f"network 'resnet' needs pictures [height, width, channels] whose sides, with a padding "
+            f"of {padding} on either side, are multiples of {factor}, as its stages shrink them, got {shape}"
         )
