@@ -1,5 +1,6 @@
 """The pages of the documentation run, and the numbers they quote are the measured ones."""
 
+import importlib.util
 import json
 import re
 import warnings
@@ -33,6 +34,20 @@ def test_the_tables_of_faces_are_the_measured_ones(monkeypatch):
         celeba_claims.markdown, celeba_claims.guidance_table, celeba_claims.sampler_table,
     ):  # fmt: skip
         assert table(page) in text
+    assert page["command"] in text
+
+
+def test_the_table_of_polymnist_is_the_measured_one(monkeypatch):
+    folder = ROOT / "benchmarks"
+    monkeypatch.syspath_prepend(folder)  # for what the script imports
+    spec = importlib.util.spec_from_file_location("measured_polymnist", folder / "polymnist.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    page = json.loads((ROOT / "results/polymnist.json").read_text())
+    text = (ROOT / "docs/polymnist.md").read_text()
+    assert script.table(page) in text
     assert page["command"] in text
 
 
