@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sbmae_jax.data.source import Source
+from sbmae_jax.scaling import Scaling
 from sbmae_jax.workdir import write
 
 
@@ -20,11 +21,14 @@ class Description(NamedTuple):
     shapes: Mapping[str, tuple[int, ...]]
     dtypes: Mapping[str, np.dtype]
     entries: Mapping[str, tuple[str, ...]]
+    scalings: Mapping[str, Scaling] = {}
 
 
 def describe(source: Source) -> Description:
     """Describe a source."""
-    return Description(dict(source.shapes), dict(source.dtypes), dict(source.entries))
+    return Description(
+        dict(source.shapes), dict(source.dtypes), dict(source.entries), dict(source.scalings)
+    )
 
 
 def save(path: Path, description: Description) -> None:

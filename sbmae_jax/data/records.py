@@ -13,6 +13,8 @@ import grain
 import numpy as np
 import tensorflow_datasets as tfds
 
+from sbmae_jax.scaling import Scaling
+
 READING = grain.ReadOptions(num_threads=4, prefetch_buffer_size=64)
 
 
@@ -30,6 +32,7 @@ class RecordSource:
     rows: np.ndarray
     names: tuple[str, ...]
     entries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    scalings: Mapping[str, Scaling] = field(default_factory=dict)
     loaded: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:

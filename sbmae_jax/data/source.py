@@ -6,6 +6,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from sbmae_jax.scaling import Scaling
+
+PRESENT = "present"
+"""The array of bool [N, M] that says which modalities a row has, in the order of their names."""
+
 
 class Source(Protocol):
     """A data set: any example by its number, and whole arrays for what fits into memory.
@@ -38,6 +43,11 @@ class Source(Protocol):
         """The names of the classes of `label`, and of the entries of vectors that have names."""
         ...
 
+    @property
+    def scalings(self) -> Mapping[str, Scaling]:
+        """How modalities whose user has them in other units were scaled."""
+        ...
+
     def nbytes(self, name: str) -> int:
         """Return the size of a whole array, loaded or not."""
         ...
@@ -62,6 +72,7 @@ class ArraySource:
 
     arrays: Mapping[str, np.ndarray]
     entries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    scalings: Mapping[str, Scaling] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
@@ -88,7 +99,32 @@ class ArraySource:
 
     def select(self, names: Sequence[str]) -> "ArraySource":
         """Return the same examples with these modalities alone; the arrays are shared."""
-        return ArraySource({name: self.arrays[name] for name in names}, self.entries)
+        return ArraySource({name: self.arrays[name] for name in names}, self.entries, self.scalings)
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some rows of a source, for reading one by one: `rows` are their numbers."""
+
+    source: Source
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Mapping[str, np.ndarray]:
+        return self.source[int(self.rows[index])]
+
+
+def rows_with(source: Source, names: Sequence[str], modalities: Sequence[str]) -> np.ndarray | None:
+    """Return the numbers of the rows that have all of `names`, or None if every row has everything.
+
+    modalities: the columns of the array `present`, which a source has where rows lack modalities.
+    """
+    if PRESENT not in source.shapes:
+        return None
+    columns = [m for m, name in enumerate(modalities) if name in names]
+    return np.flatnonzero(np.asarray(source.arrays[PRESENT])[:, columns].all(axis=1))
 
 
 def map_batches(
