@@ -13,6 +13,10 @@ R is the negative log-likelihood up to a constant, see `observation`. Sums run o
 does not depend on the size of the picture. The score model is trained on mu or on z: a draw from the
 posterior would only add noise that the decoder has learned to ignore.
 
+So a sample is decoded from a code without noise, and what is left of x there is less than R says. Where the
+variance is learned, a second one, that of x - Dec(mu), is learned beside (1) or (2), with no gradient to the
+networks; it is the noise of a draw.
+
 Sources: Kingma and Welling 2014 (arXiv:1312.6114), Higgins et al. 2017 for beta, Ghosh et al. 2020
 (arXiv:1903.12436) for (2).
 """
@@ -107,7 +111,7 @@ def autoencoder(modality: Modality, kind: str, encoder: Any, decoder: Any) -> Au
         return observation.mean(decoder.apply(params["decoder"], z))
 
     def draw(params, key, z):
-        return observation.draw(key, decoder.apply(params["decoder"], z), params.get("log_var"))
+        return observation.draw(key, decoder.apply(params["decoder"], z), params.get("noise"))
 
     def loss(params, key, batch):
         x, code = as_float(batch["x"]), code_of(params, batch["x"])
@@ -119,7 +123,14 @@ def autoencoder(modality: Modality, kind: str, encoder: Any, decoder: Any) -> Au
             z, penalty = code + noise, jnp.sum(code**2, axis=-1)
         output = decoder.apply(params["decoder"], z)
         error = reconstruction_error(modality.likelihood, x, output, params.get("log_var"))
-        return error + modality.weight * penalty, {"reconstruction": error, "penalty": penalty}
+        total = error + modality.weight * penalty
+        if observation.has_variance:
+            total = total + leftover(params, x, code[:, :size])
+        return total, {"reconstruction": error, "penalty": penalty}
+
+    def leftover(params, x, z):
+        y = jax.lax.stop_gradient(decoder.apply(params["decoder"], z))
+        return reconstruction_error(modality.likelihood, x, y, params["noise"])
 
     return Autoencoder(Task(init, loss), encode, decode, draw)
 

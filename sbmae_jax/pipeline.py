@@ -25,7 +25,7 @@ from sbmae_jax.log import read
 from sbmae_jax.model import Model
 from sbmae_jax.report import summary, write_report
 from sbmae_jax.request import generate_files
-from sbmae_jax.run import Run, load_judges, load_model, load_moments, one_batch
+from sbmae_jax.run import HELD_OUT, Run, load_judges, load_model, load_moments, one_batch
 from sbmae_jax.score import score_task
 from sbmae_jax.workdir import CONFIG, MOMENTS, RESULTS, SAMPLES, write
 
@@ -52,7 +52,7 @@ def train_score(run: Run) -> None:
         return standardised(run, z)
 
     def held_out():
-        return one_batch(standardised(run, run.latents(run.valid_source)))
+        return one_batch(standardised(run, run.latents(run.valid_source, HELD_OUT)))
 
     run.train("score", task, parts.score_training, run.feed_arrays(latents), held_out)
 
@@ -65,7 +65,7 @@ def train_energy(run: Run) -> None:
     task = energy_task(energy.network, parts.sde, parts.layout, energy.contrast)
 
     def held_out():
-        return one_batch(standardised(run, run.latents(run.valid_source)))
+        return one_batch(standardised(run, run.latents(run.valid_source, HELD_OUT)))
 
     feed = run.feed_arrays(lambda: standardised(run, run.train_latents))
     run.train("energy", task, energy.training, feed, held_out)

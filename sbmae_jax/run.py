@@ -28,7 +28,7 @@ from sbmae_jax.train import Training, is_finished, load_params, train
 from sbmae_jax.workdir import DATA, MOMENTS, check_claim, claim
 
 ENCODE_BATCH = 250
-HELD_OUT = 2048  # rows by which patience judges; they are all in one batch
+HELD_OUT = 2048  # rows of a view by which patience judges; they are all in one batch
 LEAST_HELD_OUT = 512  # where there are fewer they are repeated, as each gets noise of its own
 
 MakeFeed = Callable[[jax.Array, int], Feed]
@@ -79,8 +79,14 @@ class Run:
 
     @cached_property
     def valid_source(self) -> Source:
-        """The held-out rows by which patience judges, checked."""
-        return self.source("valid", HELD_OUT)
+        """The validation split, by whose first rows patience judges, checked."""
+        source = self.source("valid", 0)
+        if not len(source):
+            raise ValueError(
+                "patience needs held-out rows, and the data have no validation split: set it to 0 in all "
+                "trainings"
+            )
+        return source
 
     @cached_property
     def test_source(self) -> Source:
@@ -92,14 +98,17 @@ class Run:
         """The latents of the training set, as `latents`; encoded once for all stages."""
         return self.latents(self.read_source)
 
-    def latents(self, source: Source) -> dict[str, np.ndarray]:
-        """Encode rows: `z` [N, D], not standardised, and `present` [N, M] where some lack modalities."""
+    def latents(self, source: Source, most: int | None = None) -> dict[str, np.ndarray]:
+        """Encode rows: `z` [N, D], not standardised, and `present` [N, M] where some lack modalities.
+
+        most: rows, of the first.
+        """
         parts, params = self.parts, load_autoencoders(self)
         compiled = jax.jit(partial(encode, parts.modalities, parts.autoencoders))
-        rows = {name: source.arrays[name] for name in parts.layout.names}
+        rows = {name: source.arrays[name][:most] for name in parts.layout.names}
         z = map_batches(lambda _, batch: {"z": compiled(params, batch)}, rows, ENCODE_BATCH)
         missing = PRESENT in source.shapes
-        return z | ({PRESENT: np.asarray(source.arrays[PRESENT])} if missing else {})
+        return z | ({PRESENT: source.arrays[PRESENT][:most]} if missing else {})
 
     def source(self, split: str, num_rows: int) -> Source:
         """Open a split of the data, checked."""
@@ -122,15 +131,20 @@ class Run:
 
         return make
 
-    def viewed(self, source: Source, views: tuple[View, ...]) -> dict[str, np.ndarray]:
-        """Return the arrays of views, of the rows that have what each shows; several are joined."""
+    def viewed(
+        self, source: Source, views: tuple[View, ...], most: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """Return the arrays of views, of the rows that have what each shows; several are joined.
+
+        most: rows of each view, of the first.
+        """
         parts = []
         for view in views:
             rows = self.rows_of(source, view)
-            parts.append({
-                field: np.asarray(source.arrays[name] if rows is None else source.arrays[name][rows])
-                for field, name in view.items()
-            })  # fmt: skip
+            chosen = slice(most) if rows is None else rows[:most]
+            parts.append(
+                {field: np.asarray(source.arrays[name][chosen]) for field, name in view.items()}
+            )
         return {field: joined([part[field] for part in parts]) for field in views[0]}
 
     def rows_of(self, source: Source, view: View) -> np.ndarray | None:
@@ -151,7 +165,7 @@ class Run:
 
     def held_out(self, views: tuple[View, ...]) -> dict[str, Any]:
         """Return one batch of held-out rows, by which patience judges."""
-        return one_batch(self.viewed(self.valid_source, views))
+        return one_batch(self.viewed(self.valid_source, views, HELD_OUT))
 
     def feed_arrays(self, arrays: Callable[[], Mapping[str, Any]]) -> MakeFeed:
         """Feed from arrays, which are made only if there is work to do."""
