@@ -13,6 +13,8 @@ import grain
 import numpy as np
 import tensorflow_datasets as tfds
 
+from sbmae_jax.scaling import Scaling
+
 READING = grain.ReadOptions(num_threads=4, prefetch_buffer_size=64)
 
 
@@ -22,7 +24,7 @@ class RecordSource:
 
     records: random access by number, as TFDS gives it.  features: TFDS's, by name.
     rows: numbers of the records that these examples are.  loaded: arrays that are in memory already.
-    entries: names of the entries of vectors that have names.
+    entries: names of the entries of vectors that have names.  scalings: none, as records are prepared.
     """
 
     records: Any
@@ -31,6 +33,7 @@ class RecordSource:
     names: tuple[str, ...]
     entries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     loaded: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+    scalings: Mapping[str, Scaling] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from sbmae_jax.scaling import Scaling
+
 
 class Source(Protocol):
     """A data set: any example by its number, and whole arrays for what fits into memory.
@@ -38,6 +40,11 @@ class Source(Protocol):
         """The names of the classes of `label`, and of the entries of vectors that have names."""
         ...
 
+    @property
+    def scalings(self) -> Mapping[str, Scaling]:
+        """How modalities are restored to a user's values; none where they are not scaled."""
+        ...
+
     def nbytes(self, name: str) -> int:
         """Return the size of a whole array, loaded or not."""
         ...
@@ -57,11 +64,13 @@ class ArraySource:
 
     arrays: one array per modality (and `label`, where there is one), all with the same first axis.
     entries: names of the classes of `label`, and of the entries of vectors that have names.
+    scalings: how modalities are restored to a user's values.
     Indexing with an integer gives one example, with an integer array or a slice a batch.
     """
 
     arrays: Mapping[str, np.ndarray]
     entries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    scalings: Mapping[str, Scaling] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
@@ -88,7 +97,7 @@ class ArraySource:
 
     def select(self, names: Sequence[str]) -> "ArraySource":
         """Return the same examples with these modalities alone; the arrays are shared."""
-        return ArraySource({name: self.arrays[name] for name in names}, self.entries)
+        return ArraySource({name: self.arrays[name] for name in names}, self.entries, self.scalings)
 
 
 def map_batches(
