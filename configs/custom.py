@@ -1,11 +1,11 @@
 """Data of your own: from files to any-to-any generation. See docs/your_data.md.
 
 python launch.py --config=configs/custom.py --config.data.path=DATA --workdir=runs/mine
-python launch.py --config=configs/custom.py --config.data.path=DATA --workdir=runs/mine --modality=lab.kind=counts
+python launch.py --config=configs/custom.py --config.data.path=DATA --workdir=runs/b --modality x.kind=counts
 python launch.py --workdir=runs/mine --stage=impute --input=new.npz --output=filled.npz --num_samples=20
 
-DATA is an .npz, a folder of .npy, a TFDS directory, or a folder of picture folders with a CSV. What stands open
-here is chosen from the data, and printed with its reason; what you set is taken as it is.
+DATA is an .npz, a folder of .npy, a TFDS directory, or a folder of picture folders with a CSV. What stands
+open here is chosen from the data, and printed with its reason; what you set is taken as it is.
 """
 
 import ml_collections

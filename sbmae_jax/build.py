@@ -19,6 +19,7 @@ from sbmae_jax.coders import (
 )
 from sbmae_jax.data.celebahq import celebahq
 from sbmae_jax.data.description import Description
+from sbmae_jax.data.files import files
 from sbmae_jax.data.polydigits import polydigits
 from sbmae_jax.data.polymnist import polymnist
 from sbmae_jax.data.source import PRESENT, Source
@@ -45,6 +46,7 @@ from sbmae_jax.train import Training
 
 SOURCES: dict[str, Callable[..., Source]] = {
     "polydigits": polydigits, "polymnist": polymnist, "celebahq": celebahq, "toyfaces": toyfaces,
+    "files": files,
 }  # fmt: skip
 SDES: dict[str, Callable[..., SDE]] = {"vp": VP, "sub_vp": SubVP, "ve": VE}
 SCORES: dict[str, Callable[..., Any]] = {

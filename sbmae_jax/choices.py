@@ -1,7 +1,7 @@
 """Values that a config leaves open, chosen from the data, each with its reason.
 
-A value is open where it is None; modalities and their networks are open where they are not named. What the config
-says is left as it is.
+A value is open where it is None; modalities and their networks are open where they are not named. What the
+config says is left as it is.
 """
 
 import copy
@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from sbmae_jax.data.survey import Modality, Survey, survey
+from sbmae_jax.data.survey import Modality, Survey, survey, table
 
 LIKELIHOODS = {
     "vector": "normal", "signal": "normal", "image": "gaussian", "mask": "gaussian",
@@ -68,6 +68,19 @@ def choose_values(
     return config, made, found
 
 
+def explain(config: Mapping[str, Any], made: list[Choice], found: Survey) -> str:
+    """Return what the data are and what was chosen, for the screen."""
+    sections = config["modalities"]
+    more = {
+        "network": {name: section["network"] for name, section in sections.items()},
+        "latents": {name: str(section["latent_size"]) for name, section in sections.items()},
+    }
+    width = max((len(f"{choice.key} = {choice.value}") for choice in made), default=0)
+    lines = [f"{f'{c.key} = {c.value}':<{width}}  {c.reason}" for c in made]
+    chosen = ["", "chosen from the data; the config or the command line can say otherwise:", *lines]
+    return "\n".join([table(found, more), *(chosen if made else [])])
+
+
 def check_names(sections: Mapping[str, Any], leave_out: tuple[str, ...], found: Survey) -> None:
     """Raise ValueError if the config names modalities that the data do not have, or leaves out all."""
     known = [m.name for m in found.modalities]
@@ -107,7 +120,10 @@ def latent_size(m: Modality) -> tuple[int, str]:
         return num, "few values: as many as they are"
     if held <= most:
         return held, f"{held} of {num} principal components hold {percent} % of the variance"
-    return most, f"{percent} % of the variance takes {held} principal components; {most} are the most"
+    return (
+        most,
+        f"{percent} % of the variance takes {held} principal components; {most} are the most",
+    )
 
 
 def network(m: Modality) -> tuple[str, str]:
@@ -125,7 +141,10 @@ def network(m: Modality) -> tuple[str, str]:
         )
     for patch in PATCHES:
         if height % patch == width % patch == 0 and height * width <= MOST_PATCHES * patch**2:
-            return f"patch-{patch}", f"{height} x {width}: dense layers on patches, quick on any device"
+            return (
+                f"patch-{patch}",
+                f"{height} x {width}: dense layers on patches, quick on any device",
+            )
     halvings = next(n for n in range(4, 0, -1) if height % 2**n == width % 2**n == 0)
     return f"resnet-{halvings}", f"{height} x {width}: convolutions, halving {halvings} times"
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from sbmae_jax import model as models
 from sbmae_jax import provenance
+from sbmae_jax.choices import choose_values, explain
 from sbmae_jax.data.source import PRESENT
 from sbmae_jax.energy import energy_task
 from sbmae_jax.evaluate import Subject
@@ -27,7 +28,7 @@ from sbmae_jax.report import summary, write_report
 from sbmae_jax.request import generate_files
 from sbmae_jax.run import HELD_OUT, Run, load_judges, load_model, load_moments, one_batch
 from sbmae_jax.score import score_task
-from sbmae_jax.workdir import CONFIG, MOMENTS, RESULTS, SAMPLES, write
+from sbmae_jax.workdir import CHOICES, CONFIG, MOMENTS, RESULTS, SAMPLES, write
 
 
 def train_autoencoders(run: Run) -> None:
@@ -176,9 +177,13 @@ def run(config: Mapping[str, Any], workdir: str | Path, stage: str = "all") -> P
     """
     if stage != "all" and stage not in STAGES:
         raise ValueError(f"unknown stage {stage!r}: choose all, {', '.join(STAGES)}")
+    config, chosen = close(config)
     this = Run(config, workdir)
     this.claim()
     try:
+        if chosen:
+            this.log.line(chosen)
+            write(this.workdir / CHOICES, lambda file: file.write(chosen.encode()))
         if stage == "all" and not (this.workdir / RESULTS).exists():
             # What is wrong with the data is to be known before hours of training.
             _ = this.train_source, this.test_source
@@ -187,6 +192,14 @@ def run(config: Mapping[str, Any], workdir: str | Path, stage: str = "all") -> P
     finally:
         this.log.close()
     return this.workdir
+
+
+def close(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """Return the config without open values, and in words what was chosen; most configs have none."""
+    if config["data"]["name"] != "files":
+        return config, ""
+    config, made, found = choose_values(config)
+    return config, explain(config, made, found)
 
 
 def load(workdir: str | Path) -> Model:

@@ -101,9 +101,8 @@ class Scaling:
             return self.class_values[x.argmax(axis=-1)]
         if self.kind in PICTURES:
             x = x / 255 if x.dtype == np.uint8 else np.clip(x, 0, 1)
-        raw = np.asarray(x.astype(np.float64) * self.scale + self.shift).reshape(
-            *lead, *self.raw_shape
-        )
+        raw = x.astype(np.float64) * self.scale + self.shift
+        raw = np.reshape(raw, (*lead, *self.raw_shape))
         return np.round(raw).astype(np.uint8) if self.restores_bytes else raw.astype(np.float32)
 
     @property

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sbmae_jax import scaling
 from sbmae_jax.data.source import Source
 from sbmae_jax.scaling import Scaling
 from sbmae_jax.workdir import write
@@ -16,6 +17,7 @@ class Description(NamedTuple):
     """shapes, dtypes: of one example of each array.
 
     entries: names of the classes of `label`, and of the entries of a vector, where they have names.
+    scalings: how the modalities of a user's files are prepared; none for data that need it not.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
@@ -37,6 +39,7 @@ def save(path: Path, description: Description) -> None:
         "shapes": description.shapes,
         "dtypes": {name: np.dtype(dtype).name for name, dtype in description.dtypes.items()},
         "entries": description.entries,
+        "scalings": {name: scaling.to_json(s) for name, s in description.scalings.items()},
     }
     write(path, lambda file: file.write(json.dumps(values, indent=1).encode()))
 
@@ -49,6 +52,8 @@ def load(path: Path) -> Description:
             {name: tuple(shape) for name, shape in values["shapes"].items()},
             {name: np.dtype(dtype) for name, dtype in values["dtypes"].items()},
             {name: tuple(names) for name, names in values["entries"].items()},
+            # Runs of older versions have none.
+            {name: scaling.from_json(s) for name, s in values.get("scalings", {}).items()},
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(

@@ -24,7 +24,7 @@ class RecordSource:
 
     records: random access by number, as TFDS gives it.  features: TFDS's, by name.
     rows: numbers of the records that these examples are.  loaded: arrays that are in memory already.
-    entries: names of the entries of vectors that have names.
+    entries: names of the entries of vectors that have names.  scalings: none, as records are prepared.
     """
 
     records: Any

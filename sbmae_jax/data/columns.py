@@ -1,0 +1,26 @@
+"""What the readers of a user's files give: raw arrays that need not be in memory."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Read = Callable[[np.ndarray, Sequence[str]], dict[str, np.ndarray]]
+"""(numbers of rows, names) -> the raw rows of these arrays"""
+
+
+class Columns(NamedTuple):
+    """Arrays of a user, whose first axis is rows, before anything is checked.
+
+    arrays: each has `len`, `shape`, `dtype` and can be indexed with slices and integer arrays.
+    present: [N] bool for those of which the files themselves say which rows are measured.
+    entries: names of the entries of vectors that have names.
+    notices: sentences on what was found and not used.
+    read: reads several arrays at once, where that is cheaper than one after the other.
+    """
+
+    arrays: Mapping[str, Any]
+    present: Mapping[str, np.ndarray] = {}
+    entries: Mapping[str, tuple[str, ...]] = {}
+    notices: tuple[str, ...] = ()
+    read: Read | None = None

@@ -1,0 +1,171 @@
+"""The kind of an array is told from its type, its axes and its values; a user may say otherwise."""
+
+import numpy as np
+import pytest
+
+from sbmae_jax.data import look as looking
+from sbmae_jax.data.columns import Columns
+from sbmae_jax.data.kinds import kinds_of
+from sbmae_jax.data.look import look
+from sbmae_jax.data.tables import assemble
+
+RNG = np.random.default_rng(0)
+N = 60
+
+
+def bits(*shape):
+    return RNG.integers(0, 2, (N, *shape))
+
+
+def kind_of(array, kinds=None, **columns):
+    table = assemble("data.npz", Columns({"x": array, **columns}))
+    return kinds_of(table, look(table), kinds)["x"]
+
+
+@pytest.mark.parametrize(
+    ("array", "kind", "reason"),
+    [
+        (np.array(["a", "b", "c"] * 20), "category", "words"),
+        (np.array([b"a", b"b", b"c"] * 20), "category", "words"),
+        (bits(7).astype(bool), "binary", "true or false, two axes, only 0 and 1"),
+        (bits(7), "binary", "whole numbers, two axes, only 0 and 1"),
+        (bits(7).astype(np.float32), "binary", "real numbers, two axes, only 0 and 1"),
+        (bits().astype(bool), "binary", "true or false, one axis, only 0 and 1"),
+        (bits(), "category", "whole numbers, 2 different ones"),
+        (np.arange(N) % 20, "category", "whole numbers, 20 different ones"),
+        (np.arange(N), "counts", "whole numbers from 0, one axis"),
+        (np.arange(N) - 5, "vector", "whole numbers below 0, too, one axis"),
+        (RNG.poisson(9, (N, 4)), "counts", "whole numbers from 0, two axes"),
+        (RNG.normal(size=N), "vector", "real numbers, one axis"),
+        (RNG.normal(size=(N, 4)), "vector", "real numbers, two axes"),
+        (RNG.normal(size=(N, 30, 16)), "signal", "16 in the last: channels over time"),
+        (RNG.normal(size=(N, 30, 17)), "image", "real numbers, three axes: a grey picture"),
+        (RNG.integers(0, 256, (N, 8, 8), np.uint8), "image", "bytes, three axes: a grey picture"),
+        (
+            RNG.integers(0, 256, (N, 8, 8, 3), np.uint8),
+            "image",
+            "3 in the last: a picture in colour",
+        ),
+        (RNG.random((N, 8, 8, 4)), "image", "4 in the last: a picture in colour"),
+        (RNG.random((N, 8, 8, 5)), "vector", "too many for a picture: one long vector"),
+        (RNG.random((N, 2, 2, 2, 2)), "vector", "5 axes: taken as one long vector"),
+        (bits(8, 8).astype(bool), "mask", "three axes, only 0 and 1"),
+        (bits(8, 8).astype(np.uint8), "mask", "three axes, only 0 and 1"),
+        (255 * bits(8, 8).astype(np.uint8), "mask", "three axes, only 0 and 255"),
+        (bits(20, 20).astype(np.float32), "mask", "three axes, only 0 and 1"),
+        (bits(8, 8, 1).astype(np.float32), "mask", "four axes, 1 in the last, only 0 and 1"),
+    ],
+)
+def test_a_kind_is_inferred_with_its_reason(array, kind, reason):
+    found = kind_of(array)
+    assert found.name == kind
+    assert reason in found.reason
+
+
+def test_what_holds_in_all_pieces_is_what_holds_in_the_whole(monkeypatch):
+    arrays = {
+        "words": np.array(["a", "bb", "ccc"] * 20),
+        "late": np.concatenate([bits(4, 4, 3)[:-1], np.full((1, 4, 4, 3), 255)]).astype(np.uint8),
+        "numbers": RNG.normal(size=(N, 3)),
+        "holes": np.where(np.arange(N)[:, None] % 7 == 0, np.nan, RNG.normal(size=(N, 3))),
+        "few": np.arange(N) % 9,
+    }
+    table = assemble("data.npz", Columns(arrays))
+    whole = look(table)
+    monkeypatch.setattr(looking, "PIECE_BYTES", 7 * table.row_bytes(table.names))
+    pieces = list(looking.pieces(table, table.names, np.arange(N)))
+    assert [len(rows) for rows in pieces] == [7] * 8 + [4]
+    for name, seen in look(table).items():
+        for one, other in zip(seen, whole[name], strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert not whole["late"].only_01
+    assert not whole["late"].only_0_255
+    assert whole["late"].high == 255
+
+
+def test_values_that_are_not_measured_do_not_count():
+    array = bits(8, 8).astype(np.float32)
+    array[3] = 1e30
+    array[4] = np.nan
+    present = np.arange(N) != 3
+    table = assemble("data.npz", Columns({"x": array, "x_present": present}))
+    seen = look(table)["x"]
+    assert seen.only_01
+    assert np.flatnonzero(~seen.present).tolist() == [3, 4]
+
+
+def test_empty_words_are_not_measured():
+    seen = look(assemble("d", Columns({"x": np.array(["a", "", "b"] * 20)})))["x"]
+    assert seen.values is not None
+    assert seen.values.tolist() == ["a", "b"]
+    assert seen.present.tolist() == [True, False, True] * 20
+
+
+@pytest.mark.parametrize(
+    ("array", "kind"),
+    [
+        (np.arange(N) % 9, "counts"),
+        (np.arange(N) % 9, "vector"),
+        (RNG.normal(size=(N, 30)), "signal"),
+        (RNG.random((N, 12, 12)), "image"),
+        (bits(8, 8).astype(np.uint8), "image"),
+        (RNG.random((N, 30, 2)), "vector"),
+        (np.arange(N) % 9.0, "category"),
+    ],
+)
+def test_another_kind_can_be_given(array, kind):
+    found = kind_of(array, {"x": kind})
+    assert found == (kind, "as config.data.kinds says")
+
+
+@pytest.mark.parametrize(
+    ("array", "kinds", "message"),
+    [
+        (bits(3), {"x": "sound"}, "kinds: x has the unknown kind 'sound': use one of vector, signal"),
+        (bits(3), {"y": "vector"}, "kinds: there is no array 'y', but x"),
+        (RNG.normal(size=N), {"x": "image"}, r"x cannot be of the kind image: examples must be \[H, W\]"),
+        (RNG.random((N, 8, 8)), {"x": "mask"}, "x cannot be of the kind mask: it has other values than 0"),
+        (RNG.random((N, 8)), {"x": "binary"}, "x cannot be of the kind binary: it has other values"),
+        (RNG.random((N, 8)), {"x": "counts"}, "x cannot be of the kind counts: counts are whole"),
+        (RNG.random((N, 8)), {"x": "category"}, r"it must be \[N\], one class for each row"),
+        (RNG.random(N), {"x": "category"}, "its classes must be whole numbers or words"),
+        (RNG.random((N, 2, 2, 2)), {"x": "signal"}, r"examples must be \[T\] or \[T, C\]"),
+        (bits(2, 2), {"x": "binary"}, r"examples must be \[\] or \[F\], got \(2, 2\)"),
+        (np.array(["a", "b"] * 30), {"x": "vector"}, "its values are words, which make a category"),
+        (np.array([["a", "b"]] * N), None, r"x cannot be of the kind category: it must be \[N\]"),
+        (np.arange(N).astype(str), None, "60 of 60 values are different: leave out names and texts"),
+        (np.zeros((N, 3, 32, 32)), None, r"channels first: put them last, as np.moveaxis\(x, 1, -1\)"),
+        (np.zeros((N, 3, 32, 32)), {"x": "image"}, r"with C in 1..4, got \(3, 32, 32\)"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_named(array, kinds, message):
+    with pytest.raises(ValueError, match=message):
+        kind_of(array, kinds)
+
+
+def spoiled(row, value, entry=slice(None)):
+    array = RNG.normal(size=(N, 3))
+    array[row, entry] = value
+    return array
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"x": spoiled(9, np.inf, 1)}, "x: infinite values in 1 of 60 rows, the first in row 9"),
+        ({"x": spoiled([5, 9], np.nan, 1)}, "x: NaN in a part of 2 of 60 rows, the first in row 5"),
+        ({"x": np.full((N, 3), np.nan)}, "x: no row is measured: leave this array out"),
+        ({"x": bits(3), "x_present": np.zeros(N, bool)}, "x: no row is measured"),
+        ({"x": np.array([""] * N)}, "x: no row is measured"),
+    ],
+)
+def test_values_that_cannot_be_used_are_counted(columns, message):
+    with pytest.raises(ValueError, match=message):
+        look(assemble("d", Columns(columns)))
+
+
+def test_rows_with_nan_in_part_may_be_taken_for_not_measured():
+    table = assemble("d", Columns({"x": spoiled([5, 9], np.nan, 1)}))
+    assert np.flatnonzero(~look(table, "missing")["x"].present).tolist() == [5, 9]
+    with pytest.raises(ValueError, match="partial_rows must be one of refuse, missing, got 'drop'"):
+        look(table, "drop")

@@ -1,0 +1,397 @@
+"""A user's files are opened as they lie there; what is wrong with them is said in one sentence."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordWriter
+from etils import epath
+from PIL import Image
+
+from sbmae_jax.data.tables import open_table
+
+RNG = np.random.default_rng(0)
+N = 12
+A, B = RNG.normal(size=(N, 3)), RNG.integers(0, 256, (N, 4, 5), np.uint8)
+
+
+def one_sentence(error):
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+def rows_of(table, rows):
+    return table.read(np.asarray(rows), table.names)
+
+
+@pytest.mark.parametrize("form", ["npz", "compressed", "folder"])
+def test_arrays_are_read_at_any_rows(form, tmp_path):
+    arrays = {"a": A, "b": np.asfortranarray(B), "words": np.array(["x", "long"] * 6)}
+    path = tmp_path / "data.npz"
+    if form == "folder":
+        path = tmp_path
+        for name, array in arrays.items():
+            np.save(path / f"{name}.npy", array)
+    else:
+        (np.savez if form == "npz" else np.savez_compressed)(path, **arrays)
+    table = open_table(path)
+    assert table.names == ("a", "b", "words")
+    assert table.shapes == {"a": (3,), "b": (4, 5), "words": ()}
+    assert table.num_rows == N
+    for rows in ([3], [7, 1, 4], range(2, 9), range(N)):
+        for name, raw in rows_of(table, list(rows)).items():
+            np.testing.assert_array_equal(raw, arrays[name][list(rows)])
+
+
+def test_one_npy_file_is_one_modality(tmp_path):
+    np.save(tmp_path / "spectra.npy", A)
+    assert open_table(tmp_path / "spectra.npy").names == ("spectra",)
+
+
+@pytest.mark.parametrize("form", ["npz", "folder"])
+def test_arrays_are_mapped_not_read(form, tmp_path):
+    rows, width = 2**20, 2**10  # 4 GiB, of which the disk keeps nothing
+    if form == "folder":
+        path = tmp_path
+        big = np.lib.format.open_memmap(path / "big.npy", "w+", np.float32, (rows, width))
+    else:
+        # A member of an archive that is as large as the file: here of zeros, 64 MiB.
+        path, rows = tmp_path / "data.npz", 2**14
+        np.savez(path, big=np.zeros((rows, width), np.float32))
+        big = None
+    if big is not None:
+        big[rows - 1] = 7
+        big.flush()
+    table = open_table(path)
+    assert table.num_rows == rows
+    batch = table.read(np.array([rows - 1, 0]), ["big"])["big"]
+    assert batch.shape == (2, width)
+    assert batch[1].max() == 0
+    assert batch[0].max() == (7 if form == "folder" else 0)
+    whole = table.read(np.arange(rows), ["big"])["big"]  # a view of the file, no copy
+    assert not whole.flags.owndata
+    assert not whole.flags.writeable
+
+
+def test_what_describes_the_rows_is_no_modality(tmp_path):
+    np.savez(
+        tmp_path / "d.npz", a=A, label=np.arange(N) % 3, split=["train"] * 9 + ["validation", "val", "test"],
+        a_present=np.arange(N) > 2,
+    )  # fmt: skip
+    table = open_table(tmp_path / "d.npz")
+    assert table.names == ("a",)
+    assert table.label is not None
+    assert table.label.tolist() == list(np.arange(N) % 3)
+    assert table.split is not None
+    assert table.split.tolist() == ["train"] * 9 + ["valid", "valid", "test"]
+    assert table.present["a"].tolist() == list(np.arange(N) > 2)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"a": A, "b": B[:-1]}, "a has 12 rows and b has 11: all arrays must have the same rows"),
+        ({"a": A, "b": np.array(3.0)}, "b in .* is a single value: the first axis must be rows"),
+        ({"label": np.arange(N)}, "holds no modality, but label"),
+        ({"present": A}, "present is a reserved name: rename this array"),
+        ({"two words": A}, "a modality cannot be called 'two words'"),
+        ({"a": A.astype(complex)}, "a: values must be numbers or words, got complex128"),
+        ({"a": A[:, :0]}, r"a: examples are empty, of shape \(0,\)"),
+        ({"a": A, "c_present": np.ones(N, bool)}, "says which rows of c are measured, but there is no c"),
+        ({"a": A, "a_present": np.ones(N)[:, None]}, r"a_present must be \[12\] bool"),
+        ({"a": A, "a_present": np.full(N, 2)}, r"a_present must be \[12\] bool"),
+        ({"a": A, "a_present": np.array(["yes"] * N)}, r"a_present must be \[12\] bool"),
+        ({"a": A, "a_present": np.ones(N - 1, bool)}, "a has 12 rows and a_present has 11"),
+        ({"a": A, "label": A}, r"label must be \[12\], one class for each row"),
+        ({"a": A, "label": np.arange(N) - 1}, "label is not a whole number from 0 in 1 of 12 rows"),
+        ({"a": A, "label": np.full(N, 0.5)}, "label is not a whole number from 0 in 12 of 12"),
+        ({"a": A, "label": np.full(N, np.nan)}, "label is not a whole number from 0 in 12 of 12"),
+        ({"a": A, "label": np.array([""] * N)}, "label is empty in 12 of 12 rows"),
+        ({"a": A, "split": np.array(["train"] * 11 + ["dev"])}, "split is 'dev' in row 11"),
+        ({"a": A, "split": np.arange(N)}, r"split must be \[12\] words of train, valid, test"),
+    ],
+)  # fmt: skip
+def test_arrays_that_do_not_fit_are_named(arrays, message, tmp_path):
+    np.savez(tmp_path / "d.npz", **arrays)
+    with pytest.raises(ValueError, match=message) as error:
+        open_table(tmp_path / "d.npz")
+    one_sentence(error)
+
+
+def test_whole_labels_in_floats_are_labels(tmp_path):
+    np.savez(tmp_path / "d.npz", a=A, label=np.arange(N, dtype=np.float64))
+    label = open_table(tmp_path / "d.npz").label
+    assert label is not None
+    assert label.dtype == np.int64
+
+
+def test_object_arrays_are_refused(tmp_path):
+    ragged = np.array([np.zeros(i) for i in range(N)], dtype=object)
+    np.savez(tmp_path / "d.npz", a=ragged, allow_pickle=True)
+    with pytest.raises(ValueError, match=r"a.npy is an object array: save numbers or words"):
+        open_table(tmp_path / "d.npz")
+    np.save(tmp_path / "a.npy", ragged, allow_pickle=True)
+    with pytest.raises(ValueError, match=r"a.npy is an object array: save numbers or words"):
+        open_table(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")  # of zipfile, which writes it all the same
+def test_two_arrays_of_one_name_are_refused(tmp_path):
+    np.savez(tmp_path / "d.npz", a=A)
+    with zipfile.ZipFile(tmp_path / "d.npz", "a") as archive, archive.open("a.npy", "w") as file:
+        np.save(file, A)
+    with pytest.raises(ValueError, match=r"d.npz: a is there twice"):
+        open_table(tmp_path / "d.npz")
+
+
+@pytest.mark.parametrize("name", ["d.npz", "c.npz", "a.npy"])
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.9])
+def test_files_that_are_cut_short_are_named(name, part, tmp_path):
+    file = tmp_path / name
+    save = {"d.npz": np.savez, "c.npz": np.savez_compressed}.get(name)
+    save(file, a=B) if save else np.save(file, B)
+    file.write_bytes(file.read_bytes()[: int(part * file.stat().st_size)])
+    with pytest.raises(
+        ValueError, match=f"{name}.* cannot be read .*: it is damaged or cut short"
+    ) as error:
+        open_table(file)
+    one_sentence(error)
+
+
+def test_damaged_compressed_arrays_are_named(tmp_path):
+    file = tmp_path / "d.npz"
+    np.savez_compressed(file, a=RNG.integers(0, 256, 4000))
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 255
+    file.write_bytes(bytes(content))
+    with pytest.raises(ValueError, match="it is damaged or cut short"):
+        open_table(file)
+
+
+def test_paths_that_hold_no_data_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"there is no .*nothing.npz: config.data.path must name"):
+        open_table(tmp_path / "nothing.npz")
+    with pytest.raises(ValueError, match="holds no data that are known"):
+        open_table(tmp_path)
+    (tmp_path / "table.xls").write_text("")
+    with pytest.raises(ValueError, match=r"table.xls is not an .npz file"):
+        open_table(tmp_path / "table.xls")
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Write photos of all rows but the second, sketches of all, and a table."""
+    for name, mode in (("photo", "RGB"), ("sketch", "L")):
+        (tmp_path / name).mkdir()
+        for i in range(4):
+            if (name, i) != ("photo", 1):
+                colour = (10 * i, 20, 30) if mode == "RGB" else 10 * i
+                Image.new(mode, (6, 5), colour).save(tmp_path / name / f"r{i}.png")
+    (tmp_path / "facts.csv").write_text(
+        "id,age,label,town,split,height\n"
+        "r2.png,3,b,Rome,train,1.5\nr0,1,a,Oslo,train,\nr1,,a,,test,\nr3,NA,b,Rome,valid,\n"
+    )
+    return tmp_path
+
+
+def test_pictures_are_put_beside_their_rows_of_the_table(pictures):
+    table = open_table(pictures)
+    assert table.names == ("facts", "photo", "sketch", "town")
+    assert table.shapes == {"facts": (2,), "photo": (5, 6, 3), "sketch": (5, 6), "town": ()}
+    read = rows_of(table, [0, 1, 2, 3])
+    assert read["photo"][:, 0, 0, 0].tolist() == [20, 0, 0, 30]
+    assert read["sketch"][:, 0, 0].tolist() == [20, 0, 10, 30]
+    assert table.present["photo"].tolist() == [True, True, False, True]
+    np.testing.assert_array_equal(
+        read["facts"], [[3, 1.5], [1, np.nan], [np.nan, np.nan], [np.nan, np.nan]]
+    )
+    assert table.entries == {"facts": ("age", "height")}
+    assert read["town"].tolist() == ["Rome", "Oslo", "", "Rome"]
+    assert table.label is not None
+    assert table.label.tolist() == ["b", "a", "a", "b"]
+    assert table.split is not None
+    assert table.split.tolist() == ["train", "train", "test", "valid"]
+    assert table.notices == ()
+
+
+def test_without_a_table_the_rows_are_all_names_of_pictures(pictures):
+    (pictures / "facts.csv").unlink()
+    table = open_table(pictures)
+    assert table.num_rows == 4
+    assert table.present["photo"].tolist() == [True, False, True, True]
+    assert rows_of(table, [2])["sketch"][0, 0, 0] == 20
+
+
+def test_pictures_that_the_table_does_not_name_are_reported(pictures):
+    text = (pictures / "facts.csv").read_text().splitlines()
+    (pictures / "facts.csv").write_text("\n".join(text[:-1]))
+    assert open_table(pictures).notices == (
+        "photo: 1 pictures are not in facts.csv and not used",
+        "sketch: 1 pictures are not in facts.csv and not used",
+    )
+
+
+def test_grey_and_colour_pictures_of_one_folder_are_read_as_colour(pictures):
+    Image.new("L", (6, 5), 77).save(pictures / "photo" / "r0.png")
+    table = open_table(pictures)
+    assert rows_of(table, [1])["photo"][0, 0, 0].tolist() == [77, 77, 77]
+
+
+def spoil(pictures, what):
+    """Spoil a folder of pictures in one way."""
+    csv = pictures / "facts.csv"
+    if what == "size":
+        Image.new("RGB", (6, 7)).save(pictures / "photo" / "r3.png")
+    elif what == "no picture":
+        (pictures / "photo" / "r3.png").write_bytes(b"text")
+    elif what == "deep":
+        Image.new("I;16", (6, 5)).save(pictures / "sketch" / "r3.png")
+    elif what == "two files":
+        Image.new("RGB", (6, 5)).save(pictures / "photo" / "r3.jpg")
+    elif what == "two tables":
+        (pictures / "other.csv").write_text("")
+    elif what == "folder and column":
+        csv.write_text(csv.read_text().replace("town", "photo"))
+    elif what == "column and vector":
+        csv.write_text(csv.read_text().replace("town", "facts"))
+    elif what == "two columns":
+        csv.write_text(csv.read_text().replace("height", "age"))
+    elif what == "two rows":
+        csv.write_text(csv.read_text().replace("r3", "r2"))
+    elif what == "short line":
+        csv.write_text(csv.read_text().replace("Oslo,", ""))
+    elif what == "other names":
+        csv.write_text(csv.read_text().replace("\nr", "\ns"))
+    elif what == "no rows":
+        csv.write_text("id,age\n")
+    elif what == "not text":
+        csv.write_bytes(b"\xff\xfe\x00")
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        (
+            "size",
+            r"r3.png has 6 x 7 pixels and r2.png has 6 x 5: bring the pictures of a folder to one size",
+        ),
+        ("no picture", r"r3.png is not a picture, or damaged"),
+        ("deep", r"r3.png has pixels of type I;16: save it with 8 bits"),
+        ("two files", r"photo has r3.jpg and r3.png: keep one for each row"),
+        ("two tables", r"several CSV files, facts.csv and other.csv: keep one"),
+        ("folder and column", r"photo is a folder of pictures and also from facts.csv: rename one"),
+        (
+            "column and vector",
+            r"facts.csv has a column facts, as its own vector is called: rename one",
+        ),
+        ("two columns", r"facts.csv has two columns 'age'"),
+        ("two rows", r"'r2' stands twice in the column id"),
+        ("short line", r"facts.csv, line 3: 5 cells, but there are 6 columns"),
+        ("other names", r"no picture of .*photo is named in facts.csv"),
+        ("no rows", r"facts.csv has no rows below its line of names"),
+        ("not text", r"facts.csv cannot be read .*: save it as UTF-8 text with commas"),
+    ],
+)
+def test_what_is_wrong_with_a_folder_of_pictures_is_named(what, message, pictures):
+    spoil(pictures, what)
+    with pytest.raises(ValueError, match=message) as error:
+        open_table(pictures)
+    one_sentence(error)
+
+
+def write_tfds(path, splits, features, rows):
+    """Write a data set in TFDS's format: rows of all splits, in order."""
+    features = tfds.features.FeaturesDict(features)
+    infos, start = [], 0
+    for split, num in splits.items():
+        template = tfds.core.ShardedFileTemplate(
+            data_dir=epath.Path(path),
+            dataset_name="own",
+            split=split,
+            filetype_suffix="array_record",
+        )
+        writer = ArrayRecordWriter(str(template.sharded_filepaths(num_shards=1)[0]), "group_size:1")
+        for row in rows[start : start + num]:
+            writer.write(features.serialize_example(features.encode_example(row)))
+        writer.close()
+        start += num
+        infos.append(
+            tfds.core.SplitInfo(
+                name=split, shard_lengths=[num], num_bytes=0, filename_template=template
+            )
+        )
+    tfds.folder_dataset.write_metadata(
+        data_dir=path, features=features, split_infos=infos, check_data=False
+    )
+
+
+FEATURES = {
+    "photo": tfds.features.Image(shape=(4, 5, 3)),
+    "values": tfds.features.Tensor(shape=(3,), dtype=np.float32),
+    "town": tfds.features.Text(),
+    "label": tfds.features.ClassLabel(names=["cat", "dog"]),
+}
+PHOTOS = RNG.integers(0, 256, (N, 4, 5, 3), np.uint8)
+
+
+def png(picture):
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return io.BytesIO(file.getvalue())
+
+
+ROWS = [
+    {
+        "photo": png(PHOTOS[i]),
+        "values": A[i].astype(np.float32),
+        "town": f"t{i % 2}",
+        "label": i % 2,
+    }
+    for i in range(N)
+]
+
+
+def test_a_data_set_of_tfds_is_read_with_its_splits(tmp_path):
+    write_tfds(tmp_path, {"train": 7, "validation": 2, "test": 3}, FEATURES, ROWS)
+    table = open_table(tmp_path)
+    assert table.num_rows == N
+    assert table.shapes == {"photo": (4, 5, 3), "values": (3,), "town": ()}
+    assert table.split is not None
+    assert sorted(table.split.tolist()) == sorted(["train"] * 7 + ["valid"] * 2 + ["test"] * 3)
+    order = [
+        int(np.flatnonzero((p == PHOTOS).all((1, 2, 3)))[0])
+        for p in rows_of(table, range(N))["photo"]
+    ]
+    words = {"train": range(7), "valid": range(7, 9), "test": range(9, N)}
+    assert all(order[row] in words[split] for row, split in enumerate(table.split))
+    read = rows_of(table, [10, 2])
+    np.testing.assert_array_equal(read["values"], A[[order[10], order[2]]].astype(np.float32))
+    assert read["town"].tolist() == [f"t{order[10] % 2}", f"t{order[2] % 2}"]
+    assert table.label is not None
+    assert table.label.tolist() == [["cat", "dog"][i % 2] for i in order]
+
+
+def test_a_data_set_of_tfds_without_a_test_split_is_one(tmp_path):
+    write_tfds(
+        tmp_path,
+        {"train": N},
+        {"values": FEATURES["values"]},
+        [{"values": r["values"]} for r in ROWS],
+    )
+    table = open_table(tmp_path)
+    assert table.split is None
+    np.testing.assert_array_equal(rows_of(table, [5])["values"][0], A[5].astype(np.float32))
+
+
+def test_what_is_wrong_with_a_data_set_of_tfds_is_named(tmp_path):
+    (tmp_path / "dataset_info.json").write_text("{")
+    with pytest.raises(ValueError, match="cannot be read as a data set of TFDS") as error:
+        open_table(tmp_path)
+    one_sentence(error)
+    free = {"photo": tfds.features.Image(shape=(None, None, 3))}
+    write_tfds(tmp_path, {"train": 2}, free, [{"photo": png(PHOTOS[0])}, {"photo": png(PHOTOS[1])}])
+    with pytest.raises(ValueError, match=r"photo is Image of shape \(None, None, 3\) in TFDS"):
+        open_table(tmp_path)
