@@ -4,9 +4,11 @@ Generate with what was trained: python launch.py --workdir=runs/toy --stage=gene
     --given attributes="Smiling,Eyeglasses" --num_samples=8
 """
 
+import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 from absl import app, flags, logging
@@ -25,6 +27,11 @@ GIVEN = flags.DEFINE_multi_string(
     "given",
     [],
     'For generate, once for each modality: image=face.png, attributes="Smiling,Eyeglasses".',
+)
+MODALITY = flags.DEFINE_multi_string(
+    "modality",
+    [],
+    "Another value of one modality, once for each: lab.latent_size=8; for data of one's own lab.kind=counts.",
 )
 NUM_SAMPLES = flags.DEFINE_integer("num_samples", 5, "For generate: how many samples.")
 OUTPUT = flags.DEFINE_string(
@@ -56,6 +63,21 @@ def keep_compiled() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
+def with_modalities(config: dict[str, Any], changes: list[str]) -> dict[str, Any]:
+    """Change values of modalities, NAME.KEY=VALUE, which the config need not have named."""
+    for change in changes:
+        where, equals, value = change.partition("=")
+        name, _, key = where.rpartition(".")
+        if not (equals and name and key):
+            raise ValueError(f"--modality {change!r}: write NAME.KEY=VALUE, as lab.latent_size=8")
+        try:
+            parsed = json.loads(value)
+        except ValueError:  # a word
+            parsed = value
+        config["modalities"].setdefault(name, {})[key] = parsed
+    return config
+
+
 def generate() -> None:
     """Write samples of what is not given, and say where they are."""
     output = Path(OUTPUT.value or Path(WORKDIR.value) / "generated")
@@ -76,7 +98,8 @@ def main(argv: list[str]) -> None:
         elif CONFIG.value is None:
             sys.exit("launch.py: say what to run: --config=configs/polydigits.py")
         else:
-            pipeline.run(CONFIG.value.to_dict(), WORKDIR.value, STAGE.value)
+            config = with_modalities(CONFIG.value.to_dict(), MODALITY.value)
+            pipeline.run(config, WORKDIR.value, STAGE.value)
     except (ValueError, OSError, FloatingPointError) as error:
         if logging.level_debug():  # --verbosity=1 shows where it was raised
             raise

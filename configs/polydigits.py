@@ -11,7 +11,11 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     """Return the values of a run; `variant` is "default" or "smoke"."""
     config = ml_collections.ConfigDict()
     config.seed = 0
-    config.data = {"name": "polydigits"}
+    config.data = {
+        "name": "polydigits",
+        "missing": 0.0,  # share of pictures that training rows lack
+        "complete_only": False,  # train on complete rows alone
+    }
     config.num_train = 20_000
     config.resident_bytes = 2**32  # data up to this size are kept on the device
     names = ("hubble", "retina", "coffee", "rocket", "chelsea")

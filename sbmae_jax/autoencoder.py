@@ -9,10 +9,13 @@ and the regularised autoencoder replaces the posterior by fixed noise of scale c
 
     L = R(x, Dec(z + c eps)) + lambda |z|^2,                z = Enc(x).                          (2)
 
-R is the negative log-likelihood up to a constant: sum (x - xhat)^2 for the "gaussian" likelihood,
-whose variance is 1/2, and the binary cross-entropy of logits for "bernoulli". Sums run over
-dimensions, so beta does not depend on the size of the picture. The score model is trained on mu or on
-z: a draw from the posterior would only add noise that the decoder has learned to ignore.
+R is the negative log-likelihood up to a constant, see `observation`. Sums run over dimensions, so beta
+does not depend on the size of the picture. The score model is trained on mu or on z: a draw from the
+posterior would only add noise that the decoder has learned to ignore.
+
+So a sample is decoded from a code without noise, and what is left of x there is less than R says. Where the
+variance is learned, a second one, that of x - Dec(mu), is learned beside (1) or (2), with no gradient to the
+networks; it is the noise of a draw.
 
 Sources: Kingma and Welling 2014 (arXiv:1312.6114), Higgins et al. 2017 for beta, Ghosh et al. 2020
 (arXiv:1903.12436) for (2).
@@ -25,15 +28,14 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from sbmae_jax import gaussian
+from sbmae_jax.observation import OBSERVATIONS, reconstruction_error
 from sbmae_jax.task import Params, Task
-from sbmae_jax.types import Array
+from sbmae_jax.types import Array, Key
 
 Values = TypeVar("Values", Array, np.ndarray)
 
-LIKELIHOODS = ("gaussian", "bernoulli")
 KINDS = ("vae", "rae")
 
 
@@ -42,7 +44,7 @@ class Modality:
     """One kind of observation, and how it is encoded.
 
     shape: of one example, without the batch: (28, 28, 3) for a picture, (18,) for a vector.
-    likelihood: "gaussian" (summed squared error) or "bernoulli" (binary cross-entropy).
+    likelihood: of a decoded example, one of `observation.OBSERVATIONS`.
     network: name of its networks, a section of `config.coders`.
     latent_size: length of the latent vector.
     weight: beta of the VAE, lambda of the regularised autoencoder.
@@ -58,8 +60,8 @@ class Modality:
     code_noise: float = 0.01
 
     def __post_init__(self):
-        if self.likelihood not in LIKELIHOODS:
-            known = ", ".join(LIKELIHOODS)
+        if self.likelihood not in OBSERVATIONS:
+            known = ", ".join(OBSERVATIONS)
             raise ValueError(f"{self.name}: unknown likelihood {self.likelihood!r}: use {known}")
         if self.latent_size < 1:
             raise ValueError(f"{self.name}: latent_size must be at least 1, got {self.latent_size}")
@@ -69,12 +71,14 @@ class Autoencoder(NamedTuple):
     """A trainable pair of maps between a modality and its latent.
 
     encode: (params, x [B, *shape]) -> z [B, latent_size], deterministic. Bytes are scaled to [0, 1].
-    decode: (params, z) -> the mean of p(x|z) [B, *shape], in [0, 1].
+    decode: (params, z) -> the mean of p(x|z) [B, *shape].
+    draw: (params, key, z) -> a draw from p(x|z) [B, *shape].
     """
 
     task: Task
     encode: Callable[[Params, Array], Array]
     decode: Callable[[Params, Array], Array]
+    draw: Callable[[Params, Key, Array], Array]
 
 
 def autoencoder(modality: Modality, kind: str, encoder: Any, decoder: Any) -> Autoencoder:
@@ -87,50 +91,50 @@ def autoencoder(modality: Modality, kind: str, encoder: Any, decoder: Any) -> Au
     """
     if kind not in KINDS:
         raise ValueError(f"autoencoder.kind must be one of {', '.join(KINDS)}, got {kind!r}")
-    size = modality.latent_size
+    size, observation = modality.latent_size, OBSERVATIONS[modality.likelihood]
+
+    def code_of(params, x):
+        return encoder.apply(params["encoder"], observation.features(as_float(x)))
 
     def init(key, batch):
         encoder_key, decoder_key = jax.random.split(key)
-        x = as_float(batch["x"][:1])
-        return {
-            "encoder": encoder.init(encoder_key, x),
+        params = {
+            "encoder": encoder.init(encoder_key, as_float(batch["x"][:1])),
             "decoder": decoder.init(decoder_key, jnp.zeros((1, size))),
         }
+        return params | ({"log_var": jnp.zeros(modality.shape)} if observation.has_variance else {})
 
     def encode(params, x):
-        return encoder.apply(params["encoder"], as_float(x))[:, :size]
+        return code_of(params, x)[:, :size]
 
     def decode(params, z):
-        return output_mean(modality.likelihood, decoder.apply(params["decoder"], z))
+        return observation.mean(decoder.apply(params["decoder"], z))
+
+    def draw(params, key, z):
+        return observation.draw(key, decoder.apply(params["decoder"], z), params.get("noise"))
 
     def loss(params, key, batch):
-        x = as_float(batch["x"])
-        code = encoder.apply(params["encoder"], x)
+        x, code = as_float(batch["x"]), code_of(params, batch["x"])
         if kind == "vae":
             mean, log_var = jnp.split(code, 2, axis=-1)
             z, penalty = gaussian.sample(key, mean, log_var), gaussian.kl_to_standard(mean, log_var)
         else:
             noise = modality.code_noise * jax.random.normal(key, code.shape)
             z, penalty = code + noise, jnp.sum(code**2, axis=-1)
-        error = reconstruction_error(modality.likelihood, x, decoder.apply(params["decoder"], z))
-        return error + modality.weight * penalty, {"reconstruction": error, "penalty": penalty}
+        output = decoder.apply(params["decoder"], z)
+        error = reconstruction_error(modality.likelihood, x, output, params.get("log_var"))
+        total = error + modality.weight * penalty
+        if observation.has_variance:
+            total = total + leftover(params, x, code[:, :size])
+        return total, {"reconstruction": error, "penalty": penalty}
 
-    return Autoencoder(Task(init, loss), encode, decode)
+    def leftover(params, x, z):
+        y = jax.lax.stop_gradient(decoder.apply(params["decoder"], z))
+        return reconstruction_error(modality.likelihood, x, y, params["noise"])
+
+    return Autoencoder(Task(init, loss), encode, decode, draw)
 
 
 def as_float(x: Values) -> Values:
     """Scale bytes to [0, 1]; leave floats as they are. Arrays of NumPy stay that."""
     return x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x
-
-
-def reconstruction_error(likelihood: str, x: Array, output: Array) -> Array:
-    """Return -log p(x|z) up to a constant, summed over the dimensions of each example: [B]."""
-    axes = tuple(range(1, x.ndim))
-    if likelihood == "bernoulli":
-        return jnp.sum(optax.sigmoid_binary_cross_entropy(output, x), axes)
-    return jnp.sum((x - output) ** 2, axes)
-
-
-def output_mean(likelihood: str, output: Array) -> Array:
-    """Return the mean of p(x|z), in [0, 1], from the decoder's output."""
-    return jax.nn.sigmoid(output) if likelihood == "bernoulli" else jnp.clip(output, 0, 1)

@@ -22,7 +22,7 @@ from sbmae_jax.data.description import Description
 from sbmae_jax.data.files import files
 from sbmae_jax.data.polydigits import polydigits
 from sbmae_jax.data.polymnist import polymnist
-from sbmae_jax.data.source import Source
+from sbmae_jax.data.source import PRESENT, Source
 from sbmae_jax.data.toyfaces_source import toyfaces
 from sbmae_jax.energy import Contrast, energy_task
 from sbmae_jax.generate import Sampling
@@ -105,6 +105,7 @@ def build(config: Mapping[str, Any], data: Description) -> Parts:
     Raises ValueError, naming the key, for anything in the config that does not fit.
     """
     check_conditioning(config)
+    check_missing(config, data)
     modalities = build_modalities(config["modalities"], data)
     autoencoders = tuple(build_autoencoder(config, m) for m in modalities)
     joint, sde = layout(modalities), choose(SDES, config["sde"], "sde")
@@ -162,6 +163,21 @@ def check_conditioning(config: Mapping[str, Any]) -> None:
         raise ValueError(
             "config.contrast.observed_clean: an energy must see observed latents in training as in "
             "sampling: True for conditioning 'amortised' and 'clamp', False for 'renoise'"
+        )
+
+
+def check_missing(config: Mapping[str, Any], data: Description) -> None:
+    """Raise ValueError if rows lack modalities, and a training needs rows that have several."""
+    if PRESENT not in data.shapes:
+        return
+    if config["energy"] is not None:
+        raise ValueError(
+            "config.energy: an energy is not trained on rows that lack modalities: set it to None"
+        )
+    if config["stack_autoencoders"]:
+        raise ValueError(
+            "config.stack_autoencoders: autoencoders are not trained as one where rows lack modalities: set "
+            "it to False"
         )
 
 
@@ -234,8 +250,8 @@ def build_source(config: Mapping[str, Any], split: str, num_rows: int) -> Source
 def check_source(source: Source, modalities: tuple[Modality, ...]) -> None:
     """Raise ValueError if the arrays of a source are not what its modalities say."""
     for modality in modalities:
-        if source.dtypes[modality.name] == np.uint8:
-            # Any value will do: the array need not be read.
+        if source.dtypes[modality.name] == np.uint8 or modality.name in source.scalings:
+            # Any value will do, or was looked at when the scaling was fitted: the array need not be read.
             check_shape(modality, source.shapes[modality.name])
         else:
             check_array(modality, source.arrays[modality.name])

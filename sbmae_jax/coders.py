@@ -13,6 +13,7 @@ from sbmae_jax.data.description import Description
 from sbmae_jax.nets.dense import DenseDecoder, DenseEncoder
 from sbmae_jax.nets.patch import PatchDecoder, PatchEncoder
 from sbmae_jax.nets.resnet import ResNetDecoder, ResNetEncoder
+from sbmae_jax.nets.vector import VectorDecoder, VectorEncoder
 from sbmae_jax.sections import fill, without
 from sbmae_jax.task import Params, Task, stacked
 from sbmae_jax.train import Training
@@ -23,6 +24,7 @@ CODERS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "patch": (PatchEncoder, PatchDecoder),
     "resnet": (ResNetEncoder, ResNetDecoder),
     "dense": (DenseEncoder, DenseDecoder),
+    "vector": (VectorEncoder, VectorDecoder),
 }
 
 shared_autoencoder = functools.cache(autoencoder)

@@ -126,7 +126,7 @@ def energy_task(network: Any, sde: SDE, layout: Layout, contrast: Contrast) -> T
             )
         observed_key, loss_key = jax.random.split(key)
         subsets = Matching(observed_share=1.0)
-        observed = draw_observed(observed_key, subsets, (len(z), len(layout.sizes)))
+        observed = draw_observed(observed_key, subsets, jnp.ones((len(z), len(layout.sizes)), bool))
         return compare(network, sde, layout, contrast, params, loss_key, z, observed)
 
     return Task(init, loss)

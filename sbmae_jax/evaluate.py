@@ -25,6 +25,7 @@ class Subject:
 
     complete: the generator, as `Model.complete`.
     reconstruct: batch -> all modalities, each encoded and decoded.
+    draw: as `complete`, but draws from p(x|z) rather than its mean; None where nobody asks.
 
     What its methods return is what `read` keeps of each batch, at first all of it; where the pictures of
     all rows do not fit into memory, keep less.
@@ -34,6 +35,7 @@ class Subject:
     complete: Generate
     reconstruct: Callable[[Arrays], Mapping[str, Array]]
     batch_size: int
+    draw: Generate | None = None
 
     def reconstructed(self, rows: Arrays, read: Read = dict) -> dict[str, np.ndarray]:
         """Encode and decode rows [N, ...]."""
@@ -46,15 +48,24 @@ class Subject:
         self, key: Key, rows: Arrays, observed: np.ndarray, read: Read = dict
     ) -> dict[str, np.ndarray]:
         """Generate what is not observed, [N, M] or the same in all rows [M], of rows [N, ...]."""
+        return self._generated(self.complete, key, rows, observed, read)
 
-        def complete(i, batch):
+    def drawn(
+        self, key: Key, rows: Arrays, observed: np.ndarray, read: Read = dict
+    ) -> dict[str, np.ndarray]:
+        """Draw what is not observed, with the noise of p(x|z); otherwise as `completed`."""
+        assert self.draw is not None
+        return self._generated(self.draw, key, rows, observed, read)
+
+    def _generated(self, generate: Generate, key, rows, observed, read) -> dict[str, np.ndarray]:
+        def call(i, batch):
             mask = batch.pop("observed")
-            return read(self.complete(jax.random.fold_in(key, i), batch, mask))
+            return read(generate(jax.random.fold_in(key, i), batch, mask))
 
         pictures = {name: rows[name] for name in self.names}
         shape = (len(pictures[self.names[0]]), len(self.names))
         pictures["observed"] = np.broadcast_to(observed, shape)
-        return map_batches(complete, pictures, self.batch_size)
+        return map_batches(call, pictures, self.batch_size)
 
 
 def nothing(rows: Arrays, names: tuple[str, ...], num: int) -> tuple[Arrays, np.ndarray]:

@@ -63,10 +63,13 @@ class Moments(NamedTuple):
         return x * self.std[None] + self.mean[None]
 
 
-def moments(x: Array, floor: float = 0.05) -> Moments:
-    """Estimate moments from [N, D].
+def moments(x: Array, present: Array | None = None, floor: float = 0.05) -> Moments:
+    """Estimate moments from [N, D], each coordinate over the rows where `present` [N, D] bool holds.
 
     `floor` bounds the standard deviation from below: a coordinate that a VAE has switched off is
     nearly constant, and dividing by its deviation would blow noise up to signal.
     """
-    return Moments(jnp.mean(x, axis=0), jnp.maximum(jnp.std(x, axis=0), floor))
+    return Moments(
+        jnp.mean(x, axis=0, where=present),
+        jnp.maximum(jnp.std(x, axis=0, where=present), floor),
+    )

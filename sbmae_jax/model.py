@@ -14,6 +14,8 @@ from sbmae_jax.energy import energy_fn
 from sbmae_jax.generate import Sampling, generate_latents
 from sbmae_jax.guidance import guide
 from sbmae_jax.latents import Layout, Moments
+from sbmae_jax.observation import check_values
+from sbmae_jax.scaling import Scaling
 from sbmae_jax.score import score_fn
 from sbmae_jax.sde import SDE
 from sbmae_jax.task import Params
@@ -23,7 +25,15 @@ from sbmae_jax.types import Array, Key, ScoreFn
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=("params", "moments"),
-    meta_fields=("modalities", "autoencoders", "network", "sde", "sampling", "energy"),
+    meta_fields=(
+        "modalities",
+        "autoencoders",
+        "network",
+        "sde",
+        "sampling",
+        "energy",
+        "scalings",
+    ),
 )
 @dataclass(frozen=True)
 class Model:
@@ -34,6 +44,7 @@ class Model:
     autoencoders: in the order of `modalities`.
     network: the score network, a Flax module.
     energy: the network of the coherence energy, or None; used with `sampling.guidance` above 0.
+    scalings: (name, scaling) of the modalities whose data the networks see in other units.
 
     As a pytree its leaves are the arrays, so that a model can be an argument of a compiled function.
     """
@@ -46,6 +57,7 @@ class Model:
     sde: SDE
     sampling: Sampling
     energy: Any = None
+    scalings: tuple[tuple[str, Scaling], ...] = ()
 
     @property
     def layout(self) -> Layout:
@@ -94,33 +106,71 @@ class Model:
         """
         return self.decode(self.sample(key, self.encode(batch), observed))
 
+    def draw(self, key: Key, batch: Mapping[str, Array], observed: Array) -> dict[str, Array]:
+        """Generate what is not observed with the noise of p(x|z), not its mean; otherwise as `complete`."""
+        sample_key, noise_key = jax.random.split(key)
+        x = self.sample(sample_key, self.encode(batch), observed)
+        latents = self.layout.unpack(self.moments.restore(x))
+        return {
+            modality.name: autoencoder.draw(
+                self.params["autoencoders"][modality.name],
+                jax.random.fold_in(noise_key, m),
+                latents[modality.name],
+            )
+            for m, (modality, autoencoder) in enumerate(
+                zip(self.modalities, self.autoencoders, strict=True)
+            )
+        }
+
     def generate(
-        self, given: Mapping[str, Any], *, key: Key | int = 0, num_samples: int | None = None
-    ) -> dict[str, np.ndarray]:
+        self, given: Mapping[str, Any], *, key: Key | int = 0, num_samples: int | None = None,
+        noise: bool = False,
+    ) -> dict[str, np.ndarray]:  # fmt: skip
         """Generate all modalities from any subset of them, which may be empty.
 
-        given: {name: [B, *shape]}, bytes or floats in [0, 1].
+        given: {name: [B, *shape]}, bytes or floats in [0, 1]; for data of one's own in their units.
         key: a typed key, or a seed.
         num_samples: how many samples to draw where nothing is given; otherwise each row of `given` gets
             one.
+        noise: draw from p(x|z) rather than take its mean.
 
-        Returns {name: [B, *shape]} in [0, 1]; what was given comes back as it was given.
+        Returns {name: [B, *shape]}, in [0, 1] or in their units; what was given comes back as it was given.
         Raises ValueError for an unknown modality, for a shape, a range or a NaN that does not fit, for
         different batch sizes, and where both `given` and `num_samples` say how many, or neither does.
         """
         num_rows = self._num_rows(given, num_samples)
         observed = self.layout.observed(given, num_rows)
-        for modality in self.modalities:
-            if modality.name in given:
-                check_array(modality, np.asarray(given[modality.name]))
         batch = {
-            m.name: jnp.asarray(given.get(m.name, np.zeros((num_rows, *m.shape), np.float32)))
+            m.name: jnp.asarray(
+                self.prepare(m, given[m.name])
+                if m.name in given
+                else np.zeros((num_rows, *m.shape), np.float32)
+            )
             for m in self.modalities
         }
         if isinstance(key, int):
             key = jax.random.key(key)
-        made = complete(self, key, batch, jnp.asarray(observed))
-        return {name: np.asarray(given.get(name, array)) for name, array in made.items()}
+        made = (draw if noise else complete)(self, key, batch, jnp.asarray(observed))
+        return {
+            name: np.asarray(given[name]) if name in given else self.restore(name, array)
+            for name, array in made.items()
+        }
+
+    def prepare(self, modality: Modality, values: Any) -> np.ndarray:
+        """Return values [B, ...] as the networks see them. Raises ValueError for what does not fit."""
+        name, values, scalings = modality.name, np.asarray(values), dict(self.scalings)
+        if name not in scalings:
+            check_array(modality, values)
+            return values
+        try:
+            return scalings[name].prepare(values)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+
+    def restore(self, name: str, made: Any) -> np.ndarray:
+        """Return what the networks made of a modality in the units of the data."""
+        made, scalings = np.asarray(made), dict(self.scalings)
+        return scalings[name].restore(made) if name in scalings else made
 
     def _num_rows(self, given: Mapping[str, Any], num_samples: int | None) -> int:
         sizes = {name: len(array) for name, array in given.items()}
@@ -136,6 +186,9 @@ class Model:
 
 complete = jax.jit(Model.complete)
 """`Model.complete`, compiled: one executable for all subsets of a batch size."""
+
+draw = jax.jit(Model.draw)
+"""`Model.draw`, compiled."""
 
 reconstruct = jax.jit(lambda model, batch: model.decode(model.encode(batch)))
 """(model, batch) -> all modalities, each encoded and decoded; compiled."""
@@ -168,20 +221,11 @@ def check_shape(modality: Modality, shape: tuple[int, ...]) -> None:
 
 def check_array(modality: Modality, array: np.ndarray) -> None:
     """Raise ValueError if an array does not hold examples of a modality."""
-    name = modality.name
     check_shape(modality, array.shape[1:])
     if array.dtype == np.uint8:
         return
     if not np.issubdtype(array.dtype, np.floating):
-        raise ValueError(f"{name}: use uint8 in 0..255 or floats in 0..1, got {array.dtype}")
-    bad_rows = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))
-    if len(bad_rows):
         raise ValueError(
-            f"{name}: NaN or infinite values in {len(bad_rows)} of {len(array)} rows, the first in "
-            f"row {bad_rows[0]}: remove these rows or mend them"
+            f"{modality.name}: use uint8 in 0..255 or floats in 0..1, got {array.dtype}"
         )
-    if array.size and (array.min() < 0 or array.max() > 1):
-        raise ValueError(
-            f"{name}: values must be in 0..1, got {array.min():.4g} to {array.max():.4g}: divide "
-            "pictures in 0..255 by 255, or pass them as uint8"
-        )
+    check_values(modality.likelihood, modality.name, array)

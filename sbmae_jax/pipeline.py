@@ -17,6 +17,8 @@ import numpy as np
 
 from sbmae_jax import model as models
 from sbmae_jax import provenance
+from sbmae_jax.choices import choose_values, explain
+from sbmae_jax.data.source import PRESENT
 from sbmae_jax.energy import energy_task
 from sbmae_jax.evaluate import Subject
 from sbmae_jax.latents import moments
@@ -24,15 +26,18 @@ from sbmae_jax.log import read
 from sbmae_jax.model import Model
 from sbmae_jax.report import summary, write_report
 from sbmae_jax.request import generate_files
-from sbmae_jax.run import Run, load_judges, load_model, load_moments
+from sbmae_jax.run import HELD_OUT, Run, load_judges, load_model, load_moments, one_batch
 from sbmae_jax.score import score_task
-from sbmae_jax.workdir import CONFIG, MOMENTS, RESULTS, SAMPLES, write
+from sbmae_jax.workdir import CHOICES, CONFIG, MOMENTS, RESULTS, SAMPLES, write
 
 
 def train_autoencoders(run: Run) -> None:
     """Train the autoencoder of each modality; none sees another modality."""
     for group in run.parts.groups:
-        run.train(group.stage, group.task, group.training, run.feed((group.view,)))
+        views = (group.view,)
+        run.train(
+            group.stage, group.task, group.training, run.feed(views), partial(run.held_out, views)
+        )
 
 
 def train_score(run: Run) -> None:
@@ -42,11 +47,15 @@ def train_score(run: Run) -> None:
 
     def latents():
         z = run.train_latents
-        scale = moments(jnp.asarray(z))
+        present = parts.layout.spread(jnp.asarray(z[PRESENT])) if PRESENT in z else None
+        scale = moments(jnp.asarray(z["z"]), present)
         write(run.workdir / MOMENTS, lambda file: np.savez(file, mean=scale.mean, std=scale.std))
-        return {"z": np.asarray(scale.standardise(jnp.asarray(z)))}
+        return standardised(run, z)
 
-    run.train("score", task, parts.score_training, run.feed_arrays(latents))
+    def held_out():
+        return one_batch(standardised(run, run.latents(run.valid_source, HELD_OUT)))
+
+    run.train("score", task, parts.score_training, run.feed_arrays(latents), held_out)
 
 
 def train_energy(run: Run) -> None:
@@ -56,17 +65,29 @@ def train_energy(run: Run) -> None:
         return
     task = energy_task(energy.network, parts.sde, parts.layout, energy.contrast)
 
-    def latents():
-        scale = load_moments(run.workdir / MOMENTS)
-        return {"z": np.asarray(scale.standardise(jnp.asarray(run.train_latents)))}
+    def held_out():
+        return one_batch(standardised(run, run.latents(run.valid_source, HELD_OUT)))
 
-    run.train("energy", task, energy.training, run.feed_arrays(latents))
+    feed = run.feed_arrays(lambda: standardised(run, run.train_latents))
+    run.train("energy", task, energy.training, feed, held_out)
+
+
+def standardised(run: Run, latents: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return latents as the score sees them, by the moments of the training set."""
+    scale = load_moments(run.workdir / MOMENTS)
+    return {**latents, "z": np.asarray(scale.standardise(jnp.asarray(latents["z"])))}
 
 
 def train_judges(run: Run) -> None:
     """Train the networks by which generated examples are judged, on real ones."""
     for name, judge in run.parts.protocol.judges().items():
-        run.train(name, judge.task, judge.training, run.feed(judge.views))
+        run.train(
+            name,
+            judge.task,
+            judge.training,
+            run.feed(judge.views),
+            partial(run.held_out, judge.views),
+        )
 
 
 def evaluate_model(run: Run) -> None:
@@ -98,13 +119,16 @@ def measure(run: Run, model: Model, split: str) -> tuple[dict[str, Any], dict[st
     source = run.test_source if split == "test" else run.source(split, protocol.num_rows)
     rows = {name: source.arrays[name] for name in run.data.shapes}
     complete, durations = timed(partial(models.complete, model))
+    draw, drawing = timed(partial(models.draw, model))
     subject = Subject(
-        model.layout.names, complete, partial(models.reconstruct, model), protocol.batch_size
+        model.layout.names, complete, partial(models.reconstruct, model), protocol.batch_size, draw
     )
     key = run.named_key("evaluate")
-    figures, samples = protocol.measure(key, rows, subject, load_judges(run))
+    figures, samples = protocol.measure(
+        key, rows, subject, load_judges(run), lambda: run.train_source.arrays
+    )
     # The first call compiles.
-    seconds = 1000 * float(np.median(durations[1:])) / protocol.batch_size
+    seconds = 1000 * float(np.median((durations or drawing)[1:])) / protocol.batch_size
     speed = {
         "num_evaluations": model.sampling.num_evaluations, "seconds_per_1000_samples": seconds,
     }  # fmt: skip
@@ -153,9 +177,13 @@ def run(config: Mapping[str, Any], workdir: str | Path, stage: str = "all") -> P
     """
     if stage != "all" and stage not in STAGES:
         raise ValueError(f"unknown stage {stage!r}: choose all, {', '.join(STAGES)}")
+    config, chosen = close(config)
     this = Run(config, workdir)
     this.claim()
     try:
+        if chosen:
+            this.log.line(chosen)
+            write(this.workdir / CHOICES, lambda file: file.write(chosen.encode()))
         if stage == "all" and not (this.workdir / RESULTS).exists():
             # What is wrong with the data is to be known before hours of training.
             _ = this.train_source, this.test_source
@@ -164,6 +192,14 @@ def run(config: Mapping[str, Any], workdir: str | Path, stage: str = "all") -> P
     finally:
         this.log.close()
     return this.workdir
+
+
+def close(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """Return the config without open values, and in words what was chosen; most configs have none."""
+    if config["data"]["name"] != "files":
+        return config, ""
+    config, made, found = choose_values(config)
+    return config, explain(config, made, found)
 
 
 def load(workdir: str | Path) -> Model:

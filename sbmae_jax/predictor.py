@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sbmae_jax.autoencoder import Modality, as_float, output_mean, reconstruction_error
+from sbmae_jax.autoencoder import Modality, as_float
+from sbmae_jax.observation import output_mean, reconstruction_error
 from sbmae_jax.task import Params, Task
 from sbmae_jax.types import Array
 

@@ -16,7 +16,7 @@ from sbmae_jax import sharding
 from sbmae_jax.build import build, build_source, check_keys, check_source
 from sbmae_jax.data import description
 from sbmae_jax.data.loader import Feed, resident, streamed
-from sbmae_jax.data.source import Source, map_batches
+from sbmae_jax.data.source import PRESENT, Source, Subset, map_batches, rows_with
 from sbmae_jax.energy import energy_task
 from sbmae_jax.latents import Moments
 from sbmae_jax.log import Log, read
@@ -28,6 +28,8 @@ from sbmae_jax.train import Training, is_finished, load_params, train
 from sbmae_jax.workdir import DATA, MOMENTS, check_claim, claim
 
 ENCODE_BATCH = 250
+HELD_OUT = 2048  # rows of a view by which patience judges; they are all in one batch
+LEAST_HELD_OUT = 512  # where there are fewer they are repeated, as each gets noise of its own
 
 MakeFeed = Callable[[jax.Array, int], Feed]
 """(key, batch size) -> the batches of a training"""
@@ -76,17 +78,37 @@ class Run:
         return source
 
     @cached_property
+    def valid_source(self) -> Source:
+        """The validation split, by whose first rows patience judges, checked."""
+        source = self.source("valid", 0)
+        if not len(source):
+            raise ValueError(
+                "patience needs held-out rows, and the data have no validation split: set it to 0 in all "
+                "trainings"
+            )
+        return source
+
+    @cached_property
     def test_source(self) -> Source:
         """The test split as far as it is used, checked."""
         return self.source("test", self.parts.protocol.num_rows)
 
     @cached_property
-    def train_latents(self) -> np.ndarray:
-        """The latents of the training set [N, D], before standardisation; encoded once for all stages."""
+    def train_latents(self) -> dict[str, np.ndarray]:
+        """The latents of the training set, as `latents`; encoded once for all stages."""
+        return self.latents(self.read_source)
+
+    def latents(self, source: Source, most: int | None = None) -> dict[str, np.ndarray]:
+        """Encode rows: `z` [N, D], not standardised, and `present` [N, M] where some lack modalities.
+
+        most: rows, of the first.
+        """
         parts, params = self.parts, load_autoencoders(self)
         compiled = jax.jit(partial(encode, parts.modalities, parts.autoencoders))
-        rows = {name: self.read_source.arrays[name] for name in parts.layout.names}
-        return map_batches(lambda _, batch: {"z": compiled(params, batch)}, rows, ENCODE_BATCH)["z"]
+        rows = {name: source.arrays[name][:most] for name in parts.layout.names}
+        z = map_batches(lambda _, batch: {"z": compiled(params, batch)}, rows, ENCODE_BATCH)
+        missing = PRESENT in source.shapes
+        return z | ({PRESENT: source.arrays[PRESENT][:most]} if missing else {})
 
     def source(self, split: str, num_rows: int) -> Source:
         """Open a split of the data, checked."""
@@ -105,34 +127,71 @@ class Run:
             num_bytes = sum(source.nbytes(name) for view in views for name in view.values())
             if num_bytes > self.config["resident_bytes"] and len(views) == 1:
                 return renamed(views[0], self.stream(key, views[0], batch_size))
-            arrays = {
-                field: joined([source.arrays[view[field]] for view in views]) for field in views[0]
-            }
-            return resident(key, arrays, batch_size, self.mesh)
+            return resident(key, self.viewed(source, views), batch_size, self.mesh)
 
         return make
+
+    def viewed(
+        self, source: Source, views: tuple[View, ...], most: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """Return the arrays of views, of the rows that have what each shows; several are joined.
+
+        most: rows of each view, of the first.
+        """
+        parts = []
+        for view in views:
+            rows = self.rows_of(source, view)
+            chosen = slice(most) if rows is None else rows[:most]
+            parts.append(
+                {field: np.asarray(source.arrays[name][chosen]) for field, name in view.items()}
+            )
+        return {field: joined([part[field] for part in parts]) for field in views[0]}
+
+    def rows_of(self, source: Source, view: View) -> np.ndarray | None:
+        """Return which rows have the modalities of a view; None for all. Raises ValueError if none has."""
+        rows = rows_with(source, tuple(view.values()), self.parts.layout.names)
+        if rows is not None and len(rows) == 0:
+            raise ValueError(
+                f"{', '.join(view.values())}: no row has it, so nothing can be learned"
+            )
+        return rows
 
     def stream(self, key: jax.Array, view: View, batch_size: int) -> Feed:
         """Feed arrays of the training split that need not fit into memory."""
         source = self.train_source.select(tuple(view.values()))
-        return streamed(int(jax.random.bits(key) >> 1), source, batch_size, self.mesh)
+        rows = self.rows_of(self.train_source, view)
+        chosen = source if rows is None else Subset(source, rows)
+        return streamed(int(jax.random.bits(key) >> 1), chosen, batch_size, self.mesh)
+
+    def held_out(self, views: tuple[View, ...]) -> dict[str, Any]:
+        """Return one batch of held-out rows, by which patience judges."""
+        return one_batch(self.viewed(self.valid_source, views, HELD_OUT))
 
     def feed_arrays(self, arrays: Callable[[], Mapping[str, Any]]) -> MakeFeed:
         """Feed from arrays, which are made only if there is work to do."""
         return lambda key, batch_size: resident(key, arrays(), batch_size, self.mesh)
 
-    def train(self, name: str, task: Task, training: Training, make_feed: MakeFeed) -> None:
-        """Train one network unless it is finished."""
+    def train(
+        self, name: str, task: Task, training: Training, make_feed: MakeFeed,
+        held_out: Callable[[], Mapping[str, Any]],
+    ) -> None:  # fmt: skip
+        """Train one network unless it is finished.
+
+        held_out: gives the batch by which patience judges; asked only where there is patience.
+        """
         if is_finished(self.workdir / name, training):
             self.log.line(f"{name}: done already")
             return
         start = time.perf_counter()
         feed_key, train_key = jax.random.split(self.named_key(name))
         feed = make_feed(feed_key, training.batch_size)
-        train(task, feed, training, train_key, self.mesh, self.workdir / name, self.log, name)
+        aside = held_out() if training.patience else None
+        train(
+            task, feed, training, train_key, self.mesh, self.workdir / name, self.log, name, aside
+        )
         last = read(self.workdir)[name][-1]
         self.log.line(
-            f"{name}: {training.num_steps} steps, loss {last['loss']:.4g}, "
+            f"{name}: {last['step']} steps, loss {last['loss']:.4g}, "
             f"{time.perf_counter() - start:.0f} s"
         )
 
@@ -167,6 +226,13 @@ def joined(arrays: list[np.ndarray]) -> np.ndarray:
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
+def one_batch(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return rows as one batch, repeated if they are few."""
+    num_rows = len(next(iter(arrays.values())))
+    rows = np.arange(max(num_rows, LEAST_HELD_OUT)) % num_rows
+    return {name: array[rows] for name, array in arrays.items()}
+
+
 def load_autoencoders(run: Run) -> dict[str, Params]:
     """Load the parameters of all autoencoders."""
     params = {}
@@ -199,6 +265,7 @@ def load_model(run: Run) -> Model:
         parts.sde,
         parts.sampling,
         energy.network if energy is not None else None,
+        tuple(sorted(run.data.scalings.items())),
     )
 
 

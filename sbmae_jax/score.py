@@ -22,6 +22,16 @@ One time per modality. The network gets ln snr for each modality, so the same ne
 some modalities are observed and clean: a share `observed_share` of the training rows has a random
 proper subset of modalities at time 0, and the loss on the others only.
 
+Rows that lack modalities. A row with only the modalities P is a draw of the marginal p(z_P). The network gets
+pure noise for the others, at the largest noise level, which marginalises them out; the loss is on P alone:
+
+    L = E over rows, t, eps, O inside P of  |F(x_P, noise elsewhere)_m - target_m|^2,  m in P \ O.   (3)
+
+Its minimiser, for each pattern P, is the score of p(z_P | P is what was measured). That is the score of the
+marginal itself if modalities are missing completely at random (Rubin 1976), whatever the shares: no value
+is imputed, so none is learned. Where missingness depends on the values, it is the score of such rows. How
+modalities that are never measured together go together is not in the data: there the network interpolates.
+
 Sources: Vincent 2011; Song et al. 2021 (arXiv:2011.13456, 2101.09258) for the weightings; Karras et al.
 2022 (arXiv:2206.00364) for (1), there as c_skip, c_out, c_in with sigma_data = 1, and for `unit`;
 Bounoua et al. 2024 (arXiv:2306.04445) for a time per modality.
@@ -69,7 +79,8 @@ def score_task(network: Any, sde: SDE, layout: Layout, matching: Matching) -> Ta
     """Bind a score network to the denoising loss.
 
     network: a Flax module, (x [B, D], ln snr [B, M]) -> [B, D].
-    The batch is {"z": [B, D]}, standardised latents.
+    The batch is {"z": [B, D]}, standardised latents, and, where rows lack modalities, `present` [B, M] bool,
+    with at least one in each row; see (3). Latents of what is not present are not used.
     """
 
     def init(key, batch):
@@ -78,15 +89,16 @@ def score_task(network: Any, sde: SDE, layout: Layout, matching: Matching) -> Ta
 
     def loss(params, key, batch):
         z = batch["z"]
+        present = batch.get("present", jnp.ones((len(z), len(layout.sizes)), bool))
         time_key, noise_key, observed_key = jax.random.split(key, 3)
         t = draw_times(time_key, sde, matching, len(z))
-        observed = draw_observed(observed_key, matching, (len(z), len(layout.sizes)))
-        hidden = ~layout.spread(observed)
+        observed = draw_observed(observed_key, matching, present)
+        absent, hidden = layout.spread(~present), layout.spread(present & ~observed)
         eps = jax.random.normal(noise_key, z.shape)
         alpha, sigma, v = _coefficients(sde, t[:, None])
-        x = jnp.where(hidden, alpha * z + sigma * eps, z)
+        x = jnp.where(hidden, alpha * z + sigma * eps, jnp.where(absent, eps, z))
         target = (sigma * z - alpha * eps) / jnp.sqrt(v)
-        output = apply(network.apply, params, sde, layout, x, t, observed)
+        output = apply(network.apply, params, sde, layout, x, t, observed, ~present)
         factor = jnp.ones_like(t) if matching.weighting == "unit" else (alpha**2 / v)[:, 0]
         error = jnp.where(hidden, (output - target) ** 2, 0)
         return factor * jnp.sum(error, axis=-1) / jnp.sum(hidden, axis=-1), {}
@@ -105,22 +117,27 @@ def score_fn(
     """
 
     def score(x, t):
-        known = jnp.zeros((len(x), len(layout.sizes)), bool) if observed is None else observed
+        nothing = jnp.zeros((len(x), len(layout.sizes)), bool)
+        known = nothing if observed is None else observed
         t = jnp.broadcast_to(t, len(x))
         alpha, sigma, v = _coefficients(sde, t[:, None])
-        output = apply(network_apply, params, sde, layout, x, t, known)
+        output = apply(network_apply, params, sde, layout, x, t, known, nothing)
         denoised = (alpha / v) * x + (sigma / jnp.sqrt(v)) * output
         return jnp.where(layout.spread(known), 0, (alpha * denoised - x) / sigma**2)
 
     return score
 
 
-def apply(network_apply, params, sde: SDE, layout: Layout, x, t, observed) -> Array:
-    """Call the network F of equation (1) on x [B, D] at times t [B] with `observed` [B, M] at time 0."""
-    clean = layout.spread(observed)
+def apply(network_apply, params, sde: SDE, layout: Layout, x, t, observed, absent) -> Array:
+    """Call the network F of equation (1) on x [B, D] at times t [B].
+
+    observed [B, M]: at time 0.  absent [B, M]: pure noise of variance 1, at the last time.
+    """
+    as_it_is = layout.spread(observed | absent)
     _, _, v = _coefficients(sde, t[:, None])
     log_snr = jnp.where(observed, MAX_LOG_SNR, jnp.minimum(sde.log_snr(t), MAX_LOG_SNR)[:, None])
-    return network_apply(params, jnp.where(clean, x, x / jnp.sqrt(v)), log_snr)
+    log_snr = jnp.where(absent, sde.log_snr(jnp.ones(())), log_snr)
+    return network_apply(params, jnp.where(as_it_is, x, x / jnp.sqrt(v)), log_snr)
 
 
 def draw_times(key: Key, sde: SDE, matching: Matching, num: int) -> Array:
@@ -131,20 +148,21 @@ def draw_times(key: Key, sde: SDE, matching: Matching, num: int) -> Array:
     return sde.sample_time(key, (num,), matching.weighting, T_MIN)
 
 
-def draw_observed(key: Key, matching: Matching, shape: tuple[int, int]) -> Array:
-    """Draw which modalities of each row are observed, [B, M] bool; never all of them.
+def draw_observed(key: Key, matching: Matching, present: Array) -> Array:
+    """Draw which modalities of each row are observed, [B, M] bool; never all that are present [B, M].
 
-    The number observed is uniform in 1..M-1, then the subset is uniform among those of that size, so that
-    one and all but one are seen as often as the many subsets in the middle.
+    The number observed is uniform in 1..n-1 of the n that are present, then the subset is uniform among those
+    of that size, so that one and all but one are seen as often as the many subsets in the middle.
     """
-    num_rows, num_modalities = shape
-    if matching.observed_share == 0 or num_modalities == 1:
-        return jnp.zeros(shape, bool)
+    if matching.observed_share == 0 or present.shape[1] == 1:
+        return jnp.zeros_like(present)
     row_key, size_key, rank_key = jax.random.split(key, 3)
-    rows = jax.random.bernoulli(row_key, matching.observed_share, (num_rows, 1))
-    size = jax.random.randint(size_key, (num_rows, 1), 1, num_modalities)
-    rank = jnp.argsort(jnp.argsort(jax.random.uniform(rank_key, shape), axis=-1), axis=-1)
-    return rows & (rank < size)
+    rows = jax.random.bernoulli(row_key, matching.observed_share, (len(present), 1))
+    num_present = jnp.sum(present, axis=1, keepdims=True)
+    size = jax.random.randint(size_key, num_present.shape, 1, jnp.maximum(num_present, 2))
+    draws = jax.random.uniform(rank_key, present.shape)
+    rank = jnp.argsort(jnp.argsort(jnp.where(present, draws, 2.0), axis=-1), axis=-1)
+    return rows & (rank < size) & (num_present > 1)
 
 
 def _coefficients(sde: SDE, t: Array) -> tuple[Array, Array, Array]:

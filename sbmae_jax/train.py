@@ -19,14 +19,30 @@ from sbmae_jax.task import Batch, Params, Task
 from sbmae_jax.types import Array, Key
 
 
+class Best(NamedTuple):
+    """The averaged parameters with the least loss on held-out rows so far, and the step they had taken."""
+
+    loss: Array
+    step: Array
+    params: Params
+
+
 class TrainState(NamedTuple):
-    """All that changes in training; the number of steps taken stands here and nowhere else."""
+    """All that changes in training; the number of steps taken stands here and nowhere else.
+
+    best: None where training does not look at held-out rows.
+    """
 
     step: Array
     params: Params
     ema_params: Params
     opt_state: optax.OptState
+    best: Best | None = None
 
+
+HELD_OUT = (
+    2**31 - 1
+)  # no training takes so many steps: the noise of held-out rows is that of no step
 
 Init = Callable[[Key, Batch], TrainState]
 Steps = Callable[[Key, TrainState, Batch], tuple[TrainState, dict[str, Array]]]
@@ -42,6 +58,9 @@ class Training:
     steps_per_call: optimiser steps in one compiled call. Take 1 for convolutions on a CPU, whose
         gradient is slow inside `lax.scan` there.
     checkpoint_every: steps between checkpoints, rounded up to whole calls.
+    patience: stop after so many steps without a smaller loss on held-out rows, and keep the averaged
+        parameters that had the smallest; 0 trains to the last step and keeps the last.
+    held_out_every: steps between looks at the held-out rows, rounded up to whole calls.
     """
 
     num_steps: int
@@ -54,11 +73,16 @@ class Training:
     ema_decay: float = 0.999
     steps_per_call: int = 50
     checkpoint_every: int = 500
+    patience: int = 0
+    held_out_every: int = 100
 
     def __post_init__(self):
-        for name in ("num_steps", "batch_size", "steps_per_call", "checkpoint_every"):
+        counts = ("num_steps", "batch_size", "steps_per_call", "checkpoint_every", "held_out_every")
+        for name in counts:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.patience < 0:
+            raise ValueError(f"patience must be at least 0, got {self.patience}")
 
     def optimizer(self, num_members: int = 0) -> optax.GradientTransformation:
         """Return the optimiser, of one network or of several whose parameters are stacked."""
@@ -84,16 +108,20 @@ def by_member(transform: optax.GradientTransformation) -> optax.GradientTransfor
 
 def train(
     task: Task, feed: Feed, training: Training, key: Key, mesh: Mesh,
-    directory: Path, log: Log, stage: str,
+    directory: Path, log: Log, stage: str, held_out: Batch | None = None,
 ) -> TrainState:  # fmt: skip
-    """Train a task to its last step, from its newest checkpoint if there is one.
+    """Train a task to its end, from its newest checkpoint if there is one.
 
-    directory: of this stage's checkpoints. A stage that is already at its last step is only loaded.
+    directory: of this stage's checkpoints. A stage that is at its end is only loaded.
     stage: its name in the logs. Each row has the seconds since the row before.
+    held_out: a batch that is not trained on; needed where `training.patience` is not 0.
+
+    The end is the last step, under whose number the last checkpoint stands also where patience ended before.
 
     Raises FloatingPointError if the loss becomes NaN or infinite; the checkpoints stay as they are.
     """
     init, run = compile_training(task, training, mesh)
+    look = compile_look(task) if training.patience else None
     with checkpoint.opened(directory) as checkpointer:
         first = feed(0, 1)
         like = checkpoint.placed(jax.eval_shape(init, key, first), sharding.replicated(mesh))
@@ -108,13 +136,29 @@ def train(
                 state, metrics = run(key, state, feed(step, size))
                 metrics = {name: float(value) for name, value in metrics.items()}
                 _check_finite(metrics["loss"], stage, step, size, directory)
-                log.scalars(stage, step + size, metrics | {"seconds": time.perf_counter() - start})
+                taken, step = step, step + size
+                if look and _crosses(taken, size, training.held_out_every, training.num_steps):
+                    state, loss = look(key, state, held_out)
+                    metrics["held_out_loss"] = float(loss)
+                log.scalars(stage, step, metrics | {"seconds": time.perf_counter() - start})
                 bar.set_postfix(loss=f"{metrics['loss']:.4g}")
                 bar.update(size)
-                if _crosses(step, size, training.checkpoint_every, training.num_steps):
-                    checkpoint.save(checkpointer, step + size, state)
-                step += size
+                state, step = end_of_patience(state, step, training)
+                if _crosses(taken, step - taken, training.checkpoint_every, training.num_steps):
+                    checkpoint.save(checkpointer, step, state)
     return state
+
+
+def end_of_patience(state: TrainState, step: int, training: Training) -> tuple[TrainState, int]:
+    """At the end, which may come early, keep the best parameters; return the state and its step."""
+    if state.best is None:
+        return state, step
+    if step - int(state.best.step) < training.patience and step < training.num_steps:
+        return state, step
+    last = jnp.full_like(state.step, training.num_steps)
+    # A copy: the next call may donate the state, in which no two arrays may share a buffer.
+    kept = jax.tree.map(jnp.copy, state.best.params)
+    return state._replace(step=last, ema_params=kept), training.num_steps
 
 
 def is_finished(directory: Path, training: Training) -> bool:
@@ -161,7 +205,9 @@ def compile_training(task: Task, training: Training, mesh: Mesh) -> tuple[Init, 
 
     def init(key, chunk):
         params = task.init(key, jax.tree.map(lambda array: array[0], chunk))
-        return TrainState(jnp.zeros((), jnp.int32), params, params, optimizer.init(params))
+        step = jnp.zeros((), jnp.int32)
+        best = Best(jnp.full((), jnp.inf), step, params) if training.patience else None
+        return TrainState(step, params, params, optimizer.init(params), best)
 
     def run(key, state, chunk):
         if len(jax.tree.leaves(chunk)[0]) == 1:
@@ -175,6 +221,24 @@ def compile_training(task: Task, training: Training, mesh: Mesh) -> tuple[Init, 
         jax.jit(init, out_shardings=whole),
         jax.jit(run, donate_argnums=1, out_shardings=whole),
     )
+
+
+@functools.cache
+def compile_look(task: Task) -> Callable[[Key, TrainState, Batch], tuple[TrainState, Array]]:
+    """Return the compiled look at held-out rows, (key, state, batch) -> (state, mean loss).
+
+    The averaged parameters are remembered if they are the best so far. Each look draws the same noise, so
+    that what differs between two of them is the parameters.
+    """
+
+    def look(key, state, batch):
+        losses, _ = task.loss(state.ema_params, jax.random.fold_in(key, HELD_OUT), batch)
+        loss = jnp.mean(losses)
+        old, new = state.best, Best(loss, state.step, state.ema_params)
+        best = jax.tree.map(lambda a, b: jnp.where(loss < old.loss, b, a), old, new)
+        return state._replace(best=best), loss
+
+    return jax.jit(look, donate_argnums=1)
 
 
 def make_step(
@@ -199,7 +263,7 @@ def make_step(
         decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
         ema_params = optax.incremental_update(params, state.ema_params, 1 - decay)
         metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradient), **metrics}
-        return TrainState(state.step + 1, params, ema_params, opt_state), metrics
+        return TrainState(state.step + 1, params, ema_params, opt_state, state.best), metrics
 
     return step
 

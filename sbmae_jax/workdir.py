@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 CONFIG, DATA, MOMENTS = "config.json", "data.json", "moments.npz"
+CHOICES = "choices.txt"
 RESULTS, SAMPLES = "results.json", "samples.npz"
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from sbmae_jax import gaussian
-from sbmae_jax.autoencoder import Modality, autoencoder, output_mean, reconstruction_error
+from sbmae_jax.autoencoder import Modality, autoencoder
 from sbmae_jax.nets.patch import PatchDecoder, PatchEncoder
+from sbmae_jax.observation import output_mean, reconstruction_error
 
 PICTURE = Modality("picture", (8, 8, 3), "gaussian", "patch", latent_size=4, weight=0.5)
 COLOURS = np.random.default_rng(0).integers(0, 256, (16, 1, 1, 3)).astype(np.uint8)
@@ -114,7 +115,7 @@ def test_a_bernoulli_modality_of_bits_can_be_encoded(key):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"likelihood": "poisson"}, "picture: unknown likelihood 'poisson'"),
+        ({"likelihood": "cauchy"}, "picture: unknown likelihood 'cauchy'"),
         ({"latent_size": 0}, "picture: latent_size must be at least 1, got 0"),
     ],
 )

@@ -112,7 +112,7 @@ def test_stacked_autoencoders_are_those_of_their_modalities(tmp_path):
             np.testing.assert_array_equal, params[name], jax.tree.map(lambda a, m=m: a[m], both)
         )
     z = run.parts.autoencoders[0].encode(params["retina"], run.train_source.arrays["retina"][:5])
-    np.testing.assert_allclose(run.train_latents[:5, 24:], z, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(run.train_latents["z"][:5, 24:], z, rtol=1e-4, atol=1e-5)
 
 
 def test_test_data_that_do_not_fit_are_known_before_training(tmp_path, monkeypatch):

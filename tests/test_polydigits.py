@@ -86,3 +86,37 @@ def test_every_photograph_can_be_cropped():
 def test_unknown_names_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         polydigits(*arguments)
+
+
+def test_missing_pictures_are_drawn_alike_and_tests_are_complete():
+    source = polydigits("train", 3000, ("hubble", "coffee"), missing=0.4)
+    present = source.arrays["present"]
+    assert present.any(axis=1).all()
+    # Of all rows 1 - 0.4² have something; of these 0.6 / 0.84 have the first.
+    assert len(source) == pytest.approx(3000 * 0.84, abs=4 * (3000 * 0.84 * 0.16) ** 0.5)
+    np.testing.assert_allclose(present.mean(axis=0), 0.6 / 0.84, atol=0.04)
+    assert polydigits("test", 20, ("hubble", "coffee"), missing=0.4).arrays["present"].all()
+
+
+def test_rows_that_are_left_are_those_of_the_complete_data():
+    whole = polydigits("train", 200, ("hubble", "coffee"))
+    source = polydigits("train", 200, ("hubble", "coffee"), missing=0.5, complete_only=True)
+    assert source.arrays.keys() == {"hubble", "coffee", "label"}
+    assert 20 < len(source) < 80
+    originals = {row.tobytes() for row in whole.arrays["hubble"]}
+    assert all(row.tobytes() in originals for row in source.arrays["hubble"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"missing": 1.0}, "missing must be at least 0 and less than 1, got 1.0"),
+        (
+            {"missing": 0.99, "complete_only": True},
+            "none of 20 rows is complete: have less missing",
+        ),
+    ],
+)
+def test_what_leaves_nothing_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        polydigits("train", 20, ("hubble", "coffee"), **options)

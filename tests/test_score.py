@@ -63,7 +63,7 @@ def test_unit_weighting_draws_the_levels_it_says(key):
 
 
 def test_observed_subsets_are_proper_and_as_frequent_as_asked(key):
-    observed = draw_observed(key, Matching(observed_share=0.4), (30_000, 4))
+    observed = draw_observed(key, Matching(observed_share=0.4), jnp.ones((30_000, 4), bool))
     size = observed.sum(axis=1)
     assert int(size.max()) == 3
     np.testing.assert_allclose(
@@ -74,8 +74,8 @@ def test_observed_subsets_are_proper_and_as_frequent_as_asked(key):
 
 def test_nothing_is_observed_without_a_share_or_with_one_modality(key):
     one, two = jax.random.split(key)
-    assert not draw_observed(one, Matching(observed_share=0.0), (50, 4)).any()
-    assert not draw_observed(two, Matching(observed_share=1.0), (50, 1)).any()
+    assert not draw_observed(one, Matching(observed_share=0.0), jnp.ones((50, 4), bool)).any()
+    assert not draw_observed(two, Matching(observed_share=1.0), jnp.ones((50, 1), bool)).any()
 
 
 def test_error_on_observed_coordinates_does_not_count(key):

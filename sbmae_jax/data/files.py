@@ -10,10 +10,11 @@ import numpy as np
 
 from sbmae_jax.data.look import pieces
 from sbmae_jax.data.opened import Opened, open_files
+from sbmae_jax.data.source import PRESENT
 from sbmae_jax.data.tables import SPLITS
 from sbmae_jax.scaling import Scaling
 
-PRESENT, LABEL = "present", "label"
+LABEL = "label"
 
 
 def files(

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from sbmae_jax import sharding
-from sbmae_jax.data.source import Source
+from sbmae_jax.data.source import Source, Subset
 from sbmae_jax.types import Array, Key
 
 Feed = Callable[[int, int], Any]
@@ -44,7 +44,7 @@ def resident(
     return lambda step, num_steps: compiled(on_device, step, num_steps)
 
 
-def streamed(seed: int, source: Source, batch_size: int, mesh: Mesh) -> Feed:
+def streamed(seed: int, source: Source | Subset, batch_size: int, mesh: Mesh) -> Feed:
     """Feed from a random-access source that need not fit into memory, in shuffled epochs.
 
     source: of the modalities that a batch is to have, and no others (`select`). Threads read ahead of

@@ -14,7 +14,7 @@ from skimage.transform import resize
 from sklearn.datasets import load_digits
 
 from sbmae_jax.data.backgrounds import PHOTOGRAPHS, SIDE, paste, photograph
-from sbmae_jax.data.source import ArraySource
+from sbmae_jax.data.source import PRESENT, ArraySource
 
 NUM_CLASSES = 10
 
@@ -22,16 +22,25 @@ SPLITS = ("train", "valid", "test")
 
 
 def polydigits(
-    split: str, num_rows: int, names: Sequence[str] = tuple(PHOTOGRAPHS)[:5], seed: int = 0
+    split: str,
+    num_rows: int,
+    names: Sequence[str] = tuple(PHOTOGRAPHS)[:5],
+    seed: int = 0,
+    missing: float = 0.0,
+    complete_only: bool = False,
 ) -> ArraySource:
     """Build one split in memory; the same arguments give the same bytes.
 
     names: of photographs, one for each modality.
+    missing: share of the pictures that are taken out of the training rows, each with the same probability;
+        rows that have none left are left out. Tests are complete.
+    complete_only: leave out every training row that lacks a picture.
 
-    Returns images [num_rows, 28, 28, 3] uint8 under the photographs' names, and `label` [num_rows]
-    int32 in 0..9. Classes are equally frequent up to one row.
+    Returns images [N, 28, 28, 3] uint8 under the photographs' names, and `label` [N] int32 in 0..9; where
+    pictures are missing, and rows are not left out for it, also `present` [N, M] bool. N is num_rows but
+    for what is left out. Classes are equally frequent up to one row.
 
-    Raises ValueError for an unknown split or photograph.
+    Raises ValueError for an unknown split or photograph, a share that is not in 0..1, or if no row is left.
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
@@ -47,7 +56,32 @@ def polydigits(
         name: paste_at_random(rng, masks[instance[:, m]], photograph(name))
         for m, name in enumerate(names)
     }
-    return ArraySource({**arrays, "label": label}, {"label": tuple(map(str, range(NUM_CLASSES)))})
+    arrays["label"] = label
+    if missing:
+        present = draw_present(rng, (num_rows, len(names)), missing if split == "train" else 0.0)
+        arrays = leave_out(arrays | {PRESENT: present}, complete_only)
+    return ArraySource(arrays, {"label": tuple(map(str, range(NUM_CLASSES)))})
+
+
+def draw_present(rng: np.random.Generator, shape: tuple[int, int], missing: float) -> np.ndarray:
+    """Draw which modalities each row has [N, M] bool, each missing with the same probability."""
+    if not 0 <= missing < 1:
+        raise ValueError(f"missing must be at least 0 and less than 1, got {missing}")
+    return rng.random(shape) >= missing
+
+
+def leave_out(arrays: dict[str, np.ndarray], complete_only: bool) -> dict[str, np.ndarray]:
+    """Leave out the rows that have no modality or, where only complete ones are wanted, not all."""
+    present = arrays[PRESENT]
+    kept = np.flatnonzero(present.all(axis=1) if complete_only else present.any(axis=1))
+    if len(kept) == 0:
+        raise ValueError(
+            f"none of {len(present)} rows is complete: have less missing, or set complete_only to False"
+        )
+    chosen = {name: array[kept] for name, array in arrays.items()}
+    if complete_only:
+        del chosen[PRESENT]
+    return chosen
 
 
 def digit_masks() -> tuple[np.ndarray, np.ndarray]:

@@ -32,8 +32,8 @@ class RecordSource:
     rows: np.ndarray
     names: tuple[str, ...]
     entries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    loaded: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     scalings: Mapping[str, Scaling] = field(default_factory=dict)
+    loaded: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.rows)

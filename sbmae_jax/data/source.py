@@ -8,6 +8,9 @@ import numpy as np
 
 from sbmae_jax.scaling import Scaling
 
+PRESENT = "present"
+"""The array of bool [N, M] that says which modalities a row has, in the order of their names."""
+
 
 class Source(Protocol):
     """A data set: any example by its number, and whole arrays for what fits into memory.
@@ -42,7 +45,7 @@ class Source(Protocol):
 
     @property
     def scalings(self) -> Mapping[str, Scaling]:
-        """How modalities are restored to a user's values; none where they are not scaled."""
+        """How modalities whose user has them in other units were scaled."""
         ...
 
     def nbytes(self, name: str) -> int:
@@ -64,7 +67,6 @@ class ArraySource:
 
     arrays: one array per modality (and `label`, where there is one), all with the same first axis.
     entries: names of the classes of `label`, and of the entries of vectors that have names.
-    scalings: how modalities are restored to a user's values.
     Indexing with an integer gives one example, with an integer array or a slice a batch.
     """
 
@@ -98,6 +100,31 @@ class ArraySource:
     def select(self, names: Sequence[str]) -> "ArraySource":
         """Return the same examples with these modalities alone; the arrays are shared."""
         return ArraySource({name: self.arrays[name] for name in names}, self.entries, self.scalings)
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some rows of a source, for reading one by one: `rows` are their numbers."""
+
+    source: Source
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Mapping[str, np.ndarray]:
+        return self.source[int(self.rows[index])]
+
+
+def rows_with(source: Source, names: Sequence[str], modalities: Sequence[str]) -> np.ndarray | None:
+    """Return the numbers of the rows that have all of `names`, or None if every row has everything.
+
+    modalities: the columns of the array `present`, which a source has where rows lack modalities.
+    """
+    if PRESENT not in source.shapes:
+        return None
+    columns = [m for m, name in enumerate(modalities) if name in names]
+    return np.flatnonzero(np.asarray(source.arrays[PRESENT])[:, columns].all(axis=1))
 
 
 def map_batches(

@@ -1,6 +1,6 @@
 """What the pipeline asks of a protocol: who judges, what is measured, and what the report shows of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -13,6 +13,10 @@ from sbmae_jax.types import Key
 
 View = Mapping[str, str]
 """{name in a batch: name of an array of the data}"""
+
+
+Rows = Callable[[], Mapping[str, np.ndarray]]
+"""gives the arrays of a split: they are read only if somebody asks"""
 
 
 class Judge(NamedTuple):
@@ -73,8 +77,12 @@ class EvaluationProtocol(Protocol):
         rows: Mapping[str, np.ndarray],
         subject: Subject,
         judges: Mapping[str, Params],
+        train: Rows,
     ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Return all figures, ready for JSON, and the samples that the report shows."""
+        """Return all figures, ready for JSON, and the samples that the report shows.
+
+        rows: of the test split.  train: gives those of the training split, to fit what it compares with.
+        """
         ...
 
     def figures(self, results: Mapping[str, Any]) -> list[Figure]:

@@ -15,7 +15,7 @@ from sbmae_jax.metrics.coherence import all_agree, at_least_k, estimate
 from sbmae_jax.metrics.diversity import label_shares, total_variation
 from sbmae_jax.metrics.frechet import frechet_distance
 from sbmae_jax.protocols import classes_pages
-from sbmae_jax.protocols.base import Figure, Judge, Section
+from sbmae_jax.protocols.base import Figure, Judge, Rows, Section
 from sbmae_jax.protocols.coherence import measure_conditional, measures
 from sbmae_jax.protocols.judging import Classify, Trial, classifying, judge, judged
 from sbmae_jax.task import Params
@@ -61,9 +61,10 @@ class ClassProtocol:
         return {"classifier": Judge(self.classifier.task, self.training, views)}
 
     def measure(
-        self, key: Key, rows: Arrays, subject: Subject, judges: Mapping[str, Params]
+        self, key: Key, rows: Arrays, subject: Subject, judges: Mapping[str, Params], train: Rows
     ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return all figures and the samples that the report shows."""
+        del train
         key, picture_key = jax.random.split(key)
         classify = classifying(self.classifier, judges["classifier"])
         figures = evaluate(

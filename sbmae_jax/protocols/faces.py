@@ -24,7 +24,7 @@ from sbmae_jax.metrics.f1 import f1_by_column, f1_by_row, iou_by_row
 from sbmae_jax.metrics.frechet import frechet_distance
 from sbmae_jax.predictor import Predictor
 from sbmae_jax.protocols import faces_pages
-from sbmae_jax.protocols.base import Figure, Judge, Section
+from sbmae_jax.protocols.base import Figure, Judge, Rows, Section
 from sbmae_jax.task import Params
 from sbmae_jax.train import Training
 from sbmae_jax.types import Key
@@ -73,9 +73,10 @@ class FaceProtocol:
         }
 
     def measure(
-        self, key: Key, rows: Arrays, subject: Subject, judges: Mapping[str, Params]
+        self, key: Key, rows: Arrays, subject: Subject, judges: Mapping[str, Params], train: Rows
     ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return all figures and the samples that the report shows."""
+        del train
         given_key, spread_key, picture_key = jax.random.split(key, 3)
         read = reading(self.predictors, judges, self.batch_size)
         inception = looking(self.inception, self.batch_size) if self.inception else None

@@ -1,0 +1,73 @@
+"""Data of your own: from files to any-to-any generation. See docs/your_data.md.
+
+python launch.py --config=configs/custom.py --config.data.path=DATA --workdir=runs/mine
+python launch.py --config=configs/custom.py --config.data.path=DATA --workdir=runs/b --modality x.kind=counts
+python launch.py --workdir=runs/mine --stage=impute --input=new.npz --output=filled.npz --num_samples=20
+
+DATA is an .npz, a folder of .npy, a TFDS directory, or a folder of picture folders with a CSV. What stands
+open here is chosen from the data, and printed with its reason; what you set is taken as it is.
+"""
+
+import ml_collections
+from ml_collections.config_dict import placeholder
+
+
+def get_config(variant: str = "default") -> ml_collections.ConfigDict:
+    """Return the values of a run; `variant` is "default", or "smoke" to see that all stages run."""
+    if variant not in ("default", "smoke"):
+        raise ValueError(f"unknown variant {variant!r}: use configs/custom.py or :smoke")
+    config = ml_collections.ConfigDict()
+    config.seed = 0
+    config.data = {
+        "name": "files",
+        "path": "",
+        "kinds": {},  # {name: kind} where the kind that is inferred is not the right one
+        "leave_out": (),  # names of arrays that are not to be modelled
+        "partial_rows": "refuse",  # rows of a vector with NaN in part; "missing" takes them for not measured
+    }
+    config.num_train = 0  # all
+    config.resident_bytes = 2**32  # data up to this are kept on the device, larger are streamed
+    config.modalities = {}  # {name: {"latent_size": 8, ..}}: what is not said is chosen
+    config.autoencoder = {"kind": "vae"}
+    config.stack_autoencoders = False
+    config.coders = {}
+    config.autoencoder_training = {
+        "num_steps": placeholder(int), "batch_size": placeholder(int), "patience": placeholder(int),
+        "learning_rate": 2e-3, "b2": 0.99, "clip_norm": 50.0, "ema_decay": 0.99,
+        "steps_per_call": 50, "checkpoint_every": 500, "held_out_every": 50,
+    }  # fmt: skip
+    config.sde = {"name": "vp", "beta_min": 0.1, "beta_max": 20.0}
+    config.network = {
+        "name": "hub", "width": placeholder(int), "hub_width": placeholder(int), "num_blocks": 2,
+    }  # fmt: skip
+    config.score = {
+        "weighting": "unit", "level_mean": placeholder(float), "level_std": 1.4, "observed_share": 0.6,
+    }  # fmt: skip
+    config.score_training = {
+        "num_steps": placeholder(int), "patience": placeholder(int), "batch_size": 256,
+        "learning_rate": 1e-3, "b2": 0.99, "warmup_steps": 200, "ema_decay": 0.999,
+        "steps_per_call": 100, "checkpoint_every": 1000, "held_out_every": 100,
+    }  # fmt: skip
+    config.energy = None
+    config.sampling = {
+        "sampler": "predictor_corrector", "conditioning": "amortised", "num_levels": 32,
+        "num_corrections": placeholder(int), "snr": 0.3, "t_min": placeholder(float),
+    }  # fmt: skip
+    config.evaluation = {
+        "name": "paired", "num_rows": 0, "num_unconditional": 500, "batch_size": 500,
+        "num_samples": 19,
+    }  # fmt: skip
+    if variant == "smoke":
+        shrink(config)
+    return config
+
+
+def shrink(config: ml_collections.ConfigDict) -> None:
+    """Make every stage as short as it can be."""
+    for training in (config.autoencoder_training, config.score_training):
+        training.update(
+            num_steps=20, batch_size=32, patience=20, steps_per_call=10, checkpoint_every=10,
+            held_out_every=10,
+        )  # fmt: skip
+    config.sampling.num_levels = 4
+    config.evaluation.update(num_rows=20, num_unconditional=20, batch_size=40, num_samples=3)

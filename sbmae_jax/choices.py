@@ -1,0 +1,198 @@
+"""Values that a config leaves open, chosen from the data, each with its reason.
+
+A value is open where it is None; modalities and their networks are open where they are not named. What the
+config says is left as it is.
+"""
+
+import copy
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from sbmae_jax.data.survey import Modality, Survey, survey, table
+
+LIKELIHOODS = {
+    "vector": "normal", "signal": "normal", "image": "gaussian", "mask": "gaussian",
+    "binary": "bernoulli", "category": "categorical", "counts": "poisson",
+}  # fmt: skip
+PICTURES = ("image", "mask")
+PATCHES = (2, 4, 8)
+MOST_PATCHES = 100  # beyond it the dense layers on patches grow too wide
+LARGEST = 64  # latents of one modality
+
+
+class Choice(NamedTuple):
+    """A value of the config that was chosen, and why."""
+
+    key: str
+    value: Any
+    reason: str
+
+
+def choose_values(
+    config: Mapping[str, Any],
+) -> tuple[dict[str, Any], list[Choice], Survey]:
+    """Return a config without open values, what was chosen, and the survey of the data it was chosen from.
+
+    A section of `config.modalities` may also say the `kind`, which is then not inferred.
+
+    Raises ValueError for data that cannot be read or learned from, and names that they do not have.
+    """
+    config = copy.deepcopy(dict(config))
+    data, sections = config["data"], config["modalities"]
+    if not data["path"]:
+        raise ValueError("config.data.path: say where your data are: --config.data.path=DATA")
+    kinds = dict(data["kinds"]) | {
+        name: section.pop("kind") for name, section in sections.items() if "kind" in section
+    }
+    found = survey(data["path"], kinds, config["seed"], data["partial_rows"])
+    check_names(sections, data["leave_out"], found)
+    kept = [m for m in found.modalities if m.name not in data["leave_out"]]
+    data["path"] = str(found.path)
+    data["kinds"] = {m.name: m.kind for m in found.modalities}
+    made: list[Choice] = []
+    for m in kept:
+        section = sections.setdefault(m.name, {})
+        for key, value, reason in of_modality(m):
+            if section.get(key) is None:
+                section[key] = value
+                made.append(Choice(f"modalities.{m.name}.{key}", value, reason))
+        if section["network"] not in config["coders"]:
+            config["coders"][section["network"]] = coder(section["network"], m)
+    size = sum(sections[m.name]["latent_size"] for m in kept)
+    for key, value, reason in of_run(kept, found.num_rows["train"], size):
+        section, name = key.split(".")
+        if config[section][name] is None:
+            config[section][name] = value
+            made.append(Choice(key, value, reason))
+    return config, made, found
+
+
+def explain(config: Mapping[str, Any], made: list[Choice], found: Survey) -> str:
+    """Return what the data are and what was chosen, for the screen."""
+    sections = config["modalities"]
+    more = {
+        "network": {name: section["network"] for name, section in sections.items()},
+        "latents": {name: str(section["latent_size"]) for name, section in sections.items()},
+    }
+    width = max((len(f"{choice.key} = {choice.value}") for choice in made), default=0)
+    lines = [f"{f'{c.key} = {c.value}':<{width}}  {c.reason}" for c in made]
+    chosen = ["", "chosen from the data; the config or the command line can say otherwise:", *lines]
+    return "\n".join([table(found, more), *(chosen if made else [])])
+
+
+def check_names(sections: Mapping[str, Any], leave_out: tuple[str, ...], found: Survey) -> None:
+    """Raise ValueError if the config names modalities that the data do not have, or leaves out all."""
+    known = [m.name for m in found.modalities]
+    for name in (*sections, *leave_out):
+        if name not in known:
+            raise ValueError(f"the data have no modality {name!r}, but {', '.join(known)}")
+    both = sorted(set(sections) & set(leave_out))
+    if both:
+        raise ValueError(
+            f"config.data.leave_out: {both[0]} also stands in config.modalities: take it out of one"
+        )
+    if set(known) <= set(leave_out):
+        raise ValueError("config.data.leave_out: no modality is left")
+
+
+def of_modality(m: Modality) -> Iterator[tuple[str, Any, str]]:
+    """Yield what is chosen for a modality: key, value, reason."""
+    yield "likelihood", LIKELIHOODS[m.kind], f"it is of the kind {m.kind}"
+    yield "network", *network(m)
+    yield "latent_size", *latent_size(m)
+    if m.kind in PICTURES:
+        yield "weight", 0.35, "pictures: sharp enough to read, smooth enough to learn"
+    else:
+        reason = "below 1, so that no direction is given up of which another modality may speak"
+        yield "weight", 0.2, reason
+
+
+def latent_size(m: Modality) -> tuple[int, str]:
+    """Return the length of a modality's latent, and why."""
+    if m.kind == "category":
+        size = max(1, min(len(m.classes) - 1, LARGEST // 4))
+        return size, f"{len(m.classes)} classes"
+    num = math.prod(m.shape)
+    share, most = {"image": (0, 32), "mask": (0, 32), "binary": (1, 32)}.get(m.kind, (2, LARGEST))
+    held, percent = max(m.num_components[share], 1), ("90", "95", "99")[share]
+    if num <= 8:
+        return num, "few values: as many as they are"
+    if held <= most:
+        return held, f"{held} of {num} principal components hold {percent} % of the variance"
+    return (
+        most,
+        f"{percent} % of the variance takes {held} principal components; {most} are the most",
+    )
+
+
+def network(m: Modality) -> tuple[str, str]:
+    """Return the name of a modality's networks, and why.
+
+    Raises ValueError for pictures whose sides do not halve.
+    """
+    if m.kind not in PICTURES:
+        num = math.prod(m.shape)
+        return f"vector-{128 if num <= 64 else 256}", f"{num} values"
+    height, width, _ = m.shape
+    if height % 2 or width % 2:
+        raise ValueError(
+            f"{m.name}: pictures of {height} x {width} do not halve: cut or pad them to even sides"
+        )
+    for patch in PATCHES:
+        if height % patch == width % patch == 0 and height * width <= MOST_PATCHES * patch**2:
+            return (
+                f"patch-{patch}",
+                f"{height} x {width}: dense layers on patches, quick on any device",
+            )
+    halvings = next(n for n in range(4, 0, -1) if height % 2**n == width % 2**n == 0)
+    return f"resnet-{halvings}", f"{height} x {width}: convolutions, halving {halvings} times"
+
+
+def coder(name: str, m: Modality) -> dict[str, Any]:
+    """Return the section of the networks that `network` named."""
+    del m
+    kind, number = name.rsplit("-", 1)
+    if kind == "vector":
+        widths = {"width": int(number)}
+        return {"name": "vector", "encoder": widths, "decoder": widths}
+    if kind == "patch":
+        widths = {"patch": int(number), "channels": 48, "width": 384}
+        return {"name": "patch", "encoder": widths, "decoder": widths}
+    widths = [32 * 2 ** min(n, 2) for n in range(int(number))]
+    down = tuple((w, w, 2) for w in widths[1:])
+    up = tuple((w, w, 2) for w in reversed(widths))
+    return {
+        "name": "resnet",
+        "encoder": {"stem": widths[0], "stages": down},
+        "decoder": {"start": widths[-1], "stages": up},
+    }
+
+
+def of_run(kept: list[Modality], num_rows: int, size: int) -> Iterator[tuple[str, Any, str]]:
+    """Yield what is chosen for the trainings and the samples. size: of all latents together."""
+    pictures = any(m.kind in PICTURES for m in kept)
+    batch = 2 ** int(math.log2(max(16, min(128, num_rows / 8))))
+    rows = f"{num_rows:,} training rows"
+    yield "autoencoder_training.batch_size", batch, f"about an eighth of {rows}, in 16..128"
+    steps = 2000 if pictures else 1500
+    yield "autoencoder_training.num_steps", steps, "the most: held-out rows may end it before"
+    yield "autoencoder_training.patience", 400, "steps without gain on the held-out rows"
+    few, many = num_rows < 500, num_rows >= 2000
+    steps = 2000 if few else 4000 if many or pictures else 3000
+    yield "score_training.num_steps", steps, f"{rows}; the most: held-out rows may end it before"
+    yield "score_training.patience", steps // 4, "steps without gain on the held-out rows"
+    width, hub, why = (96, 128, "few") if size <= 48 else (128, 192, "not many")
+    width, hub, why = (160, 256, "many") if size > 160 else (width, hub, why)
+    yield "network.width", width, f"{size} latents in all: {why}"
+    yield "network.hub_width", hub, f"{size} latents in all: {why}"
+    if pictures:
+        coarse = "pictures share what is coarse"
+        yield "score.level_mean", 0.0, coarse
+        yield "sampling.t_min", 3e-3, coarse
+        yield "sampling.num_corrections", 1, "one Langevin step a level keeps pictures coherent"
+    else:
+        fine = "vectors may fix each other to a hundredth of their deviation"
+        yield "score.level_mean", -0.4, fine
+        yield "sampling.t_min", 1e-3, fine
+        yield "sampling.num_corrections", 0, "no pictures: the predictor is enough"
