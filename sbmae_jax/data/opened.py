@@ -76,7 +76,7 @@ def _open(
         if kind.name == "category"
     }
     present = np.stack([looks[name].present for name in known], axis=1)
-    label = None if table.label is None else classes_of(table.label, present.any(axis=1))
+    label = None if table.label is None else classes_of(table.label, np.any(present, axis=1))
     if label is not None:
         classes["label"] = label
     rows = split_rows(table, present, classes, seed)
