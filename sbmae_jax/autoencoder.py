@@ -102,7 +102,9 @@ def autoencoder(modality: Modality, kind: str, encoder: Any, decoder: Any) -> Au
             "encoder": encoder.init(encoder_key, as_float(batch["x"][:1])),
             "decoder": decoder.init(decoder_key, jnp.zeros((1, size))),
         }
-        return params | ({"log_var": jnp.zeros(modality.shape)} if observation.has_variance else {})
+        if observation.has_variance:
+            params |= {"log_var": jnp.zeros(modality.shape), "noise": jnp.zeros(modality.shape)}
+        return params
 
     def encode(params, x):
         return code_of(params, x)[:, :size]

@@ -40,14 +40,15 @@ def choose_values(
     """
     config = copy.deepcopy(dict(config))
     data, sections = config["data"], config["modalities"]
+    leave_out = data.pop("leave_out")
     if not data["path"]:
         raise ValueError("config.data.path: say where your data are: --config.data.path=DATA")
     kinds = dict(data["kinds"]) | {
         name: section.pop("kind") for name, section in sections.items() if "kind" in section
     }
     found = survey(data["path"], kinds, config["seed"], data["partial_rows"])
-    check_names(sections, data["leave_out"], found)
-    kept = [m for m in found.modalities if m.name not in data["leave_out"]]
+    check_names(sections, leave_out, found)
+    kept = [m for m in found.modalities if m.name not in leave_out]
     data["path"] = str(found.path)
     data["kinds"] = {m.name: m.kind for m in found.modalities}
     made: list[Choice] = []
