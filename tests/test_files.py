@@ -5,10 +5,12 @@ import time
 import numpy as np
 import pytest
 
+from sbmae_jax import sharding
 from sbmae_jax.data import look as looking
 from sbmae_jax.data import opened
 from sbmae_jax.data.description import describe, load, save
 from sbmae_jax.data.files import files
+from sbmae_jax.data.loader import streamed
 from sbmae_jax.data.opened import open_files
 from sbmae_jax.data.source import map_batches
 from sbmae_jax.data.survey import survey
@@ -140,6 +142,20 @@ def test_batches_are_made_of_arrays_that_are_not_in_memory(path):
     source = files("test", 0, ("photo", "vector"), 0, path=path)
     made = map_batches(lambda _, batch: batch, {n: source.arrays[n] for n in source.modalities}, 8)
     np.testing.assert_array_equal(made["photo"], np.asarray(source.arrays["photo"]))
+
+
+def test_rows_that_are_not_in_memory_are_streamed(path):
+    source = files("train", 0, ("photo", "vector"), 0, path=path)
+    feed = streamed(0, source.select(("photo", "present")), 16, sharding.make_mesh())
+    chunk = feed(0, 10)  # an epoch
+    assert chunk["photo"].shape == (10, 16, 6, 6, 3)
+    seen = np.asarray(chunk["photo"]).reshape(160, -1)
+    whole = np.asarray(source.arrays["photo"]).reshape(len(source), -1)
+    num_seen = min(160, len(source))
+    assert len(np.unique(seen, axis=0)) >= len(np.unique(whole, axis=0)) - (len(source) - num_seen)
+    np.testing.assert_array_equal(
+        np.asarray(chunk["present"]).reshape(160, 2)[:, 0], seen.any(axis=1)
+    )
 
 
 def test_splits_share_no_row_and_depend_on_the_seed_alone(path):

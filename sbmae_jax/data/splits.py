@@ -76,7 +76,7 @@ def random_splits(
             if not (has & (part == split)).any() and len(spare) > FEWEST:
                 part[spare[-1]] = split
     for codes, _ in classes.values():
-        part[~np.isin(codes[rows], [*codes[rows[part == 0]], -1])] = 0
+        part[~np.isin(codes[rows], known(codes, rows[part == 0]))] = 0
     return {split: rows[part == i] for i, split in enumerate(SPLITS)}
 
 
@@ -90,16 +90,21 @@ def own_splits(
     if not len(splits["valid"]) and len(train) > FEWEST:
         held_out = np.arange(len(train)) >= len(train) - max(1, round(HELD_OUT * len(train)))
         for codes, _ in classes.values():
-            held_out &= np.isin(codes[train], [*codes[train[~held_out]], -1])
+            held_out &= np.isin(codes[train], known(codes, train[~held_out]))
         splits |= {"train": train[~held_out], "valid": train[held_out]}
     return splits
+
+
+def known(codes: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the codes that these rows know, with that of rows that have no class."""
+    return np.append(np.unique(codes[rows]), -1)
 
 
 def check_classes(splits: Mapping[str, np.ndarray], classes: Mapping[str, Classes]) -> None:
     """Raise ValueError if training has no row of a class."""
     for name, (codes, values) in classes.items():
         for split in ("valid", "test"):
-            strange = np.setdiff1d(codes[splits[split]], [*codes[splits["train"]], -1])
+            strange = np.setdiff1d(codes[splits[split]], known(codes, splits["train"]))
             if len(strange):
                 raise ValueError(
                     f"{name}: the class {values[strange[0]]!r} has rows in the split {split!r} but none in "
