@@ -2,6 +2,9 @@
 
 Generate with what was trained: python launch.py --workdir=runs/toy --stage=generate \\
     --given attributes="Smiling,Eyeglasses" --num_samples=8
+
+Fill holes of new rows of your own data: python launch.py --workdir=runs/mine --stage=impute \\
+    --input=new.npz --output=filled.npz
 """
 
 import json
@@ -21,23 +24,28 @@ CONFIG = config_flags.DEFINE_config_file(
 )
 WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; made if it is not there.")
 STAGE = flags.DEFINE_enum(
-    "stage", "all", ["all", *pipeline.STAGES, "generate"], "One stage alone, or all; or generate."
-)
+    "stage", "all", ["all", *pipeline.STAGES, "generate", "impute"],
+    "One stage alone, or all; or generate, or impute.",
+)  # fmt: skip
 GIVEN = flags.DEFINE_multi_string(
     "given",
     [],
-    'For generate, once for each modality: image=face.png, attributes="Smiling,Eyeglasses".',
+    'For generate, once for each modality: image=face.png, attributes="Smiling,Eyeglasses", lab=0.3,7.',
 )
 MODALITY = flags.DEFINE_multi_string(
     "modality",
     [],
     "Another value of one modality, once for each: lab.latent_size=8; for data of one's own lab.kind=counts.",
 )
-NUM_SAMPLES = flags.DEFINE_integer("num_samples", 5, "For generate: how many samples.")
-OUTPUT = flags.DEFINE_string(
-    "output", "", "For generate: folder of the samples; WORKDIR/generated."
+NUM_SAMPLES = flags.DEFINE_integer(
+    "num_samples", None, "For generate and impute: how many samples; 5 and 20."
 )
-SEED = flags.DEFINE_integer("seed", 0, "For generate: another seed gives other samples.")
+INPUT = flags.DEFINE_string("input", "", "For impute: new rows, a file or folder as the data.")
+OUTPUT = flags.DEFINE_string(
+    "output", "",
+    "For generate: folder of the samples, WORKDIR/generated; for impute: .npz file of the filled rows.",
+)  # fmt: skip
+SEED = flags.DEFINE_integer("seed", 0, "For generate and impute: another seed, other samples.")
 flags.register_validator("workdir", bool, "say where the run is to live: --workdir=runs/NAME")
 
 
@@ -81,8 +89,20 @@ def with_modalities(config: dict[str, Any], changes: list[str]) -> dict[str, Any
 def generate() -> None:
     """Write samples of what is not given, and say where they are."""
     output = Path(OUTPUT.value or Path(WORKDIR.value) / "generated")
-    page = pipeline.generate(WORKDIR.value, GIVEN.value, NUM_SAMPLES.value, output, SEED.value)
+    num_samples = 5 if NUM_SAMPLES.value is None else NUM_SAMPLES.value
+    page = pipeline.generate(WORKDIR.value, GIVEN.value, num_samples, output, SEED.value)
     print(f"samples: {page}")
+
+
+def impute() -> None:
+    """Fill the holes of new rows, and say what was filled."""
+    if not (INPUT.value and OUTPUT.value):
+        raise ValueError("say what to fill, and where to: --input=new.npz --output=filled.npz")
+    num_samples = 20 if NUM_SAMPLES.value is None else NUM_SAMPLES.value
+    done = pipeline.impute(WORKDIR.value, INPUT.value, OUTPUT.value, num_samples, SEED.value)
+    for name, num in done.num_holes.items():
+        print(f"{name}: filled in {num:,} of {done.num_rows:,} rows")
+    print(f"{num_samples} samples of each, their mean and deviation: {done.path}")
 
 
 def main(argv: list[str]) -> None:
@@ -95,6 +115,8 @@ def main(argv: list[str]) -> None:
     try:
         if STAGE.value == "generate":
             generate()
+        elif STAGE.value == "impute":
+            impute()
         elif CONFIG.value is None:
             sys.exit("launch.py: say what to run: --config=configs/polydigits.py")
         else:

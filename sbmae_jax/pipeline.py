@@ -21,6 +21,7 @@ from sbmae_jax.choices import choose_values, explain
 from sbmae_jax.data.source import PRESENT
 from sbmae_jax.energy import energy_task
 from sbmae_jax.evaluate import Subject
+from sbmae_jax.impute import Imputed, impute_file
 from sbmae_jax.latents import moments
 from sbmae_jax.log import read
 from sbmae_jax.model import Model
@@ -224,3 +225,15 @@ def generate(
     """Generate what is not given, with the model of a finished run; as `request.generate_files`."""
     this = open_run(workdir)
     return generate_files(load_model(this), this.data, given, num_samples, folder, seed)
+
+
+def impute(
+    workdir: str | Path, path: str | Path, output: str | Path, num_samples: int = 20, seed: int = 0
+) -> Imputed:
+    """Fill the holes of new rows with the model of a finished run; as `impute.impute_file`."""
+    this = open_run(workdir)
+    return impute_file(
+        partial(models.draw, load_model(this)),
+        this.data, path, output, num_samples, seed,
+        partial_rows=this.config["data"].get("partial_rows", "refuse"),
+    )  # fmt: skip

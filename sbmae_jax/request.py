@@ -1,4 +1,4 @@
-"""Generate from files: a picture, a mask, or a list of attributes in, PNGs and a contact sheet out."""
+"""Generate from files: pictures, names, numbers or classes in, PNGs, tables and a contact sheet out."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,10 @@ from sbmae_jax.autoencoder import Modality
 from sbmae_jax.data.description import Description
 from sbmae_jax.model import Model
 from sbmae_jax.pictures import as_bytes, frame, sheet
+from sbmae_jax.scaling import PICTURES, Scaling, few
+
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+MOST_LINES = 6  # of numbers in a cell of the contact sheet
 
 
 def generate_files(
@@ -25,7 +29,8 @@ def generate_files(
     """Generate what is not given, `num_samples` times; write the files, and return the contact sheet.
 
     given: as `read_given` takes it; nothing given is generated from nothing.
-    Written to `folder`: `NAME_NUMBER.png` for each picture, `NAME.csv` for each vector, `sheet.png`.
+    Written to `folder`: `NAME_NUMBER.png` for each picture, `NAME.csv` for all else, `sheet.png`. Data of
+    one's own are drawn with their noise, and written in their units.
 
     Raises ValueError for what cannot be read or does not fit, naming it.
     """
@@ -33,7 +38,9 @@ def generate_files(
         raise ValueError(f"num_samples must be at least 1, got {num_samples}")
     examples = read_given(given, model.modalities, data)
     rows = {name: np.repeat(x[None], num_samples, axis=0) for name, x in examples.items()}
-    made = model.generate(rows, key=seed, num_samples=None if rows else num_samples)
+    made = model.generate(
+        rows, key=seed, num_samples=None if rows else num_samples, noise=bool(data.scalings)
+    )
     folder.mkdir(parents=True, exist_ok=True)
     for modality in model.modalities:
         if modality.name not in examples:
@@ -48,7 +55,9 @@ def read_given(
     """Read `name=value`: a file for a picture, comma-separated names for a vector of attributes.
 
     Pictures are resized, and cut to a square where the model's are square. A vector takes all names that
-    are not in the list for absent; an empty list is a vector of zeros.
+    are not in the list for absent; an empty list is a vector of zeros. Of data of one's own, a category is
+    given by its class, and all other modalities but pictures by comma-separated numbers or an `.npy` file,
+    in their units.
     """
     known, examples = {modality.name: modality for modality in modalities}, {}
     for word in given:
@@ -60,18 +69,52 @@ def read_given(
         if name in examples:
             raise ValueError(f"--given {name} stands twice: give each modality once")
         modality = known[name]
-        read = read_picture if len(modality.shape) == 3 else read_names
-        examples[name] = read(value, modality, data)
+        scaling = data.scalings.get(name)
+        if scaling is not None:
+            examples[name] = read_own(value, modality, scaling)
+        elif len(modality.shape) == 3:
+            examples[name] = read_picture(value, modality)
+        else:
+            examples[name] = read_names(value, modality, data)
     return examples
 
 
-def read_picture(path: str, modality: Modality, data: Description) -> np.ndarray:
+def read_own(value: str, modality: Modality, scaling: Scaling) -> np.ndarray:
+    """Read one example of data of one's own [*raw_shape], in its units."""
+    name, shape = modality.name, scaling.raw_shape
+    if scaling.kind in PICTURES:
+        picture = read_picture(value, modality)
+        if scaling.kind == "mask":
+            picture = np.where(picture > 127, 255, 0).astype(np.uint8)
+        return scaling.restore(picture)
+    if scaling.kind == "category":
+        for known in scaling.class_values:
+            if value == str(known):
+                return known
+        known = few(scaling.classes)
+        raise ValueError(f"--given {name}: unknown class {value!r}; choose from {known}")
+    try:
+        if value.endswith(".npy"):
+            numbers = np.load(value, allow_pickle=False).astype(float)
+        else:
+            numbers = np.array([float(word) for word in value.split(",")])
+    except (OSError, EOFError, ValueError):
+        raise ValueError(
+            f"--given {name}: cannot read {value}: write comma-separated numbers, or the name of an .npy file"
+        ) from None
+    if numbers.size != np.prod(shape, dtype=np.int64):
+        raise ValueError(f"--given {name}: needs numbers of shape {shape}, got {numbers.shape}")
+    return numbers.reshape(shape)
+
+
+def read_picture(path: str, modality: Modality) -> np.ndarray:
     """Read a picture file as [H, W, C] uint8 of the modality's shape."""
-    del data
     height, width, depth = modality.shape
+    if depth not in MODES:
+        raise ValueError(f"--given {modality.name}: no picture file has {depth} channels")
     try:
         with Image.open(path) as file:
-            image = file.convert("RGB" if depth == 3 else "L")
+            image = file.convert(MODES[depth])
     except FileNotFoundError:
         raise ValueError(f"--given {modality.name}: there is no file {path}") from None
     except (UnidentifiedImageError, OSError):
@@ -97,17 +140,41 @@ def read_names(value: str, modality: Modality, data: Description) -> np.ndarray:
 
 
 def write_samples(folder: Path, modality: Modality, samples: np.ndarray, data: Description) -> None:
-    """Write pictures as PNGs, vectors as a table."""
+    """Write pictures as PNGs, all else as a table."""
+    scaling = data.scalings.get(modality.name)
     if len(modality.shape) == 3:
         for number, image in enumerate(samples):
-            imsave(folder / f"{modality.name}_{number}.png", as_bytes(image))
+            imsave(folder / f"{modality.name}_{number}.png", picture_of(image, scaling))
         return
-    names = data.entries.get(modality.name) or [str(i) for i in range(modality.shape[0])]
+    if scaling is not None and scaling.kind == "category":
+        names, lines = [modality.name], [[value] for value in samples]
+    else:
+        names = data.entries.get(modality.name) or list(map(str, range(np.prod(modality.shape))))
+        digits = ".4f" if scaling is None else ".6g"
+        lines = [[f"{value:{digits}}" for value in np.ravel(values)] for values in samples]
     with open(folder / f"{modality.name}.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["sample", *names])
-        for number, values in enumerate(samples):
-            writer.writerow([number, *(f"{value:.4f}" for value in values)])
+        writer.writerows([number, *line] for number, line in enumerate(lines))
+
+
+def picture_of(image: np.ndarray, scaling: Scaling | None) -> np.ndarray:
+    """Return a picture [H, W, C], or of data of one's own in their units, as RGB bytes."""
+    if scaling is None:
+        return as_bytes(image)
+    x = np.clip((image.astype(np.float64) - scaling.shift) / scaling.scale, 0, 1)
+    return as_bytes(x.reshape(scaling.shape)[..., : 3 if scaling.shape[-1] > 2 else 1])
+
+
+def text_of(value: np.ndarray, names: Sequence[str], scaling: Scaling | None) -> str:
+    """Return in a few lines what is no picture."""
+    if scaling is None:
+        return "\n".join(n for n, v in zip(names, value, strict=True) if v > 0.5) or "(none)"
+    if scaling.kind == "category":
+        return str(value)
+    numbers = np.ravel(value)
+    lines = [f"{n}: {v:.4g}" for n, v in zip(names, numbers[:MOST_LINES], strict=False)]
+    return "\n".join([*lines, *["..."] * (numbers.size > MOST_LINES)])
 
 
 def contact_sheet(
@@ -119,10 +186,11 @@ def contact_sheet(
     """Lay out what was given, with a red edge, beside the samples: a row for each modality."""
 
     def cell(modality, value):
+        scaling = data.scalings.get(modality.name)
         if len(modality.shape) == 3:
-            return as_bytes(value)
-        names = data.entries.get(modality.name) or [str(i) for i in range(len(value))]
-        return "\n".join(n for n, v in zip(names, value, strict=True) if v > 0.5) or "(none)"
+            return picture_of(value, scaling)
+        names = data.entries.get(modality.name) or list(map(str, range(np.size(value))))
+        return text_of(value, names, scaling)
 
     num_samples = len(next(iter(made.values())))
     rows = []

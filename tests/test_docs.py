@@ -5,8 +5,15 @@ import json
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
+import jax
+import numpy as np
 import pytest
+
+from sbmae_jax.data.description import describe
+from sbmae_jax.data.files import files
+from sbmae_jax.impute import impute_file
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ["docs/sampling.md"]
@@ -22,6 +29,27 @@ def test_every_code_block_runs(page, tmp_path, monkeypatch):
         warnings.simplefilter("ignore")  # matplotlib's own, if any
         exec(compile(program, page, "exec"), {})
     assert (tmp_path / "sampling.png").exists()
+
+
+def test_own_data_are_surveyed_and_filled_as_the_page_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs/your_data.md").read_text()
+    *blocks, last = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, "docs/your_data.md", "exec"), names)
+    assert f"```\n{capsys.readouterr().out}```" in text
+    # A generator in place of the trained one: what the page says of the file does not depend on it.
+    data = describe(files("train", path="digits.npz"))
+
+    def draw(key, batch, observed):
+        rng = np.random.default_rng(int(jax.random.bits(key)))
+        return {name: rng.normal(size=batch[name].shape) for name in data.scalings}
+
+    impute_file(draw, data, "new.npz", "filled.npz")
+    exec(compile(last, "docs/your_data.md", "exec"), names)
+    assert names["samples"].shape == (50, 20, 64)
+    assert names["mean"].shape == names["std"].shape == (50, 64)
 
 
 def test_the_tables_of_faces_are_the_measured_ones(monkeypatch):

@@ -5,10 +5,12 @@ import time
 import numpy as np
 import pytest
 
+from sbmae_jax import sharding
 from sbmae_jax.data import look as looking
 from sbmae_jax.data import opened
 from sbmae_jax.data.description import describe, load, save
 from sbmae_jax.data.files import files
+from sbmae_jax.data.loader import streamed
 from sbmae_jax.data.opened import open_files
 from sbmae_jax.data.source import map_batches
 from sbmae_jax.data.survey import survey
@@ -142,6 +144,20 @@ def test_batches_are_made_of_arrays_that_are_not_in_memory(path):
     np.testing.assert_array_equal(made["photo"], np.asarray(source.arrays["photo"]))
 
 
+def test_rows_that_are_not_in_memory_are_streamed(path):
+    source = files("train", 0, ("photo", "vector"), 0, path=path)
+    feed = streamed(0, source.select(("photo", "present")), 16, sharding.make_mesh())
+    chunk = feed(0, 10)  # an epoch
+    assert chunk["photo"].shape == (10, 16, 6, 6, 3)
+    seen = np.asarray(chunk["photo"]).reshape(160, -1)
+    whole = np.asarray(source.arrays["photo"]).reshape(len(source), -1)
+    num_seen = min(160, len(source))
+    assert len(np.unique(seen, axis=0)) >= len(np.unique(whole, axis=0)) - (len(source) - num_seen)
+    np.testing.assert_array_equal(
+        np.asarray(chunk["present"]).reshape(160, 2)[:, 0], seen.any(axis=1)
+    )
+
+
 def test_splits_share_no_row_and_depend_on_the_seed_alone(path):
     rows = {s: files(s, 0, (), 3, path=path).rows for s in SPLITS}
     assert [len(r) for r in rows.values()] == [160, 20, 20]
@@ -152,13 +168,27 @@ def test_splits_share_no_row_and_depend_on_the_seed_alone(path):
 
 
 def test_the_split_of_the_data_is_kept(tmp_path):
-    split = np.array(["train"] * 150 + ["test"] * 50)
+    split = np.array(["train"] * 120 + ["valid"] * 30 + ["test"] * 50)
     np.savez(tmp_path / "d.npz", **arrays(), split=split)
-    assert sorted(files("test", 0, path=tmp_path / "d.npz").rows) == list(range(150, 200))
-    with pytest.raises(
-        ValueError, match=r"the split 'valid' of .* has 0 rows, and all were asked for"
-    ):
-        files("valid", 0, path=tmp_path / "d.npz")
+    for name, rows in zip(SPLITS, (range(120), range(120, 150), range(150, 200)), strict=True):
+        assert sorted(files(name, 0, path=tmp_path / "d.npz").rows) == list(rows)
+
+
+def test_training_rows_are_held_out_where_the_data_split_off_none(tmp_path):
+    split = np.array(["train"] * 150 + ["test"] * 50)
+    values = arrays()
+    values["label"][:] = 0
+    values["label"][7] = 1  # the only one of its class: it is for training
+    np.savez(tmp_path / "d.npz", **values, split=split)
+    for seed in range(20):
+        rows = {s: files(s, 0, seed=seed, path=tmp_path / "d.npz").rows for s in SPLITS}
+        assert sorted(rows["test"]) == list(range(150, 200))
+        assert sorted([*rows["train"], *rows["valid"]]) == list(range(150))
+        assert len(rows["valid"]) in (14, 15)
+        assert 7 in rows["train"]
+    num = len(files("valid", 0, path=tmp_path / "d.npz"))
+    notice = f"the data have no rows of the split 'valid': {num} training rows are held out for it"
+    assert notice in survey(tmp_path / "d.npz").notices
 
 
 def test_rows_in_which_nothing_is_measured_are_left_out_and_counted(tmp_path):
@@ -186,6 +216,16 @@ def test_a_rare_class_is_for_training(tmp_path):
         assert set(source.arrays["label"].tolist()) == {0, 1, 2, 3}
 
 
+def test_a_rare_modality_is_also_for_validation_and_the_test(tmp_path):
+    present = np.arange(N) < 15
+    np.savez(tmp_path / "d.npz", x=arrays()["count"], y=arrays()["count"], y_present=present)
+    for seed in range(5):
+        rows = {s: files(s, 0, seed=seed, path=tmp_path / "d.npz").rows for s in SPLITS}
+        assert sorted(np.concatenate(list(rows.values()))) == list(range(N))
+        for numbers in rows.values():
+            assert present[numbers].any()
+
+
 def test_labels_are_numbered_and_named(tmp_path):
     np.savez(tmp_path / "d.npz", x=arrays()["count"], label=np.array(["no", "yes"] * (N // 2)))
     source = files("train", 0, path=tmp_path / "d.npz")
@@ -211,7 +251,7 @@ SPLIT = np.array(["train"] * 150 + ["test"] * 50)
         ({"split": np.array(["train"] * N)}, "has 0 rows for the split 'test'"),
         ({"split": SPLIT, "label": np.arange(N) // 190}, "label: the class 1 has rows in the split"),
         ({"split": SPLIT, "town": np.array(["a"] * 160 + ["b"] * 40)}, "town: the class 'b' has rows in"),
-        ({"split": SPLIT, "photo_present": np.arange(N) > 170}, "photo: none of the 150 training rows is"),
+        ({"split": SPLIT, "photo_present": np.arange(N) > 170}, "photo: none of the 135 training rows is"),
         ({"label": np.arange(N) - 1}, "label is not a whole number from 0 in 1 of 200 rows"),
     ],
 )  # fmt: skip

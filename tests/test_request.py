@@ -9,6 +9,7 @@ from PIL import Image
 from sbmae_jax.autoencoder import Modality
 from sbmae_jax.data.description import Description, load, save
 from sbmae_jax.request import generate_files, read_given
+from sbmae_jax.scaling import Scaling
 
 WORDS = ("Bald", "Bangs", "Smiling")
 IMAGE = Modality("image", (8, 8, 3), "gaussian", "", 2, 1.0)
@@ -24,8 +25,8 @@ class Model:
 
     modalities = MODALITIES
 
-    def generate(self, given, *, key, num_samples):
-        self.given, self.num_samples = given, num_samples
+    def generate(self, given, *, key, num_samples, noise):
+        self.given, self.num_samples, self.noise = given, num_samples, noise
         num = num_samples or len(next(iter(given.values())))
         return {m.name: given.get(m.name, np.full((num, *m.shape), 0.7)) for m in MODALITIES}
 
@@ -100,6 +101,88 @@ def test_a_damaged_picture_is_named(tmp_path):
 def test_no_samples_are_refused(tmp_path):
     with pytest.raises(ValueError, match="num_samples must be at least 1"):
         generate_files(Model(), DATA, [], 0, tmp_path)
+
+
+OWN = {
+    "age": Scaling("vector", (), "float64", np.array([40.0]), np.array([9.0])),
+    "blood": Scaling("counts", (2,), "int64"),
+    "grey": Scaling("image", (8, 8), "float32", np.array(-1.0), np.array(4.0)),
+    "mask": Scaling("mask", (8, 8), "bool"),
+    "town": Scaling("category", (), "str", classes=("Bonn", "Oslo")),
+    "ward": Scaling("category", (), "int64", classes=(3, 5)),
+}
+OWN_MODALITIES = tuple(Modality(n, s.shape, "gaussian", "", 2, 1.0) for n, s in OWN.items())
+OWN_DATA = Description(
+    {n: s.shape for n, s in OWN.items()}, {n: s.prepared_dtype for n, s in OWN.items()},
+    {"blood": ("red", "white")}, OWN,
+)  # fmt: skip
+
+
+class OwnModel:
+    """Returns the same in the user's units for each modality."""
+
+    modalities = OWN_MODALITIES
+
+    def generate(self, given, *, key, num_samples, noise):
+        self.given, self.noise = given, noise
+        num = num_samples or len(next(iter(given.values())))
+        made = {
+            "age": 41.5, "blood": np.array([2.0, 30.0]), "grey": np.full((8, 8), 1.0),
+            "mask": np.full((8, 8), 0.75), "town": np.array("Oslo"), "ward": np.array(5),
+        }  # fmt: skip
+        return {n: given.get(n, np.stack([v] * num)) for n, v in made.items()}
+
+
+def test_values_of_own_data_are_given_in_their_units(tmp_path):
+    Image.new("L", (8, 8), 255).save(tmp_path / "white.png")
+    np.save(tmp_path / "blood.npy", np.array([7, 8]))
+    white = tmp_path / "white.png"
+    words = [
+        "age=51",
+        f"blood={tmp_path / 'blood.npy'}",
+        f"grey={white}",
+        f"mask={white}",
+        "town=Oslo",
+        "ward=5",
+    ]
+    read = read_given(words, OWN_MODALITIES, OWN_DATA)
+    assert read["age"] == 51
+    assert read["age"].shape == ()
+    np.testing.assert_array_equal(read["blood"], [7, 8])
+    np.testing.assert_array_equal(read["grey"], np.full((8, 8), 3.0))
+    np.testing.assert_array_equal(read["mask"], np.ones((8, 8)))
+    assert read["town"] == "Oslo"
+    assert read["ward"] == 5
+    for name, value in read.items():
+        OWN[name].prepare(np.stack([value, value]))
+
+
+def test_own_data_are_written_in_their_units(tmp_path):
+    model = OwnModel()
+    generate_files(model, OWN_DATA, ["age=51"], 2, tmp_path)
+    assert model.noise
+    assert model.given["age"].shape == (2,)
+    assert (tmp_path / "blood.csv").read_text().split() == ["sample,red,white", "0,2,30", "1,2,30"]
+    assert (tmp_path / "town.csv").read_text().split() == ["sample,town", "0,Oslo", "1,Oslo"]
+    assert not (tmp_path / "age.csv").exists()
+    with Image.open(tmp_path / "grey_1.png") as image:
+        assert image.convert("RGB").getpixel((0, 0)) == (128, 128, 128)  # halfway from -1 to 3
+    with Image.open(tmp_path / "mask_0.png") as image:
+        assert image.convert("L").getpixel((0, 0)) == 191
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("town=Rome", "--given town: unknown class 'Rome'; choose from Bonn, Oslo"),
+        ("blood=1,2,3", r"--given blood: needs numbers of shape \(2,\), got \(3,\)"),
+        ("blood=high", "--given blood: cannot read high: write comma-separated numbers"),
+        ("blood=none.npy", r"--given blood: cannot read none.npy"),
+    ],
+)
+def test_what_own_data_do_not_have_is_named(given, message):
+    with pytest.raises(ValueError, match=message):
+        read_given([given], OWN_MODALITIES, OWN_DATA)
 
 
 def test_a_description_survives_its_file(tmp_path):

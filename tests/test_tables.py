@@ -10,6 +10,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from etils import epath
 from PIL import Image
 
+from sbmae_jax.data.columns import row_numbers
 from sbmae_jax.data.tables import open_table
 
 RNG = np.random.default_rng(0)
@@ -44,6 +45,37 @@ def test_arrays_are_read_at_any_rows(form, tmp_path):
     for rows in ([3], [7, 1, 4], range(2, 9), range(N)):
         for name, raw in rows_of(table, list(rows)).items():
             np.testing.assert_array_equal(raw, arrays[name][list(rows)])
+
+
+def test_what_is_not_read_of_a_folder_is_reported(tmp_path):
+    np.save(tmp_path / "a.npy", A)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / ".hidden").mkdir()
+    (notice,) = open_table(tmp_path).notices
+    assert notice == f"only .npy files are read of {tmp_path}, not photos"
+
+
+def test_bytes_are_read_as_words(tmp_path):
+    words = np.array(["zoé", "b"] * 6)
+    np.savez(
+        tmp_path / "d.npz", a=np.char.encode(words, "utf-8"), label=np.array([b"x", b"yy"] * 6)
+    )
+    table = open_table(tmp_path / "d.npz")
+    assert rows_of(table, [0, 1])["a"].tolist() == ["zoé", "b"]
+    assert table.label is not None
+    assert table.label.tolist() == ["x", "yy"] * 6
+    np.savez(tmp_path / "e.npz", a=np.array([b"\xff\xfe"] * 6))
+    with pytest.raises(ValueError, match="a: its bytes are no text in UTF-8"):
+        open_table(tmp_path / "e.npz")
+
+
+@pytest.mark.parametrize("rows", [3, -2, slice(2, 9, 3), [4, 0, -1], np.arange(N) % 3 == 1, []])
+def test_an_index_picks_the_rows_that_it_picks_of_an_array(rows):
+    picked = np.arange(N)[np.asarray(rows, int) if isinstance(rows, list) else rows]
+    np.testing.assert_array_equal(row_numbers(rows, N), picked)
+    for beyond in (N, [0, -N - 1]):
+        with pytest.raises(IndexError):
+            row_numbers(beyond, N)
 
 
 def test_one_npy_file_is_one_modality(tmp_path):
@@ -175,6 +207,12 @@ def test_paths_that_hold_no_data_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"there is no .*nothing.npz: config.data.path must name"):
         open_table(tmp_path / "nothing.npz")
     with pytest.raises(ValueError, match="holds no data that are known"):
+        open_table(tmp_path)
+    (tmp_path / "1.0.0").mkdir()
+    (tmp_path / "1.0.0" / "dataset_info.json").write_text("{}")
+    with pytest.raises(
+        ValueError, match=r"holds versions of a data set of TFDS: name one, as .*1.0.0"
+    ):
         open_table(tmp_path)
     (tmp_path / "table.xls").write_text("")
     with pytest.raises(ValueError, match=r"table.xls is not an .npz file"):

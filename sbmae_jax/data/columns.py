@@ -24,3 +24,17 @@ class Columns(NamedTuple):
     entries: Mapping[str, tuple[str, ...]] = {}
     notices: tuple[str, ...] = ()
     read: Read | None = None
+
+
+def row_numbers(rows: Any, num_rows: int) -> np.ndarray:
+    """Return the numbers of the rows that an index picks: a slice, an integer or an array of them, a mask."""
+    if isinstance(rows, slice):
+        return np.arange(*rows.indices(num_rows))
+    numbers = np.asarray(rows)
+    if numbers.dtype == bool:
+        return np.flatnonzero(numbers)
+    if numbers.size and not -num_rows <= numbers.min() <= numbers.max() < num_rows:
+        raise IndexError(
+            f"rows must be in 0..{num_rows - 1}, got {numbers.min()} to {numbers.max()}"
+        )
+    return np.where(numbers < 0, numbers + num_rows, numbers).astype(np.int64)

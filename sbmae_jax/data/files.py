@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sbmae_jax.data.columns import row_numbers
 from sbmae_jax.data.look import pieces
 from sbmae_jax.data.opened import Opened, open_files
 from sbmae_jax.data.source import PRESENT
@@ -82,9 +83,7 @@ class FileSource:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        batch = self.read(np.arange(len(self))[index][None], self.names)
+        batch = self.read(row_numbers([index], len(self)), self.names)
         return {name: array[0] for name, array in batch.items()}
 
     def read(self, numbers: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -191,7 +190,7 @@ class Column:
         return self.shape[0]
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        numbers = np.arange(len(self))[rows]
+        numbers = row_numbers(rows, len(self))
         x = self._source.read(np.atleast_1d(numbers), [self._name])[self._name]
         return x if np.ndim(numbers) else x[0]
 

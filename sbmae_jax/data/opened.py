@@ -75,11 +75,11 @@ def _open(
         for name, kind in known.items()
         if kind.name == "category"
     }
-    kept = np.any([looks[name].present for name in known], axis=0)
-    label = None if table.label is None else classes_of(table.label, kept)
+    present = np.stack([looks[name].present for name in known], axis=1)
+    label = None if table.label is None else classes_of(table.label, np.any(present, axis=1))
     if label is not None:
         classes["label"] = label
-    rows = split_rows(table, kept, classes, seed)
+    rows = split_rows(table, present, classes, seed)
     scalings, constant = fit(table, known, looks, rows["train"])
     return Opened(table, looks, known, scalings, rows, label, constant)
 

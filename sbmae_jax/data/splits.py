@@ -8,6 +8,7 @@ import numpy as np
 from sbmae_jax.data.tables import SPLITS, Table
 
 SHARES = {"train": 0.8, "test": 0.1}  # of the rows; the rest is for validation
+HELD_OUT = 0.1  # of the training rows for validation, where the data split off none
 FEWEST = 10  # rows that training can start with
 
 
@@ -30,30 +31,23 @@ def classes_of(values: np.ndarray, present: np.ndarray) -> Classes:
 
 
 def split_rows(
-    table: Table, kept: np.ndarray, classes: Mapping[str, Classes], seed: int
+    table: Table, present: np.ndarray, classes: Mapping[str, Classes], seed: int
 ) -> dict[str, np.ndarray]:
-    """Return the rows of each split, in an order drawn from the seed.
+    """Return the rows of each split, in an order drawn from the seed; rows that have nothing are in none.
 
-    kept: [N] bool, rows that are used.
+    present: [N, M] bool, which modalities a row has.
 
-    The splits are those of the data, or else 80, 10 and 10 per cent at random, but that the rows of a class
-    of which training would have none go there.
+    The splits are those of the data, or else as `random_splits`. Where the data's own have no rows for
+    validation, HELD_OUT of the training rows are.
 
     Raises ValueError for fewer than FEWEST training rows, for no test rows, and if the data's own split
     leaves a class to validation or test alone.
     """
-    rows = np.random.default_rng(seed).permutation(np.flatnonzero(kept))
+    rows = np.random.default_rng(seed).permutation(np.flatnonzero(present.any(axis=1)))
     if table.split is not None:
-        splits = {split: rows[table.split[rows] == split] for split in SPLITS}
-        check_classes(splits, classes)
+        splits = own_splits(table.split, rows, classes)
     else:
-        num_train = round(SHARES["train"] * len(rows))
-        in_train = np.arange(len(rows)) < num_train
-        for codes, _ in classes.values():
-            in_train |= ~np.isin(codes[rows], [*codes[rows[in_train]], -1])
-        others = rows[~in_train]
-        num_test = max(1, round(SHARES["test"] * len(rows)))
-        splits = {"train": rows[in_train], "valid": others[num_test:], "test": others[:num_test]}
+        splits = random_splits(rows, present[rows], classes)
     for split, fewest in (("train", FEWEST), ("test", 1)):
         if len(splits[split]) < fewest:
             raise ValueError(
@@ -63,11 +57,54 @@ def split_rows(
     return splits
 
 
+def random_splits(
+    rows: np.ndarray, present: np.ndarray, classes: Mapping[str, Classes]
+) -> dict[str, np.ndarray]:
+    """Split rows in random order into 80, 10 and 10 per cent, moving as few as it takes to learn and judge.
+
+    A modality that many training rows have, and none for validation or for the test, gives one of them
+    away; the rows of a class of which training has none go there.
+    """
+    num_train = round(SHARES["train"] * len(rows))
+    num_test = max(1, round(SHARES["test"] * len(rows)))
+    part = np.full(len(rows), SPLITS.index("valid"))
+    part[:num_train] = SPLITS.index("train")
+    part[num_train : num_train + num_test] = SPLITS.index("test")
+    for has in present.T:
+        for split in (SPLITS.index("valid"), SPLITS.index("test")):
+            spare = np.flatnonzero(has & (part == 0))
+            if not (has & (part == split)).any() and len(spare) > FEWEST:
+                part[spare[-1]] = split
+    for codes, _ in classes.values():
+        part[~np.isin(codes[rows], known(codes, rows[part == 0]))] = 0
+    return {split: rows[part == i] for i, split in enumerate(SPLITS)}
+
+
+def own_splits(
+    split: np.ndarray, rows: np.ndarray, classes: Mapping[str, Classes]
+) -> dict[str, np.ndarray]:
+    """Return the rows of each split as the data have it; raises ValueError as `check_classes`."""
+    splits = {name: rows[split[rows] == name] for name in SPLITS}
+    check_classes(splits, classes)
+    train = splits["train"]
+    if not len(splits["valid"]) and len(train) > FEWEST:
+        held_out = np.arange(len(train)) >= len(train) - max(1, round(HELD_OUT * len(train)))
+        for codes, _ in classes.values():
+            held_out &= np.isin(codes[train], known(codes, train[~held_out]))
+        splits |= {"train": train[~held_out], "valid": train[held_out]}
+    return splits
+
+
+def known(codes: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the codes that these rows know, with that of rows that have no class."""
+    return np.append(np.unique(codes[rows]), -1)
+
+
 def check_classes(splits: Mapping[str, np.ndarray], classes: Mapping[str, Classes]) -> None:
     """Raise ValueError if training has no row of a class."""
     for name, (codes, values) in classes.items():
         for split in ("valid", "test"):
-            strange = np.setdiff1d(codes[splits[split]], [*codes[splits["train"]], -1])
+            strange = np.setdiff1d(codes[splits[split]], known(codes, splits["train"]))
             if len(strange):
                 raise ValueError(
                     f"{name}: the class {values[strange[0]]!r} has rows in the split {split!r} but none in "

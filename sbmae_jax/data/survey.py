@@ -11,7 +11,11 @@ from sbmae_jax.data.opened import Opened, open_files, state_of
 from sbmae_jax.scaling import few
 
 SHARES = (0.9, 0.95, 0.99)  # of the variance
-SAMPLE = 2000  # rows in which principal components are counted
+SAMPLE, SAMPLE_OF_WIDE = (
+    2000,
+    1000,
+)  # rows in which principal components are counted: their matrix is ...
+WIDE = 1000  # ... [features, features], or else [rows, rows], and its eigenvalues take seconds
 MOST_FEATURES = 10_000  # of wider data as many are drawn: the components count those
 
 
@@ -115,9 +119,11 @@ def modality(opened: Opened, name: str, num_missing: int) -> Modality:
 
 
 def sample(opened: Opened, name: str) -> np.ndarray:
-    """Return up to SAMPLE measured training rows [n, F], prepared; of counts the standardised ln(1 + x)."""
+    """Return some measured training rows [n, F], prepared; of counts the standardised ln(1 + x)."""
+    width = int(np.prod(opened.scalings[name].shape, dtype=np.int64))
     rows = opened.rows["train"]
-    rows = np.sort(rows[opened.looks[name].present[rows]][:SAMPLE])
+    rows = rows[opened.looks[name].present[rows]]
+    rows = np.sort(rows[: SAMPLE if width <= WIDE else SAMPLE_OF_WIDE])
     x = opened.prepare(rows, [name])[name].reshape(len(rows), -1)
     if x.shape[1] > MOST_FEATURES:
         chosen = np.random.default_rng(0).choice(x.shape[1], MOST_FEATURES, replace=False)
@@ -147,6 +153,11 @@ def num_components(x: np.ndarray) -> tuple[int, int, int]:
 def notices(opened: Opened, modalities: tuple[Modality, ...], num_empty: int) -> list[str]:
     """Return what a user may not expect."""
     found = list(opened.table.notices)
+    if opened.table.split is not None and not (opened.table.split == "valid").any():
+        num = len(opened.rows["valid"])
+        found.append(
+            f"the data have no rows of the split 'valid': {num:,} training rows are held out for it"
+        )
     if num_empty:
         found.append(f"{num_empty:,} rows are left out: nothing is measured in them")
     for m in modalities:

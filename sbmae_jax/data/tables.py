@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from sbmae_jax.data.columns import Columns, Read
-from sbmae_jax.data.tables_arrays import read_npy_files, read_npz
+from sbmae_jax.data.tables_arrays import read_npy_file, read_npy_folder, read_npz
 from sbmae_jax.data.tables_pictures import read_pictures
 from sbmae_jax.data.tables_records import read_records
 
@@ -75,15 +75,19 @@ def reader(path: Path) -> Callable[[Path], Columns]:
         if path.suffix == ".npz":
             return read_npz
         if path.suffix == ".npy":
-            return lambda file: read_npy_files([file])
+            return read_npy_file
         raise ValueError(
             f"{path} is not an .npz file: pack the arrays with np.savez, or name a folder of .npy files"
         )
     if (path / "dataset_info.json").exists():
         return read_records
-    files = sorted(path.glob("*.npy"))
-    if files:
-        return lambda _: read_npy_files(files)
+    if any(path.glob("*.npy")):
+        return read_npy_folder
+    versions = sorted(path.glob("*/dataset_info.json"))
+    if versions:
+        raise ValueError(
+            f"{path} holds versions of a data set of TFDS: name one, as {versions[-1].parent}"
+        )
     if any(path.glob("*.csv")) or any(child.is_dir() for child in path.iterdir()):
         return read_pictures
     raise ValueError(
@@ -111,6 +115,8 @@ def assemble(path: Path, columns: Columns) -> Table:
         raise ValueError(f"{path} holds no modality, but {', '.join(columns.arrays) or 'nothing'}")
     for name, array in arrays.items():
         check_modality(name, array)
+        if array.dtype.kind == "S":
+            arrays[name] = decoded(name, array)
     return Table(
         path,
         num_rows,
@@ -168,6 +174,16 @@ def check_modality(name: str, array: Any) -> None:
         raise ValueError(f"{name}: examples are empty, of shape {tuple(array.shape[1:])}")
 
 
+def decoded(name: str, array: Any) -> np.ndarray:
+    """Return bytes as words; raises ValueError if they are no text."""
+    try:
+        return np.char.decode(np.asarray(array), "utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(
+            f"{name}: its bytes are no text in UTF-8: save words, as np.asarray(x, str)"
+        ) from None
+
+
 def check_mask(name: str, of: str, arrays: Mapping[str, Any], mask: Any) -> np.ndarray:
     """Return which rows of a modality are measured; raises ValueError if that is no mask."""
     mask = np.asarray(mask)
@@ -186,7 +202,7 @@ def check_label(label: np.ndarray) -> np.ndarray:
     if label.ndim != 1:
         raise ValueError(f"label must be [{len(label)}], one class for each row, got {label.shape}")
     if label.dtype.kind in "US":
-        label = label.astype(str)
+        label = decoded("label", label) if label.dtype.kind == "S" else label
         wrong, what = label == "", "empty"
     elif label.dtype.kind in "buif":
         with np.errstate(invalid="ignore"):
@@ -205,7 +221,8 @@ def check_label(label: np.ndarray) -> np.ndarray:
 
 def check_split(split: np.ndarray) -> np.ndarray:
     """Return the split of each row; raises ValueError for other words than SPLITS."""
-    words = split.astype(str) if split.dtype.kind in "US" else None
+    split = decoded("split", split) if split.dtype.kind == "S" else split
+    words = split if split.dtype.kind == "U" else None
     if words is None or words.ndim != 1:
         raise ValueError(
             f"split must be [{len(split)}] words of {', '.join(SPLITS)}, got {split.dtype}"

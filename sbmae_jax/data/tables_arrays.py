@@ -72,9 +72,18 @@ def read_whole(where: str, file: Any) -> np.ndarray:
         raise damaged(where, error) from None
 
 
-def read_npy_files(files: list[Path]) -> Columns:
-    """Map `.npy` files, each an array of the file's name; raises ValueError as `read_npz`."""
-    return Columns({file.stem: read_npy(file) for file in files})
+def read_npy_file(path: Path) -> Columns:
+    """Map one `.npy` file, the array of its name; raises ValueError as `read_npz`."""
+    return Columns({path.stem: read_npy(path)})
+
+
+def read_npy_folder(path: Path) -> Columns:
+    """Map the `.npy` files of a folder, each an array of its name; raises ValueError as `read_npz`."""
+    children = sorted(child for child in path.iterdir() if not child.name.startswith("."))
+    others = [child.name for child in children if child.suffix != ".npy"]
+    notices = (f"only .npy files are read of {path}, not {', '.join(others)}",) if others else ()
+    arrays = {child.stem: read_npy(child) for child in children if child.suffix == ".npy"}
+    return Columns(arrays, notices=notices)
 
 
 def read_npy(file: Path) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from sbmae_jax.data.columns import Columns
+from sbmae_jax.data.columns import Columns, row_numbers
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 KEYS = ("id", "file")
@@ -115,7 +115,7 @@ class Pictures:
         return len(self._files)
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        numbers = np.arange(len(self))[rows]
+        numbers = row_numbers(rows, len(self))
         pictures = np.zeros((len(numbers), *self.shape[1:]), np.uint8)
         for picture, row in zip(pictures, numbers, strict=True):
             file = self._files[row]

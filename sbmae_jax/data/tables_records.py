@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from sbmae_jax.data.columns import Columns
+from sbmae_jax.data.columns import Columns, row_numbers
 
 WORDS = {"train": "train", "valid": "valid", "validation": "valid", "val": "valid", "test": "test"}
 
@@ -98,7 +98,7 @@ class Feature:
         return self.shape[0]
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        numbers = np.arange(len(self))[rows]
+        numbers = row_numbers(rows, len(self))
         return self.joined([self._records[i][self._name] for i in numbers])
 
     def joined(self, values: list[Any]) -> np.ndarray:
