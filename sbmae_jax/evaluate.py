@@ -25,6 +25,7 @@ class Subject:
 
     complete: the generator, as `Model.complete`.
     reconstruct: batch -> all modalities, each encoded and decoded.
+    draw: as `complete`, but draws of p(x|z) instead of its means, which stand in where it is left out.
 
     What its methods return is what `read` keeps of each batch, at first all of it; where the pictures of
     all rows do not fit into memory, keep less.
@@ -34,6 +35,7 @@ class Subject:
     complete: Generate
     reconstruct: Callable[[Arrays], Mapping[str, Array]]
     batch_size: int
+    draw: Generate | None = None
 
     def reconstructed(self, rows: Arrays, read: Read = dict) -> dict[str, np.ndarray]:
         """Encode and decode rows [N, ...]."""
@@ -46,10 +48,18 @@ class Subject:
         self, key: Key, rows: Arrays, observed: np.ndarray, read: Read = dict
     ) -> dict[str, np.ndarray]:
         """Generate what is not observed, [N, M] or the same in all rows [M], of rows [N, ...]."""
+        return self._generated(self.complete, key, rows, observed, read)
 
+    def drawn(
+        self, key: Key, rows: Arrays, observed: np.ndarray, read: Read = dict
+    ) -> dict[str, np.ndarray]:
+        """Draw what is not observed, with the noise of p(x|z); the rest as `completed`."""
+        return self._generated(self.draw or self.complete, key, rows, observed, read)
+
+    def _generated(self, generate, key, rows, observed, read) -> dict[str, np.ndarray]:
         def complete(i, batch):
             mask = batch.pop("observed")
-            return read(self.complete(jax.random.fold_in(key, i), batch, mask))
+            return read(generate(jax.random.fold_in(key, i), batch, mask))
 
         pictures = {name: rows[name] for name in self.names}
         shape = (len(pictures[self.names[0]]), len(self.names))

@@ -102,7 +102,11 @@ def measure(run: Run, model: Model, split: str) -> tuple[dict[str, Any], dict[st
         model.layout.names, complete, partial(models.reconstruct, model), protocol.batch_size
     )
     key = run.named_key("evaluate")
-    figures, samples = protocol.measure(key, rows, subject, load_judges(run))
+
+    def train():
+        return {name: run.read_source.arrays[name] for name in run.data.shapes}
+
+    figures, samples = protocol.measure(key, rows, subject, load_judges(run), train)
     # The first call compiles.
     seconds = 1000 * float(np.median(durations[1:])) / protocol.batch_size
     speed = {

@@ -84,7 +84,7 @@ def collapsed(key, batch, observed):
 
 def measure(complete):
     subject = Subject(NAMES, complete, lambda batch: {n: as_unit(x) for n, x in batch.items()}, 64)
-    return PROTOCOL.measure(jax.random.key(0), ROWS, subject, JUDGES)
+    return PROTOCOL.measure(jax.random.key(0), ROWS, subject, JUDGES, lambda: ROWS)
 
 
 def as_unit(x):
@@ -146,7 +146,7 @@ def test_fid_is_measured_where_there_are_weights_and_only_there(results, monkeyp
     subject = Subject(NAMES, perfect, lambda batch: batch, 64)
     protocol = dataclasses.replace(PROTOCOL, inception=str(weights))
     rows = ROWS | {"image": as_unit(IMAGE)}
-    measured, _ = protocol.measure(jax.random.key(0), rows, subject, JUDGES)
+    measured, _ = protocol.measure(jax.random.key(0), rows, subject, JUDGES, lambda: rows)
     theirs = measured["image_frechet_classifier_features"]
     assert measured["fid"].keys() == theirs.keys()
     for name, distance in measured["fid"].items():  # twice the features, four times the distance

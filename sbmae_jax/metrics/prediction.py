@@ -79,6 +79,18 @@ def _deviance(truth: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.n
     return 2 * (logs - truth + mean) - truth * np.minimum(variance / mean**2, 1)
 
 
+def shared_variance(truth: np.ndarray, predicted: np.ndarray, mean: np.ndarray) -> float:
+    """Return the covariance of truth and prediction over the variance of the truth, both around a mean [F].
+
+    truth, predicted: [N, F]; sums run over both. For a least-squares prediction this is the share of variance
+    that it explains; it is 0, and not below, where the two have nothing to do with each other. NaN where the
+    truth is constant.
+    """
+    truth, predicted = truth - mean, predicted - mean
+    total = float(np.sum(truth**2, dtype=np.float64))
+    return float(np.sum(truth * predicted, dtype=np.float64)) / total if total else float("nan")
+
+
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> Estimate:
     """Return the ratio of two means over the same rows [N], with its standard error (delta method).
 

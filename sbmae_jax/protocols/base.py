@@ -1,12 +1,12 @@
 """What the pipeline asks of a protocol: who judges, what is measured, and what the report shows of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from sbmae_jax.evaluate import Subject
+from sbmae_jax.evaluate import Arrays, Subject
 from sbmae_jax.task import Params, Task
 from sbmae_jax.train import Training
 from sbmae_jax.types import Key
@@ -70,11 +70,15 @@ class EvaluationProtocol(Protocol):
     def measure(
         self,
         key: Key,
-        rows: Mapping[str, np.ndarray],
+        rows: Arrays,
         subject: Subject,
         judges: Mapping[str, Params],
+        train: Callable[[], Arrays],
     ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Return all figures, ready for JSON, and the samples that the report shows."""
+        """Return all figures, ready for JSON, and the samples that the report shows.
+
+        rows: of the test split.  train: gives those of the training split.
+        """
         ...
 
     def figures(self, results: Mapping[str, Any]) -> list[Figure]:

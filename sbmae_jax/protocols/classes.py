@@ -1,6 +1,6 @@
 """Modalities that share a class: coherence, as one classifier of all modalities sees it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -61,7 +61,12 @@ class ClassProtocol:
         return {"classifier": Judge(self.classifier.task, self.training, views)}
 
     def measure(
-        self, key: Key, rows: Arrays, subject: Subject, judges: Mapping[str, Params]
+        self,
+        key: Key,
+        rows: Arrays,
+        subject: Subject,
+        judges: Mapping[str, Params],
+        train: Callable[[], Arrays],
     ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return all figures and the samples that the report shows."""
         key, picture_key = jax.random.split(key)

@@ -73,7 +73,12 @@ class FaceProtocol:
         }
 
     def measure(
-        self, key: Key, rows: Arrays, subject: Subject, judges: Mapping[str, Params]
+        self,
+        key: Key,
+        rows: Arrays,
+        subject: Subject,
+        judges: Mapping[str, Params],
+        train: Callable[[], Arrays],
     ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return all figures and the samples that the report shows."""
         given_key, spread_key, picture_key = jax.random.split(key, 3)
