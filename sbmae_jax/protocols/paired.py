@@ -14,9 +14,11 @@ import jax
 import numpy as np
 
 from sbmae_jax.evaluate import Arrays, Subject, nothing
+from sbmae_jax.protocols import paired_figures, paired_pages
 from sbmae_jax.protocols.base import Figure, Judge, Section
 from sbmae_jax.protocols.consistency import measure_consistency, measure_distances
 from sbmae_jax.protocols.labels import measure_labels
+from sbmae_jax.protocols.paired_samples import draw_samples
 from sbmae_jax.protocols.predicting import (
     measure_given_one,
     measure_given_the_rest,
@@ -72,7 +74,7 @@ class PairedProtocol:
 
         rows: {name: [N, *shape]} as the model sees them, and maybe `present` [N, M] and `label` [N].
         """
-        joint_key, rest_key, again_key, one_key, label_key = jax.random.split(key, 5)
+        joint_key, rest_key, again_key, one_key, label_key, show_key = jax.random.split(key, 6)
         setting = make_setting(self.likelihoods, rows, train())
         made = subject.drawn(joint_key, *nothing(rows, self.names, self.num_unconditional))
         figures: dict[str, Any] = {
@@ -85,8 +87,9 @@ class PairedProtocol:
         }
         if setting.label is not None:
             figures |= measure_labels(label_key, setting, subject, made)
+        samples = draw_samples(show_key, rows, setting.present, subject, self.num_samples)
         if len(self.names) == 1:
-            return figures, {}
+            return figures, samples
         rivals = [fit_rivals(setting, m) for m in range(len(self.names))]
         prediction, calibration = measure_given_the_rest(
             (rest_key, again_key), setting, subject, self.num_samples, rivals
@@ -96,14 +99,14 @@ class PairedProtocol:
             "prediction_given_one": measure_given_one(one_key, setting, subject),
             "calibration": calibration,
             "consistency": measure_consistency(setting, made, rivals),
-        }, {}
+        }, samples
 
     def figures(self, results: Mapping[str, Any]) -> list[Figure]:
         """Return the main figures of the results."""
-        return []
+        return paired_figures.figures(results)
 
     def sections(
         self, results: Mapping[str, Any], samples: Mapping[str, np.ndarray], folder: Path
     ) -> list[Section]:
         """Write the pictures of the report into a folder, and return its sections."""
-        return []
+        return paired_pages.sections(results, samples, self.names, folder)
