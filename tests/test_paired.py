@@ -256,6 +256,19 @@ def test_a_modality_that_no_training_row_has_is_refused():
         gaussian(train=TRAIN | {"present": present})
 
 
+def test_a_handful_of_rows_and_a_constant_modality_are_measured():
+    rows = {name: x[:3] for name, x in TEST.items()}
+    constant = {"c": np.zeros((3, 4), np.float32)}
+    subject = Subject(GAUSSIAN.names, GAUSSIAN.complete, lambda batch: batch, 10, GAUSSIAN.draw)
+    protocol = PairedProtocol(dict.fromkeys(GAUSSIAN.names, "normal"), 0, 10, 10)
+    results, _ = protocol.measure(
+        jax.random.key(0), rows | constant, subject, {}, lambda: rows | constant
+    )
+    assert np.isfinite(results["prediction"]["a"]["linear"]["error"]["mean"])
+    assert np.isnan(results["prediction"]["c"]["model"]["error"]["mean"])  # there is no variance
+    assert results["consistency"]["c"]["ratio"] is None
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [
