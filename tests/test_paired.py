@@ -61,6 +61,9 @@ def test_the_error_given_the_rest_is_that_of_the_exact_conditional_mean(exact):
         assert near(entry["linear"]["error"], expected, bias=0.02)  # it has learned from 2000 rows
         assert entry["neighbours"]["error"]["mean"] > entry["model"]["error"]["mean"]
         assert entry["marginal"]["error"] == {"mean": 1, "se": 0}
+        over = entry["error_over_linear"]
+        assert 0.95 - 4 * over["se"] < over["mean"] < 1 + 4 * over["se"]
+        assert over["se"] < entry["model"]["error"]["se"] / entry["linear"]["error"]["mean"]
 
 
 def test_the_error_given_one_modality_is_that_of_the_exact_conditional_mean(exact):

@@ -87,6 +87,9 @@ def measure_given_the_rest(
         others = rival_losses(setting, rivals[m], name, rows)
         tried = {"model": answers, "marginal": mean, **others}
         prediction[name] = {"num_rows": len(rows)} | {t: summary(x, mean) for t, x in tried.items()}
+        # On the same rows: the error of this ratio is less than those of both errors suggest.
+        over = ratio(answers["error"], others["linear"]["error"])
+        prediction[name]["error_over_linear"] = over._asdict()
         calibrated |= calibrate(name, answers, num_draws)
     return prediction, calibrated
 
