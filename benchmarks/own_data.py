@@ -1,8 +1,8 @@
 """Data of one's own: prediction, calibration, missing modalities and time; results/own_data.json.
 
-    python benchmarks/own_data.py linear     # six vectors of a linear-Gaussian model; times launch.py, compiling included
-    python benchmarks/own_data.py digits     # scikit-learn's digits as pixels, Fourier magnitudes, profile sums
-    python benchmarks/own_data.py missing    # PolyDigits with modalities missing at random; about an hour on two cores
+    python benchmarks/own_data.py linear     # six vectors of a linear-Gaussian model; times launch.py
+    python benchmarks/own_data.py digits     # scikit-learn's digits: pixels, Fourier magnitudes, profiles
+    python benchmarks/own_data.py missing    # PolyDigits, modalities missing at random; an hour on two cores
     python benchmarks/own_data.py claims     # compares what was measured with the targets again
 
 Each part keeps its own command and commit. Runs are kept under runs/own-NAME and not repeated.
@@ -34,8 +34,8 @@ RESULTS = ROOT / "results" / "own_data.json"
 PLOT = ROOT / "results" / "own_data_missing.png"
 SIZES = (8, 12, 20, 5, 30, 10)  # of the six vectors
 NUM_FACTORS, NUM_ROWS = 4, 2000
-MISSING = (0.0, 0.3, 0.5, 0.7, 0.9)
-COMPLETE_ONLY = (0.3, 0.5, 0.7)  # beyond, no row of 20,000 is complete
+MISSING = (0.0, 0.5, 0.9, 0.3, 0.7)
+COMPLETE_ONLY = (0.5, 0.3, 0.7)  # beyond, no row of 20,000 is complete
 NONLINEAR = ("pixels", "fourier")  # views of the digits that are no linear functions of the others
 
 
@@ -149,7 +149,10 @@ def measure_missing() -> dict[str, Any]:
         config.autoencoder_training.num_steps //= 2
         config.score_training.num_steps = 2000
         name = f"own-{'complete' if complete_only else 'missing'}-{round(100 * share)}"
-        workdir = pipeline.run(config.to_dict(), ROOT / "runs" / name)
+        workdir, judge = ROOT / "runs" / name, ROOT / "runs" / "own-missing-0" / "classifier"
+        if share and not (workdir / "classifier").exists():  # all are judged by one classifier
+            shutil.copytree(judge, workdir / "classifier")
+        pipeline.run(config.to_dict(), workdir)
         results = json.loads((workdir / "results.json").read_text())
         rows[name.removeprefix("own-")] = {
             "missing": share,
