@@ -238,9 +238,10 @@ def main() -> None:
     )
     parser.add_argument("part", choices=[*parts, "claims"])
     part = parser.parse_args().part
+    found = parts[part]() if part in parts else {}
     page = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     if part in parts:
-        page[part] = {"command": f"python benchmarks/own_data.py {part}", **parts[part]()}
+        page[part] = {"command": f"python benchmarks/own_data.py {part}", **found}
     measured = [page[name] for name in parts if name in page]
     page |= {
         "claims": claims(page),
