@@ -50,7 +50,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     }  # fmt: skip
     config.energy = None
     config.sampling = {
-        "sampler": "predictor_corrector", "conditioning": "amortised", "num_levels": 32,
+        "sampler": placeholder(str), "conditioning": "amortised", "num_levels": placeholder(int),
         "num_corrections": placeholder(int), "snr": 0.3, "t_min": placeholder(float),
     }  # fmt: skip
     config.evaluation = {

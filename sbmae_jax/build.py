@@ -39,6 +39,7 @@ from sbmae_jax.predictor import predictor
 from sbmae_jax.protocols.base import EvaluationProtocol
 from sbmae_jax.protocols.classes import ClassProtocol
 from sbmae_jax.protocols.faces import FaceProtocol
+from sbmae_jax.protocols.paired import PairedProtocol
 from sbmae_jax.score import Matching
 from sbmae_jax.sde import SDE, VE, VP, SubVP
 from sbmae_jax.sections import choose, fill
@@ -233,9 +234,19 @@ def face_protocol(
     return FaceProtocol(predictors, trainings, data.entries["attributes"], **options)
 
 
+def paired_protocol(
+    config: Mapping[str, Any], modalities: tuple[Modality, ...], data: Description, **options
+) -> PairedProtocol:
+    """Build the evaluation of any paired data."""
+    return PairedProtocol(
+        {modality.name: modality.likelihood for modality in modalities}, **options
+    )
+
+
 PROTOCOLS: dict[str, Callable[..., EvaluationProtocol]] = {
     "classes": class_protocol,
     "faces": face_protocol,
+    "paired": paired_protocol,
 }
 
 

@@ -18,6 +18,8 @@ LIKELIHOODS = {
 PICTURES = ("image", "mask")
 PATCHES = (2, 4, 8)
 MOST_PATCHES = 100  # beyond it the dense layers on patches grow too wide
+# The score network's widths of streams and hub, by the least number of training rows that is too many.
+WIDTHS = ((1000, (48, 64)), (5000, (64, 96)), (20_000, (96, 128)), (math.inf, (128, 192)))
 LARGEST = 64  # latents of one modality
 
 
@@ -60,8 +62,7 @@ def choose_values(
                 made.append(Choice(f"modalities.{m.name}.{key}", value, reason))
         if section["network"] not in config["coders"]:
             config["coders"][section["network"]] = coder(section["network"], m)
-    size = sum(sections[m.name]["latent_size"] for m in kept)
-    for key, value, reason in of_run(kept, found.num_rows["train"], size):
+    for key, value, reason in of_run(kept, found.num_rows["train"]):
         section, name = key.split(".")
         if config[section][name] is None:
             config[section][name] = value
@@ -76,8 +77,18 @@ def explain(config: Mapping[str, Any], made: list[Choice], found: Survey) -> str
         "network": {name: section["network"] for name, section in sections.items()},
         "latents": {name: str(section["latent_size"]) for name, section in sections.items()},
     }
-    width = max((len(f"{choice.key} = {choice.value}") for choice in made), default=0)
-    lines = [f"{f'{c.key} = {c.value}':<{width}}  {c.reason}" for c in made]
+    alike: dict[tuple[str, str, str], list[str]] = {}  # modalities, or none, by what was chosen
+    for key, value, reason in made:
+        *where, last = key.removeprefix("modalities.").split(".")
+        of_one = key.startswith("modalities.")
+        entry = (last if of_one else key, str(value), reason)
+        alike.setdefault(entry, []).extend(where if of_one else [])
+    cells = [
+        (f"{', '.join(names)}: {key} = {value}" if names else f"{key} = {value}", reason)
+        for (key, value, reason), names in alike.items()
+    ]
+    width = min(max((len(cell) for cell, _ in cells), default=0), 60)
+    lines = [f"{cell:<{width}}  {reason}" for cell, reason in cells]
     chosen = ["", "chosen from the data; the config or the command line can say otherwise:", *lines]
     return "\n".join([table(found, more), *(chosen if made else [])])
 
@@ -170,8 +181,8 @@ def coder(name: str, m: Modality) -> dict[str, Any]:
     }
 
 
-def of_run(kept: list[Modality], num_rows: int, size: int) -> Iterator[tuple[str, Any, str]]:
-    """Yield what is chosen for the trainings and the samples. size: of all latents together."""
+def of_run(kept: list[Modality], num_rows: int) -> Iterator[tuple[str, Any, str]]:
+    """Yield what is chosen for the trainings, the score network and the samples."""
     pictures = any(m.kind in PICTURES for m in kept)
     batch = 2 ** int(math.log2(max(16, min(128, num_rows / 8))))
     rows = f"{num_rows:,} training rows"
@@ -183,17 +194,21 @@ def of_run(kept: list[Modality], num_rows: int, size: int) -> Iterator[tuple[str
     steps = 2000 if few else 4000 if many or pictures else 3000
     yield "score_training.num_steps", steps, f"{rows}; the most: held-out rows may end it before"
     yield "score_training.patience", steps // 4, "steps without gain on the held-out rows"
-    width, hub, why = (96, 128, "few") if size <= 48 else (128, 192, "not many")
-    width, hub, why = (160, 256, "many") if size > 160 else (width, hub, why)
-    yield "network.width", width, f"{size} latents in all: {why}"
-    yield "network.hub_width", hub, f"{size} latents in all: {why}"
+    width, hub = next(widths for most, widths in WIDTHS if num_rows < most)
+    why = f"{rows}: a wider network learns few by heart"
+    yield "network.width", width, why
+    yield "network.hub_width", hub, why
     if pictures:
         coarse = "pictures share what is coarse"
         yield "score.level_mean", 0.0, coarse
         yield "sampling.t_min", 3e-3, coarse
+        yield "sampling.sampler", "predictor_corrector", "pictures"
         yield "sampling.num_corrections", 1, "one Langevin step a level keeps pictures coherent"
+        yield "sampling.num_levels", 32, "pictures"
     else:
         fine = "vectors may fix each other to a hundredth of their deviation"
         yield "score.level_mean", -0.4, fine
         yield "sampling.t_min", 1e-3, fine
-        yield "sampling.num_corrections", 0, "no pictures: the predictor is enough"
+        yield "sampling.sampler", "dpm_solver", "no pictures: it keeps the spread of values"
+        yield "sampling.num_corrections", 0, "dpm_solver needs none"
+        yield "sampling.num_levels", 24, "dpm_solver needs no more"

@@ -25,7 +25,7 @@ class Subject:
 
     complete: the generator, as `Model.complete`.
     reconstruct: batch -> all modalities, each encoded and decoded.
-    draw: as `complete`, but draws from p(x|z) rather than its mean; None where nobody asks.
+    draw: as `complete`, but draws from p(x|z) rather than its mean, which stands in where it is left out.
 
     What its methods return is what `read` keeps of each batch, at first all of it; where the pictures of
     all rows do not fit into memory, keep less.
@@ -54,8 +54,7 @@ class Subject:
         self, key: Key, rows: Arrays, observed: np.ndarray, read: Read = dict
     ) -> dict[str, np.ndarray]:
         """Draw what is not observed, with the noise of p(x|z); otherwise as `completed`."""
-        assert self.draw is not None
-        return self._generated(self.draw, key, rows, observed, read)
+        return self._generated(self.draw or self.complete, key, rows, observed, read)
 
     def _generated(self, generate: Generate, key, rows, observed, read) -> dict[str, np.ndarray]:
         def call(i, batch):

@@ -126,7 +126,7 @@ def measure(run: Run, model: Model, split: str) -> tuple[dict[str, Any], dict[st
     )
     key = run.named_key("evaluate")
     figures, samples = protocol.measure(
-        key, rows, subject, load_judges(run), lambda: run.train_source.arrays
+        key, rows, subject, load_judges(run), lambda: run.read_source.arrays
     )
     # The first call compiles.
     seconds = 1000 * float(np.median((durations or drawing)[1:])) / protocol.batch_size

@@ -17,6 +17,22 @@ def nested_subsets(num_rows: int, num_modalities: int) -> list[np.ndarray]:
     return [rank < num_observed for num_observed in range(1, num_modalities)]
 
 
+def nested_of_present(present: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return for 1, 2, .. M-1 observed modalities the rows that have so many, and what each observes.
+
+    present: [N, M] bool, what was measured; only this is observed. The pairs are rows [R] and observed
+    [R, M]. As `nested_subsets`, to which it comes down where nothing is missing.
+    """
+    num_rows, num_modalities = present.shape
+    draws = np.random.default_rng(0).random((num_rows, num_modalities)) + ~present
+    rank = draws.argsort(axis=1).argsort(axis=1)
+    found = []
+    for num_observed in range(1, num_modalities):
+        rows = np.flatnonzero(present.sum(axis=1) >= num_observed)
+        found.append((rows, rank[rows] < num_observed))
+    return found
+
+
 def prefixes(num_modalities: int) -> list[np.ndarray]:
     """Return the first 1, 2, .. M-1 modalities as observed: each [M] bool."""
     return [np.arange(num_modalities) < n for n in range(1, num_modalities)]

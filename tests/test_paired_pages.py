@@ -1,0 +1,127 @@
+"""The report of paired data shows what there is, and says what it means."""
+
+import jax
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+from stand_ins import Gaussian, Mixture
+
+from sbmae_jax import pipeline
+from sbmae_jax.evaluate import Subject
+from sbmae_jax.protocols import calibration_pages
+from sbmae_jax.protocols.paired import PairedProtocol
+
+SPEED = {"seconds_per_1000_samples": 1.0, "num_evaluations": 3}
+MIXTURE = Mixture()
+
+
+def reported(model, rows, train, likelihoods, folder):
+    """Measure a model and report it, and return figures, sections and results."""
+    subject = Subject(
+        names=model.names, complete=model.complete, draw=model.draw, reconstruct=lambda batch: batch,
+        batch_size=500,
+    )  # fmt: skip
+    protocol = PairedProtocol(likelihoods, num_unconditional=50, num_samples=9)
+    results, samples = protocol.measure(jax.random.key(0), rows, subject, {}, lambda: train)
+    results |= SPEED
+    found = {section.title: section for section in protocol.sections(results, samples, folder)}
+    for section in found.values():
+        assert all((folder / picture.file).stat().st_size > 500 for picture in section.pictures)
+        assert len({len(row) for row in section.table}) <= 1
+    return {figure.name: figure for figure in protocol.figures(results)}, found, samples
+
+
+@pytest.fixture(scope="module")
+def mixture(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    rows = MIXTURE.rows(60, seed=1)
+    present = np.ones((60, 4), bool)
+    present[1:, 0], present[2:30, 3] = False, False
+    rows["present"] = present
+    found = reported(MIXTURE, rows, MIXTURE.rows(300, seed=2), MIXTURE.likelihoods, folder)
+    return *found, folder
+
+
+def test_the_main_figures_speak_of_each_modality_and_its_rivals(mixture):
+    figures, _, _, _ = mixture
+    word = figures["word, given all others"]
+    assert word.remark.startswith("right; logistic regression")
+    assert "most frequent value" in word.remark
+    assert "explained; linear" in figures["picture, given all others"].remark
+    assert "joint samples hang together" in figures
+    assert "unconditional coherence, all agree" in figures
+
+
+def test_all_sections_are_there(mixture):
+    _, sections, _, _ = mixture
+    assert list(sections) == [
+        "Each modality, generated from all others", "What each modality tells of each other",
+        "Are the draws as sure as they may be?", "Are its probabilities right?",
+        "Examples: values given all others", "Examples: picture, generated", "Labels: do modalities agree?",
+        "From nothing", "Reconstruction",
+    ]  # fmt: skip
+    assert "picture: not here" in sections["Are the draws as sure as they may be?"].remark
+    assert [row[0] for row in sections["Reconstruction"].table[1:]] == list(MIXTURE.names)
+
+
+def test_examples_have_few_gaps_and_what_is_missing_is_blank(mixture):
+    _, _, samples, folder = mixture
+    assert samples["present"].sum(axis=1).tolist() == [4, 3, 3, 3, 3, 3]
+    assert samples["shown"][0] == 0
+    page = np.asarray(Image.open(folder / "given_2.png").convert("RGB"))
+    height, width = page.shape[0] // 7, page.shape[1]
+    counts = slice(width * 4 // 10 + 40, width * 6 // 10 - 40)
+    assert (page[-height:, counts] == 255).all()
+    assert (page[height : 2 * height, counts] != 255).any()
+
+
+def test_samples_fit_what_they_are_drawn_for(mixture):
+    _, _, samples, _ = mixture
+    assert samples["rest/counts"].shape == (6, 9, 2)
+    assert samples["rest/picture"].shape == (6, 3, 6, 6, 1)
+    assert samples["alone word/picture"].shape == (6, 2, 6, 6, 1)
+    assert samples["joint/picture"].shape == (12, 6, 6, 1)
+    # Given flags, word and counts, a picture shows one of the three labels.
+    shown = samples["rest/picture"].reshape(18, -1)
+    distance = np.abs(shown[:, None] - MIXTURE.means(np.arange(3))["picture"].reshape(3, -1)).max(
+        axis=2
+    )
+    np.testing.assert_allclose(distance.min(axis=1), 0, atol=1e-6)
+
+
+def test_one_modality_is_said_to_be_one(tmp_path):
+    alone = Gaussian({"a": 2})
+    figures, sections, _ = reported(
+        alone, alone.rows(40, 0), alone.rows(80, 1), {"a": "normal"}, tmp_path
+    )
+    assert "a latent diffusion model" in figures["modalities"].remark
+    assert list(sections) == ["One modality", "From nothing", "Reconstruction"]
+
+
+@pytest.mark.parametrize(
+    ("coverage", "bias", "words"),
+    [
+        (0.90, 0.0, "right"),
+        (0.80, 0.0, "too sure of itself: intervals too narrow"),
+        (0.97, 0.1, "too unsure: intervals too wide; draws too low"),
+        (0.90, -0.1, "draws too high"),
+    ],
+)
+def test_calibration_is_put_into_words(coverage, bias, words):
+    entry = {
+        "nominal": 0.9, "coverage": {"mean": coverage, "se": 0.005}, "bias": {"mean": bias, "se": 0.005},
+    }  # fmt: skip
+    assert calibration_pages.verdict(entry) == words
+
+
+def test_a_run_can_be_evaluated_as_paired_data(tmp_path):
+    config = tiny.config()
+    config["evaluation"] = {
+        "name": "paired", "num_rows": 24, "num_unconditional": 40, "batch_size": 40, "num_samples": 5,
+    }  # fmt: skip
+    workdir = pipeline.run(config, tmp_path / "run")
+    page = (workdir / "report" / "index.html").read_text()
+    assert "What each modality tells of each other" in page
+    assert 'src="matrix.png"' in page
+    assert "Labels: do modalities agree?" in page
