@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -97,6 +98,43 @@ def test_polymnist_is_made_and_learned(tmp_path, monkeypatch):
     done = launch("--config=configs/polymnist.py:smoke", f"--workdir={tmp_path / 'run'}")
     assert done.returncode == 0, done.stderr
     assert "coherence by prefix, given 4" in done.stdout
+
+
+@pytest.mark.slow
+def test_own_data_are_learned_and_their_holes_filled(tmp_path):
+    rng = np.random.default_rng(0)
+    lab = rng.normal(5, 2, (200, 4))
+    values = {
+        "lab": lab,
+        "town": np.where(lab[:, 0] > 5, "Oslo", "Bonn"),
+        "count": rng.poisson(3, 200),
+    }
+    values["lab"][::7] = np.nan
+    np.savez(tmp_path / "own.npz", **values)
+    workdir = tmp_path / "run"
+    first = launch(
+        "--config=configs/custom.py:smoke", f"--config.data.path={tmp_path / 'own.npz'}",
+        f"--workdir={workdir}", "--modality=count.kind=vector",
+    )  # fmt: skip
+    assert first.returncode == 0, first.stderr
+    for word in ("14.5%", "as config.data.kinds says", "rows: 160 train, 20 valid, 20 test"):
+        assert word in first.stdout
+    (tmp_path / "own.npz").unlink()  # a trained model needs no data
+    np.savez(tmp_path / "new.npz", lab=values["lab"][:20], town=np.array(["Oslo", ""] * 10))
+    ask = [f"--workdir={workdir}", "--stage=impute", f"--input={tmp_path / 'new.npz'}"]
+    filled = launch(*ask, f"--output={tmp_path / 'filled.npz'}", "--num_samples=3")
+    assert filled.returncode == 0, filled.stderr
+    assert "lab: filled in 3 of 20 rows" in filled.stdout
+    assert "count: filled in 20 of 20 rows" in filled.stdout
+    with np.load(tmp_path / "filled.npz") as arrays:
+        assert np.isfinite(arrays["lab"]).all()
+        assert set(arrays["town"]) <= {"Oslo", "Bonn"}
+        assert arrays["count_samples"].shape == (20, 3)
+    assert "--input=new.npz --output=filled.npz" in launch(*ask).stderr
+    asked = launch(*ask[:1], "--stage=generate", "--given", "town=Oslo", "--num_samples=2")
+    assert asked.returncode == 0, asked.stderr
+    made = {path.name for path in (workdir / "generated").iterdir()}
+    assert made == {"count.csv", "lab.csv", "sheet.png"}
 
 
 @pytest.mark.slow

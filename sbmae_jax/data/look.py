@@ -1,7 +1,7 @@
 """What is in the arrays of a user, found in one pass, a piece at a time."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -68,7 +68,9 @@ def pieces(table: Table, names: Sequence[str], rows: np.ndarray) -> Iterator[np.
         yield rows[start : start + size]
 
 
-def measured_rows(raw: np.ndarray, stated: np.ndarray | None, partial_rows: str) -> Any:
+def measured_rows(
+    raw: np.ndarray, stated: np.ndarray | None, partial_rows: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Return which rows are measured, and which have NaN in part: two [B] bool.
 
     raw: [B, ...]; NaN throughout, and an empty word, are not measured. stated: [B] bool, what the files
@@ -77,7 +79,7 @@ def measured_rows(raw: np.ndarray, stated: np.ndarray | None, partial_rows: str)
     present = np.ones(len(raw), bool) if stated is None else stated.copy()
     partial = np.zeros(len(raw), bool)
     if raw.dtype.kind in "US":
-        present &= (raw.astype(str) != "").reshape(len(raw), -1).all(axis=1)
+        present &= (raw != raw.dtype.type()).reshape(len(raw), -1).all(axis=1)
     elif raw.dtype.kind == "f":
         missing = np.isnan(raw).reshape(len(raw), -1)
         if missing.any():
@@ -87,26 +89,29 @@ def measured_rows(raw: np.ndarray, stated: np.ndarray | None, partial_rows: str)
 
 
 def look_at(raw: np.ndarray, stated: np.ndarray | None, partial_rows: str) -> Look:
-    """Look at one piece of an array."""
+    """Look at one piece of an array; arguments as `measured_rows`."""
     present, partial = measured_rows(raw, stated, partial_rows)
     x = raw if present.all() else raw[present]
     infinite = np.zeros(len(raw), bool)
-    if raw.dtype.kind in "US" or not len(x):
-        values = np.unique(x.astype(str) if raw.dtype.kind in "US" else x)
-        low, high, whole, only_01, only_0_255 = np.inf, -np.inf, True, True, True
-        if raw.dtype.kind in "US":
-            low, high, whole, only_01, only_0_255 = np.nan, np.nan, False, False, False
-    else:
-        if raw.dtype.kind == "f":
-            infinite[present] = np.isinf(x).reshape(len(x), -1).any(axis=1)
-        low, high = float(np.nanmin(x)), float(np.nanmax(x))
-        whole = x.dtype.kind != "f" or bool((x == np.floor(x)).all())
-        only_01 = low >= 0 and high <= 1 and whole
-        only_0_255 = whole and low in (0, 255) and high in (0, 255) and extremes(x)
-        values = np.unique(x) if x.ndim == 1 else None
-    if values is not None and (len(values) > MOST_CLASSES or raw.ndim > 1):
+    if raw.dtype.kind == "f":
+        infinite[present] = np.isinf(x).any(axis=tuple(range(1, x.ndim)))
+    values = np.unique(x) if x.ndim == 1 else None
+    if values is not None and len(values) > MOST_CLASSES:
         values = None
-    return Look(low, high, only_01, only_0_255, whole, values, present, infinite, partial)
+    return Look(*looks_of(x), values, present, infinite, partial)
+
+
+def looks_of(x: np.ndarray) -> tuple[float, float, bool, bool, bool]:
+    """Return of values the first five entries of a Look; of none, what all others can be joined to."""
+    if x.dtype.kind in "US":
+        return np.nan, np.nan, False, False, False
+    if not len(x):
+        return np.inf, -np.inf, True, True, True
+    low, high = float(np.nanmin(x)), float(np.nanmax(x))
+    whole = x.dtype.kind != "f" or bool((x == np.floor(x)).all())
+    only_01 = whole and low >= 0 and high <= 1
+    only_0_255 = whole and low in (0, 255) and high in (0, 255) and extremes(x)
+    return low, high, only_01, only_0_255, whole
 
 
 def extremes(x: np.ndarray) -> bool:
