@@ -25,11 +25,12 @@ from sbmae_jax.impute import Imputed, impute_file
 from sbmae_jax.latents import moments
 from sbmae_jax.log import read
 from sbmae_jax.model import Model
+from sbmae_jax.preemption import Notice
 from sbmae_jax.report import summary, write_report
 from sbmae_jax.request import generate_files
 from sbmae_jax.run import HELD_OUT, Run, load_judges, load_model, load_moments, one_batch
 from sbmae_jax.score import score_task
-from sbmae_jax.workdir import CHOICES, CONFIG, MOMENTS, RESULTS, SAMPLES, write
+from sbmae_jax.workdir import CHOICES, CONFIG, MOMENTS, RESULTS, SAMPLES, held, write
 
 
 def train_autoencoders(run: Run) -> None:
@@ -171,27 +172,33 @@ STAGES: dict[str, Callable[[Run], None]] = {
 }
 
 
-def run(config: Mapping[str, Any], workdir: str | Path, stage: str = "all") -> Path:
+def run(
+    config: Mapping[str, Any], workdir: str | Path, stage: str = "all", notice: Notice | None = None
+) -> Path:
     """Run one stage, or all in order, and return the workdir.
 
-    config: plain dicts and values.  Raises ValueError for what does not fit, in one sentence.
+    config: plain dicts and values.  notice: of being asked to stop.
+
+    Raises ValueError for what does not fit, in one sentence, and where another process uses the workdir;
+    Preempted after a notice.
     """
     if stage != "all" and stage not in STAGES:
         raise ValueError(f"unknown stage {stage!r}: choose all, {', '.join(STAGES)}")
     config, chosen = close(config)
-    this = Run(config, workdir)
+    this = Run(config, workdir, notice)
     this.claim()
-    try:
-        if chosen:
-            this.log.line(chosen)
-            write(this.workdir / CHOICES, lambda file: file.write(chosen.encode()))
-        if stage == "all" and not (this.workdir / RESULTS).exists():
-            # What is wrong with the data is to be known before hours of training.
-            _ = this.train_source, this.test_source
-        for name in STAGES if stage == "all" else [stage]:
-            STAGES[name](this)
-    finally:
-        this.log.close()
+    with held(this.workdir):
+        try:
+            if chosen:
+                this.log.line(chosen)
+                write(this.workdir / CHOICES, lambda file: file.write(chosen.encode()))
+            if stage == "all" and not (this.workdir / RESULTS).exists():
+                # What is wrong with the data is to be known before hours of training.
+                _ = this.train_source, this.test_source
+            for name in STAGES if stage == "all" else [stage]:
+                STAGES[name](this)
+        finally:
+            this.log.close()
     return this.workdir
 
 

@@ -21,6 +21,7 @@ from sbmae_jax.energy import energy_task
 from sbmae_jax.latents import Moments
 from sbmae_jax.log import Log, read
 from sbmae_jax.model import Model, encode
+from sbmae_jax.preemption import Notice
 from sbmae_jax.protocols.base import View
 from sbmae_jax.score import score_task
 from sbmae_jax.task import Params, Task
@@ -36,9 +37,15 @@ MakeFeed = Callable[[jax.Array, int], Feed]
 
 
 class Run:
-    """A config and its workdir, with what several stages need of them. Raises as `build`."""
+    """A config and its workdir, with what several stages need of them. Raises as `build`.
 
-    def __init__(self, config: Mapping[str, Any], workdir: str | Path):
+    notice: of being asked to stop; a training then saves and raises Preempted.
+    """
+
+    def __init__(
+        self, config: Mapping[str, Any], workdir: str | Path, notice: Notice | None = None
+    ):
+        self.notice = notice or Notice()
         self.config, self.workdir = dict(config), Path(workdir)
         check_keys(self.config)
         check_claim(self.workdir, self.config)
@@ -186,9 +193,11 @@ class Run:
         feed_key, train_key = jax.random.split(self.named_key(name))
         feed = make_feed(feed_key, training.batch_size)
         aside = held_out() if training.patience else None
-        train(
-            task, feed, training, train_key, self.mesh, self.workdir / name, self.log, name, aside
-        )
+        with self.notice.deferred():
+            train(
+                task, feed, training, train_key, self.mesh, self.workdir / name, self.log, name, aside,
+                lambda: self.notice.given,
+            )  # fmt: skip
         last = read(self.workdir)[name][-1]
         self.log.line(
             f"{name}: {last['step']} steps, loss {last['loss']:.4g}, "

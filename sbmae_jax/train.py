@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from sbmae_jax import checkpoint, sharding
 from sbmae_jax.data.loader import Feed
 from sbmae_jax.log import Log
+from sbmae_jax.preemption import Preempted
 from sbmae_jax.task import Batch, Params, Task
 from sbmae_jax.types import Array, Key
 
@@ -109,12 +110,14 @@ def by_member(transform: optax.GradientTransformation) -> optax.GradientTransfor
 def train(
     task: Task, feed: Feed, training: Training, key: Key, mesh: Mesh,
     directory: Path, log: Log, stage: str, held_out: Batch | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainState:  # fmt: skip
     """Train a task to its end, from its newest checkpoint if there is one.
 
     directory: of this stage's checkpoints. A stage that is at its end is only loaded.
     stage: its name in the logs. Each row has the seconds since the row before.
     held_out: a batch that is not trained on; needed where `training.patience` is not 0.
+    should_stop: asked after each call; if so, the state is saved, and Preempted raised.
 
     The end is the last step, under whose number the last checkpoint stands also where patience ended before.
 
@@ -144,8 +147,12 @@ def train(
                 bar.set_postfix(loss=f"{metrics['loss']:.4g}")
                 bar.update(size)
                 state, step = end_of_patience(state, step, training)
-                if _crosses(taken, step - taken, training.checkpoint_every, training.num_steps):
+                stopping = should_stop() and step < training.num_steps
+                due = _crosses(taken, step - taken, training.checkpoint_every, training.num_steps)
+                if stopping or due:
                     checkpoint.save(checkpointer, step, state)
+                if stopping:
+                    raise Preempted(f"{stage}: saved after step {step}; the same command goes on")
     return state
 
 

@@ -9,6 +9,7 @@ import pytest
 from sbmae_jax import sharding
 from sbmae_jax.data.loader import resident
 from sbmae_jax.log import Log, read
+from sbmae_jax.preemption import Preempted
 from sbmae_jax.task import Task, stacked
 from sbmae_jax.train import Training, TrainState, is_finished, load_params, make_step, train
 
@@ -37,13 +38,13 @@ def regression(noise: float = 0.1) -> Task:
     return Task(lambda key, batch: {"w": jax.random.normal(key, (3,))}, loss)
 
 
-def fit(directory, task, feed_wrapper=lambda feed: feed, devices=1, training=TRAINING):
+def fit(directory, task, feed_wrapper=lambda feed: feed, devices=1, training=TRAINING, **options):
     mesh = sharding.make_mesh(devices)
     feed = feed_wrapper(resident(jax.random.key(1), DATA, training.batch_size, mesh))
     log = Log(directory)
     try:
         return train(
-            task, feed, training, jax.random.key(2), mesh, directory / "fit", log, "fit"
+            task, feed, training, jax.random.key(2), mesh, directory / "fit", log, "fit", **options
         )  # fmt: skip
     finally:
         log.close()
@@ -56,6 +57,15 @@ def interrupted(feed, at):
         return feed(step, size)
 
     return wrapped
+
+
+def test_what_is_asked_to_stop_saves_and_goes_on_to_the_same_bits(tmp_path):
+    straight = fit(tmp_path / "straight", regression())
+    calls = iter(range(100))
+    with pytest.raises(Preempted, match="fit: saved after step 15; the same command goes on"):
+        fit(tmp_path, regression(), should_stop=lambda: next(calls) == 2)
+    assert (tmp_path / "fit" / "15").is_dir()
+    assert_equal(straight, fit(tmp_path, regression()))
 
 
 def assert_equal(a, b):
