@@ -84,7 +84,7 @@ def accelerator(num_modalities: int) -> ml_collections.ConfigDict:
 def two_cores(config: ml_collections.ConfigDict) -> None:
     """Take dense layers on patches, as the gradient of a convolution is slow on a CPU, and fewer steps."""
     for modality in config.modalities.values():
-        modality.update(network="patch", latent_size=36, weight=0.35)
+        modality.update(network="patch", latent_size=48, weight=0.1)
     widths = {"patch": 4, "channels": 48, "width": 384}
     config.coders = {"patch": {"name": "patch", "encoder": widths, "decoder": widths}}
     config.autoencoder_training.update(
