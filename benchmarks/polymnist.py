@@ -23,7 +23,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,13 +30,12 @@ sys.path.insert(0, str(ROOT / "configs"))  # before this folder, which has a fil
 
 import polymnist  # noqa: E402
 import polymnist_cost  # noqa: E402
-import speed  # noqa: E402
-from polymnist_claims import claims, rows_table, summary, table  # noqa: E402
+from polymnist_claims import TITLES, claims, rows_table, summary, table  # noqa: E402
+from quality import quality  # noqa: E402
 from reuse import reuse  # noqa: E402
 
 from sbmae_jax import pipeline, provenance  # noqa: E402
 from sbmae_jax.log import read  # noqa: E402
-from sbmae_jax.model import Model  # noqa: E402
 from sbmae_jax.run import Run, load_model  # noqa: E402
 
 RESULTS = ROOT / "results" / "polymnist.json"
@@ -69,7 +67,7 @@ def measure_runs(seeds: list[int]) -> dict[str, Any]:
         workdir = pipeline.run(config.to_dict(), workdir_of(f"cpu-{seed}"))
         runs[str(seed)] = json.loads((workdir / "results.json").read_text())
     commits = sorted({run["commit"] for run in runs.values()})
-    return {"seeds": seeds, "commit": commits, **summary(runs), "runs": runs}
+    return {"seeds": seeds, "commit": commits, "runs": runs}
 
 
 def base() -> dict[str, Any]:
@@ -123,23 +121,8 @@ def variant(name: str, config: dict[str, Any], keep: tuple[str, ...]) -> dict[st
     for stage in ("autoencoders", "score", "judges"):
         pipeline.run(config, workdir, stage)
     run = Run(config, workdir)
-    return quality(run, load_model(run)) | {
+    return quality(run, load_model(run), "valid") | {
         "seconds of training the score": sum(row["seconds"] for row in read(workdir)["score"])
-    }
-
-
-def quality(run: Run, model: Model) -> dict[str, Any]:
-    """Return what a model reaches on the validation split, and what a sample costs."""
-    found, _ = pipeline.measure(run, model, "valid")
-    evaluations = model.sampling.num_evaluations
-    return {
-        "reconstruction": found["reconstruction_accuracy"]["mean"],
-        **{f"given {n}": entry["mean"] for n, entry in found["conditional_coherence"].items()},
-        "all agree": found["unconditional_coherence"]["all_agree"]["mean"],
-        "Fréchet distance": found["frechet_classifier_features"]["mean"],
-        "diversity": found["conditional_diversity"],
-        "parameters of the score": sum(p.size for p in jax.tree.leaves(model.params["score"])),
-        "GFLOP of one sample": speed.score_cost(model)["flops"] * evaluations / 1e9,
     }
 
 
@@ -156,7 +139,7 @@ def measure_samplers() -> dict[str, Any]:
             model.sampling, num_levels=num_levels, num_corrections=num_corrections
         )
         rows[f"{num_levels} levels, {num_corrections} corrections"] = quality(
-            run, dataclasses.replace(model, sampling=sampling)
+            run, dataclasses.replace(model, sampling=sampling), "valid"
         )
     return {"commit": provenance.commit(), "rows": rows}
 
@@ -194,6 +177,8 @@ def main() -> None:
             command += " --seeds " + " ".join(map(str, arguments.seeds))
         page[arguments.part] = {"command": command, **measure(arguments.part, arguments)}
         page |= {"versions": provenance.versions(), "device": provenance.device()}
+    if "runs" in page:
+        page["runs"] |= summary(page["runs"]["runs"])
     parts = [page[part] for part in PARTS if part in page]
     page |= {
         "claims": claims(page, RESULTS.parent / "gpu"),
@@ -203,9 +188,9 @@ def main() -> None:
     RESULTS.write_text(json.dumps(page, indent=1) + "\n")
     if "runs" in page:
         print(table(page))
-    for part in PARTS:
-        if "rows" in page.get(part, {}):
-            print(f"\n{rows_table(page[part]['rows'], part)}")
+    for part, title in TITLES.items():
+        if part in page:
+            print(f"\n{rows_table(page[part]['rows'], title)}")
     for entry in page["claims"]:
         if not entry["holds"]:
             print(f"does not hold: {entry['name']}: {entry['value']}, wanted {entry['bound']}")
