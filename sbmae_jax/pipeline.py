@@ -30,6 +30,7 @@ from sbmae_jax.report import summary, write_report
 from sbmae_jax.request import generate_files
 from sbmae_jax.run import HELD_OUT, Run, load_judges, load_model, load_moments, one_batch
 from sbmae_jax.score import score_task
+from sbmae_jax.types import Generate
 from sbmae_jax.workdir import CHOICES, CONFIG, MOMENTS, RESULTS, SAMPLES, held, write
 
 
@@ -115,16 +116,20 @@ def evaluate_model(run: Run) -> None:
     run.log.line(f"evaluate: {figures['num_rows']} rows, {figures['seconds']['evaluate']:.0f} s")
 
 
-def measure(run: Run, model: Model, split: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return the figures of a model on a split, by the protocol of the run, and samples to show."""
+def measure(
+    run: Run, model: Model, split: str, complete: Generate | None = None
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return the figures of a model on a split, by the protocol of the run, and samples to show.
+
+    complete: another generator than the model's own.
+    """
     protocol = run.parts.protocol
     source = run.test_source if split == "test" else run.source(split, protocol.num_rows)
     rows = {name: source.arrays[name] for name in run.data.shapes}
-    complete, durations = timed(partial(models.complete, model))
+    timed_complete, durations = timed(complete or partial(models.complete, model))
     draw, drawing = timed(partial(models.draw, model))
-    subject = Subject(
-        model.layout.names, complete, partial(models.reconstruct, model), protocol.batch_size, draw
-    )
+    rebuild = partial(models.reconstruct, model)
+    subject = Subject(model.layout.names, timed_complete, rebuild, protocol.batch_size, draw)
     key = run.named_key("evaluate")
     figures, samples = protocol.measure(
         key, rows, subject, load_judges(run), lambda: run.read_source.arrays
