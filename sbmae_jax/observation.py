@@ -24,6 +24,8 @@ from sbmae_jax.types import Array, Key
 MIN_VARIANCE = (
     1e-3  # of standardised data: a decoder that knows its data by heart must not divide by zero
 )
+# Adam moves every parameter by about its learning rate, and a logarithm has farther to go than a weight.
+LOG_VARIANCE_SCALE = 10.0
 MAX_LOG_RATE = 15.0  # three million: a rate beyond it is a network that went astray
 
 
@@ -35,7 +37,8 @@ class Observation(NamedTuple):
         "categorical" the entries of a category share it.
     mean: y -> the mean of p(x|z).
     draw: (key, y, log_var) -> a draw from p(x|z).
-    has_variance: whether `log_var` [*shape], the logarithm of the variance, is learned; otherwise it is None.
+    has_variance: whether `log_var` [*shape] is learned, the logarithm of the variance over
+        LOG_VARIANCE_SCALE; otherwise it is None.
     """
 
     features: Callable[[Array], Array]
@@ -47,7 +50,7 @@ class Observation(NamedTuple):
 
 def variance(log_var: Array, like: Array) -> Array:
     """Return the variance of each entry, not below MIN_VARIANCE, with the rank of `like` [B, *shape]."""
-    return (MIN_VARIANCE + jnp.exp(log_var))[None] + jnp.zeros_like(like)
+    return (MIN_VARIANCE + jnp.exp(LOG_VARIANCE_SCALE * log_var))[None] + jnp.zeros_like(like)
 
 
 def _unchanged(x: Array) -> Array:

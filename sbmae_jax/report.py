@@ -13,7 +13,7 @@ from matplotlib.figure import Figure as Drawing
 
 from sbmae_jax.log import read
 from sbmae_jax.protocols.base import EvaluationProtocol, Figure, Picture, Section
-from sbmae_jax.workdir import CONFIG, RESULTS, SAMPLES
+from sbmae_jax.workdir import CHOICES, CONFIG, RESULTS, SAMPLES
 
 matplotlib.rcParams.update({
     "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
@@ -37,6 +37,7 @@ def write_report(workdir: Path, names: tuple[str, ...], protocol: EvaluationProt
             names=names,
             figures=protocol.figures(results),
             sections=sections,
+            chosen=chosen.read_text() if (chosen := workdir / CHOICES).exists() else "",
             config=(workdir / CONFIG).read_text(),
         )
     )

@@ -13,6 +13,7 @@ from sbmae_jax.build import build, build_source, check_source
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.source import ArraySource
 from sbmae_jax.model import check_array
+from sbmae_jax.protocols.paired import PairedProtocol
 
 sys.path.append(str(Path(__file__).parents[1] / "configs"))
 import celebahq
@@ -157,6 +158,18 @@ def test_the_judge_of_classes_can_be_that_of_the_reference():
     batch = {"x": jax.ShapeDtypeStruct((1, 28, 28, 3), np.uint8)}
     params = jax.eval_shape(judge.task.init, jax.random.key(0), batch)
     assert sum(p.size for p in jax.tree.leaves(params)) == 1_147_466
+
+
+def test_paired_data_are_measured_by_their_likelihoods():
+    config = changed("evaluation", {"name": "paired", "num_rows": 5, "batch_size": 4})
+    config["modalities"]["retina"]["likelihood"] = "bernoulli"
+    expected = dict.fromkeys(sorted(CONFIG["modalities"]), "gaussian") | {"retina": "bernoulli"}
+    assert build(config, DATA).protocol == PairedProtocol(expected, num_rows=5, batch_size=4)
+    config["evaluation"]["num_samples"] = 2
+    with pytest.raises(
+        ValueError, match=r"config.evaluation: num_samples must be at least 3, got 2"
+    ):
+        build(config, DATA)
 
 
 def test_a_modality_that_the_data_do_not_have_is_named():

@@ -61,6 +61,9 @@ def test_the_error_given_the_rest_is_that_of_the_exact_conditional_mean(exact):
         assert near(entry["linear"]["error"], expected, bias=0.02)  # it has learned from 2000 rows
         assert entry["neighbours"]["error"]["mean"] > entry["model"]["error"]["mean"]
         assert entry["marginal"]["error"] == {"mean": 1, "se": 0}
+        over = entry["error_over_linear"]
+        assert 0.95 - 4 * over["se"] < over["mean"] < 1 + 4 * over["se"]
+        assert over["se"] < entry["model"]["error"]["se"] / entry["linear"]["error"]["mean"]
 
 
 def test_the_error_given_one_modality_is_that_of_the_exact_conditional_mean(exact):
@@ -254,6 +257,19 @@ def test_a_modality_that_no_training_row_has_is_refused():
     present[:, 1] = False
     with pytest.raises(ValueError, match="b: no training row has it"):
         gaussian(train=TRAIN | {"present": present})
+
+
+def test_a_handful_of_rows_and_a_constant_modality_are_measured():
+    rows = {name: x[:3] for name, x in TEST.items()}
+    constant = {"c": np.zeros((3, 4), np.float32)}
+    subject = Subject(GAUSSIAN.names, GAUSSIAN.complete, lambda batch: batch, 10, GAUSSIAN.draw)
+    protocol = PairedProtocol(dict.fromkeys(GAUSSIAN.names, "normal"), 0, 10, 10)
+    results, _ = protocol.measure(
+        jax.random.key(0), rows | constant, subject, {}, lambda: rows | constant
+    )
+    assert np.isfinite(results["prediction"]["a"]["linear"]["error"]["mean"])
+    assert np.isnan(results["prediction"]["c"]["model"]["error"]["mean"])  # there is no variance
+    assert results["consistency"]["c"]["ratio"] is None
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,14 @@ def test_samples_fit_what_they_are_drawn_for(mixture):
     np.testing.assert_allclose(distance.min(axis=1), 0, atol=1e-6)
 
 
+def test_rows_that_have_one_modality_each_leave_nothing_to_observe(tmp_path):
+    pair = Gaussian({"a": 2, "b": 1})
+    present = np.arange(40)[:, None] % 2 == np.arange(2)
+    rows, train = ({**pair.rows(40, seed), "present": present} for seed in (0, 1))
+    _, sections, _ = reported(pair, rows, train, dict.fromkeys("ab", "normal"), tmp_path)
+    assert list(sections) == ["Nothing to observe", "From nothing", "Reconstruction"]
+
+
 def test_one_modality_is_said_to_be_one(tmp_path):
     alone = Gaussian({"a": 2})
     figures, sections, _ = reported(
@@ -115,6 +123,7 @@ def test_calibration_is_put_into_words(coverage, bias, words):
     assert calibration_pages.verdict(entry) == words
 
 
+@pytest.mark.slow
 def test_a_run_can_be_evaluated_as_paired_data(tmp_path):
     config = tiny.config()
     config["evaluation"] = {

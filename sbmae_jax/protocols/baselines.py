@@ -63,9 +63,14 @@ def inputs(blocks: Sequence[np.ndarray], present: np.ndarray, incomplete: np.nda
 
 
 def split(num_rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers of the rows to fit on and of those held out, a fifth of them, at random."""
+    """Return the numbers of the rows to fit on and of those held out, a fifth of them, at random.
+
+    Fewer than five rows are both.
+    """
     order = np.random.default_rng(0).permutation(num_rows)
-    num_held = min(max(num_rows // 5, 1), MAX_HELD_OUT)
+    if num_rows < 5:
+        return order, order
+    num_held = min(num_rows // 5, MAX_HELD_OUT)
     return order[num_held:], order[:num_held]
 
 

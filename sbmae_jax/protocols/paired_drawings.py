@@ -28,7 +28,8 @@ def draw_prediction(prediction: Mapping[str, Any]) -> Drawing:
             fmt=MARKERS[rival], color=COLOURS[rival], capsize=2, label=title, markersize=6,
         )  # fmt: skip
     axes.axvline(0, color="0.4", linestyle="--", linewidth=1)
-    low = min(explained(prediction[name][rival]) for name in names for rival in RIVALS)
+    shares = [explained(prediction[name][rival]) for name in names for rival in RIVALS]
+    low = min((share for share in shares if np.isfinite(share)), default=0.0)
     axes.set(
         yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5),
         xlim=(max(min(low - 0.05, -0.05), -1), 1.03), xlabel="share explained (0: the training mean, 1: all)",
@@ -111,7 +112,12 @@ def draw_reliability(judged: Mapping[str, Any]) -> Drawing:
     return figure
 
 
-def draw_vectors(samples: Mapping[str, np.ndarray], names: list[str], num_rows: int = 3) -> Drawing:
+def draw_vectors(
+    samples: Mapping[str, np.ndarray],
+    names: list[str],
+    all_names: tuple[str, ...],
+    num_rows: int = 3,
+) -> Drawing:
     """Draw true values, the mean and the range of the draws given all others, a test example in each row."""
     names, num_rows = names[:PER_ROW], min(num_rows, len(samples["shown"]))
     figure = Drawing(figsize=(3.1 * len(names), 1.7 * num_rows))
@@ -119,7 +125,9 @@ def draw_vectors(samples: Mapping[str, np.ndarray], names: list[str], num_rows: 
         for column, name in enumerate(names):
             axes = figure.add_subplot(num_rows, len(names), row * len(names) + column + 1)
             true, draws = samples[f"true/{name}"][row], samples[f"rest/{name}"][row]
-            _draw_vector(axes, np.asarray(true, float), np.asarray(draws, float))
+            has = samples["present"][row, all_names.index(name)]
+            true = np.where(has, np.asarray(true, float), np.nan)
+            _draw_vector(axes, true, np.asarray(draws, float))
             if row == 0:
                 axes.set_title(name)
             if row == num_rows - 1:

@@ -31,10 +31,12 @@ def sections(
     found = []
     if len(names) == 1:
         found.append(Section("One modality", remark=ONE[0].upper() + ONE[1:] + "."))
+    elif not results["prediction"]:
+        found.append(Section("Nothing to observe", remark="No test row has two modalities."))
     else:
         found += [prediction(results, folder), matrix(results, names, folder)]
         found += calibration_pages.sections(results, folder)
-        found += vector_section(samples, vectors, results, folder)
+        found += vector_section(samples, vectors, names, results, folder)
         found += [picture_section(samples, name, names, folder) for name in pictures]
     if "conditional_coherence" in results:
         found.append(coherence(results, folder))
@@ -88,7 +90,8 @@ def matrix(results: Mapping[str, Any], names: tuple[str, ...], folder: Path) -> 
             Picture(
                 "matrix.png",
                 "The share of a modality (column) that is explained by what is generated from one other "
-                "alone (row), and in the last row from all others. Grey: itself, or no test row has both.",
+                "alone (row), and in the last row from all others that a test row has. Grey: itself, or "
+                "no test row has both.",
                 pixels=False,
             ),
         ),
@@ -96,17 +99,22 @@ def matrix(results: Mapping[str, Any], names: tuple[str, ...], folder: Path) -> 
 
 
 def vector_section(
-    samples: Mapping[str, np.ndarray], vectors: list[str], results: Mapping[str, Any], folder: Path
+    samples: Mapping[str, np.ndarray],
+    vectors: list[str],
+    names: tuple[str, ...],
+    results: Mapping[str, Any],
+    folder: Path,
 ) -> list[Section]:
     """Show single test examples of vectors with the range of what is generated."""
     if not vectors:
         return []
-    draw_vectors(samples, vectors).savefig(folder / "vectors.png", dpi=DPI)
+    draw_vectors(samples, vectors, names).savefig(folder / "vectors.png", dpi=DPI)
     share = (results["num_samples"] - 1) / (results["num_samples"] + 1)
     return [Section("Examples: values given all others", (Picture(
         "vectors.png",
         f"Test examples. About {share:.0%} of the dots are to lie in the range of their draws. Values are "
-        "standardised, counts are as they are.", pixels=False),))]  # fmt: skip
+        "standardised, counts are as they are; of a signal it is the first channel.",
+        pixels=False),))]  # fmt: skip
 
 
 def picture_section(
@@ -135,6 +143,8 @@ def coherence(results: Mapping[str, Any], folder: Path) -> Section:
             "The share of generated modalities that a classifier takes for the label of the row. Each "
             "modality has a classifier of its own, trained on real rows.", pixels=False),),
         table=(("", "classifier right, real test rows", "… reconstructions"), *rows),
+        remark="The ceiling is the mean over modalities: one that says little of the label lowers it, and "
+        "coherence with it.",
     )  # fmt: skip
 
 

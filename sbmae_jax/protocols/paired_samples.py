@@ -33,39 +33,48 @@ def draw_samples(
     Of pictures K is NUM_PICTURES; of other modalities it is `num_samples`, and the first MAX_FEATURES values
     of each are kept.
     """
-    names, num_modalities = subject.names, present.shape[1]
-    shown = np.argsort(-present.sum(axis=1), kind="stable")[:NUM_SHOWN]
-    single = np.eye(num_modalities, dtype=bool)
+    names, shown = subject.names, np.argsort(-present.sum(axis=1), kind="stable")[:NUM_SHOWN]
+    pictures = [name for name in names if is_picture(rows[name])]
+    asked = questions(names, pictures, num_samples)
     # All that is drawn is asked for at once: a call costs as much as a whole batch.
-    asked = [(m, ~single[m], num_samples) for m in range(num_modalities) if num_modalities > 1]
-    asked += [(m, single[m], NUM_ALONE) for m in range(num_modalities) if num_modalities > 2]
-    numbers = [np.repeat(shown, num) for _, _, num in asked]
-    patterns = [np.repeat(present[shown] & seen, num, axis=0) for _, seen, num in asked]
     blank, none = nothing(rows, names, NUM_JOINT)
-    where = np.concatenate([*numbers, np.zeros(0, int)])
+    where = np.concatenate(
+        [np.zeros(0, int), *(np.repeat(shown, num) for _, num in asked.values())]
+    )
+    observed = [np.repeat(present[shown] & seen, num, axis=0) for seen, num in asked.values()]
     batch = {name: np.concatenate([rows[name][where], blank[name]]) for name in names}
-    made = subject.drawn(key, batch, np.concatenate([*patterns, none]))
-    head = np.argsort(-present.sum(axis=1), kind="stable")[-NUM_REAL:]
-    rebuilt = subject.reconstructed({name: rows[name][head] for name in names})
+    made = subject.drawn(key, batch, np.concatenate([*observed, none]))
     drawn: dict[str, np.ndarray] = {"shown": shown, "present": present[shown]}
-    for m, name in enumerate(names):
-        drawn[f"true/{name}"] = kept(rows[name][shown])
-        start = 0
-        for target, seen, num in asked:
-            part = made[name][start : start + num * len(shown)]
-            part = part.reshape(len(shown), num, *part.shape[1:])
-            start += num * len(shown)
-            if target == m and not seen[m]:
-                drawn[f"rest/{name}"] = (
-                    part[:, :NUM_PICTURES] if is_picture(rows[name]) else kept(part, 2)
-                )
-            elif target != m and seen.sum() == 1 and num == NUM_ALONE and is_picture(rows[name]):
-                drawn[f"alone {names[target]}/{name}"] = part
-        if is_picture(rows[name]):
-            drawn[f"real/{name}"] = rows[name][head]
-            drawn[f"reconstruction/{name}"] = rebuilt[name]
-            drawn[f"joint/{name}"] = made[name][start:]
+    drawn |= {f"true/{name}": kept(rows[name][shown]) for name in names}
+    start = 0
+    for (kind, targets), (_, num) in asked.items():
+        rows_of = slice(start, start + num * len(shown))
+        for name in targets:
+            part = made[name][rows_of]
+            drawn[f"{kind}/{name}"] = kept(part.reshape(len(shown), num, *part.shape[1:]), 2)
+        start = rows_of.stop
+    for name in pictures:
+        real = np.flatnonzero(present[:, names.index(name)])[:NUM_REAL]
+        rebuilt = subject.reconstructed({other: rows[other][real] for other in names})
+        drawn[f"real/{name}"], drawn[f"reconstruction/{name}"] = rows[name][real], rebuilt[name]
+        drawn[f"joint/{name}"] = made[name][start:]
     return drawn
+
+
+def questions(
+    names: tuple[str, ...], pictures: list[str], num_samples: int
+) -> dict[tuple[str, tuple[str, ...]], tuple[np.ndarray, int]]:
+    """Return {(kind, targets): (which modalities are observed [M], number of draws)}."""
+    asked = {}
+    for m, name in enumerate(names if len(names) > 1 else ()):
+        num = NUM_PICTURES if name in pictures else num_samples
+        asked["rest", (name,)] = np.arange(len(names)) != m, num
+    # Of two modalities one alone is all others.
+    for m, name in enumerate(names if len(names) > 2 else ()):
+        targets = tuple(target for target in pictures if target != name)
+        if targets:
+            asked[f"alone {name}", targets] = np.arange(len(names)) == m, NUM_ALONE
+    return asked
 
 
 def kept(x: np.ndarray, axes: int = 1) -> np.ndarray:
@@ -95,11 +104,12 @@ def picture_sheet(
         heads += [f"given {source}", *[""] * (NUM_ALONE - 1)]
     rows = []
     for s, true in enumerate(samples[f"true/{name}"]):
-        row = [frame(rgb(true)), *(rgb(x) for x in samples[f"rest/{name}"][s])]
+        has = dict(zip(names, samples["present"][s], strict=True))
+        blank = np.full_like(rgb(true), 255)
+        row = [frame(rgb(true)) if has[name] else blank]
+        row += [rgb(x) for x in samples[f"rest/{name}"][s]]
         for source in sources:
-            seen = samples["present"][s, names.index(source)]
-            drawn = samples[f"alone {source}/{name}"][s]
-            row += [rgb(x) if seen else np.full_like(rgb(x), 255) for x in drawn]
+            row += [rgb(x) if has[source] else blank for x in samples[f"alone {source}/{name}"][s]]
         rows.append(row)
     return sheet(rows, heads, side=108)
 
