@@ -48,9 +48,10 @@ def choose_values(
     kinds = dict(data["kinds"]) | {
         name: section.pop("kind") for name, section in sections.items() if "kind" in section
     }
-    found = survey(data["path"], kinds, config["seed"], data["partial_rows"])
-    check_names(sections, leave_out, found)
-    kept = [m for m in found.modalities if m.name not in leave_out]
+    check_left_out(sections, leave_out)
+    found = survey(data["path"], kinds, config["seed"], data["partial_rows"], leave_out)
+    check_names(sections, found)
+    kept = list(found.modalities)
     data["path"] = str(found.path)
     data["kinds"] = {m.name: m.kind for m in found.modalities}
     made: list[Choice] = []
@@ -93,19 +94,21 @@ def explain(config: Mapping[str, Any], made: list[Choice], found: Survey) -> str
     return "\n".join([table(found, more), *(chosen if made else [])])
 
 
-def check_names(sections: Mapping[str, Any], leave_out: tuple[str, ...], found: Survey) -> None:
-    """Raise ValueError if the config names modalities that the data do not have, or leaves out all."""
-    known = [m.name for m in found.modalities]
-    for name in (*sections, *leave_out):
-        if name not in known:
-            raise ValueError(f"the data have no modality {name!r}, but {', '.join(known)}")
+def check_left_out(sections: Mapping[str, Any], leave_out: tuple[str, ...]) -> None:
+    """Raise ValueError if a modality is left out and also configured."""
     both = sorted(set(sections) & set(leave_out))
     if both:
         raise ValueError(
             f"config.data.leave_out: {both[0]} also stands in config.modalities: take it out of one"
         )
-    if set(known) <= set(leave_out):
-        raise ValueError("config.data.leave_out: no modality is left")
+
+
+def check_names(sections: Mapping[str, Any], found: Survey) -> None:
+    """Raise ValueError if the config names modalities that the data do not have."""
+    known = [m.name for m in found.modalities]
+    for name in sections:
+        if name not in known:
+            raise ValueError(f"the data have no modality {name!r}, but {', '.join(known)}")
 
 
 def of_modality(m: Modality) -> Iterator[tuple[str, Any, str]]:

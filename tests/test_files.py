@@ -276,6 +276,29 @@ def test_what_is_asked_for_and_not_there_is_named(path, tmp_path):
         files("train", 0, path=tmp_path / "none.npz")
 
 
+def test_what_is_left_out_is_not_looked_at(tmp_path):
+    names = np.arange(N).astype(str)  # no category
+    np.savez(tmp_path / "d.npz", **arrays(), names=names, bad=np.full((N, 2), np.inf))
+    for look_at in (survey, open_files):
+        with pytest.raises(ValueError, match=r"bad: infinite values|names cannot be of the kind"):
+            look_at(tmp_path / "d.npz")
+    with pytest.raises(ValueError, match="names cannot be of the kind category"):
+        survey(tmp_path / "d.npz", leave_out=("bad",))
+    found = survey(tmp_path / "d.npz", {"count": "vector"}, leave_out=("bad", "names", "signal"))
+    kept = ["count", "mask", "photo", "town", "vector"]
+    assert [m.name for m in found.modalities] == kept
+    kinds = {"count": "vector", "signal": "vector"}  # the latter is not asked for
+    source = files("train", names=kept, path=tmp_path / "d.npz", kinds=kinds)
+    assert list(source.modalities) == kept
+    assert source.opened.kinds["count"].name == "vector"
+    with pytest.raises(ValueError, match=r"leave_out: .* has no modality 'sound', but bad, count"):
+        survey(tmp_path / "d.npz", leave_out=("sound",))
+    with pytest.raises(ValueError, match=r"leave_out: no modality of .* is left"):
+        survey(tmp_path / "d.npz", leave_out=("bad", "names", "signal", *kept))
+    with pytest.raises(ValueError, match="kinds: there is no array 'sound'"):
+        open_files(tmp_path / "d.npz", {"sound": "vector"}, names=kept)
+
+
 def test_files_that_change_are_looked_at_again(path):
     assert open_files(path) is open_files(path)
     before = open_files(path)

@@ -430,6 +430,13 @@ def test_what_is_wrong_with_a_data_set_of_tfds_is_named(tmp_path):
         open_table(tmp_path)
     one_sentence(error)
     free = {"photo": tfds.features.Image(shape=(None, None, 3))}
-    write_tfds(tmp_path, {"train": 2}, free, [{"photo": png(PHOTOS[0])}, {"photo": png(PHOTOS[1])}])
+    write_tfds(
+        tmp_path, {"train": 2}, free | {"values": FEATURES["values"]},
+        [{"photo": png(PHOTOS[i]), "values": ROWS[i]["values"]} for i in range(2)],
+    )  # fmt: skip
+    table = open_table(tmp_path)
+    assert table.names == ("values",)
+    np.testing.assert_array_equal(rows_of(table, [1])["values"][0], ROWS[1]["values"])
+    assert table.only(["values"]).names == ("values",)
     with pytest.raises(ValueError, match=r"photo is Image of shape \(None, None, 3\) in TFDS"):
-        open_table(tmp_path)
+        table.only(table.all_names)

@@ -16,6 +16,7 @@ class Columns(NamedTuple):
     present: [N] bool for those of which the files themselves say which rows are measured.
     entries: names of the entries of vectors that have names.
     notices: sentences on what was found and not used.
+    unusable: sentences on what cannot be a modality, by name; to be left out by the user.
     read: reads several arrays at once, where that is cheaper than one after the other.
     """
 
@@ -23,6 +24,7 @@ class Columns(NamedTuple):
     present: Mapping[str, np.ndarray] = {}
     entries: Mapping[str, tuple[str, ...]] = {}
     notices: tuple[str, ...] = ()
+    unusable: Mapping[str, str] = {}
     read: Read | None = None
 
 

@@ -12,7 +12,7 @@ from sbmae_jax.data.columns import row_numbers
 from sbmae_jax.data.look import pieces
 from sbmae_jax.data.opened import Opened, open_files
 from sbmae_jax.data.source import PRESENT
-from sbmae_jax.data.tables import SPLITS
+from sbmae_jax.data.tables_checks import SPLITS
 from sbmae_jax.scaling import Scaling
 
 LABEL = "label"
@@ -40,22 +40,16 @@ def files(
 
     Raises ValueError as `open_files`, and for a split, a name or a number of rows that are not there.
     """
-    opened = open_files(path, kinds, seed, partial_rows)
-    for name in names:
-        if name not in opened.scalings:
-            known = ", ".join(opened.scalings)
-            raise ValueError(f"{opened.table.path} has no modality {name!r}: choose from {known}")
+    opened = open_files(path, kinds, seed, partial_rows, names)
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
-    modalities = tuple(sorted(names or opened.scalings))
-    present = opened.present(modalities)
-    rows = opened.rows[split]
-    rows = rows[present[rows].any(axis=1)]
+    modalities, rows = opened.table.names, opened.rows[split]
     if not 0 <= (num_rows or 0) <= len(rows) or not len(rows):
         raise ValueError(
             f"the split {split!r} of {opened.table.path} has {len(rows):,} rows, and {num_rows or 'all'} "
             "were asked for"
         )
+    present = opened.present(modalities)
     anything_missing = not present[present.any(axis=1)].all()
     others = [PRESENT] * anything_missing + [LABEL] * (opened.label is not None)
     return FileSource(opened, rows[: num_rows or None], (*modalities, *others), modalities, present)

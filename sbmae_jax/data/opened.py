@@ -51,22 +51,45 @@ def open_files(
     kinds: Mapping[str, str] | None = None,
     seed: int = 0,
     partial_rows: str = "refuse",
+    names: Sequence[str] = (),
 ) -> Opened:
-    """Look at all the data at a path, and fit the scalings to the training rows.
+    """Look at the data at a path, and fit the scalings to the training rows.
+
+    names: of modalities; none for all of them. What is wrong with others does not matter.
 
     It is done once in a process for the same arguments, unless the files change.
-    Raises ValueError as `open_table`, `look`, `kinds_of`, `split_rows` and `fit`.
+    Raises ValueError as `open_table`, `look`, `kinds_of`, `split_rows` and `fit`, and for a name that is
+    not there.
     """
     path = Path(path).expanduser().resolve()
-    return _open(path, state_of(path), tuple(sorted((kinds or {}).items())), seed, partial_rows)
+    known = table_of(path).all_names
+    chosen = tuple(sorted(names)) or known
+    # Those of arrays that are there and not chosen do not matter; unknown ones are mistakes.
+    given = {n: kind for n, kind in (kinds or {}).items() if n in chosen or n not in known}
+    return _open(path, state_of(path), tuple(sorted(given.items())), seed, partial_rows, chosen)
+
+
+def table_of(path: Path) -> Table:
+    """Open the data at a path once in a process, unless the files change."""
+    return _table(path, state_of(path))
+
+
+@functools.lru_cache(maxsize=4)
+def _table(path: Path, state: tuple) -> Table:
+    del state  # part of the key alone
+    return open_table(path)
 
 
 @functools.lru_cache(maxsize=4)
 def _open(
-    path: Path, state: tuple, kinds: tuple[tuple[str, str], ...], seed: int, partial_rows: str
+    path: Path,
+    state: tuple,
+    kinds: tuple[tuple[str, str], ...],
+    seed: int,
+    partial_rows: str,
+    names: tuple[str, ...],
 ) -> Opened:
-    del state  # part of the key alone
-    table = open_table(path)
+    table = _table(path, state).only(names)
     looks = look(table, partial_rows)
     known = kinds_of(table, looks, dict(kinds))
     every = np.arange(table.num_rows)

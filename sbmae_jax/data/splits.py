@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sbmae_jax.data.tables import SPLITS, Table
+from sbmae_jax.data.tables import Table
+from sbmae_jax.data.tables_checks import SPLITS
 
 SHARES = {"train": 0.8, "test": 0.1}  # of the rows; the rest is for validation
 HELD_OUT = 0.1  # of the training rows for validation, where the data split off none

@@ -1,13 +1,13 @@
 """What a user's data are, in figures and in words, before anything is learned from them."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sbmae_jax.data.opened import Opened, open_files, state_of
+from sbmae_jax.data.opened import Opened, open_files, state_of, table_of
 from sbmae_jax.scaling import few
 
 SHARES = (0.9, 0.95, 0.99)  # of the variance
@@ -66,18 +66,37 @@ def survey(
     kinds: Mapping[str, str] | None = None,
     seed: int = 0,
     partial_rows: str = "refuse",
+    leave_out: Sequence[str] = (),
 ) -> Survey:
-    """Survey the data at a path; arguments and errors as `open_files`."""
+    """Survey the data at a path.
+
+    leave_out: names of arrays that are no modalities; they are not looked at.
+
+    Other arguments and errors as `open_files`; also raises ValueError if nothing is left.
+    """
     path = Path(path).expanduser().resolve()
-    return _survey(path, state_of(path), tuple(sorted((kinds or {}).items())), seed, partial_rows)
+    names = table_of(path).all_names
+    for name in leave_out:
+        if name not in names:
+            raise ValueError(f"leave_out: {path} has no modality {name!r}, but {', '.join(names)}")
+    kept = tuple(name for name in names if name not in leave_out)
+    if not kept:
+        raise ValueError(f"leave_out: no modality of {path} is left")
+    given = tuple(sorted((kinds or {}).items()))
+    return _survey(path, state_of(path), given, seed, partial_rows, kept)
 
 
 @functools.lru_cache(maxsize=4)
 def _survey(
-    path: Path, state: tuple, kinds: tuple[tuple[str, str], ...], seed: int, partial_rows: str
+    path: Path,
+    state: tuple,
+    kinds: tuple[tuple[str, str], ...],
+    seed: int,
+    partial_rows: str,
+    names: tuple[str, ...],
 ) -> Survey:
     del state  # part of the key alone
-    opened = open_files(path, dict(kinds), seed, partial_rows)
+    opened = open_files(path, dict(kinds), seed, partial_rows, names)
     present = opened.present(tuple(opened.kinds))
     num_empty = int(np.count_nonzero(~present.any(axis=1)))
     modalities = tuple(

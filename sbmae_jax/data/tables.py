@@ -6,7 +6,7 @@ modalities: `label`, the class of each row; `split`, with the words train, valid
 `NAME_present` [N] bool, True where NAME was measured.
 """
 
-import re
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +16,16 @@ import numpy as np
 
 from sbmae_jax.data.columns import Columns, Read
 from sbmae_jax.data.tables_arrays import read_npy_file, read_npy_folder, read_npz
+from sbmae_jax.data.tables_checks import (
+    check_label,
+    check_mask,
+    check_modality,
+    check_rows,
+    check_split,
+    decoded,
+)
 from sbmae_jax.data.tables_pictures import read_pictures
 from sbmae_jax.data.tables_records import read_records
-
-SPLITS = ("train", "valid", "test")
-RESERVED = ("label", "split", "present")
-NAME = re.compile(r"[\w-]+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +35,7 @@ class Table:
     shapes, dtypes: of one example of each modality; words have a type of kind "U".
     label: [N], as it stands in the files.  split: [N] words.  present: [N] bool, of those that say it.
     entries: names of the entries of vectors that have names.  notices: what was found and not used.
+    unusable: sentences on what cannot be a modality, by name.
     """
 
     path: Path
@@ -43,11 +48,32 @@ class Table:
     present: Mapping[str, np.ndarray] = field(default_factory=dict)
     entries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    unusable: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The modalities, sorted."""
         return tuple(sorted(self.shapes))
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """The modalities and what cannot be one, sorted."""
+        return tuple(sorted([*self.shapes, *self.unusable]))
+
+    def only(self, names: Sequence[str]) -> "Table":
+        """Return the same rows with these modalities alone. Raises ValueError for one that there is not."""
+        for name in names:
+            if name in self.unusable:
+                raise ValueError(f"{name} {self.unusable[name]}")
+            if name not in self.shapes:
+                known = ", ".join(self.names)
+                raise ValueError(f"{self.path} has no modality {name!r}: choose from {known}")
+        return dataclasses.replace(
+            self,
+            shapes={name: self.shapes[name] for name in names},
+            dtypes={name: self.dtypes[name] for name in names},
+            present={name: mask for name, mask in self.present.items() if name in names},
+        )
 
     def row_bytes(self, names: Sequence[str]) -> int:
         """Return how many bytes one row of these arrays has."""
@@ -128,6 +154,7 @@ def assemble(path: Path, columns: Columns) -> Table:
         present,
         columns.entries,
         columns.notices,
+        columns.unusable,
     )
 
 
@@ -140,97 +167,3 @@ def reads(arrays: Mapping[str, Any]) -> Read:
         return {name: np.asarray(arrays[name][rows]) for name in names}
 
     return read
-
-
-def check_rows(path: Path, arrays: Mapping[str, Any]) -> int:
-    """Return how many rows all arrays have; raises ValueError, naming two, if they differ."""
-    for name, array in arrays.items():
-        if not array.shape:
-            raise ValueError(f"{name} in {path} is a single value: the first axis must be rows")
-    sizes = {name: array.shape[0] for name, array in arrays.items()}
-    if not sizes:
-        raise ValueError(f"{path} holds no arrays")
-    first = next(iter(sizes))
-    for name, size in sizes.items():
-        if size != sizes[first]:
-            raise ValueError(
-                f"{first} has {sizes[first]:,} rows and {name} has {size:,}: all arrays must have the same "
-                "rows; where one was not measured, put NaN or mark it in NAME_present"
-            )
-    return sizes[first]
-
-
-def check_modality(name: str, array: Any) -> None:
-    """Raise ValueError if an array cannot be a modality."""
-    if name in RESERVED:
-        raise ValueError(f"{name} is a reserved name: rename this array")
-    if not NAME.fullmatch(name):
-        raise ValueError(
-            f"a modality cannot be called {name!r}: use letters, digits, _ and - in its name"
-        )
-    if array.dtype.kind not in "buifUS":
-        raise ValueError(f"{name}: values must be numbers or words, got {array.dtype}")
-    if 0 in array.shape[1:]:
-        raise ValueError(f"{name}: examples are empty, of shape {tuple(array.shape[1:])}")
-
-
-def decoded(name: str, array: Any) -> np.ndarray:
-    """Return bytes as words; raises ValueError if they are no text."""
-    try:
-        return np.char.decode(np.asarray(array), "utf-8")
-    except UnicodeDecodeError:
-        raise ValueError(
-            f"{name}: its bytes are no text in UTF-8: save words, as np.asarray(x, str)"
-        ) from None
-
-
-def check_mask(name: str, of: str, arrays: Mapping[str, Any], mask: Any) -> np.ndarray:
-    """Return which rows of a modality are measured; raises ValueError if that is no mask."""
-    mask = np.asarray(mask)
-    if of not in arrays or of in RESERVED:
-        raise ValueError(f"{name} says which rows of {of} are measured, but there is no {of}")
-    if mask.ndim != 1 or not (mask.dtype == bool or np.isin(mask, (0, 1)).all()):
-        raise ValueError(
-            f"{name} must be [{len(mask)}] bool, True where {of} was measured, got {mask.dtype} of shape "
-            f"{mask.shape}"
-        )
-    return mask.astype(bool)
-
-
-def check_label(label: np.ndarray) -> np.ndarray:
-    """Return labels as whole numbers or words; raises ValueError if they are not."""
-    if label.ndim != 1:
-        raise ValueError(f"label must be [{len(label)}], one class for each row, got {label.shape}")
-    if label.dtype.kind in "US":
-        label = decoded("label", label) if label.dtype.kind == "S" else label
-        wrong, what = label == "", "empty"
-    elif label.dtype.kind in "buif":
-        with np.errstate(invalid="ignore"):
-            wrong = ~(np.isfinite(label) & (label >= 0) & (label == np.floor(label)))
-        what = "not a whole number from 0"
-    else:
-        raise ValueError(f"label must hold whole numbers or words, got {label.dtype}")
-    rows = np.flatnonzero(wrong)
-    if len(rows):
-        raise ValueError(
-            f"label is {what} in {len(rows):,} of {len(label):,} rows, the first in row {rows[0]:,}: give "
-            "each row its class, or leave label out"
-        )
-    return label if label.dtype.kind == "U" else label.astype(np.int64)
-
-
-def check_split(split: np.ndarray) -> np.ndarray:
-    """Return the split of each row; raises ValueError for other words than SPLITS."""
-    split = decoded("split", split) if split.dtype.kind == "S" else split
-    words = split if split.dtype.kind == "U" else None
-    if words is None or words.ndim != 1:
-        raise ValueError(
-            f"split must be [{len(split)}] words of {', '.join(SPLITS)}, got {split.dtype}"
-        )
-    words = np.where(np.isin(words, ("val", "validation")), "valid", words)
-    strange = np.flatnonzero(~np.isin(words, SPLITS))
-    if len(strange):
-        raise ValueError(
-            f"split is {str(words[strange[0]])!r} in row {strange[0]:,}: its words are {', '.join(SPLITS)}"
-        )
-    return words

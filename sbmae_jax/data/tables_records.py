@@ -16,8 +16,9 @@ def read_records(path: Path) -> Columns:
 
     Where it has the splits train and test, they are used, or else all its rows are one.
 
-    Raises ValueError for a folder that cannot be opened, for features within features, and for shapes that
-    differ between rows.
+    Features within features, and of shapes that differ between rows, are unusable.
+
+    Raises ValueError for a folder that cannot be opened, and for splits of other names.
     """
     try:
         info: Any = tfds.builder_from_directory(path).info
@@ -28,10 +29,14 @@ def read_records(path: Path) -> Columns:
             "ArrayRecord files, as written with file_format='array_record'"
         ) from None
     records = Joined(list(sources.values()))
-    features = dict(info.features)
-    arrays: dict[str, Any] = {
-        name: Feature(name, feature, records) for name, feature in features.items()
+    features = {name: f for name, f in info.features.items() if is_array(f)}
+    unusable = {
+        name: f"is {type(f).__name__} of shape {f.shape} in TFDS, and only arrays of one fixed shape can be "
+        "modalities: bring it to one, or leave it out (config.data.leave_out)"
+        for name, f in info.features.items()
+        if name not in features
     }
+    arrays: dict[str, Any] = {name: Feature(name, f, records) for name, f in features.items()}
     if {"train", "test"} <= {WORDS.get(name) for name in sources}:
         strange = [name for name in sources if name not in WORDS]
         if strange:
@@ -47,7 +52,7 @@ def read_records(path: Path) -> Columns:
         chosen = [records[i] for i in rows]
         return {name: arrays[name].joined([record[name] for record in chosen]) for name in names}
 
-    return Columns(arrays, read=read)
+    return Columns(arrays, unusable=unusable, read=read)
 
 
 def open_split(path: Path, name: str) -> Any:
@@ -75,24 +80,22 @@ class Joined:
         return self._sources[part][int(row - (self._ends[part - 1] if part else 0))]
 
 
-class Feature:
-    """One feature of all records, as an array that is read when it is indexed.
+def is_array(feature: Any) -> bool:
+    """Return whether a feature is an array of one shape."""
+    shape = getattr(feature, "shape", None)
+    return isinstance(shape, tuple) and None not in shape
 
-    Raises ValueError for a feature that is no array of one shape.
-    """
+
+class Feature:
+    """One feature of all records, as an array that is read when it is indexed."""
 
     def __init__(self, name: str, feature: Any, records: Joined):
-        shape, dtype = getattr(feature, "shape", None), getattr(feature, "np_dtype", None)
-        if not isinstance(shape, tuple) or None in shape or isinstance(dtype, dict):
-            raise ValueError(
-                f"{name} is {type(feature).__name__} of shape {shape} in TFDS: only arrays of one fixed "
-                "shape can be modalities"
-            )
         self._name, self._records = name, records
         self._words = words_of(feature)
-        is_text = isinstance(feature, tfds.features.Text)
-        self.shape = (len(records), *shape)
-        self.dtype = np.dtype("U" if is_text or self._words is not None else dtype)
+        is_text = isinstance(feature, tfds.features.Text) or self._words is not None
+        shape: Any = feature.shape
+        dtype: Any = "U" if is_text else feature.np_dtype
+        self.shape, self.dtype = (len(records), *shape), np.dtype(dtype)
 
     def __len__(self) -> int:
         return self.shape[0]
