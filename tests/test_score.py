@@ -288,9 +288,11 @@ class Layer:
         return jnp.tanh(x @ params["w"] + 0.1 * log_snr @ params["v"])
 
 
+@jax.jit
 def loss_and_gradient(batch):
     rng = np.random.default_rng(0)
-    params = {"w": jnp.asarray(rng.normal(size=(5, 5))), "v": jnp.asarray(rng.normal(size=(3, 5)))}
+    shapes = {"w": (5, 5), "v": (3, 5)}
+    params = {k: jnp.asarray(rng.normal(size=s), jnp.float32) for k, s in shapes.items()}
     task = score_task(Layer, VP(), LAYOUT, Matching("unit", 0.0, 1.3, observed_share=0.6))
 
     def total(params):
