@@ -41,9 +41,8 @@ class TrainState(NamedTuple):
     best: Best | None = None
 
 
-HELD_OUT = (
-    2**31 - 1
-)  # no training takes so many steps: the noise of held-out rows is that of no step
+# No training takes so many steps: the noise of held-out rows is that of no step.
+HELD_OUT = 2**31 - 1
 
 Init = Callable[[Key, Batch], TrainState]
 Steps = Callable[[Key, TrainState, Batch], tuple[TrainState, dict[str, Array]]]
@@ -60,7 +59,8 @@ class Training:
         gradient is slow inside `lax.scan` there.
     checkpoint_every: steps between checkpoints, rounded up to whole calls.
     patience: stop after so many steps without a smaller loss on held-out rows, and keep the averaged
-        parameters that had the smallest; 0 trains to the last step and keeps the last.
+        parameters that had the smallest; at least `held_out_every`. 0 trains to the last step and keeps
+        the last.
     held_out_every: steps between looks at the held-out rows, rounded up to whole calls.
     """
 
@@ -82,8 +82,11 @@ class Training:
         for name in counts:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.patience < 0:
-            raise ValueError(f"patience must be at least 0, got {self.patience}")
+        if self.patience and self.patience < self.held_out_every:
+            raise ValueError(
+                f"patience must be 0, or at least held_out_every = {self.held_out_every}, got "
+                f"{self.patience}"
+            )
 
     def optimizer(self, num_members: int = 0) -> optax.GradientTransformation:
         """Return the optimiser, of one network or of several whose parameters are stacked."""
@@ -121,7 +124,8 @@ def train(
 
     The end is the last step, under whose number the last checkpoint stands also where patience ended before.
 
-    Raises FloatingPointError if the loss becomes NaN or infinite; the checkpoints stay as they are.
+    Raises FloatingPointError if a loss, that of held-out rows too, becomes NaN or infinite; the checkpoints
+    stay as they are.
     """
     init, run = compile_training(task, training, mesh)
     look = compile_look(task) if training.patience else None
@@ -143,6 +147,8 @@ def train(
                 if look and _crosses(taken, size, training.held_out_every, training.num_steps):
                     state, loss = look(key, state, held_out)
                     metrics["held_out_loss"] = float(loss)
+                    rows = f"{stage}, held-out rows"
+                    _check_finite(metrics["held_out_loss"], rows, taken, size, directory)
                 log.scalars(stage, step, metrics | {"seconds": time.perf_counter() - start})
                 bar.set_postfix(loss=f"{metrics['loss']:.4g}")
                 bar.update(size)
