@@ -34,8 +34,10 @@ RESULTS = ROOT / "results" / "own_data.json"
 PLOT = ROOT / "results" / "own_data_missing.png"
 SIZES = (8, 12, 20, 5, 30, 10)  # of the six vectors
 NUM_FACTORS, NUM_ROWS = 4, 2000
-MISSING = (0.0, 0.5, 0.9, 0.3, 0.7)
-COMPLETE_ONLY = (0.5, 0.3, 0.7)  # beyond, no row of 20,000 is complete
+# Shares of missing pictures, and whether incomplete rows are dropped; beyond .7 none of 20,000 is complete.
+CASES = (
+    (0.0, False), (0.5, False), (0.5, True), (0.9, False), (0.7, False), (0.7, True), (0.3, False), (0.3, True),
+)  # fmt: skip
 NONLINEAR = ("pixels", "fourier")  # views of the digits that are no linear functions of the others
 
 
@@ -140,9 +142,8 @@ def origin(results: dict[str, Any]) -> dict[str, Any]:
 
 def measure_missing() -> dict[str, Any]:
     """Measure coherence where training rows lack modalities at random, with and without incomplete rows."""
-    cases = [(share, False) for share in MISSING] + [(share, True) for share in COMPLETE_ONLY]
     rows = {}
-    for share, complete_only in cases:
+    for share, complete_only in CASES:
         config = polydigits.get_config()
         config.data.update(missing=share, complete_only=complete_only)
         # Half of the demo's steps: eight runs are to fit into an hour.

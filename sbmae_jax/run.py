@@ -87,13 +87,7 @@ class Run:
     @cached_property
     def valid_source(self) -> Source:
         """The validation split, by whose first rows patience judges, checked."""
-        source = self.source("valid", 0)
-        if not len(source):
-            raise ValueError(
-                "patience needs held-out rows, and the data have no validation split: set it to 0 in all "
-                "trainings"
-            )
-        return source
+        return self.source("valid", 0)
 
     @cached_property
     def test_source(self) -> Source:
@@ -120,6 +114,10 @@ class Run:
     def source(self, split: str, num_rows: int) -> Source:
         """Open a split of the data, checked."""
         source = build_source(self.config, split, num_rows)
+        if not len(source):
+            raise ValueError(
+                f"config.data: the {split} split has no rows: have less left out of it"
+            )
         check_source(source, self.parts.modalities)
         return source
 
