@@ -161,6 +161,8 @@ def measure_missing() -> dict[str, Any]:
             "complete_only": complete_only,
             **{f"given {n}": e["mean"] for n, e in results["conditional_coherence"].items()},
             "all agree": results["unconditional_coherence"]["all_agree"]["mean"],
+            "conditional diversity": results["conditional_diversity"],
+            "Fréchet distance": results["frechet_classifier_features"]["mean"],
             "reconstruction accuracy": results["reconstruction_accuracy"]["mean"],
             **origin(results),
         }
@@ -226,10 +228,53 @@ def claims(page: dict[str, Any]) -> list[dict[str, Any]]:
         full, half, dropped = (rows[n] for n in ("missing-0", "missing-50", "complete-50"))
         for key in ("given 1", "given 2", "given 3", "given 4", "all agree"):
             claim(f"half missing, {key}: over that of all data", half[key] / full[key], 0.9)
-        for key in ("given 1", "all agree"):
+        for key in ("given 1", "all agree", "conditional diversity"):
             gain = half[key] - dropped[key]
             claim(f"half missing, {key}: gain over dropping incomplete rows", gain, 0.1)
+        if "complete-70" in rows:
+            for key in ("given 1", "all agree", "conditional diversity"):
+                gain = rows["missing-70"][key] - rows["complete-70"][key]
+                claim(f"seven tenths missing, {key}: gain over dropping", gain, 0.1)
     return found
+
+
+def vectors_table(page: dict[str, Any]) -> str:
+    """Return errors and coverage of the vectors as a table of Markdown."""
+    linear, digits = page["linear"], page["digits"]
+    lines = [
+        "| data | target | error | of the exact conditional mean | of ridge | 90 % intervals hold |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, error in linear["error"].items():
+        best = linear["error_of_the_exact_conditional_mean"][name]
+        lines.append(
+            f"| linear-Gaussian | {name} | {error:.3f} | {best:.3f} | | {linear['coverage'][name]:.3f} |"
+        )
+    for name, error in digits["error"].items():
+        ridge = digits["error_of_ridge"][name]
+        lines.append(
+            f"| digits | {name} | {error:.3f} | | {ridge:.3f} | {digits['coverage'][name]:.3f} |"
+        )
+    return "\n".join(lines)
+
+
+COLUMNS = (
+    "given 1", "given 2", "given 3", "given 4", "all agree", "conditional diversity",
+    "Fréchet distance",
+)  # fmt: skip
+
+
+def missing_table(page: dict[str, Any]) -> str:
+    """Return coherence by the share of missing pictures as a table of Markdown."""
+    rows = sorted(
+        page["missing"]["rows"].values(), key=lambda r: (r["complete_only"], r["missing"])
+    )
+    lines = [f"| missing | trained on | {' | '.join(COLUMNS)} |", "|" + "---|" * (len(COLUMNS) + 2)]
+    for row in rows:
+        used = "complete rows" if row["complete_only"] else "all rows"
+        values = " | ".join(f"{row[key]:.3f}" for key in COLUMNS)
+        lines.append(f"| {row['missing']:.0%} | {used} | {values} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
