@@ -18,6 +18,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from sbmae_jax import pipeline
+from sbmae_jax.preemption import Notice, Preempted
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of values, as configs/polydigits.py."
@@ -122,7 +123,11 @@ def main(argv: list[str]) -> None:
             sys.exit("launch.py: say what to run: --config=configs/polydigits.py")
         else:
             config = with_modalities(CONFIG.value.to_dict(), MODALITY.value)
-            pipeline.run(config, WORKDIR.value, STAGE.value)
+            with Notice().watched() as notice:
+                pipeline.run(config, WORKDIR.value, STAGE.value, notice)
+    except Preempted as error:
+        print(f"launch.py: {error}", file=sys.stderr)
+        sys.exit(os.EX_TEMPFAIL)  # 75: start me again
     except (ValueError, OSError, FloatingPointError) as error:
         if logging.level_debug():  # --verbosity=1 shows where it was raised
             raise

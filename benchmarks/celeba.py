@@ -19,27 +19,22 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "configs"))
 
 import celebahq  # noqa: E402
+import reference  # noqa: E402
 from celeba_claims import claims, figures, markdown  # noqa: E402
+from reuse import reuse  # noqa: E402
 
 from sbmae_jax import model as models  # noqa: E402
 from sbmae_jax import pipeline, provenance  # noqa: E402
-from sbmae_jax.build import Parts, build  # noqa: E402
-from sbmae_jax.conditioning import clamp, given  # noqa: E402
 from sbmae_jax.data.description import Description  # noqa: E402
-from sbmae_jax.energy import energy_task  # noqa: E402
 from sbmae_jax.evaluate import Subject  # noqa: E402
-from sbmae_jax.latents import Moments  # noqa: E402
 from sbmae_jax.protocols.faces import agreement, distances, reading, shuffled  # noqa: E402
 from sbmae_jax.run import Run, load_judges, load_model  # noqa: E402
-from sbmae_jax.samplers import by_norm, chain, euler_maruyama, langevin, sample, uniform_times  # noqa: E402
-from sbmae_jax.score import score_fn, score_task  # noqa: E402
 
 RESULTS = ROOT / "results" / "celeba.json"
 KINDS = {"vae": "toy", "rae": "toy-rae"}
@@ -111,7 +106,9 @@ def sweep(kind: str, seed: int, negatives: str) -> dict[str, Any]:
     name = f"{kind}-{negatives}"
     config["contrast"]["negatives"] = negatives
     same = negatives == config_of(kind, seed)["contrast"]["negatives"]
-    reuse(kind, name, seed, ("autoencoder", "score", "predictor", *(("energy",) if same else ())))
+    take_over(
+        kind, name, seed, ("autoencoder", "score", "predictor", *(("energy",) if same else ()))
+    )
     workdir = workdir_of(name, seed)
     pipeline.run(config, workdir, "energy")
     run = Run(config, workdir)
@@ -138,23 +135,16 @@ def guided(model: models.Model, strength: float) -> models.Model:
     )
 
 
-def reuse(kind: str, name: str, seed: int, parts: tuple[str, ...]) -> None:
+def take_over(kind: str, name: str, seed: int, parts: tuple[str, ...]) -> None:
     """Copy finished networks of a run into a new one."""
-    source, target = workdir_of(kind, seed), workdir_of(name, seed)
-    for part in parts:
-        if not (target / part).exists():
-            shutil.copytree(source / part, target / part)
-    for file in ("moments.npz", "data.json"):
-        shutil.copy(source / file, target / file)
+    reuse(workdir_of(kind, seed), workdir_of(name, seed), parts, ("moments.npz", "data.json"))
 
 
-def reference(seed: int, unet_steps: int) -> dict[str, Any]:
+def compare_samplers(seed: int, unet_steps: int) -> dict[str, Any]:
     """Compare the reference's sampler with our default, on the same autoencoders.
 
-    Its sampler: 1,000 Euler-Maruyama steps on a linear grid, each with a Langevin correction of
-    signal-to-noise 0.16, the observed latents clamped after every sub-step. It gets the joint score, from
-    our network and, if `unet_steps` is not 0, from the reference's UNet, as much smaller than the full one as
-    the latents are.
+    Its sampler gets the joint score from our network and, if `unet_steps` is not 0, from the reference's
+    UNet, as much smaller than the full one as the latents are.
     """
     run = Run(config_of("vae", seed), workdir_of("vae", seed))
     ours = load_model(run)
@@ -168,18 +158,16 @@ def reference(seed: int, unet_steps: int) -> dict[str, Any]:
     if unet_steps:
         training = {"num_steps": unet_steps, "batch_size": 64, "steps_per_call": 1}
         networks["unet"] = ({"name": "unet", "dim": 32, "mults": (1, 2, 2, 2)}, training)
+    complete = partial(reference.complete, num_levels=REFERENCE_LEVELS)
     for name, (network, training) in networks.items():
-        config = config_of("vae", seed)
-        config["network"] = network
-        config["score"] |= {"observed_share": 0.0}
+        config = reference.joint(config_of("vae", seed), network)
         config["score_training"] |= training
-        config["sampling"] |= {"conditioning": "clamp", "guidance": 0.0}
-        reuse("vae", f"joint-{name}", seed, ("autoencoder", "predictor", "energy"))
+        take_over("vae", f"joint-{name}", seed, ("autoencoder", "predictor", "energy"))
         workdir = workdir_of(f"joint-{name}", seed)
         pipeline.run(config, workdir, "score")
         run = Run(config, workdir)
         found[f"the reference's, {name}"] = sampled(
-            run, load_model(run), jax.jit(reference_complete), 2 * REFERENCE_LEVELS
+            run, load_model(run), complete, 2 * REFERENCE_LEVELS
         )
     return found
 
@@ -189,23 +177,9 @@ def sampled(run: Run, model: models.Model, complete: Any, num_evaluations: int) 
     return {
         "parameters": sum(p.size for p in jax.tree.leaves(model.params["score"])),
         "num_evaluations": num_evaluations,
-        "gflop_per_sample": flops(model) * num_evaluations / 1e9,
+        "gflop_per_sample": reference.flops(model) * num_evaluations / 1e9,
         **read_back(run, partial(complete, model), "test", REFERENCE_ROWS),
     }
-
-
-def reference_complete(model: models.Model, key, batch, observed):
-    """Generate with the reference's predictor-corrector sampler; arguments as `Model.complete`."""
-    x, mask = model.encode(batch), model.layout.spread(observed)
-    score = score_fn(model.network.apply, model.params["score"], model.sde, model.layout)
-    observe = clamp(x, mask)
-    prior_key, loop_key = jax.random.split(key)
-    step = chain(
-        given(euler_maruyama(model.sde, score), observe),
-        given(langevin(model.sde, score, 0.16, mask=mask, rule=by_norm), observe),
-    )
-    start = model.sde.prior(prior_key, x.shape)
-    return model.decode(sample(loop_key, step, start, uniform_times(REFERENCE_LEVELS)))
 
 
 def full_size_gflop() -> dict[str, float]:
@@ -214,40 +188,8 @@ def full_size_gflop() -> dict[str, float]:
     shapes = {"image": (128, 128, 3), "mask": (128, 128, 1), "attributes": (18,)}
     names = tuple(map(str, range(18)))
     data = Description(shapes, dict.fromkeys(shapes, np.dtype(np.uint8)), {"attributes": names})
-    ours = untrained(build(config, data))
-    config["network"] = {"name": "unet", "dim": 256, "mults": (1, 2, 2, 2, 2)}
-    config["score"]["observed_share"] = 0.0
-    config["sampling"] |= {"conditioning": "clamp", "guidance": 0.0}
-    theirs = untrained(build(config, data))
-    return {
-        "ours": flops(ours) * ours.sampling.num_evaluations / 1e9,
-        "theirs": flops(theirs) * 2 * REFERENCE_LEVELS / 1e9,
-    }
-
-
-def untrained(parts: Parts) -> models.Model:
-    """Return a model that has shapes in place of parameters, and no autoencoders."""
-    layout, energy = parts.layout, parts.energy
-    z = {"z": jax.ShapeDtypeStruct((2, layout.size), jnp.float32)}
-    score = score_task(parts.network, parts.sde, layout, parts.matching)
-    guide = energy_task(energy.network, parts.sde, layout, energy.contrast)
-    key = jax.random.key(0)
-    params = {
-        "score": jax.eval_shape(score.init, key, z), "energy": jax.eval_shape(guide.init, key, z),
-    }  # fmt: skip
-    vector = jax.ShapeDtypeStruct((layout.size,), jnp.float32)
-    return models.Model(
-        params, Moments(vector, vector), parts.modalities, parts.autoencoders, parts.network, parts.sde,
-        parts.sampling, energy.network,
-    )  # fmt: skip
-
-
-def flops(model: models.Model) -> float:
-    """Return the floating-point operations of one score of one sample, guidance included; as XLA counts."""
-    x = jax.ShapeDtypeStruct((1, model.layout.size), jnp.float32)
-    observed = jax.ShapeDtypeStruct((1, len(model.layout.sizes)), bool)
-    evaluate = jax.jit(lambda model, x, observed: model.score(observed)(x, 0.5))
-    return float(evaluate.lower(model, x, observed).compile().cost_analysis()["flops"])
+    unet = {"name": "unet", "dim": 256, "mults": (1, 2, 2, 2, 2)}
+    return reference.gflop(config, data, unet, REFERENCE_LEVELS)
 
 
 def main() -> None:
@@ -286,7 +228,7 @@ def main() -> None:
             k: collect(partial(np.std, ddof=1), v) if len(v) > 1 else {} for k, v in values.items()
         },
         "guidance": [sweep("vae", seeds[0], negatives) for negatives in ("batch", "two")],
-        "reference_sampler": reference(seeds[0], arguments.unet_steps),
+        "reference_sampler": compare_samplers(seeds[0], arguments.unet_steps),
         "full_size_gflop_per_sample": full_size_gflop(),
         "conversion": json.loads(arguments.conversion.read_text())
         if arguments.conversion

@@ -20,6 +20,7 @@ GPU = {
         f"{name}-{seed}": f"benchmarks/gpu/run.py {name} --seed {seed}"
         for name in ("polymnist-five", "polymnist-ten", "faces", "faces-rae") for seed in (0, 1, 2)
     },
+    "polymnist-reference-0": "benchmarks/gpu/run.py polymnist-reference --seed 0",
 }  # fmt: skip
 HEAD = """# Results
 
@@ -66,6 +67,7 @@ def section(name: str, page: Mapping[str, Any]) -> str:
     ]
     for claim in page["claims"]:
         value = f"{claim['value']:.4g}" if isinstance(claim["value"], float) else claim["value"]
+        value = f"{value} ± {claim['deviation']:.2g}" if "deviation" in claim else value
         holds = "yes" if claim["holds"] else "**no**"
         name_cell = claim["name"].replace("|", "\\|")
         lines.append(f"| {name_cell} | {value} | {claim['bound']} | {holds} |")
@@ -81,6 +83,7 @@ def gpu_section(folder: Path) -> str:
         if path.exists():
             page = json.loads(path.read_text())
             state = f"{page['device']}, commit {', '.join(commits(page))}, {age(page)}"
+            state = "missing: a dry run is there" if "--toy" in page["command"] else state
         lines.append(f"| {name} | {state} | `python {command}` |")
     return "\n".join(lines)
 

@@ -91,6 +91,17 @@ def cost_of(compiled: Any) -> dict[str, float]:
     return {"flops": float(compiled.cost_analysis()["flops"]), "bytes": float(sum(sizes))}
 
 
+def score_cost(model: models.Model, num_rows: int = 1) -> dict[str, float]:
+    """Return operations and bytes of one score of some rows, guidance included, as XLA counts them.
+
+    The model may have shapes in place of arrays.
+    """
+    x = jax.ShapeDtypeStruct((num_rows, model.layout.size), jnp.float32)
+    observed = jax.ShapeDtypeStruct((num_rows, len(model.layout.sizes)), bool)
+    evaluate = jax.jit(lambda model, x, observed: model.score(observed)(x, 0.5))
+    return cost_of(evaluate.lower(model, x, observed).compile())
+
+
 def step_seconds(task: Task, training: Training, example: Any, at_least: float) -> float:
     """Return the seconds of one optimiser step, in calls of as many steps as the training makes."""
     init, run = compile_training(task, training, sharding.make_mesh())
@@ -209,11 +220,8 @@ def sampling(
     batch = {name: jnp.zeros((num_rows, *SHAPE), jnp.uint8) for name in names}
     observed = jnp.zeros((num_rows, len(names)), bool).at[:, 0].set(True)
     took = seconds(lambda: models.complete(model, key, batch, observed), at_least)
-    x = jax.ShapeDtypeStruct((num_rows, parts.layout.size), jnp.float32)
-    evaluate = jax.jit(lambda model, x, observed: model.score(observed)(x, 0.5))
-    once = cost_of(evaluate.lower(model, x, observed).compile())
     num = model.sampling.num_evaluations
-    whole = {name: num * value for name, value in once.items()}
+    whole = {name: num * value for name, value in score_cost(model, num_rows).items()}
     row = shares(whole, took, found, "float32")
     return row | {"seconds_per_1000_samples": 1000 * took / num_rows, "num_evaluations": num}
 

@@ -130,6 +130,8 @@ def output_mean(likelihood: str, output: Array) -> Array:
 
 def check_values(likelihood: str, name: str, array: np.ndarray) -> None:
     """Raise ValueError if values are not such as a likelihood is for: finite, and in its range."""
+    if not array.size:
+        return
     flat = array.reshape(len(array), -1)
     bad_rows = np.flatnonzero(~np.isfinite(flat).all(axis=1))
     if len(bad_rows):
@@ -137,12 +139,13 @@ def check_values(likelihood: str, name: str, array: np.ndarray) -> None:
             f"{name}: NaN or infinite values in {len(bad_rows)} of {len(array)} rows, the first in "
             f"row {bad_rows[0]}: remove these rows or mend them"
         )
-    if not array.size or likelihood == "normal":
-        return
     low, high = array.min(), array.max()
-    if low < 0 or (high > 1 and likelihood != "poisson"):
-        needed = "at least 0" if likelihood == "poisson" else "in 0..1"
+    if likelihood == "poisson" and low < 0:
         raise ValueError(
-            f"{name}: values must be {needed}, got {low:.4g} to {high:.4g}: divide "
-            "pictures in 0..255 by 255, or pass them as uint8"
+            f"{name}: counts must be at least 0, got {low:.4g}: mend them, or use likelihood 'normal'"
+        )
+    if likelihood not in ("normal", "poisson") and (low < 0 or high > 1):
+        raise ValueError(
+            f"{name}: values must be in 0..1, got {low:.4g} to {high:.4g}: divide pictures in 0..255 by "
+            "255, or pass them as uint8"
         )

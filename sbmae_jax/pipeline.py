@@ -25,11 +25,13 @@ from sbmae_jax.impute import Imputed, impute_file
 from sbmae_jax.latents import moments
 from sbmae_jax.log import read
 from sbmae_jax.model import Model
+from sbmae_jax.preemption import Notice
 from sbmae_jax.report import summary, write_report
 from sbmae_jax.request import generate_files
 from sbmae_jax.run import HELD_OUT, Run, load_judges, load_model, load_moments, one_batch
 from sbmae_jax.score import score_task
-from sbmae_jax.workdir import CHOICES, CONFIG, MOMENTS, RESULTS, SAMPLES, write
+from sbmae_jax.types import Generate
+from sbmae_jax.workdir import CHOICES, CONFIG, MOMENTS, RESULTS, SAMPLES, held, write
 
 
 def train_autoencoders(run: Run) -> None:
@@ -114,16 +116,20 @@ def evaluate_model(run: Run) -> None:
     run.log.line(f"evaluate: {figures['num_rows']} rows, {figures['seconds']['evaluate']:.0f} s")
 
 
-def measure(run: Run, model: Model, split: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return the figures of a model on a split, by the protocol of the run, and samples to show."""
+def measure(
+    run: Run, model: Model, split: str, complete: Generate | None = None
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return the figures of a model on a split, by the protocol of the run, and samples to show.
+
+    complete: another generator than the model's own.
+    """
     protocol = run.parts.protocol
     source = run.test_source if split == "test" else run.source(split, protocol.num_rows)
     rows = {name: source.arrays[name] for name in run.data.shapes}
-    complete, durations = timed(partial(models.complete, model))
+    timed_complete, durations = timed(complete or partial(models.complete, model))
     draw, drawing = timed(partial(models.draw, model))
-    subject = Subject(
-        model.layout.names, complete, partial(models.reconstruct, model), protocol.batch_size, draw
-    )
+    rebuild = partial(models.reconstruct, model)
+    subject = Subject(model.layout.names, timed_complete, rebuild, protocol.batch_size, draw)
     key = run.named_key("evaluate")
     figures, samples = protocol.measure(
         key, rows, subject, load_judges(run), lambda: run.read_source.arrays
@@ -171,27 +177,33 @@ STAGES: dict[str, Callable[[Run], None]] = {
 }
 
 
-def run(config: Mapping[str, Any], workdir: str | Path, stage: str = "all") -> Path:
+def run(
+    config: Mapping[str, Any], workdir: str | Path, stage: str = "all", notice: Notice | None = None
+) -> Path:
     """Run one stage, or all in order, and return the workdir.
 
-    config: plain dicts and values.  Raises ValueError for what does not fit, in one sentence.
+    config: plain dicts and values.  notice: of being asked to stop.
+
+    Raises ValueError for what does not fit, in one sentence, and where another process uses the workdir;
+    Preempted after a notice.
     """
     if stage != "all" and stage not in STAGES:
         raise ValueError(f"unknown stage {stage!r}: choose all, {', '.join(STAGES)}")
     config, chosen = close(config)
-    this = Run(config, workdir)
+    this = Run(config, workdir, notice)
     this.claim()
-    try:
-        if chosen:
-            this.log.line(chosen)
-            write(this.workdir / CHOICES, lambda file: file.write(chosen.encode()))
-        if stage == "all" and not (this.workdir / RESULTS).exists():
-            # What is wrong with the data is to be known before hours of training.
-            _ = this.train_source, this.test_source
-        for name in STAGES if stage == "all" else [stage]:
-            STAGES[name](this)
-    finally:
-        this.log.close()
+    with held(this.workdir):
+        try:
+            if chosen:
+                this.log.line(chosen)
+                write(this.workdir / CHOICES, lambda file: file.write(chosen.encode()))
+            if stage == "all" and not (this.workdir / RESULTS).exists():
+                # What is wrong with the data is to be known before hours of training.
+                _ = this.train_source, this.test_source
+            for name in STAGES if stage == "all" else [stage]:
+                STAGES[name](this)
+        finally:
+            this.log.close()
     return this.workdir
 
 

@@ -21,6 +21,7 @@ from sbmae_jax.energy import energy_task
 from sbmae_jax.latents import Moments
 from sbmae_jax.log import Log, read
 from sbmae_jax.model import Model, encode
+from sbmae_jax.preemption import Notice
 from sbmae_jax.protocols.base import View
 from sbmae_jax.score import score_task
 from sbmae_jax.task import Params, Task
@@ -36,9 +37,15 @@ MakeFeed = Callable[[jax.Array, int], Feed]
 
 
 class Run:
-    """A config and its workdir, with what several stages need of them. Raises as `build`."""
+    """A config and its workdir, with what several stages need of them. Raises as `build`.
 
-    def __init__(self, config: Mapping[str, Any], workdir: str | Path):
+    notice: of being asked to stop; a training then saves and raises Preempted.
+    """
+
+    def __init__(
+        self, config: Mapping[str, Any], workdir: str | Path, notice: Notice | None = None
+    ):
+        self.notice = notice or Notice()
         self.config, self.workdir = dict(config), Path(workdir)
         check_keys(self.config)
         check_claim(self.workdir, self.config)
@@ -80,13 +87,7 @@ class Run:
     @cached_property
     def valid_source(self) -> Source:
         """The validation split, by whose first rows patience judges, checked."""
-        source = self.source("valid", 0)
-        if not len(source):
-            raise ValueError(
-                "patience needs held-out rows, and the data have no validation split: set it to 0 in all "
-                "trainings"
-            )
-        return source
+        return self.source("valid", 0)
 
     @cached_property
     def test_source(self) -> Source:
@@ -113,6 +114,10 @@ class Run:
     def source(self, split: str, num_rows: int) -> Source:
         """Open a split of the data, checked."""
         source = build_source(self.config, split, num_rows)
+        if not len(source):
+            raise ValueError(
+                f"config.data: the {split} split has no rows: have less left out of it"
+            )
         check_source(source, self.parts.modalities)
         return source
 
@@ -186,9 +191,11 @@ class Run:
         feed_key, train_key = jax.random.split(self.named_key(name))
         feed = make_feed(feed_key, training.batch_size)
         aside = held_out() if training.patience else None
-        train(
-            task, feed, training, train_key, self.mesh, self.workdir / name, self.log, name, aside
-        )
+        with self.notice.deferred():
+            train(
+                task, feed, training, train_key, self.mesh, self.workdir / name, self.log, name, aside,
+                lambda: self.notice.given,
+            )  # fmt: skip
         last = read(self.workdir)[name][-1]
         self.log.line(
             f"{name}: {last['step']} steps, loss {last['loss']:.4g}, "

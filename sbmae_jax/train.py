@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from sbmae_jax import checkpoint, sharding
 from sbmae_jax.data.loader import Feed
 from sbmae_jax.log import Log
+from sbmae_jax.preemption import Preempted
 from sbmae_jax.task import Batch, Params, Task
 from sbmae_jax.types import Array, Key
 
@@ -40,9 +41,8 @@ class TrainState(NamedTuple):
     best: Best | None = None
 
 
-HELD_OUT = (
-    2**31 - 1
-)  # no training takes so many steps: the noise of held-out rows is that of no step
+# No training takes so many steps: the noise of held-out rows is that of no step.
+HELD_OUT = 2**31 - 1
 
 Init = Callable[[Key, Batch], TrainState]
 Steps = Callable[[Key, TrainState, Batch], tuple[TrainState, dict[str, Array]]]
@@ -59,7 +59,8 @@ class Training:
         gradient is slow inside `lax.scan` there.
     checkpoint_every: steps between checkpoints, rounded up to whole calls.
     patience: stop after so many steps without a smaller loss on held-out rows, and keep the averaged
-        parameters that had the smallest; 0 trains to the last step and keeps the last.
+        parameters that had the smallest; at least `held_out_every`. 0 trains to the last step and keeps
+        the last.
     held_out_every: steps between looks at the held-out rows, rounded up to whole calls.
     """
 
@@ -81,8 +82,11 @@ class Training:
         for name in counts:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.patience < 0:
-            raise ValueError(f"patience must be at least 0, got {self.patience}")
+        if self.patience and self.patience < self.held_out_every:
+            raise ValueError(
+                f"patience must be 0, or at least held_out_every = {self.held_out_every}, got "
+                f"{self.patience}"
+            )
 
     def optimizer(self, num_members: int = 0) -> optax.GradientTransformation:
         """Return the optimiser, of one network or of several whose parameters are stacked."""
@@ -109,16 +113,19 @@ def by_member(transform: optax.GradientTransformation) -> optax.GradientTransfor
 def train(
     task: Task, feed: Feed, training: Training, key: Key, mesh: Mesh,
     directory: Path, log: Log, stage: str, held_out: Batch | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainState:  # fmt: skip
     """Train a task to its end, from its newest checkpoint if there is one.
 
     directory: of this stage's checkpoints. A stage that is at its end is only loaded.
     stage: its name in the logs. Each row has the seconds since the row before.
     held_out: a batch that is not trained on; needed where `training.patience` is not 0.
+    should_stop: asked after each call; if so, the state is saved, and Preempted raised.
 
     The end is the last step, under whose number the last checkpoint stands also where patience ended before.
 
-    Raises FloatingPointError if the loss becomes NaN or infinite; the checkpoints stay as they are.
+    Raises FloatingPointError if a loss, that of held-out rows too, becomes NaN or infinite; the checkpoints
+    stay as they are.
     """
     init, run = compile_training(task, training, mesh)
     look = compile_look(task) if training.patience else None
@@ -140,12 +147,18 @@ def train(
                 if look and _crosses(taken, size, training.held_out_every, training.num_steps):
                     state, loss = look(key, state, held_out)
                     metrics["held_out_loss"] = float(loss)
+                    rows = f"{stage}, held-out rows"
+                    _check_finite(metrics["held_out_loss"], rows, taken, size, directory)
                 log.scalars(stage, step, metrics | {"seconds": time.perf_counter() - start})
                 bar.set_postfix(loss=f"{metrics['loss']:.4g}")
                 bar.update(size)
                 state, step = end_of_patience(state, step, training)
-                if _crosses(taken, step - taken, training.checkpoint_every, training.num_steps):
+                stopping = should_stop() and step < training.num_steps
+                due = _crosses(taken, step - taken, training.checkpoint_every, training.num_steps)
+                if stopping or due:
                     checkpoint.save(checkpointer, step, state)
+                if stopping:
+                    raise Preempted(f"{stage}: saved after step {step}; the same command goes on")
     return state
 
 

@@ -1,13 +1,16 @@
 """The folder of a run: whose it is, and files that are whole or not there."""
 
+import fcntl
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 CONFIG, DATA, MOMENTS = "config.json", "data.json", "moments.npz"
 CHOICES = "choices.txt"
+LOCK = "lock"
 RESULTS, SAMPLES = "results.json", "samples.npz"
 
 
@@ -26,6 +29,23 @@ def claim(workdir: Path, config: Mapping[str, Any]) -> None:
     if not path.exists():
         workdir.mkdir(parents=True, exist_ok=True)
         write(path, lambda file: file.write(json.dumps(config, indent=1).encode()))
+
+
+@contextmanager
+def held(workdir: Path) -> Iterator[None]:
+    """Hold a workdir, so that two processes cannot write there at once; a dead process holds nothing.
+
+    Raises ValueError if another process holds it.
+    """
+    with open(workdir / LOCK, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"workdir {workdir} is in use by another process: wait for its end, or choose another "
+                "--workdir"
+            ) from None
+        yield
 
 
 def check_claim(workdir: Path, config: Mapping[str, Any]) -> None:

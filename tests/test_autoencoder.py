@@ -1,15 +1,25 @@
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from sbmae_jax import gaussian
 from sbmae_jax.autoencoder import Modality, autoencoder
 from sbmae_jax.nets.patch import PatchDecoder, PatchEncoder
-from sbmae_jax.observation import output_mean, reconstruction_error
+from sbmae_jax.nets.vector import VectorDecoder, VectorEncoder
+from sbmae_jax.observation import (
+    LOG_VARIANCE_SCALE,
+    MIN_VARIANCE,
+    check_values,
+    output_mean,
+    reconstruction_error,
+    variance,
+)
 
 PICTURE = Modality("picture", (8, 8, 3), "gaussian", "patch", latent_size=4, weight=0.5)
 COLOURS = np.random.default_rng(0).integers(0, 256, (16, 1, 1, 3)).astype(np.uint8)
@@ -71,8 +81,6 @@ def test_rae_without_noise_is_a_plain_autoencoder_with_a_penalty(key):
 
 @pytest.mark.parametrize("kind", ["vae", "rae"])
 def test_reconstruction_improves_with_training(kind, key):
-    import optax
-
     _, _, model = make(PICTURE, kind)
     params, optimizer = jax.jit(model.task.init)(key, {"x": X}), optax.adam(1e-2)
 
@@ -136,3 +144,136 @@ def test_an_unknown_kind_is_refused():
 def test_pictures_that_cannot_be_cut_into_patches_are_refused(key):
     with pytest.raises(ValueError, match=r"multiples of patch = 4, got \(6, 8, 3\)"):
         PatchEncoder(1, 2).init(key, jnp.zeros((1, 6, 8, 3)))
+
+
+VECTOR = Modality("vector", (6,), "normal", "vector", latent_size=2, weight=1.0)
+
+
+def vectors(seed=0, num=256):
+    """Return rows of two directions, and noise of several sizes around them: [num, 6]."""
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=(num, 6)) * np.array([0.3, 0.3, 0.4, 0.4, 0.6, 0.6])
+    return (rng.normal(size=(num, 2)) @ rng.normal(size=(2, 6)) + noise).astype(np.float32)
+
+
+def make_vector(modality, kind="vae"):
+    num_heads = 2 if kind == "vae" else 1
+    encoder = VectorEncoder(num_heads, modality.latent_size, width=8)
+    return autoencoder(modality, kind, encoder, VectorDecoder(modality.shape, width=8))
+
+
+@functools.cache
+def fitted(modality, num_steps=600):
+    """Train an autoencoder on fixed data; return it, its parameters at the start and at the end, its data."""
+    rng, model = np.random.default_rng(1), make_vector(modality)
+    x = {
+        "normal": vectors(),
+        "categorical": np.eye(6, dtype=np.float32)[rng.integers(0, 6, 256)],
+        "poisson": rng.poisson([1.0, 1.0, 9.0, 9.0, 9.0, 100.0], (256, 6)).astype(np.float32),
+    }[modality.likelihood]
+    optimizer = optax.adam(5e-3)
+
+    @jax.jit
+    def run(params):
+        def step(carry, i):
+            def mean_loss(p):
+                loss_key = jax.random.fold_in(jax.random.key(1), i)
+                return jnp.mean(model.task.loss(p, loss_key, {"x": x})[0])
+
+            params, opt_state = carry
+            updates, opt_state = optimizer.update(jax.grad(mean_loss)(params), opt_state)
+            return (optax.apply_updates(params, updates), opt_state), None
+
+        start = (params, optimizer.init(params))
+        return jax.lax.scan(step, start, jnp.arange(num_steps))[0][0]
+
+    start = model.task.init(jax.random.key(0), {"x": x})
+    return model, start, run(start), x
+
+
+def learned(log_var):
+    return MIN_VARIANCE + np.exp(LOG_VARIANCE_SCALE * np.asarray(log_var))
+
+
+def test_the_learned_noise_is_the_variance_of_what_decoding_the_mean_leaves():
+    model, _, params, x = fitted(VECTOR)
+    left = np.mean((x - model.decode(params, model.encode(params, x))) ** 2, axis=0)
+    assert left.max() > 2 * left.min()  # the entries differ, and so must what is learned
+    np.testing.assert_allclose(learned(params["noise"]), left, rtol=0.05)
+    # What is left of a code with noise is more: that is the variance of the bound, and not of a draw.
+    assert (learned(params["log_var"]) > 1.05 * learned(params["noise"])).all()
+
+
+@pytest.mark.parametrize("kind", ["vae", "rae"])
+def test_noise_at_the_variance_of_the_residuals_is_where_the_loss_is_least(kind, key):
+    x, model = vectors(), make_vector(VECTOR, kind)
+    params = model.task.init(key, {"x": x})
+    left = jnp.mean((x - model.decode(params, model.encode(params, x))) ** 2, axis=0)
+    best = jnp.log(left - MIN_VARIANCE) / LOG_VARIANCE_SCALE
+
+    @jax.jit
+    def slope(noise):
+        def mean_loss(noise):
+            return jnp.mean(
+                model.task.loss({**params, "noise": noise}, jax.random.key(1), {"x": x})[0]
+            )
+
+        return jax.grad(mean_loss)(noise)
+
+    np.testing.assert_allclose(slope(best), 0, atol=1e-3)
+    assert (slope(best + 0.02) > 0.1).all()
+    assert (slope(best - 0.02) < -0.1).all()
+
+
+def test_the_noise_of_a_draw_does_not_train_the_networks(key):
+    # Their gradient is the same whatever that noise is, and so would be without its term.
+    x, model = vectors(), make_vector(VECTOR)
+    params = model.task.init(key, {"x": x})
+
+    @jax.jit
+    def gradient(noise):
+        def mean_loss(params):
+            return jnp.mean(model.task.loss(params, jax.random.key(1), {"x": x})[0])
+
+        return jax.grad(mean_loss)({**params, "noise": noise})
+
+    small, large = gradient(jnp.full(6, -0.3)), gradient(jnp.full(6, 0.3))
+    assert float(jnp.abs(small["noise"] - large["noise"]).min()) > 1
+    for part in ("encoder", "decoder", "log_var"):
+        jax.tree.map(np.testing.assert_array_equal, small[part], large[part])
+        assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(small[part])) > 0
+
+
+def test_a_draw_is_the_decoded_mean_and_the_learned_noise():
+    model, _, params, x = fitted(VECTOR)
+    z = model.encode(params, x)
+    noise = jax.random.normal(jax.random.key(3), x.shape)
+    wanted = model.decode(params, z) + jnp.sqrt(variance(params["noise"], x)) * noise
+    np.testing.assert_allclose(
+        model.draw(params, jax.random.key(3), z), wanted, rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("likelihood", ["categorical", "poisson"])
+def test_categories_and_counts_are_learned_and_drawn(likelihood):
+    model, start, params, x = fitted(dataclasses.replace(VECTOR, likelihood=likelihood, weight=0.2))
+
+    def loss(p):
+        return float(jnp.mean(model.task.loss(p, jax.random.key(1), {"x": x})[0]))
+
+    z = model.encode(params, x)
+    mean, drawn = model.decode(params, z), model.draw(params, jax.random.key(2), z)
+    assert "noise" not in params
+    assert loss(params) < loss(start) - 0.5
+    assert mean.shape == drawn.shape == x.shape
+    check_values(likelihood, "x", np.asarray(drawn))
+    np.testing.assert_array_equal(drawn, np.round(drawn))
+    if likelihood == "categorical":
+        np.testing.assert_allclose(mean.sum(axis=1), 1, rtol=1e-5)
+        assert float(jnp.mean(mean.argmax(axis=1) == x.argmax(axis=1))) > 0.95
+        return
+    # Rates of all sizes are learned, those of a hundred too. The mean of n counts of rate r has the standard
+    # error sqrt(r / n), and so has that of the draws.
+    rate = x.mean(axis=0)
+    np.testing.assert_allclose(mean.mean(axis=0), rate, rtol=0.1)
+    assert (np.abs(np.mean(drawn - mean, axis=0)) < 4.5 * np.sqrt(rate / len(x))).all()

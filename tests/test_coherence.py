@@ -1,15 +1,20 @@
 """Protocols of conditional coherence, on generators whose mistakes are known."""
 
+import dataclasses
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sbmae_jax import inception_weights
+from sbmae_jax.classifier import Classifier
 from sbmae_jax.evaluate import Subject
 from sbmae_jax.metrics.coherence import estimate, macro_estimate
 from sbmae_jax.protocols import coherence_pages
 from sbmae_jax.protocols.classes import ClassProtocol, evaluate
+from sbmae_jax.protocols.judging import Eyes
 from sbmae_jax.protocols.subsets import prefixes, subsets_by_size
 
 NAMES = ("a", "b", "c")
@@ -28,7 +33,7 @@ def classify(x):
     return x[:, 0].astype(int), x
 
 
-def measured(mistaken, protocols=ALL, classify=classify):
+def measured(mistaken, protocols=ALL, classify=classify, inception=None):
     """Measure a generator that copies the test rows, but for the class where `mistaken` says so.
 
     mistaken: (target, observed modalities, class) -> bool
@@ -44,7 +49,7 @@ def measured(mistaken, protocols=ALL, classify=classify):
         return made
 
     subject = Subject(NAMES, complete, lambda batch: batch, batch_size=4)
-    return evaluate(jax.random.key(0), ROWS, subject, classify, 10, protocols)
+    return evaluate(jax.random.key(0), ROWS, subject, Eyes(classify, inception), 10, protocols)
 
 
 @pytest.mark.parametrize("num_modalities", [2, 5, 7, 10])
@@ -166,6 +171,43 @@ def test_only_the_protocols_that_are_asked_for_are_measured():
     assert not any(key.startswith(("prefix", "all_subsets")) for key in nested)
     assert "prefix_coherence" in prefix
     assert "conditional_coherence" not in prefix
+
+
+def test_fid_is_measured_where_there_are_weights_and_only_there(monkeypatch, tmp_path):
+    weights = tmp_path / "inception.npz"
+    apply = lambda params, x: (-((x[:, :1] - jnp.arange(3.0)[None]) ** 2), x)  # noqa: E731
+    protocol = ClassProtocol(NAMES, Classifier(None, apply), None, protocols=ALL)
+    with pytest.raises(ValueError, match=r"no file .*inception.npz: make it with python -m"):
+        dataclasses.replace(protocol, inception=str(weights))
+    weights.touch()
+    monkeypatch.setattr(inception_weights, "load", lambda path: 2.0)
+    monkeypatch.setattr(inception_weights, "features", lambda params, x: params * x)
+    rows = {name: np.concatenate([x, x]).astype(np.float32) for name, x in ROWS.items()}
+    rows["label"] = rows["label"].astype(int)
+    shifted = lambda key, batch, observed: {name: batch[name] + [0, 0, 3] for name in NAMES}  # noqa: E731
+    subject = Subject(NAMES, shifted, lambda batch: batch, batch_size=20)
+    plain, found = (
+        dataclasses.replace(protocol, inception=inception).measure(
+            jax.random.key(0), rows, subject, {"classifier": None}
+        )[0]
+        for inception in ("", str(weights))
+    )
+    assert not any("fid" in key for key in plain)
+    for fid, distance in (
+        (found["fid"]["b"], plain["frechet_classifier_features"]["b"]),
+        (
+            found["prefix_fid"]["1"]["mean"],
+            plain["prefix_frechet_classifier_features"]["1"]["mean"],
+        ),
+        (
+            found["all_subsets_fid"]["2"]["a"],
+            plain["all_subsets_frechet_classifier_features"]["2"]["a"],
+        ),
+    ):
+        assert distance > 8
+        assert fid == pytest.approx(4 * distance, rel=1e-3)  # of features twice as large
+    names = [row[0] for row in coherence_pages.by_protocol(found)[0].table]
+    assert names[-2:] == ["FID, prefix", "FID, all subsets"]
 
 
 def test_no_more_than_a_batch_of_pictures_is_kept():

@@ -6,6 +6,7 @@ import pytest
 
 from sbmae_jax.evaluate import Subject
 from sbmae_jax.protocols.classes import evaluate
+from sbmae_jax.protocols.judging import Eyes
 from sbmae_jax.protocols.subsets import nested_subsets
 
 NAMES = ("a", "b", "c")
@@ -47,7 +48,9 @@ def careless(key, batch, observed):
 
 
 def test_a_perfect_generator_scores_the_ceiling():
-    figures = evaluate(jax.random.key(0), ROWS, subject(redraw), classify, num_unconditional=600)
+    figures = evaluate(
+        jax.random.key(0), ROWS, subject(redraw), Eyes(classify), num_unconditional=600
+    )
     assert figures["classifier_accuracy"]["mean"] == 1
     assert figures["reconstruction_accuracy"]["mean"] == 1
     assert [e["mean"] for e in figures["conditional_coherence"].values()] == [1, 1]
@@ -58,7 +61,9 @@ def test_a_perfect_generator_scores_the_ceiling():
 
 
 def test_a_careless_generator_is_at_chance():
-    figures = evaluate(jax.random.key(0), ROWS, subject(careless), classify, num_unconditional=600)
+    figures = evaluate(
+        jax.random.key(0), ROWS, subject(careless), Eyes(classify), num_unconditional=600
+    )
     for entry in figures["conditional_coherence"].values():
         assert abs(entry["mean"] - 1 / CLASSES) < 4 * entry["se"]
     agree = figures["unconditional_coherence"]["all_agree"]
@@ -69,7 +74,9 @@ def test_a_collapsed_generator_is_coherent_but_found_out():
     def collapsed(key, batch, observed):
         return {name: np.tile([1.0, 0.0], (len(observed), 1)) for name in NAMES}
 
-    figures = evaluate(jax.random.key(0), ROWS, subject(collapsed), classify, num_unconditional=600)
+    figures = evaluate(
+        jax.random.key(0), ROWS, subject(collapsed), Eyes(classify), num_unconditional=600
+    )
     assert figures["unconditional_coherence"]["all_agree"]["mean"] == 1
     assert figures["label_total_variation"]["uniform"] == pytest.approx(1 - 1 / CLASSES)
     assert figures["conditional_diversity"] == 0

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sbmae_jax import inception_weights
 from sbmae_jax.evaluate import Subject
 from sbmae_jax.predictor import Predictor
-from sbmae_jax.protocols import faces
 from sbmae_jax.protocols.faces import FaceProtocol, subsets
 from sbmae_jax.task import Task
 from sbmae_jax.train import Training
@@ -140,9 +140,9 @@ def test_fid_is_measured_where_there_are_weights_and_only_there(results, monkeyp
     ):
         dataclasses.replace(PROTOCOL, inception=str(weights))
     weights.touch()
-    monkeypatch.setattr(faces.inception_weights, "load", lambda path: 2.0)
+    monkeypatch.setattr(inception_weights, "load", lambda path: 2.0)
     double = lambda params, x: params * jnp.asarray(x, jnp.float32).reshape(len(x), -1)  # noqa: E731
-    monkeypatch.setattr(faces.inception_weights, "features", double)
+    monkeypatch.setattr(inception_weights, "features", double)
     subject = Subject(NAMES, perfect, lambda batch: batch, 64)
     protocol = dataclasses.replace(PROTOCOL, inception=str(weights))
     rows = ROWS | {"image": as_unit(IMAGE)}

@@ -22,6 +22,7 @@ def write(path, **changes):
         "claims": [
             {"name": "|slope|", "value": 0.51234, "bound": "<= 1", "holds": True},
             {"name": "quality", "value": 3, "bound": ">= 4", "holds": False},
+            {"name": "mean", "value": 0.5, "bound": ">= 0.1", "holds": True, "deviation": 0.0123},
         ],
     }  # fmt: skip
     path.parent.mkdir(exist_ok=True)
@@ -31,14 +32,17 @@ def write(path, **changes):
 def test_a_missed_claim_stands_out_and_what_is_not_there_is_listed(page, tmp_path):
     write(tmp_path / "celeba.json")
     write(tmp_path / "gpu" / "faces-0.json", commit=["0123456789ab", "ba9876543210-dirty"])
+    write(tmp_path / "gpu" / "faces-2.json", command="run.py faces --seed 2 --toy")
     text = page.make(tmp_path)
     assert "| \\|slope\\| | 0.5123 | <= 1 | yes |" in text
     assert "| quality | 3 | >= 4 | **no** |" in text
+    assert "| mean | 0.5 ± 0.012 | >= 0.1 | yes |" in text
     assert "1 x toy; made at a commit that is not in this history" in text
     missing = text.split("Not measured yet: ")[1].split(".")[0]
     assert missing.split(", ") == [name for name in page.NAMES if name != "celeba"]
     (state,) = [line for line in text.splitlines() if line.startswith("| faces-0 ")]
     assert "1 x toy, commit 0123456789ab, ba9876543210-dirty, made at a commit" in state
+    assert "| faces-2 | missing: a dry run is there |" in text
     assert "| faces-1 | missing | `python benchmarks/gpu/run.py faces --seed 1` |" in text
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ from stand_ins import NOISE, Gaussian, Mixture, rng_of
 
 from sbmae_jax.evaluate import Subject
 from sbmae_jax.metrics.prediction import losses
-from sbmae_jax.protocols import baselines, questions
+from sbmae_jax.protocols import baselines, predicting, questions
 from sbmae_jax.protocols.baselines import Target, fit_linear, fit_neighbours, inputs, ridge
 from sbmae_jax.protocols.columns import fit_columns
 from sbmae_jax.protocols.paired import PairedProtocol
@@ -327,6 +328,17 @@ def test_many_counts_and_flags_share_a_ridge_that_gives_possible_means():
         found = fit_linear(x, Target(fit_columns(kind, y), y.astype(np.float32)))(5 * x)
         assert found.min() > 0
         assert kind == "counts" or found.max() < 1
+
+
+def test_of_wide_binary_values_some_probabilities_are_kept():
+    setting = SimpleNamespace(kinds={"mask": "binary"})
+    rng = np.random.default_rng(0)
+    truth, draws = rng.random((4, 2000)) < 0.5, rng.random((4, 5, 2000))
+    found = predicting.score_means(setting, "mask", truth, draws)
+    assert found["error"].shape == (4,)
+    assert found["probability"].shape == found["hit"].shape == (4, 286)
+    np.testing.assert_allclose(found["probability"][:, 1], draws[:, :, 7].mean(axis=1))
+    np.testing.assert_array_equal(found["hit"][:, 1], truth[:, 7])
 
 
 def test_noise_of_the_stand_in_is_what_the_tests_assume():

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special
 
 from sbmae_jax.latents import Layout
 from sbmae_jax.nets.hub import HubScore
@@ -91,12 +92,17 @@ def test_error_on_observed_coordinates_does_not_count(key):
     assert float(losses[0].mean()) > 0.1
 
 
+def unit_gaussian():
+    """Return the Gaussian of `analytic.three_modalities`, each coordinate of mean 0 and variance 1."""
+    target = analytic.three_modalities()
+    scale = np.sqrt(np.diag(target.cov))
+    return analytic.gaussian(np.zeros(5), target.cov / np.outer(scale, scale))
+
+
 @functools.cache
 def trained():
     """Train a small network on the joint and on all conditionals of a known Gaussian."""
-    target = analytic.three_modalities()
-    scale = np.sqrt(np.diag(target.cov))
-    target = analytic.gaussian(np.zeros(5), target.cov / np.outer(scale, scale))
+    target = unit_gaussian()
     z = target.sample(jax.random.key(0), 20_000)
     network = HubScore(LAYOUT.sizes, width=32, hub_width=48, num_blocks=2, level_width=16)
     task = score_task(network, VP(), LAYOUT, Matching("unit", 0.0, 1.3, observed_share=0.5))
@@ -162,6 +168,182 @@ def test_the_network_beats_the_joint_score_where_it_is_told_what_is_clean():
     exact = target.conditional_score(sde, mask)(x, t)
     joint = jnp.where(mask[None], 0, target.score(sde)(noised, t))
     assert float(jnp.mean((joint - exact) ** 2) / jnp.mean(exact**2)) > 0.05
+
+
+PATTERNS = np.array([[m >> i & 1 for i in range(3)] for m in range(1, 8)], bool)
+
+
+def rows_with_holes(num):
+    """Return draws of the Gaussian [num, 5] and what is present [num, 3], missing completely at random."""
+    chances = jnp.array([0.3, 0.5, 0.4, 0.2, 0.6, 0.3, 0.7])  # of the patterns, unequal
+    pattern = jax.random.choice(jax.random.key(8), 7, (num,), p=chances / chances.sum())
+    z = unit_gaussian().sample(jax.random.key(9), num)
+    return z, jnp.asarray(PATTERNS)[pattern]
+
+
+class ExactMarginals:
+    """The network of (1) for VP and a Gaussian of covariance `cov`: the exact score of p(z_P), of every P.
+
+    It reads what is there from ln snr alone: a modality at the largest noise level says nothing, one at
+    MAX_LOG_SNR all. In NumPy, as nothing but this file runs it.
+    """
+
+    def __init__(self, cov):
+        self.precision, self.bottom = np.linalg.inv(cov), float(VP().log_snr(jnp.ones(())))
+
+    def apply(self, params, x, log_snr):
+        x, level = np.asarray(x), np.repeat(np.asarray(log_snr), LAYOUT.sizes, axis=1)
+        alpha, sigma = special.expit(level) ** 0.5, special.expit(-level) ** 0.5
+        # x / alpha is z and noise of the variance exp(-level); its precision is 0 where nothing is said.
+        says = np.where(level > self.bottom + 1e-9, np.exp(level), 0)
+        posterior = self.precision + says[:, :, None] * np.eye(5)
+        mean = np.linalg.solve(posterior, (says * x / alpha)[..., None])[..., 0]
+        return jnp.asarray((mean - alpha * x) / sigma)
+
+
+def slopes(batch):
+    """Return how the loss changes with the covariance of that network at the truth: means, standard errors.
+
+    With its scale, and with the coupling of two coordinates of different modalities.
+    """
+    cov, step = unit_gaussian().cov, 1e-4
+    coupling = np.zeros((5, 5))
+    coupling[0, 2] = coupling[2, 0] = 1
+
+    def losses(cov):
+        matching = Matching("unit", 0.0, 1.3, observed_share=0.6)
+        task = score_task(ExactMarginals(cov), VP(), LAYOUT, matching)
+        return np.asarray(task.loss({}, jax.random.key(5), batch)[0])
+
+    change = [losses(cov + step * d) - losses(cov - step * d) for d in (cov, coupling)]
+    slope = np.stack(change) / (2 * step)
+    return slope.mean(axis=1), slope.std(axis=1) / np.sqrt(slope.shape[1])
+
+
+def test_the_exact_score_of_every_marginal_makes_the_loss_stationary(x64):
+    z, present = rows_with_holes(40_000)
+    mean, error = slopes({"z": z, "present": present})
+    assert (np.abs(mean) < 4 * error).all()
+    # With imputed values, here the mean of each coordinate, the loss would have it be another.
+    mean, error = slopes({"z": jnp.where(LAYOUT.spread(present), z, 0)})
+    assert (np.abs(mean) > 8 * error).all()
+
+
+def exact_coefficients(cov, present, observed, log_snr):
+    """Return the best linear F [5, 5] of what is hidden, of one pattern, at one noise level (VP)."""
+    alpha2 = 1 / (1 + np.exp(-log_snr))
+    seen, clean = (np.repeat(of, LAYOUT.sizes) for of in (present, observed))
+    signal = np.where(clean, 1.0, np.sqrt(alpha2)) * seen  # x = signal z + noise
+    noise = np.where(clean, 0.0, np.where(seen, 1 - alpha2, 1.0))
+    cov_x = signal[:, None] * cov * signal + np.diag(noise)
+    # target = sigma z - alpha eps, and E[target x^T] = sigma C diag(signal) - alpha diag(sigma) where noised.
+    sigma = np.sqrt(1 - alpha2)
+    with_x = sigma * cov * signal - np.diag(np.sqrt(alpha2) * sigma * (seen & ~clean))
+    return with_x @ np.linalg.inv(cov_x), seen & ~clean
+
+
+def test_least_squares_on_the_loss_finds_the_exact_coefficients_of_every_pattern(x64):
+    # The loss is a regression: its slope in what the network says, at 0, is the target. Its input is
+    # recorded, the pattern read from ln snr, and a linear network fitted to each pattern alone.
+    z, present = rows_with_holes(60_000)
+    inputs = []
+
+    def apply(params, x, log_snr):
+        inputs.append((x, log_snr))
+        return params
+
+    network = type("Recorded", (), {"apply": staticmethod(apply)})
+    level, cov = 0.2, unit_gaussian().cov
+    task = score_task(network, VP(), LAYOUT, Matching("unit", level, 0.0, observed_share=0.6))
+    batch = {"z": z, "present": present}
+    said = jax.grad(lambda out: task.loss(out, jax.random.key(5), batch)[0].sum())
+    slope = np.asarray(said(jnp.zeros_like(z)))
+    x, log_snr = (np.asarray(array) for array in inputs[0])
+    bottom, seen = float(VP().log_snr(jnp.ones(()))), set()
+    for pattern in np.unique(log_snr, axis=0):
+        rows = (log_snr == pattern).all(axis=1)
+        exact, hidden = exact_coefficients(cov, pattern > bottom + 1e-9, pattern > 13.9, -2 * level)
+        np.testing.assert_array_equal(slope[rows] != 0, np.broadcast_to(hidden, (rows.sum(), 5)))
+        target = -0.5 * hidden.sum() * slope[rows]
+        found, *_ = np.linalg.lstsq(x[rows], target[:, hidden])
+        left = target[:, hidden] - x[rows] @ found
+        spread = np.linalg.inv(x[rows].T @ x[rows]).diagonal()
+        error = np.sqrt(spread[:, None] * left.var(axis=0))
+        assert (np.abs(found - exact[hidden].T) < 5 * error + 1e-6).all()
+        assert error.max() < 0.06  # so a coefficient that is wrong by more would be seen
+        seen.add(tuple(pattern))
+    assert len(seen) == 19  # 3 of one modality, 3 x 3 of two, 7 of three
+
+
+def holes_batch(num=64):
+    z, present = rows_with_holes(num)
+    return {"z": z, "present": present}
+
+
+class Layer:
+    """A network of one layer, quick to differentiate: F = tanh(x w + ln snr v)."""
+
+    @staticmethod
+    def apply(params, x, log_snr):
+        return jnp.tanh(x @ params["w"] + 0.1 * log_snr @ params["v"])
+
+
+@jax.jit
+def loss_and_gradient(batch):
+    rng = np.random.default_rng(0)
+    shapes = {"w": (5, 5), "v": (3, 5)}
+    params = {k: jnp.asarray(rng.normal(size=s), jnp.float32) for k, s in shapes.items()}
+    task = score_task(Layer, VP(), LAYOUT, Matching("unit", 0.0, 1.3, observed_share=0.6))
+
+    def total(params):
+        losses = task.loss(params, jax.random.key(4), batch)[0]
+        return losses.sum(), losses
+
+    gradient, losses = jax.grad(total, has_aux=True)(params)
+    return losses, gradient
+
+
+def assert_same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_with_everything_present_the_loss_is_that_of_complete_rows():
+    z = holes_batch()["z"]
+    complete = loss_and_gradient({"z": z})
+    assert_same(loss_and_gradient({"z": z, "present": jnp.ones((64, 3), bool)}), complete)
+    lacking = loss_and_gradient(holes_batch())
+    assert (np.asarray(lacking[0]) != np.asarray(complete[0])).any()
+
+
+def test_latents_of_what_is_absent_are_not_used():
+    batch = holes_batch()
+    absent = ~LAYOUT.spread(batch["present"])
+    assert absent.any()
+    other = batch | {"z": jnp.where(absent, 1e4, batch["z"])}
+    assert_same(loss_and_gradient(other), loss_and_gradient(batch))
+    present = batch | {"z": jnp.where(absent, batch["z"], 1e1)}
+    assert (
+        np.asarray(loss_and_gradient(present)[0]) != np.asarray(loss_and_gradient(batch)[0])
+    ).all()
+
+
+def test_what_is_observed_was_present_and_something_present_is_left(key):
+    share, num = 0.5, 40_000
+    patterns = np.array([[m >> i & 1 for i in range(4)] for m in range(1, 16)], bool)
+    present = patterns[np.arange(num) % 15]
+    observed = np.asarray(draw_observed(key, Matching(observed_share=share), jnp.asarray(present)))
+    assert not (observed & ~present).any()
+    assert (observed.sum(axis=1) < present.sum(axis=1)).all()
+    for size in (1, 2, 3, 4):
+        of_size = observed[present.sum(axis=1) == size]
+        counts = np.bincount(of_size.sum(axis=1), minlength=size) / len(of_size)
+        wanted = [1 - share, *[share / (size - 1)] * (size - 1)] if size > 1 else [1.0]
+        error = 4 * np.sqrt(np.array(wanted) * (1 - np.array(wanted)) / len(of_size))
+        assert (np.abs(counts - wanted) <= error).all()
+    # Of the subsets of one size each is as likely.
+    both = observed[(present == patterns[14]).all(axis=1) & (observed.sum(axis=1) == 1)]
+    error = 4.5 * np.sqrt(0.25 * 0.75 / len(both))
+    assert (np.abs(both.mean(axis=0) - 0.25) < error).all()
 
 
 @pytest.mark.parametrize(

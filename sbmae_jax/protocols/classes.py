@@ -13,11 +13,11 @@ from sbmae_jax.classifier import Classifier
 from sbmae_jax.evaluate import Arrays, Subject, nothing
 from sbmae_jax.metrics.coherence import all_agree, at_least_k, estimate
 from sbmae_jax.metrics.diversity import label_shares, total_variation
-from sbmae_jax.metrics.frechet import frechet_distance
 from sbmae_jax.protocols import classes_pages
 from sbmae_jax.protocols.base import Figure, Judge, Rows, Section
 from sbmae_jax.protocols.coherence import measure_conditional, measures
-from sbmae_jax.protocols.judging import Classify, Trial, classifying, judge, judged
+from sbmae_jax.protocols.fid import check_weights, looking
+from sbmae_jax.protocols.judging import Eyes, Trial, classifying, distances, judge, judged
 from sbmae_jax.task import Params
 from sbmae_jax.train import Training
 from sbmae_jax.types import Key
@@ -33,8 +33,10 @@ class ClassProtocol:
     batch_size: rows in one call of the generator.
     protocols: how conditional coherence is measured, some of "nested", "prefix" and "all_subsets".
     subsets_per_size: for "all_subsets", the most subsets of one size that are observed.
+    inception: file of Inception weights, made by `sbmae_jax.inception_weights`; without one there is no FID.
+        With one, each Fréchet distance is also measured on its features, which takes seconds for each.
 
-    Raises ValueError for a protocol that there is not, and for less than one subset.
+    Raises ValueError for a protocol that there is not, for less than one subset, and for a missing file.
     """
 
     names: tuple[str, ...]
@@ -45,6 +47,7 @@ class ClassProtocol:
     batch_size: int = 500
     protocols: tuple[str, ...] = ("nested",)
     subsets_per_size: int = 10
+    inception: str = ""
 
     def __post_init__(self):
         known = tuple(measures(self.subsets_per_size))
@@ -54,6 +57,7 @@ class ClassProtocol:
             )
         if self.subsets_per_size < 1:
             raise ValueError(f"subsets_per_size must be at least 1, got {self.subsets_per_size}")
+        check_weights(self.inception)
 
     def judges(self) -> dict[str, Judge]:
         """Return the classifier, trained on the pictures of all modalities."""
@@ -68,7 +72,7 @@ class ClassProtocol:
         key, picture_key = jax.random.split(key)
         classify = classifying(self.classifier, judges["classifier"])
         figures = evaluate(
-            key, rows, subject, classify,
+            key, rows, subject, Eyes(classify, looking(self.inception)),
             self.num_unconditional, self.protocols, self.subsets_per_size,
         )  # fmt: skip
         return figures, classes_pages.draw_samples(picture_key, rows, subject)
@@ -88,7 +92,7 @@ def evaluate(
     key: Key,
     rows: Arrays,
     subject: Subject,
-    classify: Classify,
+    eyes: Eyes,
     num_unconditional: int,
     protocols: tuple[str, ...] = ("nested",),
     subsets_per_size: int = 10,
@@ -100,9 +104,9 @@ def evaluate(
     names, label = subject.names, np.asarray(rows["label"])
     given_key, none_key, *more_keys = jax.random.split(key, 4)
     given_keys = given_key, *more_keys
-    real = judged(subject, classify, rows)
-    trial = Trial(subject, classify, rows, label, real["features"])
-    read = partial(judge, names, classify)
+    real = judged(subject, eyes, rows)
+    trial = Trial(subject, eyes, rows, label, real)
+    read = partial(judge, names, eyes)
     rebuilt = subject.reconstructed(rows, read)["class"]
     made = subject.completed(none_key, *nothing(rows, names, num_unconditional), read)
     return {
@@ -111,24 +115,20 @@ def evaluate(
         "classifier_accuracy": accuracy(names, real["class"], label),
         "reconstruction_accuracy": accuracy(names, rebuilt, label),
         **measure_conditional(given_keys, trial, protocols, subsets_per_size),
-        **measure_unconditional(names, made, label, real["features"]),
+        **measure_unconditional(names, made, label, real),
     }
 
 
 def measure_unconditional(
     names: tuple[str, ...],
-    made: dict[str, np.ndarray],
+    made: Mapping[str, np.ndarray],
     label: np.ndarray,
-    real_features: np.ndarray,
+    real: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
-    """Return the figures of joint samples: classes [N, M] and features [N, M, F]."""
+    """Return the figures of joint samples, as `judge` sees them."""
     num_classes = int(label.max()) + 1
     shares = label_shares(made["class"], num_classes)
-    num = min(len(made["class"]), len(label))  # the distance depends on the count: take equal ones
-    distances = {
-        name: frechet_distance(made["features"][:num, m], real_features[:num, m])
-        for m, name in enumerate(names)
-    }
+    by_name = {name: distances(made, real, m) for m, name in enumerate(names)}
     return {
         "unconditional_coherence": {
             "all_agree": all_agree(made["class"])._asdict(),
@@ -138,10 +138,19 @@ def measure_unconditional(
             "uniform": total_variation(shares, np.full(num_classes, 1 / num_classes)),
             "real": total_variation(shares, label_shares(label, num_classes)),
         },
-        "frechet_classifier_features": {
-            "mean": float(np.mean(list(distances.values()))), "num_samples": num, **distances,
+        **{
+            figure: mean_over(
+                {name: found[figure] for name, found in by_name.items()},
+                num_samples=min(len(made["class"]), len(label)),
+            )
+            for figure in by_name[names[0]]
         },
-    }  # fmt: skip
+    }
+
+
+def mean_over(by_name: Mapping[str, float], **more: int) -> dict[str, float]:
+    """Return the mean over modalities, what else is to be said, and the values."""
+    return {"mean": float(np.mean(list(by_name.values()))), **more, **by_name}
 
 
 def accuracy(names: tuple[str, ...], classes: np.ndarray, label: np.ndarray) -> dict[str, float]:

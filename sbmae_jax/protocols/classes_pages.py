@@ -68,6 +68,7 @@ def figures(results: Mapping[str, Any]) -> list[Figure]:
         *diversity(results),
         Figure("Fréchet distance", f"{results['frechet_classifier_features']['mean']:.2f}",
          "on features of the classifier; not FID"),
+        *([Figure("FID", f"{results['fid']['mean']:.2f}")] if "fid" in results else []),
         Figure("1,000 samples", f"{results['seconds_per_1000_samples']:.1f} s",
          f"{results['num_evaluations']} evaluations of the score, decoded"),
     ]  # fmt: skip
@@ -120,6 +121,7 @@ def by_modality(results: Mapping[str, Any], names: list[str]) -> Section:
     """Return the table of the figures that each modality has."""
     head = (
         "", "classifier accuracy", "reconstruction accuracy", "Fréchet distance (classifier features)",
+        *(["FID"] if "fid" in results else []),
     )  # fmt: skip
     rows = tuple(
         (
@@ -127,6 +129,7 @@ def by_modality(results: Mapping[str, Any], names: list[str]) -> Section:
             f"{results['classifier_accuracy'][name]:.3f}",
             f"{results['reconstruction_accuracy'][name]:.3f}",
             f"{results['frechet_classifier_features'][name]:.2f}",
+            *([f"{results['fid'][name]:.2f}"] if "fid" in results else []),
         )
         for name in names
     )

@@ -16,7 +16,6 @@ import numpy as np
 
 from sbmae_jax.metrics.coherence import conditional_coherence, estimate, macro_estimate
 from sbmae_jax.metrics.diversity import spread_ratio
-from sbmae_jax.metrics.frechet import frechet_distance
 from sbmae_jax.protocols.judging import Trial
 from sbmae_jax.protocols.subsets import nested_subsets, prefixes, subsets_by_size
 from sbmae_jax.types import Key
@@ -65,7 +64,7 @@ def measure_nested(key: Key, trial: Trial) -> dict[str, Any]:
         # A sample of a wrong class is an error, not diversity.
         right = (first["class"][:, m] == label) & (again["class"][:, m] == label) & ~seen
         pair = first["features"][right, m], again["features"][right, m]
-        ratios.append(spread_ratio(*pair, trial.real_features[:, m], label))
+        ratios.append(spread_ratio(*pair, trial.real["features"][:, m], label))
     return {"conditional_coherence": coherence, "conditional_diversity": float(np.mean(ratios))}
 
 
@@ -75,30 +74,31 @@ def measure_prefix(key: Key, trial: Trial) -> dict[str, Any]:
     All that is not observed is generated, but nothing else is scored. Means and errors are over rows; the
     distance is to the real pictures of the same rows.
     """
-    names, coherence, distances = trial.subject.names, {}, {}
+    names, coherence = trial.subject.names, {}
+    distances: dict[str, dict[str, Any]] = {}
     # One key for all, as above.
     for num_observed, observed in enumerate(prefixes(len(names)), 1):
         made = trial.completed(key, observed)
         correct = (made["class"][:, -1] == trial.label).astype(float)
-        distance = frechet_distance(made["features"][:, -1], trial.real_features[:, -1])
         coherence[str(num_observed)] = estimate(correct)._asdict()
-        distances[str(num_observed)] = {"mean": distance}
+        for figure, distance in trial.distances(made, -1).items():
+            distances.setdefault(f"prefix_{figure}", {})[str(num_observed)] = {"mean": distance}
     return {
         "prefix_target": names[-1],
         "prefix_coherence": coherence,
-        "prefix_frechet_classifier_features": distances,
+        **distances,
     }
 
 
 class Scored(NamedTuple):
     """The targets of all subsets of one size, with NaN for what is observed.
 
-    subsets: [S, M] bool.  correct: [S, N, M], 1 or 0.  distances: Fréchet, over all rows, [S, M].
+    subsets: [S, M] bool.  correct: [S, N, M], 1 or 0.  distances: Fréchet, over all rows, each [S, M].
     """
 
     subsets: np.ndarray
     correct: np.ndarray
-    distances: np.ndarray
+    distances: dict[str, np.ndarray]
 
     @property
     def targets(self) -> np.ndarray:
@@ -122,8 +122,11 @@ def measure_all_subsets(key: Key, trial: Trial, subsets_per_size: int) -> dict[s
     scored = {str(n): score(key, trial, subsets) for n, subsets in enumerate(by_size, 1)}
     return {
         "all_subsets_coherence": {n: coherences(s, label, names) for n, s in scored.items()},
-        "all_subsets_frechet_classifier_features": {
-            n: mean_distances(s, names) for n, s in scored.items()
+        **{
+            f"all_subsets_{figure}": {
+                n: mean_distances(s, s.distances[figure], names) for n, s in scored.items()
+            }
+            for figure in scored["1"].distances
         },
         "all_subsets_listed": {n: listed(s, label, names) for n, s in scored.items()},
     }
@@ -132,12 +135,13 @@ def measure_all_subsets(key: Key, trial: Trial, subsets_per_size: int) -> dict[s
 def score(key: Key, trial: Trial, subsets: np.ndarray) -> Scored:
     """Generate and score the targets of subsets [S, M], one after the other."""
     correct = np.full((len(subsets), len(trial.label), subsets.shape[1]), np.nan)
-    distances = np.full(subsets.shape, np.nan)
+    distances: dict[str, np.ndarray] = {}
     for s, observed in enumerate(subsets):
         made = trial.completed(key, observed)
-        for m in np.flatnonzero(~observed):
+        for m in np.flatnonzero(~observed).tolist():
             correct[s, :, m] = made["class"][:, m] == trial.label
-            distances[s, m] = frechet_distance(made["features"][:, m], trial.real_features[:, m])
+            for figure, distance in trial.distances(made, m).items():
+                distances.setdefault(figure, np.full(subsets.shape, np.nan))[s, m] = distance
     return Scored(subsets, correct, distances)
 
 
@@ -149,10 +153,12 @@ def coherences(scored: Scored, label: np.ndarray, names: tuple[str, ...]) -> dic
     }
 
 
-def mean_distances(scored: Scored, names: tuple[str, ...]) -> dict[str, float]:
-    """Return the Fréchet distance of one size: the mean over subsets and targets, and by target."""
-    by_target = {names[m]: float(np.nanmean(scored.distances[:, m])) for m in scored.targets}
-    return {"mean": float(np.nanmean(scored.distances)), **by_target}
+def mean_distances(
+    scored: Scored, distances: np.ndarray, names: tuple[str, ...]
+) -> dict[str, float]:
+    """Return a Fréchet distance of one size: the mean over subsets and targets, and by target."""
+    by_target = {names[m]: float(np.nanmean(distances[:, m])) for m in scored.targets}
+    return {"mean": float(np.nanmean(distances)), **by_target}
 
 
 def listed(scored: Scored, label: np.ndarray, names: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -161,7 +167,7 @@ def listed(scored: Scored, label: np.ndarray, names: tuple[str, ...]) -> list[di
         {
             "observed": [names[m] for m in np.flatnonzero(observed)],
             "coherence": macro_estimate(np.nanmean(correct, axis=1), label)._asdict(),
-            "frechet_classifier_features": float(np.nanmean(distances)),
+            **{figure: float(np.nanmean(each[s])) for figure, each in scored.distances.items()},
         }
-        for observed, correct, distances in zip(*scored, strict=True)
+        for s, (observed, correct) in enumerate(zip(scored.subsets, scored.correct, strict=True))
     ]

@@ -12,8 +12,10 @@ COHERENCE = {
     "all subsets": "all_subsets_coherence",
 }  # fmt: skip
 DISTANCE = {
-    "prefix": "prefix_frechet_classifier_features",
-    "all subsets": "all_subsets_frechet_classifier_features",
+    "Fréchet distance, prefix": "prefix_frechet_classifier_features",
+    "Fréchet distance, all subsets": "all_subsets_frechet_classifier_features",
+    "FID, prefix": "prefix_fid",
+    "FID, all subsets": "all_subsets_fid",
 }
 DEFINITIONS = {
     "nested": "Nested: each example observes modalities one after another in a random order of its own, and "
@@ -56,14 +58,14 @@ def by_protocol(results: Mapping[str, Any]) -> list[Section]:
     numbers = list(next(iter(distance.values())))
     rows = [
         *((title, *(with_error(entries[n]) for n in numbers)) for title, entries in coherence.items()),
-        *((f"Fréchet distance, {title}", *(f"{entries[n]['mean']:.2f}" for n in numbers))
-          for title, entries in distance.items()),
+        *((title, *(f"{entries[n]['mean']:.2f}" for n in numbers)) for title, entries in distance.items()),
     ]  # fmt: skip
     definitions = " ".join(DEFINITIONS[title] for title in coherence)
     remark = definitions.format(target=results.get("prefix_target")) + (
         " ± is the standard error over examples. The Fréchet distance, on features of the classifier and "
-        "not FID, is that of the generated pictures of one target to the real ones of the same examples, "
-        f"{results['num_rows']} each; over all subsets it is the mean over sets and targets."
+        "not FID, or FID, on those of Inception, is that of the generated pictures of one target to the real "
+        f"ones of the same examples, {results['num_rows']} each; over all subsets it is the mean over sets "
+        "and targets."
     )
     head = ("", *(f"given {n}" for n in numbers))
     return [Section("Coherence by protocol", table=(head, *rows), remark=remark)]

@@ -14,7 +14,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from sbmae_jax import inception_weights
 from sbmae_jax.autoencoder import as_float
 from sbmae_jax.data.source import map_batches
 from sbmae_jax.evaluate import Arrays, Subject
@@ -25,6 +24,7 @@ from sbmae_jax.metrics.frechet import frechet_distance
 from sbmae_jax.predictor import Predictor
 from sbmae_jax.protocols import faces_pages
 from sbmae_jax.protocols.base import Figure, Judge, Rows, Section
+from sbmae_jax.protocols.fid import Look, check_weights, looking
 from sbmae_jax.task import Params
 from sbmae_jax.train import Training
 from sbmae_jax.types import Key
@@ -32,8 +32,6 @@ from sbmae_jax.types import Key
 NOTHING = "nothing"
 Read = Callable[[np.ndarray], dict[str, np.ndarray]]
 """pictures [N, ...] -> what is read from them: `attributes`, `mask`, and `features` [N, F]"""
-Look = Callable[[np.ndarray], np.ndarray]
-"""pictures [N, ...] -> features [N, F]"""
 
 
 @dataclass(frozen=True)
@@ -57,11 +55,7 @@ class FaceProtocol:
     inception: str = ""
 
     def __post_init__(self):
-        if self.inception and not Path(self.inception).exists():
-            raise ValueError(
-                f"inception: there is no file {self.inception}: make it with {inception_weights.COMMAND}, "
-                "or leave this empty, and no FID is measured"
-            )
+        check_weights(self.inception)
 
     def judges(self) -> dict[str, Judge]:
         """Return the supervised networks: attributes and mask from the picture."""
@@ -79,7 +73,7 @@ class FaceProtocol:
         del train
         given_key, spread_key, picture_key = jax.random.split(key, 3)
         read = reading(self.predictors, judges, self.batch_size)
-        inception = looking(self.inception, self.batch_size) if self.inception else None
+        inception = looking(self.inception, self.batch_size)
         figures = {
             **measure_bounds(rows, subject, read),
             **measure_subsets(given_key, rows, subject, read, inception, self.attributes),
@@ -120,18 +114,6 @@ def reading(
     return lambda images: map_batches(
         lambda _, batch: apply(params, batch["x"]), {"x": images}, batch_size
     )
-
-
-def looking(path: str, batch_size: int) -> Look:
-    """Return the function that gives the Inception features [N, 2048] of pictures."""
-    params, apply = inception_weights.load(Path(path)), jax.jit(inception_weights.features)
-
-    def look(images):
-        return map_batches(
-            lambda _, batch: {"features": apply(params, batch["x"])}, {"x": images}, batch_size
-        )["features"]
-
-    return look
 
 
 def measure_bounds(rows: Arrays, subject: Subject, read: Read) -> dict[str, Any]:

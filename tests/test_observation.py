@@ -1,0 +1,203 @@
+"""What a decoder says of the data: each likelihood against its density, its draws and its range."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special, stats
+
+from sbmae_jax.observation import (
+    LOG_VARIANCE_SCALE,
+    MAX_LOG_RATE,
+    MIN_VARIANCE,
+    OBSERVATIONS,
+    check_values,
+    reconstruction_error,
+    variance,
+)
+
+RNG = np.random.default_rng(0)
+OUTPUT = RNG.normal(size=(6, 4))
+LOG_VAR = RNG.uniform(-0.3, 0.1, 4)
+S2 = MIN_VARIANCE + np.exp(LOG_VARIANCE_SCALE * LOG_VAR)
+ONE_HOT = np.eye(4)[RNG.integers(0, 4, 6)]
+# For each likelihood values, and ln p of each row of them.
+CASES = {
+    "gaussian": (
+        RNG.uniform(size=(6, 4)),
+        lambda x, y: stats.norm.logpdf(x, y, np.sqrt(0.5)).sum(axis=1),
+    ),
+    "normal": (
+        RNG.normal(size=(6, 4)),
+        lambda x, y: stats.norm.logpdf(x, y, np.sqrt(S2)).sum(axis=1),
+    ),
+    "bernoulli": (
+        RNG.integers(0, 2, (6, 4)).astype(float),
+        lambda x, y: stats.bernoulli.logpmf(x, special.expit(y)).sum(axis=1),
+    ),
+    "categorical": (
+        ONE_HOT,
+        lambda x, y: stats.multinomial.logpmf(x, 1, special.softmax(y, axis=1)),
+    ),
+    "poisson": (
+        RNG.poisson(3.0, (6, 4)).astype(float),
+        lambda x, y: stats.poisson.logpmf(x, np.exp(y)).sum(axis=1),
+    ),
+}  # fmt: skip
+# The mean and the variance of each entry.
+MOMENTS = {
+    "gaussian": (np.clip(OUTPUT, 0, 1), np.zeros((6, 4))),
+    "normal": (OUTPUT, np.broadcast_to(S2, (6, 4))),
+    "bernoulli": (special.expit(OUTPUT), special.expit(OUTPUT) * special.expit(-OUTPUT)),
+    "categorical": (
+        special.softmax(OUTPUT, axis=1),
+        special.softmax(OUTPUT, axis=1) * (1 - special.softmax(OUTPUT, axis=1)),
+    ),
+    "poisson": (np.exp(OUTPUT), np.exp(OUTPUT)),
+}
+
+
+def log_var(likelihood):
+    return jnp.asarray(LOG_VAR) if OBSERVATIONS[likelihood].has_variance else None
+
+
+def test_every_likelihood_is_tested():
+    assert CASES.keys() == MOMENTS.keys() == OBSERVATIONS.keys()
+
+
+@pytest.mark.parametrize("likelihood", CASES)
+def test_error_is_minus_the_log_density_but_for_a_constant_of_the_data(likelihood, x64):
+    # Of the same data under two outputs the constant, which may depend on the data alone, falls out.
+    x, log_prob = CASES[likelihood]
+    other = OUTPUT[:, ::-1] + 0.5
+    found = [
+        reconstruction_error(likelihood, jnp.asarray(x), jnp.asarray(y), log_var(likelihood))
+        for y in (OUTPUT, other)
+    ]
+    exact = [log_prob(x, y) for y in (OUTPUT, other)]
+    np.testing.assert_allclose(found[1] - found[0], exact[0] - exact[1], rtol=1e-9)
+
+
+def test_error_of_a_learned_variance_is_minus_the_log_density_in_the_variance_too(x64):
+    # So is the constant of "normal" one for all variances: what is learned of them depends on it.
+    x = CASES["normal"][0]
+    shifts = []
+    for log_s2 in (LOG_VAR, LOG_VAR + 0.1, np.full(4, -2.0)):
+        s2 = MIN_VARIANCE + np.exp(LOG_VARIANCE_SCALE * log_s2)
+        exact = stats.norm.logpdf(x, OUTPUT, np.sqrt(s2)).sum(axis=1)
+        error = reconstruction_error(
+            "normal", jnp.asarray(x), jnp.asarray(OUTPUT), jnp.asarray(log_s2)
+        )
+        shifts.append(np.asarray(error) + exact)
+    np.testing.assert_allclose(shifts, -2 * np.log(2 * np.pi), rtol=1e-9)
+
+
+@pytest.mark.parametrize("likelihood", MOMENTS)
+def test_mean_is_that_of_the_density(likelihood, x64):
+    mean = OBSERVATIONS[likelihood].mean(jnp.asarray(OUTPUT))
+    np.testing.assert_allclose(mean, MOMENTS[likelihood][0], rtol=1e-9)
+
+
+@functools.cache
+def draws(likelihood, num=20_000):
+    """Draw all rows of OUTPUT often: [num, 6, 4]."""
+    y = jnp.asarray(np.tile(OUTPUT, (num, 1)), jnp.float32)
+    noise = log_var(likelihood)
+    noise = None if noise is None else noise.astype(jnp.float32)
+    x = np.asarray(OBSERVATIONS[likelihood].draw(jax.random.key(0), y, noise))
+    return x.reshape(num, 6, 4)
+
+
+@pytest.mark.parametrize("likelihood", MOMENTS)
+def test_draws_have_the_mean_and_the_variance_of_the_density(likelihood):
+    x, (mean, var) = draws(likelihood).astype(np.float64), MOMENTS[likelihood]
+    assert (np.abs(x.mean(axis=0) - mean) <= 4.5 * np.sqrt(var / len(x)) + 1e-6).all()
+    # The squares of the deviations from the exact mean are themselves independent draws, of mean var.
+    squares = (x - mean) ** 2
+    error = squares.std(axis=0) / np.sqrt(len(x))
+    assert (np.abs(squares.mean(axis=0) - var) <= 5 * error + 1e-4 * var + 1e-9).all()
+
+
+@pytest.mark.parametrize("likelihood", MOMENTS)
+def test_draws_are_values_that_the_likelihood_is_for(likelihood):
+    x = draws(likelihood)
+    assert x.dtype == np.float32
+    check_values(likelihood, likelihood, x)
+    if likelihood in ("bernoulli", "categorical"):
+        assert set(np.unique(x)) == {0, 1}
+    if likelihood == "categorical":
+        np.testing.assert_array_equal(x.sum(axis=-1), 1)
+    if likelihood == "poisson":
+        np.testing.assert_array_equal(x, np.round(x))
+
+
+@pytest.mark.parametrize("likelihood", ["normal", "bernoulli", "poisson"])
+def test_entries_and_rows_are_drawn_independently(likelihood):
+    # One draw for a whole row, or for all rows, would have the right mean and variance as well.
+    x = draws(likelihood).reshape(-1, 24)
+    correlation = np.corrcoef(x.T) - np.eye(24)
+    assert np.abs(correlation).max() < 5 / np.sqrt(len(x))
+
+
+def test_no_variance_falls_below_the_floor():
+    like = jnp.zeros((3, 2))
+    s2 = variance(jnp.array([-np.inf, 0.0]), like)
+    np.testing.assert_allclose(s2, np.broadcast_to([MIN_VARIANCE, 1 + MIN_VARIANCE], (3, 2)))
+    assert s2.shape == like.shape
+    # So neither error nor gradient of a decoder that knows its data by heart grow beyond it.
+    at = jnp.full((2,), -50.0)
+    error = reconstruction_error("normal", like + 0.1, like, at)
+    np.testing.assert_allclose(error, 0.1**2 / MIN_VARIANCE + np.log(MIN_VARIANCE), rtol=1e-5)
+    gradient = jax.grad(lambda v: reconstruction_error("normal", like, like, v).sum())(at)
+    assert jnp.isfinite(gradient).all()
+
+
+def test_a_rate_that_went_astray_stays_finite():
+    observation, y = OBSERVATIONS["poisson"], jnp.full((1, 2), 1e3)
+    for value in (
+        observation.mean(y),
+        observation.error(jnp.ones((1, 2)), y, None),
+    ):
+        assert jnp.isfinite(value).all()
+    np.testing.assert_allclose(observation.mean(y), np.exp(MAX_LOG_RATE), rtol=1e-5)
+
+
+def test_an_encoder_sees_counts_by_their_logarithm_and_all_else_as_it_is():
+    x = jnp.asarray(CASES["poisson"][0], jnp.float32)
+    for likelihood, observation in OBSERVATIONS.items():
+        wanted = np.log1p(x) if likelihood == "poisson" else x
+        np.testing.assert_allclose(observation.features(x), wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "values", "message"),
+    [
+        (
+            "normal",
+            [[0.0], [np.nan]],
+            r"x: NaN or infinite values in 1 of 2 rows, the first in row 1",
+        ),
+        ("gaussian", [[np.inf], [0.0]], r"in 1 of 2 rows, the first in row 0: remove these rows"),
+        ("gaussian", [[0.0], [255.0]], r"x: values must be in 0..1, got 0 to 255: divide pictures"),
+        ("bernoulli", [[-1.0], [1.0]], r"x: values must be in 0..1, got -1 to 1"),
+        ("categorical", [[0.0], [2.0]], r"x: values must be in 0..1, got 0 to 2"),
+        ("poisson", [[3.0], [-2.0]], r"x: counts must be at least 0, got -2"),
+    ],
+)
+def test_values_that_do_not_fit_are_named(likelihood, values, message):
+    with pytest.raises(ValueError, match=message):
+        check_values(likelihood, "x", np.array(values))
+
+
+@pytest.mark.parametrize("likelihood", OBSERVATIONS)
+def test_values_that_fit_are_taken_also_none_at_all(likelihood):
+    check_values(likelihood, "x", CASES[likelihood][0])
+    check_values(likelihood, "x", np.zeros((0, 4)))
+
+
+def test_real_vectors_and_counts_have_no_upper_bound():
+    for likelihood in ("normal", "poisson"):
+        check_values(likelihood, "x", np.array([[1e6], [0.0]]))
+    check_values("normal", "x", np.array([[-1e6]]))
