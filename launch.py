@@ -102,7 +102,8 @@ def impute() -> None:
     num_samples = 20 if NUM_SAMPLES.value is None else NUM_SAMPLES.value
     done = pipeline.impute(WORKDIR.value, INPUT.value, OUTPUT.value, num_samples, SEED.value)
     for name, num in done.num_holes.items():
-        print(f"{name}: filled in {num:,} of {done.num_rows:,} rows")
+        if num:
+            print(f"{name}: filled in {num:,} of {done.num_rows:,} rows")
     print(f"{num_samples} samples of each, their mean and deviation: {done.path}")
 
 

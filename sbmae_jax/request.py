@@ -90,7 +90,7 @@ def read_own(value: str, modality: Modality, scaling: Scaling) -> np.ndarray:
     if scaling.kind == "category":
         for known in scaling.class_values:
             if value == str(known):
-                return known
+                return np.asarray(known)
         known = few(scaling.classes)
         raise ValueError(f"--given {name}: unknown class {value!r}; choose from {known}")
     try:

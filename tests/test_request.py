@@ -171,6 +171,15 @@ def test_own_data_are_written_in_their_units(tmp_path):
         assert image.convert("L").getpixel((0, 0)) == 191
 
 
+@pytest.mark.parametrize("given", ["town=Oslo", "ward=5", "age=51", "blood=7,8"])
+def test_every_kind_can_be_what_is_given(given, tmp_path):
+    model, name = OwnModel(), given.split("=")[0]
+    generate_files(model, OWN_DATA, [given], 3, tmp_path)
+    assert model.given[name].shape == (3, *OWN[name].raw_shape)
+    OWN[name].prepare(model.given[name])
+    assert not list(tmp_path.glob(f"{name}*"))
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
