@@ -17,7 +17,7 @@ from sklearn.neighbors import NearestNeighbors
 from sbmae_jax.metrics.prediction import losses
 from sbmae_jax.protocols.columns import Columns
 
-MAX_HELD_OUT = 2000
+MAX_HELD_OUT = 1000
 MAX_REGRESSIONS = (
     8  # columns of binary values or counts that get a regression each; more share a ridge
 )
@@ -112,7 +112,8 @@ def ridge(x: np.ndarray, y: np.ndarray) -> Predict:
 
     As scikit-learn's RidgeCV, but for all penalties from one decomposition. With X = U S V' centred, a
     penalty a, and D = S^2 / (S^2 + a), the prediction of the training rows is H y, H = U D U' + 1 / N,
-    and the error of row i without it is (y - H y)_i / (1 - H_ii).
+    and the error of row i without it is (y - H y)_i / (1 - H_ii). Of many rows MAX_HELD_OUT are
+    left out in turn.
     """
     x_mean, y_mean = x.mean(axis=0), y.mean(axis=0)
     centred, values = np.asarray(x - x_mean, np.float64), np.asarray(y - y_mean, np.float64)
@@ -121,6 +122,8 @@ def ridge(x: np.ndarray, y: np.ndarray) -> Predict:
     squares, right = squares[kept], right[:, kept]
     left = centred @ (right / np.sqrt(squares))
     inner = left.T @ values
+    some = np.random.default_rng(0).permutation(len(x))[:MAX_HELD_OUT]
+    left, values = left[some], values[some]
 
     def error(penalty):
         shrink = squares / (squares + penalty)
