@@ -67,7 +67,12 @@ class Run:
     @cached_property
     def train_source(self) -> Source:
         """The training split, checked."""
-        return self.source("train", self.config["num_train"])
+        source = self.source("train", self.config["num_train"])
+        if not len(source):
+            raise ValueError(
+                "no training row is left: ask for more rows by config.num_train, or leave out fewer"
+            )
+        return source
 
     @cached_property
     def read_source(self) -> Source:

@@ -38,9 +38,9 @@ def polydigits(
 
     Returns images [N, 28, 28, 3] uint8 under the photographs' names, and `label` [N] int32 in 0..9; where
     pictures are missing, and rows are not left out for it, also `present` [N, M] bool. N is num_rows but
-    for what is left out. Classes are equally frequent up to one row.
+    for what is left out, which may be all. Classes are equally frequent up to one row.
 
-    Raises ValueError for an unknown split or photograph, a share that is not in 0..1, or if no row is left.
+    Raises ValueError for an unknown split or photograph, or a share that is not in 0..1.
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
@@ -74,10 +74,6 @@ def leave_out(arrays: dict[str, np.ndarray], complete_only: bool) -> dict[str, n
     """Leave out the rows that have no modality or, where only complete ones are wanted, not all."""
     present = arrays[PRESENT]
     kept = np.flatnonzero(present.all(axis=1) if complete_only else present.any(axis=1))
-    if len(kept) == 0:
-        raise ValueError(
-            f"none of {len(present)} rows is complete: have less missing, or set complete_only to False"
-        )
     chosen = {name: array[kept] for name, array in arrays.items()}
     if complete_only:
         del chosen[PRESENT]
