@@ -157,7 +157,8 @@ class Run:
         rows = rows_with(source, tuple(view.values()), self.parts.layout.names)
         if rows is not None and len(rows) == 0:
             raise ValueError(
-                f"{', '.join(view.values())}: no row has it, so nothing can be learned"
+                f"{', '.join(view.values())}: a split has no row with it: put some into 'train' and, for "
+                "patience, into 'valid', or leave it out"
             )
         return rows
 

@@ -128,7 +128,9 @@ def test_a_modality_that_no_row_has_is_named(run):
     source = run.train_source
     nothing = np.zeros_like(source.arrays[PRESENT])
     empty = type(source)({**source.arrays, PRESENT: nothing})
-    with pytest.raises(ValueError, match="retina: no row has it, so nothing can be learned"):
+    with pytest.raises(
+        ValueError, match="retina: a split has no row with it: put some into 'train'"
+    ):
         run.rows_of(empty, {"x": "retina"})
 
 
