@@ -62,8 +62,9 @@ def choose_values(
                 section[key] = value
                 made.append(Choice(f"modalities.{m.name}.{key}", value, reason))
         if section["network"] not in config["coders"]:
-            config["coders"][section["network"]] = coder(section["network"], m)
-    for key, value, reason in of_run(kept, found.num_rows["train"]):
+            config["coders"] |= coder(section["network"])
+    num_rows = found.num_rows["train"]
+    for key, value, reason in of_run(kept, min(config["num_train"] or num_rows, num_rows)):
         section, name = key.split(".")
         if config[section][name] is None:
             config[section][name] = value
@@ -164,23 +165,23 @@ def network(m: Modality) -> tuple[str, str]:
     return f"resnet-{halvings}", f"{height} x {width}: convolutions, halving {halvings} times"
 
 
-def coder(name: str, m: Modality) -> dict[str, Any]:
-    """Return the section of the networks that `network` named."""
-    del m
-    kind, number = name.rsplit("-", 1)
+def coder(name: str) -> dict[str, Any]:
+    """Return the section, by its name, of networks that are named as `network` names them; else nothing."""
+    kind, _, number = name.rpartition("-")
+    if kind not in ("vector", "patch", "resnet") or not number.isdecimal():
+        return {}  # to be named, with those that there are, where the networks are built
     if kind == "vector":
         widths = {"width": int(number)}
-        return {"name": "vector", "encoder": widths, "decoder": widths}
+        return {name: {"name": "vector", "encoder": widths, "decoder": widths}}
     if kind == "patch":
         widths = {"patch": int(number), "channels": 48, "width": 384}
-        return {"name": "patch", "encoder": widths, "decoder": widths}
+        return {name: {"name": "patch", "encoder": widths, "decoder": widths}}
     widths = [32 * 2 ** min(n, 2) for n in range(int(number))]
     down = tuple((w, w, 2) for w in widths[1:])
     up = tuple((w, w, 2) for w in reversed(widths))
+    encoder = {"stem": widths[0], "stages": down}
     return {
-        "name": "resnet",
-        "encoder": {"stem": widths[0], "stages": down},
-        "decoder": {"start": widths[-1], "stages": up},
+        name: {"name": "resnet", "encoder": encoder, "decoder": {"start": widths[-1], "stages": up}}
     }
 
 

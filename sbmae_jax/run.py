@@ -74,7 +74,12 @@ class Run:
     @cached_property
     def train_source(self) -> Source:
         """The training split, checked."""
-        return self.source("train", self.config["num_train"])
+        source = self.source("train", self.config["num_train"])
+        if not len(source):
+            raise ValueError(
+                "no training row is left: ask for more rows by config.num_train, or leave out fewer"
+            )
+        return source
 
     @cached_property
     def read_source(self) -> Source:
@@ -157,7 +162,8 @@ class Run:
         rows = rows_with(source, tuple(view.values()), self.parts.layout.names)
         if rows is not None and len(rows) == 0:
             raise ValueError(
-                f"{', '.join(view.values())}: no row has it, so nothing can be learned"
+                f"{', '.join(view.values())}: a split has no row with it: put some into 'train' and, for "
+                "patience, into 'valid', or leave it out"
             )
         return rows
 

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import analytic
@@ -61,6 +62,42 @@ def test_amortised_conditioning_needs_no_correction():
     x = np.asarray(draw(Sampling("predictor_corrector", "amortised", 250), MASK, conditional=True))
     exact = UNIT.given(VALUE, MASK)
     assert_moments(x[:, ~MASK], exact.mean, exact.cov, bias=0.06)
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_dpm_solver_needs_few_levels_and_no_correction(conditional):
+    # At 24 levels its bias is 4 % of the variance (measured with 20,000 draws: 2 % at 48, 9 % at 12).
+    mask = MASK if conditional else np.zeros(5, bool)
+    exact = UNIT.given(VALUE, MASK) if conditional else UNIT
+    spread = {}
+    for kind in ("dpm_solver", "predictor_corrector"):
+        sampling = Sampling(kind, "amortised", 24)
+        x = np.asarray(draw(sampling, mask, 20_000, conditional))[:, ~mask]
+        spread[kind] = np.trace(np.cov(x.T)) / np.trace(exact.covariance)
+        if kind == "dpm_solver":
+            assert_moments(x, exact.mean, exact.covariance, bias=0.05)
+    # An ancestral step to each level is too narrow by a third.
+    assert spread["predictor_corrector"] < 0.8
+    assert abs(spread["dpm_solver"] - 1) < 0.25 * abs(spread["predictor_corrector"] - 1)
+
+
+def test_dpm_solver_of_eta_0_follows_the_flow_from_the_prior_draw():
+    # So it draws nothing but the start: from there the exact flow of the ODE leads, and then the exact
+    # denoiser. The error is of order 2: twice the levels, a quarter of it.
+    sampling = Sampling("dpm_solver", "amortised", 32, eta=0.0)
+    start = SDE.prior(jax.random.split(jax.random.key(0))[0], (200, 5))
+    t = jnp.asarray(sampling.t_min)
+    x = jnp.asarray(UNIT.flow(SDE, start, 1.0, sampling.t_min), jnp.float32)
+    end = SDE.denoised_from_score(UNIT.score(SDE)(x, t), x, t)
+    errors = []
+    for num_levels in (32, 64):
+        found = draw(dataclasses.replace(sampling, num_levels=num_levels), np.zeros(5, bool), 200)
+        errors.append(float(jnp.sqrt(jnp.mean((found - end) ** 2))))
+    assert errors[0] < 0.02
+    assert errors[0] / errors[1] == pytest.approx(4, rel=0.25)
+    # With eta 1 the way is another.
+    other = draw(dataclasses.replace(sampling, eta=1.0), np.zeros(5, bool), 200)
+    assert float(jnp.sqrt(jnp.mean((other - end) ** 2))) > 0.5
 
 
 @pytest.mark.parametrize("kind", SAMPLERS)
@@ -146,6 +183,7 @@ def test_number_of_evaluations_is_what_is_called():
     for sampling in (
         Sampling("langevin", "clamp", 3, 2),
         Sampling("predictor_corrector", "clamp", 3, 2),
+        Sampling("dpm_solver", "clamp", 3, 2),
     ):
         calls.clear()
         x = generate_latents(

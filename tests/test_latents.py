@@ -46,3 +46,18 @@ def test_standardised_latents_have_mean_0_and_variance_1(key):
 def test_a_collapsed_coordinate_is_not_blown_up():
     x = jnp.concatenate([jnp.ones((10, 1)), 1e-4 * jnp.arange(10.0)[:, None]], axis=1)
     assert float(jnp.abs(moments(x).standardise(x)).max()) < 0.02
+
+
+def test_moments_are_taken_over_the_rows_where_a_coordinate_is_present():
+    rng = np.random.default_rng(0)
+    present = rng.random((200, 3)) < 0.5
+    x = rng.normal(3, 2, (200, 3))
+    # Of what is absent any value may stand there.
+    scale = moments(jnp.asarray(np.where(present, x, np.nan)), jnp.asarray(present))
+    for i in range(3):
+        rows = x[present[:, i], i]
+        np.testing.assert_allclose(
+            [scale.mean[i], scale.std[i]], [rows.mean(), rows.std()], rtol=1e-5
+        )
+    everything = moments(jnp.asarray(x), jnp.ones((200, 3), bool))
+    np.testing.assert_allclose(everything, moments(jnp.asarray(x)), rtol=1e-6)

@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+sys.path.append(str(Path(__file__).parents[1]))
+from launch import with_modalities
+
 ROOT = Path(__file__).parents[1]
 MNIST = Path(os.environ.get("SBMAE_DATA_DIR", ROOT.parent / "shared" / "data")) / "mnist"
 
@@ -45,6 +48,35 @@ def test_what_is_mistyped_is_named_and_nothing_is_written(arguments, message, tm
     assert done.stderr.startswith("launch.py: ")
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_values_of_modalities_are_numbers_words_or_sections():
+    config = {"modalities": {"lab": {"weight": 0.2, "latent_size": 8}}}
+    changes = [
+        "lab.latent_size=3",
+        "lab.weight=0.5",
+        "lab.kind=counts",
+        'lab.training={"num_steps": 5}',
+    ]
+    changed = with_modalities(config, changes)["modalities"]["lab"]
+    assert changed == {
+        "weight": 0.5, "latent_size": 3, "kind": "counts", "training": {"num_steps": 5},
+    }  # fmt: skip
+    assert isinstance(changed["latent_size"], int)
+
+
+def test_a_modality_need_not_be_in_the_config_and_its_name_may_have_dots():
+    changed = with_modalities({"modalities": {}}, ["town.latent_size=2", "site.a.network=a=b"])
+    assert changed["modalities"] == {"town": {"latent_size": 2}, "site.a": {"network": "a=b"}}
+
+
+@pytest.mark.parametrize(
+    "change", ["lab", "latent_size=3", "lab.latent_size", ".latent_size=3", "lab.=3", "=3"]
+)
+def test_a_change_of_a_modality_that_is_mistyped_is_named(change):
+    with pytest.raises(ValueError, match=r"write NAME\.KEY=VALUE, as lab\.latent_size=8") as raised:
+        with_modalities({"modalities": {}}, [change])
+    assert f"--modality {change!r}" in str(raised.value)
 
 
 @pytest.mark.slow
@@ -87,6 +119,87 @@ def test_faces_are_drawn_learned_and_asked_for(tmp_path, monkeypatch):
     assert "unknown name 'Smilling'; choose from Bald" in wrong.stderr
     nowhere = launch(f"--workdir={tmp_path / 'nowhere'}", "--stage=generate")
     assert "is not the workdir of a run" in nowhere.stderr
+
+
+def own(path, num=150, seed=0):
+    """Write two vectors, a category and labels, with holes in one of the vectors; return the vectors."""
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, 3, num)
+    lab = 100 + 20 * rng.normal(size=(num, 4)) + 30 * label[:, None]
+    blood = np.concatenate([lab[:, :1] / 7, rng.normal(size=(num, 2))], axis=1)
+    blood[::5] = np.nan
+    np.savez(
+        path, lab=lab, blood=blood, town=np.array(["Bonn", "Oslo", "Rome"])[label], label=label
+    )
+    return lab, blood
+
+
+def learn_own(path, workdir, *more):
+    return launch(
+        "--config=configs/custom.py:smoke",
+        f"--config.data.path={path}",
+        f"--workdir={workdir}",
+        *more,
+    )
+
+
+@pytest.mark.slow
+def test_data_of_ones_own_are_learned_and_holes_filled(tmp_path):
+    own(tmp_path / "own.npz")
+    workdir = tmp_path / "run"
+    arguments = (tmp_path / "own.npz", workdir, "--modality=lab.latent_size=3")
+    first = learn_own(*arguments)
+    assert first.returncode == 0, first.stderr
+    assert "chosen from the data" in first.stdout
+    assert "town: likelihood = categorical" in first.stdout
+    assert f"report: {workdir / 'report' / 'index.html'}" in first.stdout
+    results = (workdir / "results.json").read_text()
+    kept = json.loads((workdir / "config.json").read_text())["modalities"]
+    assert kept["lab"]["latent_size"] == 3
+    assert kept["lab"]["likelihood"] == "normal"
+    second = learn_own(*arguments)
+    assert second.returncode == 0, second.stderr
+    stages = ("autoencoder/blood", "autoencoder/lab", "autoencoder/town", "score", "evaluate")
+    for stage in stages:
+        assert f"{stage}: done already" in second.stdout
+    assert (workdir / "results.json").read_text() == results
+    other = learn_own(tmp_path / "own.npz", workdir, "--modality=lab.latent_size=2")
+    assert "config.modalities.lab.latent_size (3 there, 2 here)" in other.stderr
+    (tmp_path / "own.npz").unlink()  # a trained model needs no data
+    lab, blood = own(tmp_path / "new.npz", num=11, seed=1)
+    out = tmp_path / "filled.npz"
+    ask = [f"--workdir={workdir}", "--stage=impute", f"--input={tmp_path / 'new.npz'}"]
+    filled = launch(*ask, f"--output={out}", "--num_samples=4")
+    assert filled.returncode == 0, filled.stderr
+    assert "blood: filled in 3 of 11 rows" in filled.stdout
+    with np.load(out) as arrays:
+        np.testing.assert_array_equal(arrays["lab"], lab)
+        measured = np.isfinite(blood)
+        np.testing.assert_array_equal(arrays["blood"][measured], blood[measured])
+        assert np.isfinite(arrays["blood"]).all()
+    nowhere = launch(f"--workdir={workdir}", "--stage=impute")
+    assert "--input=new.npz --output=filled.npz" in nowhere.stderr
+
+
+@pytest.mark.slow
+def test_one_modality_alone_is_learned(tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "own.npz", lab=rng.normal(size=(150, 4)))
+    done = learn_own(tmp_path / "own.npz", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "lab is the only modality" in done.stdout
+    assert (tmp_path / "run" / "report" / "index.html").exists()
+
+
+@pytest.mark.slow
+def test_few_rows_of_many_features_are_learned(tmp_path):
+    rng = np.random.default_rng(0)
+    hidden = rng.normal(size=(200, 3))
+    genes = hidden @ rng.normal(size=(3, 10_000)) + rng.normal(size=(200, 10_000))
+    np.savez(tmp_path / "own.npz", genes=genes.astype(np.float32), lab=hidden)
+    done = learn_own(tmp_path / "own.npz", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["num_rows"] == 20
 
 
 @pytest.mark.slow

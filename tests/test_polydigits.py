@@ -107,7 +107,12 @@ def test_rows_that_are_left_are_those_of_the_complete_data():
     assert all(row.tobytes() in originals for row in source.arrays["hubble"])
 
 
-def test_a_share_that_leaves_nothing_is_refused():
-    with pytest.raises(ValueError, match=r"missing must be at least 0 and less than 1, got 1.0"):
+def test_all_rows_may_be_left_out():
+    source = polydigits("train", 20, ("hubble", "coffee"), missing=0.99, complete_only=True)
+    assert len(source) == 0
+    assert source.shapes["hubble"] == (28, 28, 3)
+
+
+def test_a_share_that_cannot_be_is_refused():
+    with pytest.raises(ValueError, match=r"missing must be at least 0 and less than 1, got 1\.0"):
         polydigits("train", 20, ("hubble", "coffee"), missing=1.0)
-    assert len(polydigits("train", 9, ("hubble", "coffee"), missing=0.99, complete_only=True)) == 0

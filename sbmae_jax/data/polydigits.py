@@ -38,9 +38,9 @@ def polydigits(
 
     Returns images [N, 28, 28, 3] uint8 under the photographs' names, and `label` [N] int32 in 0..9; where
     pictures are missing, and rows are not left out for it, also `present` [N, M] bool. N is num_rows but
-    for what is left out. Classes are equally frequent up to one row.
+    for what is left out, which may be all. Classes are equally frequent up to one row.
 
-    Raises ValueError for an unknown split or photograph, and a share that is not in 0..1.
+    Raises ValueError for an unknown split or photograph, or a share that is not in 0..1.
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")

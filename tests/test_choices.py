@@ -1,0 +1,254 @@
+"""What a config leaves open is chosen from the data; what it says is kept."""
+
+import copy
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sbmae_jax.autoencoder import Modality
+from sbmae_jax.build import build, build_source
+from sbmae_jax.choices import Choice, choose_values, coder, explain, network
+from sbmae_jax.coders import build_decoder, build_encoder
+from sbmae_jax.data.description import describe
+from sbmae_jax.data.survey import survey
+
+sys.path.append(str(Path(__file__).parents[1] / "configs"))
+import custom
+
+N = 60
+WANTED = {
+    "bits": ("binary", "bernoulli", "vector-128"),
+    "counts": ("counts", "poisson", "vector-128"),
+    "outline": ("mask", "gaussian", "patch-2"),
+    "photo": ("image", "gaussian", "patch-2"),
+    "sound": ("signal", "normal", "vector-128"),
+    "town": ("category", "categorical", "vector-128"),
+    "wide": ("vector", "normal", "vector-256"),
+}
+
+
+def arrays():
+    """Return one array of each kind."""
+    rng = np.random.default_rng(0)
+    return {
+        "wide": rng.normal(size=(N, 2)) @ rng.normal(size=(2, 80)),
+        "sound": rng.normal(size=(N, 20, 2)).astype(np.float32),
+        "photo": rng.integers(0, 256, (N, 8, 8, 3), np.uint8),
+        "outline": rng.integers(0, 2, (N, 8, 8)).astype(np.uint8),
+        "bits": rng.integers(0, 2, (N, 12)), "counts": rng.poisson(4, (N, 3)),
+        "town": np.array(["Bonn", "Oslo", "Rome"])[rng.integers(0, 3, N)],
+    }  # fmt: skip
+
+
+def config(path, **own):
+    values = custom.get_config().to_dict()
+    values["data"]["path"] = str(path)
+    return values | own
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("own") / "own.npz"
+    np.savez(path, **arrays())
+    return path
+
+
+@pytest.fixture(scope="module")
+def vectors(tmp_path_factory):
+    """Two vectors alone, no pictures."""
+    path = tmp_path_factory.mktemp("own") / "vectors.npz"
+    np.savez(path, **{name: arrays()[name] for name in ("wide", "counts")})
+    return path
+
+
+def open_values(section, where=""):
+    """Return the keys at which a config has None, but for those where it means something."""
+    if isinstance(section, dict):
+        inside = (open_values(value, f"{where}.{key}") for key, value in section.items())
+        return [key for keys in inside for key in keys]
+    return [where] if section is None and where != ".energy" else []
+
+
+def test_each_kind_gets_its_likelihood_and_its_network(path):
+    closed, made, _ = choose_values(config(path))
+    assert closed["modalities"].keys() == WANTED.keys()
+    for name, (kind, likelihood, net) in WANTED.items():
+        section = closed["modalities"][name]
+        assert closed["data"]["kinds"][name] == kind
+        assert (section["likelihood"], section["network"]) == (likelihood, net)
+        assert net in closed["coders"]
+    assert {choice.key for choice in made} >= {f"modalities.{name}.latent_size" for name in WANTED}
+
+
+def test_the_length_of_a_latent_is_that_of_the_data(path):
+    sections = choose_values(config(path))[0]["modalities"]
+    assert sections["wide"]["latent_size"] == 2  # two directions hold all of 80 values
+    assert sections["counts"]["latent_size"] == 3  # as many as there are
+    assert sections["town"]["latent_size"] == 2  # three classes
+    assert sections["photo"]["latent_size"] == 32  # noise without end: the most
+
+
+def test_nothing_is_left_open_and_the_networks_can_be_built(path):
+    before = config(path)
+    assert {".network.width", ".score.level_mean", ".sampling.sampler"} <= set(open_values(before))
+    closed, _, _ = choose_values(before)
+    assert open_values(closed) == []
+    data = describe(build_source(closed, "train", 1))
+    parts = build(closed, data)  # every key is known, every network takes its arrays
+    assert [m.name for m in parts.modalities] == sorted(WANTED)
+
+
+def test_choosing_changes_nothing_in_the_config_and_again_gives_the_same(path):
+    given = config(path, modalities={"town": {"latent_size": 4}})
+    kept = copy.deepcopy(given)
+    first, made, _ = choose_values(given)
+    assert given == kept
+    again, made_again, _ = choose_values(given)
+    assert first == again
+    assert made == made_again
+
+
+def test_what_the_config_says_is_kept(path):
+    given = config(path, modalities={"wide": {"latent_size": 7}})
+    given["score_training"]["num_steps"] = 123
+    given["sampling"]["sampler"] = "langevin"
+    closed, made, _ = choose_values(given)
+    assert closed["modalities"]["wide"]["latent_size"] == 7
+    assert (
+        closed["modalities"]["wide"]["likelihood"] == "normal"
+    )  # the rest of the section is chosen
+    assert closed["score_training"]["num_steps"] == 123
+    assert closed["sampling"]["sampler"] == "langevin"
+    keys = [choice.key for choice in made]
+    for said in ("modalities.wide.latent_size", "score_training.num_steps", "sampling.sampler"):
+        assert said not in keys
+    assert "modalities.photo.latent_size" in keys
+
+
+def test_a_kind_that_is_said_is_not_inferred(path):
+    closed, _, _ = choose_values(config(path, modalities={"counts": {"kind": "vector"}}))
+    assert closed["data"]["kinds"]["counts"] == "vector"
+    assert closed["modalities"]["counts"]["likelihood"] == "normal"
+    assert "kind" not in closed["modalities"]["counts"]  # it is no field of a modality
+
+
+def test_what_is_left_out_is_not_learned_but_still_known(path):
+    given = config(path)
+    given["data"]["leave_out"] = ("photo", "outline")
+    closed, made, found = choose_values(given)
+    assert closed["modalities"].keys() == WANTED.keys() - {"photo", "outline"}
+    assert not any("photo" in choice.key for choice in made)
+    assert closed["sampling"]["sampler"] == "dpm_solver"  # no pictures are left
+    assert closed["data"]["kinds"]["photo"] == "image"
+    assert build_source(closed, "train", 1).shapes.keys() == closed["modalities"].keys()
+    assert "photo" in explain(closed, made, found)
+
+
+def test_pictures_are_sampled_otherwise_than_vectors(path, vectors):
+    pictures, plain = (choose_values(config(p))[0]["sampling"] for p in (path, vectors))
+    assert (pictures["sampler"], pictures["num_corrections"]) == ("predictor_corrector", 1)
+    assert (plain["sampler"], plain["num_corrections"]) == ("dpm_solver", 0)
+
+
+def test_fewer_training_rows_are_those_that_are_asked_for(vectors):
+    _, made, _ = choose_values(config(vectors, num_train=20))
+    assert "20 training rows" in {choice.key: choice for choice in made}["network.width"].reason
+
+
+def test_every_choice_is_explained_with_its_reason(path):
+    closed, made, found = choose_values(config(path))
+    text = explain(closed, made, found)
+    for choice in made:
+        assert choice.reason in text
+        assert f"{choice.key.rsplit('.', 1)[-1]} = {choice.value}" in text
+    line = next(line for line in text.splitlines() if "wide" in line and "latent_size = " in line)
+    assert "2 of 80 principal components hold 99 % of the variance" in line
+    # Nothing open, nothing chosen: the table of the data alone.
+    assert "chosen from the data" not in explain(closed, [], found)
+
+
+def test_modalities_of_one_reason_share_a_line(path):
+    closed, _, found = choose_values(config(path))
+    made = [Choice(f"modalities.{name}.weight", 0.2, "why") for name in ("bits", "wide")]
+    assert "bits, wide: weight = 0.2  why" in explain(closed, made, found)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"modalities": {"smell": {}}}, "the data have no modality 'smell', but bits, counts"),
+        ({"leave_out": ("smell",)}, "the data have no modality 'smell'"),
+        (
+            {"leave_out": ("wide",), "modalities": {"wide": {}}},
+            "wide also stands in config.modalities",
+        ),
+        ({"leave_out": tuple(WANTED)}, "leave_out: no modality is left"),
+        ({"path": ""}, "config.data.path: say where your data are: --config.data.path=DATA"),
+        ({"modalities": {"wide": {"kind": "smell"}}}, "smell"),
+    ],
+)
+def test_what_the_data_do_not_have_is_refused(path, change, message):
+    given = config(path, modalities=change.get("modalities", {}))
+    given["data"] |= {k: v for k, v in change.items() if k != "modalities"}
+    with pytest.raises(ValueError, match=message):
+        choose_values(given)
+
+
+def test_a_network_that_is_not_there_is_named_where_it_is_built(vectors):
+    for name in ("mine", "mine-3", "vector-wide"):
+        closed, _, _ = choose_values(config(vectors, modalities={"wide": {"network": name}}))
+        data = describe(build_source(closed, "train", 1))
+        with pytest.raises(
+            ValueError, match=f"modalities.wide.network: config.coders has no '{name}'"
+        ):
+            build(closed, data)
+
+
+def test_networks_are_named_by_what_they_are(vectors):
+    # So that a user may ask for another of the same kind.
+    closed, _, _ = choose_values(config(vectors, modalities={"wide": {"network": "vector-32"}}))
+    assert closed["coders"]["vector-32"]["encoder"] == {"width": 32}
+    own = {"vector-32": {"name": "dense", "encoder": {}, "decoder": {}}}
+    closed, _, _ = choose_values(
+        config(vectors, coders=own, modalities={"wide": {"network": "vector-32"}})
+    )
+    assert closed["coders"]["vector-32"] == own["vector-32"]
+
+
+def surveyed(path, height, width, depth=3):
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (12, height, width, depth), np.uint8)
+    np.savez(path / "own.npz", photo=pictures, side=rng.normal(size=(12, 2)))
+    return survey(path / "own.npz").modalities[0]
+
+
+@pytest.mark.parametrize("sides", [(9, 8), (8, 9)])
+def test_pictures_of_odd_sides_are_refused(tmp_path, sides):
+    with pytest.raises(
+        ValueError, match=f"photo: pictures of {sides[0]} x {sides[1]} do not halve"
+    ):
+        network(surveyed(tmp_path, *sides))
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "name"),
+    [(28, 28, "patch-4"), (64, 80, "patch-8"), (30, 30, "resnet-1"), (96, 112, "resnet-4")],
+)
+def test_networks_of_pictures_take_them(tmp_path, height, width, name):
+    m = surveyed(tmp_path, height, width)
+    assert network(m)[0] == name
+    sections = {"coders": coder(name)}
+    modality = Modality("photo", m.shape, "gaussian", name, latent_size=6, weight=1.0)
+    x, z = (jax.ShapeDtypeStruct((2, *shape), jnp.float32) for shape in (m.shape, (6,)))
+    for net, given, shape in (
+        (build_encoder(sections, modality, 2), x, (2, 12)),
+        (build_decoder(sections, modality), z, (2, *m.shape)),
+    ):
+        made, _ = jax.eval_shape(
+            lambda a, net=net: net.init_with_output(jax.random.key(0), a), given
+        )
+        assert made.shape == shape

@@ -1,0 +1,158 @@
+"""A run whose rows lack modalities: each network is fed the rows that have what it learns."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+import tiny
+
+from sbmae_jax import pipeline
+from sbmae_jax import run as runs
+from sbmae_jax.data.polydigits import polydigits
+from sbmae_jax.data.source import PRESENT
+from sbmae_jax.run import Run, load_moments, one_batch
+from sbmae_jax.workdir import MOMENTS
+
+NAMES = ("hubble", "retina")
+
+
+def config(**own):
+    values = tiny.config() | own
+    values["data"] = values["data"] | {"missing": 0.5}
+    return values
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run that has not begun."""
+    return Run(config(), tmp_path_factory.mktemp("run"))
+
+
+def has(source, name):
+    return source.arrays[PRESENT][:, NAMES.index(name)]
+
+
+def test_rows_lack_modalities(run):
+    present = run.train_source.arrays[PRESENT]
+    assert len(present) < run.config["num_train"]  # those that lack all are left out
+    assert present.any(axis=1).all()
+    assert 0.4 < present.mean() < 0.8
+    assert has(run.test_source, "hubble").all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_autoencoder_is_fed_the_rows_that_have_its_modality_and_no_others(run, name):
+    source = run.train_source
+    fed = run.viewed(source, ({"x": name},))["x"]
+    np.testing.assert_array_equal(fed, source.arrays[name][has(source, name)])
+    chunk = run.feed(({"x": name},))(jax.random.key(0), 8)(0, 2)["x"]
+    pictures = {picture.tobytes() for picture in source.arrays[name][has(source, name)]}
+    assert all(
+        np.asarray(picture).tobytes() in pictures for picture in chunk.reshape(16, 28, 28, 3)
+    )
+
+
+def test_what_is_streamed_are_the_same_rows(run, monkeypatch):
+    found = []
+
+    def streamed(seed, source, batch_size, mesh):
+        found.extend(source[i]["hubble"] for i in range(len(source)))
+
+    monkeypatch.setattr(runs, "streamed", streamed)
+    run.stream(jax.random.key(0), {"x": "hubble"}, 8)
+    wanted = run.viewed(run.train_source, ({"x": "hubble"},))["x"]
+    np.testing.assert_array_equal(np.stack(found), wanted)
+
+
+def test_a_network_of_two_modalities_is_fed_the_rows_that_have_both(run):
+    source = run.train_source
+    fed = run.viewed(source, ({"x": "hubble", "y": "retina"},))
+    both = source.arrays[PRESENT].all(axis=1)
+    assert 0 < len(fed["x"]) == both.sum() < len(source)
+    np.testing.assert_array_equal(fed["y"], source.arrays["retina"][both])
+
+
+def test_held_out_rows_are_the_first_that_have_it_repeated_where_they_are_few(run):
+    source = polydigits("train", 60, NAMES, 1, missing=0.5)
+    run.__dict__["valid_source"] = source
+    held_out = run.held_out(({"x": "retina"},))["x"]
+    first = source.arrays["retina"][has(source, "retina")][: runs.HELD_OUT]
+    np.testing.assert_array_equal(held_out[: len(first)], first)
+    assert len(held_out) >= runs.LEAST_HELD_OUT
+    again = one_batch({"x": np.arange(3)})["x"]
+    np.testing.assert_array_equal(again, np.arange(runs.LEAST_HELD_OUT) % 3)
+
+
+def test_moments_are_those_of_the_rows_that_have_the_modality(tmp_path, monkeypatch):
+    # Latents of what is absent are far off, and must be in neither mean nor deviation.
+    this = Run(config(), tmp_path)
+    rng, size = np.random.default_rng(0), this.parts.layout.size
+    present = rng.random((300, 2)) < 0.6
+    present[:, 0] |= ~present.any(axis=1)
+    wide = np.asarray(this.parts.layout.spread(present))
+    z = np.where(wide, rng.normal(2.0, 3.0, (300, size)), 1e3).astype(np.float32)
+    this.__dict__["train_latents"] = {"z": z, PRESENT: present}
+    fed = {}
+
+    def train(run, name, task, training, make_feed, held_out):
+        fed.update(make_feed(jax.random.key(0), 16)(0, 1))
+
+    monkeypatch.setattr(Run, "train", train)
+    pipeline.train_score(this)
+    scale = load_moments(tmp_path / MOMENTS)
+    masked = np.ma.masked_array(z.astype(np.float64), ~wide)
+    np.testing.assert_allclose(scale.mean, masked.mean(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(scale.std, masked.std(axis=0), rtol=1e-4)
+    # The score is fed whole rows, each with what it has.
+    assert fed["z"].shape == (1, 16, size)
+    seen = np.asarray(this.parts.layout.spread(fed[PRESENT]))
+    assert (np.abs(np.asarray(fed["z"]))[seen] < 10).all()
+    assert (np.asarray(fed["z"])[~seen] > 100).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stack_autoencoders": True}, "config.stack_autoencoders: autoencoders are not trained as one"),
+        ({"energy": {"name": "tower"}, "contrast": {}}, "config.energy: an energy is not trained on rows"),
+    ],
+)  # fmt: skip
+def test_what_needs_complete_rows_is_refused(tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        pipeline.run(config(**change), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_modality_that_no_row_has_is_named(run):
+    source = run.train_source
+    nothing = np.zeros_like(source.arrays[PRESENT])
+    empty = type(source)({**source.arrays, PRESENT: nothing})
+    with pytest.raises(
+        ValueError, match="retina: a split has no row with it: put some into 'train'"
+    ):
+        run.rows_of(empty, {"x": "retina"})
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_run_is_described_also_where_its_first_row_is_left_out(tmp_path, seed):
+    # What the data are is read off one row, which may be one that lacks everything.
+    data = tiny.config()["data"] | {"missing": 0.9, "complete_only": True}
+    this = Run(tiny.config() | {"data": data, "seed": seed}, tmp_path)
+    assert this.data.shapes["hubble"] == (28, 28, 3)
+
+
+def test_a_training_split_of_which_no_row_is_left_is_refused(tmp_path):
+    data = tiny.config()["data"] | {"missing": 0.99, "complete_only": True}
+    with pytest.raises(ValueError, match="no training row is left: ask for more rows"):
+        pipeline.run(tiny.config() | {"data": data, "num_train": 20}, tmp_path)
+    assert not (tmp_path / "autoencoder").exists()
+
+
+@pytest.mark.slow
+def test_all_stages_run(tmp_path):
+    pipeline.run(config(), tmp_path)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert 0 <= results["conditional_coherence"]["1"]["mean"] <= 1
+    made = pipeline.load(tmp_path).generate({}, num_samples=2)
+    assert all(np.isfinite(array).all() for array in made.values())

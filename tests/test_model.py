@@ -1,0 +1,176 @@
+"""A model by hand: what is given and what is drawn, in the user's units and in those of the networks."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sbmae_jax import model as models
+from sbmae_jax.autoencoder import Modality, autoencoder
+from sbmae_jax.generate import Sampling
+from sbmae_jax.latents import Moments
+from sbmae_jax.model import Model
+from sbmae_jax.observation import LOG_VARIANCE_SCALE, MIN_VARIANCE
+from sbmae_jax.scaling import Scaling
+from sbmae_jax.sde import VP
+
+N = 400
+TOWNS = ("Bonn", "Oslo", "Rome")
+SCALINGS = {
+    "age": Scaling("vector", (), "float64", np.array([40.0]), np.array([10.0])),
+    "count": Scaling("counts", (2,), "int64"),
+    "photo": Scaling("image", (2, 2), "uint8", scale=np.array(255.0)),
+    "town": Scaling("category", (), "str", classes=TOWNS),
+}
+LIKELIHOODS = {
+    "age": "normal", "count": "poisson", "photo": "gaussian", "town": "categorical",
+}  # fmt: skip
+SIZES = {"age": 1, "count": 2, "photo": 4, "town": 3}
+NOISE = 0.5  # variance of an age around its mean, standardised
+
+
+class Encoder:
+    """The latent is what is seen, flat."""
+
+    @staticmethod
+    def apply(params, x):
+        return x.reshape(len(x), -1)
+
+
+class Decoder:
+    """What is decoded is the latent, in the shape of the data."""
+
+    def __init__(self, shape):
+        self.shape = shape
+
+    def apply(self, params, z):
+        return z.reshape(len(z), *self.shape)
+
+
+class Standard:
+    """A score network that believes all latents are independent and standard: F = 0."""
+
+    @staticmethod
+    def apply(params, x, log_snr):
+        return 0 * x
+
+
+@functools.cache
+def model():
+    modalities = tuple(
+        Modality(name, SCALINGS[name].shape, LIKELIHOODS[name], "none", SIZES[name], weight=1.0)
+        for name in sorted(SCALINGS)
+    )
+    size = sum(SIZES.values())
+    noise = jnp.full(1, np.log(NOISE - MIN_VARIANCE) / LOG_VARIANCE_SCALE)
+    params = {name: {"encoder": {}, "decoder": {}} for name in SCALINGS}
+    params["age"]["noise"] = noise
+    return Model(
+        {"autoencoders": params, "score": {}},
+        Moments(jnp.zeros(size), jnp.ones(size)),
+        modalities,
+        tuple(autoencoder(m, "rae", Encoder(), Decoder(m.shape)) for m in modalities),
+        Standard(),
+        VP(),
+        Sampling("dpm_solver", "amortised", 8),
+        scalings=tuple(sorted(SCALINGS.items())),
+    )
+
+
+def rows(seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        "age": rng.normal(40, 10, N), "count": rng.poisson(5, (N, 2)),
+        "photo": rng.integers(0, 256, (N, 2, 2), np.uint8),
+        "town": np.array(TOWNS)[rng.integers(0, 3, N)],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_what_is_given_comes_back_as_it_was_given(noise):
+    given = rows()
+    made = model().generate(given, noise=noise)
+    assert made.keys() == given.keys()
+    for name, array in given.items():
+        assert made[name].dtype == array.dtype
+        np.testing.assert_array_equal(made[name], array)
+
+
+@functools.cache
+def made(noise):
+    return model().generate({}, num_samples=N, noise=noise)
+
+
+def test_what_is_generated_is_in_the_units_of_the_data():
+    x = made(noise=True)
+    assert {name: array.shape for name, array in x.items()} == {
+        "age": (N,), "count": (N, 2), "photo": (N, 2, 2), "town": (N,),
+    }  # fmt: skip
+    # Ages are 40 + 10 (z + noise), each of a known variance.
+    deviation = 10 * np.sqrt(1 + NOISE)
+    assert abs(x["age"].mean() - 40) < 4.5 * deviation / np.sqrt(N)
+    assert x["age"].std() == pytest.approx(deviation, rel=4.5 / np.sqrt(2 * N) + 0.05)
+    assert set(x["town"]) == set(TOWNS)
+    assert x["photo"].dtype == np.uint8
+    np.testing.assert_array_equal(x["count"], np.round(x["count"]))
+    assert x["count"].min() >= 0
+
+
+def test_without_noise_means_are_generated():
+    x = made(noise=False)
+    assert x["age"].std() == pytest.approx(10, rel=4.5 / np.sqrt(2 * N) + 0.05)
+    assert (x["count"] != np.round(x["count"])).mean() > 0.9  # rates
+    assert (x["count"] > 0).all()
+
+
+def test_a_part_that_is_given_is_seen_by_the_networks_in_their_units():
+    # `prepare` undoes `restore`: the latent of an observed age is the age, standardised.
+    given = rows()
+    x = {m.name: jnp.asarray(model().prepare(m, given[m.name])) for m in model().modalities}
+    np.testing.assert_allclose(x["age"][:, 0], (given["age"] - 40) / 10, rtol=1e-5)
+    assert x["photo"].dtype == jnp.uint8
+    z = model().encode(x)
+    np.testing.assert_allclose(z[:, 0], x["age"][:, 0], rtol=1e-5)
+    np.testing.assert_allclose(z[:, 1:3], np.log1p(given["count"]), rtol=1e-5)
+    for name in ("age", "count", "photo"):
+        np.testing.assert_allclose(model().restore(name, x[name]), given[name], rtol=1e-5)
+    np.testing.assert_array_equal(model().restore("town", x["town"]), given["town"])
+
+
+def test_a_draw_is_a_completion_with_noise():
+    # Of the same latents: the draw's key is split into that of the latents and that of the noise.
+    given = {m.name: jnp.asarray(model().prepare(m, rows()[m.name])) for m in model().modalities}
+    observed = jnp.asarray(model().layout.observed(["age", "count"], N))
+    sample_key, noise_key = jax.random.split(jax.random.key(3))
+    mean = models.complete(model(), sample_key, given, observed)
+    drawn = models.draw(model(), jax.random.key(3), given, observed)
+    eps = jax.random.normal(jax.random.fold_in(noise_key, 0), (N, 1))
+    wanted = mean["age"] + np.sqrt(NOISE).astype(np.float32) * eps
+    np.testing.assert_allclose(drawn["age"], wanted, atol=1e-4)
+    # What is observed comes back as its reconstruction, here itself, and is drawn around it.
+    np.testing.assert_allclose(mean["age"], given["age"], atol=1e-5)
+    np.testing.assert_array_equal(drawn["photo"], mean["photo"])
+    np.testing.assert_allclose(mean["town"].sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(np.sort(drawn["town"], axis=1), [[0, 0, 1]] * N)
+    # Rates of observed counts are exp(log1p(count)), and the draws have that mean.
+    rate = 1 + np.asarray(given["count"])
+    np.testing.assert_allclose(mean["count"], rate, rtol=1e-4)
+    error = np.sqrt(rate.sum(axis=0)) / N
+    assert (np.abs(np.mean(drawn["count"] - rate, axis=0)) < 4.5 * error).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"town": np.array(["Paris"])}, "town: unknown class 'Paris' in row 0: choose from Bonn"),
+        ({"age": np.array([[40.0]])}, r"age: examples must have shape \(\), got \(1,\)"),
+        ({"age": np.array([np.nan])}, "age: NaN or infinite values in 1 of 1 rows"),
+        ({"count": np.array([[1.5, 2]])}, "count: counts must be whole numbers from 0"),
+        ({"photo": np.full((1, 2, 2), 256)}, r"photo: values must be in 0\.\.255, got 256"),
+    ],
+)
+def test_what_does_not_fit_is_named_in_the_units_of_the_data(given, message):
+    with pytest.raises(ValueError, match=message):
+        model().generate(given)
