@@ -134,8 +134,9 @@ def measure(
     figures, samples = protocol.measure(
         key, rows, subject, load_judges(run), lambda: run.read_source.arrays
     )
+    calls = durations or drawing  # one of them may not have been used
     # The first call compiles.
-    seconds = 1000 * float(np.median((durations or drawing)[1:])) / protocol.batch_size
+    seconds = 1000 * float(np.median(calls[1:] or calls)) / protocol.batch_size
     speed = {
         "num_evaluations": model.sampling.num_evaluations, "seconds_per_1000_samples": seconds,
     }  # fmt: skip

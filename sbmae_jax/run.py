@@ -74,12 +74,7 @@ class Run:
     @cached_property
     def train_source(self) -> Source:
         """The training split, checked."""
-        source = self.source("train", self.config["num_train"])
-        if not len(source):
-            raise ValueError(
-                "no training row is left: ask for more rows by config.num_train, or leave out fewer"
-            )
-        return source
+        return self.source("train", self.config["num_train"])
 
     @cached_property
     def read_source(self) -> Source:
@@ -121,7 +116,7 @@ class Run:
         source = build_source(self.config, split, num_rows)
         if not len(source):
             raise ValueError(
-                f"config.data: the {split} split has no rows: have less left out of it"
+                f"no {split} row is left: ask for more rows by config.num_train, or leave out fewer"
             )
         check_source(source, self.parts.modalities)
         return source

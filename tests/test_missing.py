@@ -144,7 +144,7 @@ def test_a_run_is_described_also_where_its_first_row_is_left_out(tmp_path, seed)
 
 def test_a_training_split_of_which_no_row_is_left_is_refused(tmp_path):
     data = tiny.config()["data"] | {"missing": 0.99, "complete_only": True}
-    with pytest.raises(ValueError, match="no training row is left: ask for more rows"):
+    with pytest.raises(ValueError, match="no train row is left: ask for more rows"):
         pipeline.run(tiny.config() | {"data": data, "num_train": 20}, tmp_path)
     assert not (tmp_path / "autoencoder").exists()
 
