@@ -10,7 +10,7 @@
 
 Networks, coders and samplers are compared on the validation split by the nested protocol, on 500 examples
 and 500 samples from nothing; networks after 1,000 steps, a sixth of what the variant takes; coders on the
-modalities m00 and m04, after 500 steps of each autoencoder and of the score. The UNet is too slow for
+modalities m00 and m04, after 400 steps of each autoencoder and of the score. The UNet is too slow for
 two cores, and is compared on an accelerator (benchmarks/gpu). Each part keeps its own command and commit.
 Runs are kept under runs/polymnist-NAME and not repeated. MNIST is needed for all but cost and reference, see
 configs/polymnist.py. The claims include what lies in results/gpu.
@@ -41,7 +41,7 @@ from sbmae_jax.run import Run, load_model  # noqa: E402
 RESULTS = ROOT / "results" / "polymnist.json"
 PLOT = ROOT / "results" / "polymnist_cost.png"
 FEWER = {"num_rows": 500, "num_unconditional": 500, "protocols": ("nested",)}
-NETWORK_STEPS, CODER_STEPS = 1000, 500
+NETWORK_STEPS, CODER_STEPS = 1000, 400
 NETWORKS = {
     "hub": {},
     "hub, half as wide": {"name": "hub", "width": 80, "hub_width": 128, "num_blocks": 3},
