@@ -1,7 +1,7 @@
 """Values that a config leaves open, chosen from the data, each with its reason.
 
 A value is open where it is None; modalities and their networks are open where they are not named. What the
-config says is left as it is.
+config says is left as it is, but for more test rows than there are.
 """
 
 import copy
@@ -63,13 +63,22 @@ def choose_values(
                 made.append(Choice(f"modalities.{m.name}.{key}", value, reason))
         if section["network"] not in config["coders"]:
             config["coders"] |= coder(section["network"])
-    num_rows = found.num_rows["train"]
-    for key, value, reason in of_run(kept, min(config["num_train"] or num_rows, num_rows)):
+    return config, made + close_run(config, kept, found), found
+
+
+def close_run(config: dict[str, Any], kept: list[Modality], found: Survey) -> list[Choice]:
+    """Fill in, in place, what is open in the other sections; return what was chosen."""
+    made = []
+    num_train, num_test = found.num_rows["train"], found.num_rows["test"]
+    for key, value, reason in of_run(kept, min(config["num_train"] or num_train, num_train)):
         section, name = key.split(".")
         if config[section][name] is None:
             config[section][name] = value
             made.append(Choice(key, value, reason))
-    return config, made, found
+    if config["evaluation"]["num_rows"] > num_test:
+        config["evaluation"]["num_rows"] = num_test
+        made.append(Choice("evaluation.num_rows", num_test, "the test split has no more"))
+    return made
 
 
 def explain(config: Mapping[str, Any], made: list[Choice], found: Survey) -> str:

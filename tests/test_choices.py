@@ -159,6 +159,15 @@ def test_fewer_training_rows_are_those_that_are_asked_for(vectors):
     assert "20 training rows" in {choice.key: choice for choice in made}["network.width"].reason
 
 
+def test_no_more_test_rows_are_asked_for_than_there_are(vectors):
+    given = config(vectors)
+    for asked, wanted in ((0, 0), (4, 4), (20, 6)):  # 60 rows, of which a tenth are the test
+        given["evaluation"]["num_rows"] = asked
+        closed, made, _ = choose_values(given)
+        assert closed["evaluation"]["num_rows"] == wanted
+        assert ("evaluation.num_rows" in [choice.key for choice in made]) == (asked != wanted)
+
+
 def test_every_choice_is_explained_with_its_reason(path):
     closed, made, found = choose_values(config(path))
     text = explain(closed, made, found)
