@@ -14,8 +14,8 @@ does not depend on the size of the picture. The score model is trained on mu or 
 posterior would only add noise that the decoder has learned to ignore.
 
 So a sample is decoded from a code without noise, and what is left of x there is less than R says. Where the
-variance is learned, a second one, that of x - Dec(mu), is learned beside (1) or (2), with no gradient to the
-networks; it is the noise of a draw.
+variance is learned, one for all entries, another one of each entry of x - Dec(mu) is learned beside (1) or
+(2), with no gradient to the networks; it is the noise of a draw.
 
 Sources: Kingma and Welling 2014 (arXiv:1312.6114), Higgins et al. 2017 for beta, Ghosh et al. 2020
 (arXiv:1903.12436) for (2).
@@ -103,7 +103,10 @@ def autoencoder(modality: Modality, kind: str, encoder: Any, decoder: Any) -> Au
             "decoder": decoder.init(decoder_key, jnp.zeros((1, size))),
         }
         if observation.has_variance:
-            params |= {"log_var": jnp.zeros(modality.shape), "noise": jnp.zeros(modality.shape)}
+            # One for all entries: with a variance each, and beta below 1, a latent would rather copy an entry
+            # to the last digit than hold what many entries share.
+            one = (1,) * len(modality.shape)
+            params |= {"log_var": jnp.zeros(one), "noise": jnp.zeros(modality.shape)}
         return params
 
     def encode(params, x):

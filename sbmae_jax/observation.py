@@ -2,7 +2,7 @@ r"""What a decoder says of the data: p(x|z), for each kind of values.
 
     gaussian      pictures in [0, 1]; variance 1/2, so -ln p = sum (x - y)^2 + const. That is no model of the
                   noise: a draw is the mean
-    normal        real vectors; a learned variance for each entry, -ln p = sum (x - y)^2 / (2 s^2) + ln s
+    normal        real vectors; a learned variance s^2, -ln p = sum (x - y)^2 / (2 s^2) + ln s
                   + const
     bernoulli     bits; y are logits
     categorical   one-hot; y are logits along the last axis
@@ -37,8 +37,8 @@ class Observation(NamedTuple):
         "categorical" the entries of a category share it.
     mean: y -> the mean of p(x|z).
     draw: (key, y, log_var) -> a draw from p(x|z).
-    has_variance: whether `log_var` [*shape] is learned, the logarithm of the variance over
-        LOG_VARIANCE_SCALE; otherwise it is None.
+    has_variance: whether `log_var` is learned, [*shape], or of ones for what entries share: the logarithm of
+        the variance over LOG_VARIANCE_SCALE; otherwise it is None.
     """
 
     features: Callable[[Array], Array]
