@@ -37,7 +37,6 @@ NUM_FACTORS, NUM_ROWS = 4, 2000
 # Shares of missing pictures, and whether incomplete rows are dropped; beyond .7 none of 20,000 is complete.
 CASES = (
     (0.0, False), (0.5, False), (0.5, True), (0.9, False), (0.7, False), (0.7, True), (0.3, False),
-    (0.3, True),
 )  # fmt: skip
 NONLINEAR = ("pixels", "fourier")  # views of the digits that are no linear functions of the others
 
