@@ -79,6 +79,17 @@ def test_the_tables_of_extended_polymnist_are_the_measured_ones(monkeypatch):
         assert page[part]["command"] in text
 
 
+def test_the_tables_of_own_data_are_the_measured_ones(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import own_data
+
+    page = json.loads((ROOT / "results/own_data.json").read_text())
+    text = (ROOT / "docs/your_data.md").read_text()
+    assert own_data.vectors_table(page) in text
+    assert own_data.missing_table(page) in text
+    assert own_data.claims(page) == page["claims"]
+
+
 def test_quoted_ratios_are_the_measured_ones():
     rows = json.loads((ROOT / "results/samplers.json").read_text())["rows"]
     measured = {}
