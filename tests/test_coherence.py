@@ -188,7 +188,7 @@ def test_fid_is_measured_where_there_are_weights_and_only_there(monkeypatch, tmp
     subject = Subject(NAMES, shifted, lambda batch: batch, batch_size=20)
     plain, found = (
         dataclasses.replace(protocol, inception=inception).measure(
-            jax.random.key(0), rows, subject, {"classifier": None}
+            jax.random.key(0), rows, subject, {"classifier": None}, dict
         )[0]
         for inception in ("", str(weights))
     )
