@@ -117,7 +117,7 @@ def slug(name: str) -> str:
 def variant(name: str, config: dict[str, Any], keep: tuple[str, ...]) -> dict[str, Any]:
     """Train and measure a config with finished networks of the run of seed 0. keep: their folders."""
     workdir = workdir_of(name)
-    reuse(workdir_of("cpu-0"), workdir, keep, ("data.json",))
+    reuse(workdir_of("cpu-0"), workdir, keep, ())
     for stage in ("autoencoders", "score", "judges"):
         pipeline.run(config, workdir, stage)
     run = Run(config, workdir)
