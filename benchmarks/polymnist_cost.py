@@ -51,7 +51,9 @@ def cost(num_modalities: int, at_least: float) -> dict[str, float]:
     config["modalities"] = {f"m{m:02}": first for m in range(num_modalities)}
     config["evaluation"] |= {"batch_size": 200}
     for training in ("autoencoder_training", "score_training"):
-        config[training]["steps_per_call"] = 10  # a call of a hundred with 32 modalities takes minutes
+        config[training]["steps_per_call"] = (
+            10  # a call of a hundred with 32 modalities takes minutes
+        )
     parts = speed.parts_of(config)
     group = parts.groups[0]
     picture = {"x": jax.ShapeDtypeStruct(speed.SHAPE, np.uint8)}
