@@ -156,7 +156,7 @@ def few(values: tuple[Any, ...], most: int = 12) -> str:
 
 
 def _check_finite(raw: np.ndarray) -> None:
-    if raw.dtype.kind != "f":
+    if raw.dtype.kind != "f" or not raw.size:
         return
     bad = np.flatnonzero(~np.isfinite(raw).reshape(len(raw), -1).all(axis=1))
     if len(bad):

@@ -145,3 +145,8 @@ def test_descriptions_keep_scalings_and_old_ones_have_none(tmp_path):
     )
     with pytest.raises(ValueError, match=r"data.json is damaged"):
         load(path)
+
+
+def test_no_rows_are_prepared_to_no_rows():
+    scaling = Scaling("vector", (4,), "float64")
+    assert scaling.prepare(np.zeros((0, 4))).shape == (0, 4)
