@@ -5,6 +5,9 @@ Generate with what was trained: python launch.py --workdir=runs/toy --stage=gene
 
 Fill holes of new rows of your own data: python launch.py --workdir=runs/mine --stage=impute \\
     --input=new.npz --output=filled.npz
+
+On several machines: the same command on each; where they do not find each other, with --coordinator_address,
+--num_processes and --process_id. See docs/scaling.md.
 """
 
 import json
@@ -17,7 +20,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from sbmae_jax import pipeline
+from sbmae_jax import distributed, pipeline
 from sbmae_jax.preemption import Notice, Preempted
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -47,6 +50,15 @@ OUTPUT = flags.DEFINE_string(
     "For generate: folder of the samples, WORKDIR/generated; for impute: .npz file of the filled rows.",
 )  # fmt: skip
 SEED = flags.DEFINE_integer("seed", 0, "For generate and impute: another seed, other samples.")
+COORDINATOR = flags.DEFINE_string(
+    "coordinator_address", None, "HOST:PORT of process 0, where processes do not find each other."
+)
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes run this command.")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+HEARTBEAT = flags.DEFINE_integer(
+    "heartbeat_seconds", distributed.HEARTBEAT_SECONDS,
+    "After so long without a sign of life of one process the others end.", lower_bound=1,
+)  # fmt: skip
 flags.register_validator("workdir", bool, "say where the run is to live: --workdir=runs/NAME")
 
 
@@ -115,6 +127,9 @@ def main(argv: list[str]) -> None:
         logging.set_verbosity(logging.WARNING)
     keep_compiled()
     try:
+        distributed.initialize(
+            COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value, HEARTBEAT.value
+        )
         if STAGE.value == "generate":
             generate()
         elif STAGE.value == "impute":
@@ -126,12 +141,23 @@ def main(argv: list[str]) -> None:
             with Notice().watched() as notice:
                 pipeline.run(config, WORKDIR.value, STAGE.value, notice)
     except Preempted as error:
-        print(f"launch.py: {error}", file=sys.stderr)
-        sys.exit(os.EX_TEMPFAIL)  # 75: start me again
+        end(error, os.EX_TEMPFAIL)  # 75: start me again
     except (ValueError, OSError, FloatingPointError) as error:
         if logging.level_debug():  # --verbosity=1 shows where it was raised
             raise
-        sys.exit("launch.py: " + " ".join(str(error).split()))
+        end(error, 1)
+    except jax.errors.JaxRuntimeError as error:
+        if distributed.is_alone():
+            raise
+        end(RuntimeError(f"lost another process, start all again ({error})"), os.EX_TEMPFAIL)
+
+
+def end(error: Exception, code: int) -> None:
+    """End with one sentence. Beside other processes at once, as they may wait for this one in vain."""
+    print("launch.py: " + " ".join(str(error).split()), file=sys.stderr, flush=True)
+    if not distributed.is_alone():
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ def full_size() -> ml_collections.ConfigDict:
     config.data = {"name": "celebahq", "folder": "", "side": 128}
     config.num_train = 0  # all
     config.resident_bytes = 2**32  # data up to this are kept on the device, larger are streamed
+    config.num_state_shards = 1  # devices over which one copy of a training's state is split
     config.modalities = {
         "image": {
             "likelihood": "gaussian", "network": "image", "latent_size": 256, "weight": 0.1,

@@ -27,6 +27,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     }
     config.num_train = 0  # all
     config.resident_bytes = 2**32  # data up to this are kept on the device, larger are streamed
+    config.num_state_shards = 1  # devices over which one copy of a training's state is split
     config.modalities = {}  # {name: {"latent_size": 8, ..}}: what is not said is chosen
     config.autoencoder = {"kind": "vae"}
     config.stack_autoencoders = False

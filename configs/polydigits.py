@@ -18,6 +18,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     }
     config.num_train = 20_000
     config.resident_bytes = 2**32  # data up to this size are kept on the device
+    config.num_state_shards = 1  # devices over which one copy of a training's state is split
     names = ("hubble", "retina", "coffee", "rocket", "chelsea")
     config.modalities = {
         name: {"likelihood": "gaussian", "network": "patch", "latent_size": 24, "weight": 0.35}

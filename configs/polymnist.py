@@ -34,6 +34,7 @@ def accelerator(num_modalities: int) -> ml_collections.ConfigDict:
     config.data = {"name": "polymnist", "num_modalities": num_modalities, "backgrounds": ""}
     config.num_train = 0  # all
     config.resident_bytes = 2**32  # data up to this are kept on the device, larger are streamed
+    config.num_state_shards = 1  # devices over which one copy of a training's state is split
     config.modalities = {
         f"m{m:02}": {"likelihood": "gaussian", "network": "image", "latent_size": 64, "weight": 0.5}
         for m in range(num_modalities)

@@ -59,7 +59,7 @@ CLASSIFIERS: dict[str, Callable[..., Any]] = {"patch": PatchClassifier, "conv": 
 
 # What every config has; what an evaluation needs beyond it is its own.
 KEYS = (
-    "seed", "data", "num_train", "resident_bytes", "modalities", "autoencoder", "stack_autoencoders",
+    "seed", "data", "num_train", "resident_bytes", "num_state_shards", "modalities", "autoencoder", "stack_autoencoders",
     "coders", "autoencoder_training", "sde", "network", "score", "score_training", "energy", "sampling",
     "evaluation",
 )  # fmt: skip

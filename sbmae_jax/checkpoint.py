@@ -1,71 +1,125 @@
-"""Checkpoints that are either whole or not used.
+"""Checkpoints that are either whole or not used, written while the training goes on.
 
 Orbax writes a checkpoint under another name and renames it when it is complete. Then the SHA-256 of each
 of its files is stored beside them, as a seal. A checkpoint without a seal was not finished; one whose
 files do not match it was damaged later. Neither is read: the checkpoint before it is used instead.
+
+A checkpoint holds arrays, as TensorStore has them, and JSON: nothing of it is run when it is loaded.
 """
 
 import hashlib
 import json
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import jax
 from absl import logging
 from orbax.checkpoint import v1 as ocp
+
+from sbmae_jax import distributed
 
 Tree = TypeVar("Tree")
 NUM_KEPT = 2  # the newest, and one to fall back on
 SEAL = "sha256.json"
+UNFINISHED = "it was not finished"
 SKIP = ocp.PLACEHOLDER
 """A leaf of `like` that is not to be read."""
 
 
+class Checkpoints:
+    """The checkpoints of one stage, each under the number of its step. All processes call the same."""
+
+    def __init__(self, checkpointer: ocp.training.Checkpointer, directory: Path):
+        self._checkpointer, self._directory = checkpointer, directory
+        self._sealer = ThreadPoolExecutor(1)
+        self._pending: Future | None = None
+        self._step = 0
+
+    def save(self, step: int, state: Any) -> None:
+        """Begin to save a pytree of arrays; they may change as soon as this returns.
+
+        Raises OSError, here or in `finish`, if it could not be written.
+        """
+        self.finish()
+        try:
+            response = self._checkpointer.save_checkpointables_async(
+                step, {"state": state}, force=True, overwrite=True
+            )
+        except Exception as error:  # whatever lies below Orbax has errors of its own
+            raise _not_written(self._directory / str(step), error) from error
+        assert response is not None  # it is forced
+        self._step = step
+        self._pending = self._sealer.submit(self._seal, self._directory / str(step), response)
+
+    def finish(self) -> None:
+        """Wait until what was begun is written. Raises OSError if it could not be."""
+        pending, self._pending = self._pending, None
+        if pending is None:
+            return
+        try:
+            pending.result()
+        except Exception as error:
+            raise _not_written(self._directory / str(self._step), error) from error
+
+    def restore(self, like: Tree) -> Tree | None:
+        """Load the newest checkpoint that is intact, with the structure and layout of `like`.
+
+        like: pytree of `jax.ShapeDtypeStruct`, or `SKIP` where an array is not wanted.
+        Returns None where there is no finished checkpoint. What is not used is named in a warning.
+
+        Raises ValueError if there are finished checkpoints, but none of them is intact.
+        """
+        step = distributed.first_says(self._newest() if distributed.is_first() else 0)
+        if step == _ALL_DAMAGED:
+            raise ValueError(
+                f"no checkpoint in {self._directory} is intact: delete that folder, and the stage "
+                "is trained again"
+            )
+        if step == _NONE:
+            return None
+        with warnings.catch_warnings():  # Orbax's remark that skipped leaves have no sharding
+            warnings.simplefilter("ignore", UserWarning)
+            return self._checkpointer.load_checkpointables(step, {"state": like})["state"]
+
+    def _newest(self) -> int:
+        steps = sorted((found.step for found in self._checkpointer.checkpoints), reverse=True)
+        finished = False
+        for step in steps:
+            path = self._directory / str(step)
+            damage = find_damage(path)
+            if damage is None:
+                return step
+            finished |= damage != UNFINISHED
+            logging.warning("checkpoint %s is damaged (%s) and is not used", path, damage)
+        return _ALL_DAMAGED if finished else _NONE
+
+    def _seal(self, path: Path, response: Any) -> None:
+        response.result()
+        if distributed.is_first():
+            (path / SEAL).write_text(json.dumps(digests(path), indent=1))
+
+
+_NONE, _ALL_DAMAGED = -1, -2
+
+
 @contextmanager
-def opened(directory: Path) -> Iterator[ocp.training.Checkpointer]:
+def opened(directory: Path) -> Iterator[Checkpoints]:
     """Open a directory of checkpoints; what an interrupted save has left there is removed."""
+    directory = directory.absolute() if isinstance(directory, Path) else directory
     policy = ocp.training.preservation_policies.LatestN(NUM_KEPT)
     with ocp.training.Checkpointer(
-        str(directory.absolute()),
+        str(directory),
         preservation_policy=policy,  # pyright: ignore[reportArgumentType] (Orbax's own types differ)
         cleanup_tmp_directories=True,
     ) as checkpointer:
-        yield checkpointer
-
-
-def save(checkpointer: ocp.training.Checkpointer, step: int, state: Any) -> None:
-    """Save a pytree of arrays under the number of its step."""
-    checkpointer.save_checkpointables(step, {"state": state}, force=True, overwrite=True)
-    path = Path(checkpointer.directory) / str(step)
-    (path / SEAL).write_text(json.dumps(digests(path), indent=1))
-
-
-def restore(checkpointer: ocp.training.Checkpointer, like: Tree) -> Tree | None:
-    """Load the newest checkpoint that is intact, with the structure and layout of `like`.
-
-    like: pytree of `jax.ShapeDtypeStruct`, or `SKIP` where an array is not wanted.
-    Returns None where there is no checkpoint. Damaged ones are named in a warning.
-
-    Raises ValueError if there are checkpoints, but none of them is intact.
-    """
-    steps = sorted((found.step for found in checkpointer.checkpoints), reverse=True)
-    for step in steps:
-        path = Path(checkpointer.directory) / str(step)
-        damage = find_damage(path)
-        if damage is None:
-            with warnings.catch_warnings():  # Orbax's remark that skipped leaves have no sharding
-                warnings.simplefilter("ignore", UserWarning)
-                return checkpointer.load_checkpointables(step, {"state": like})["state"]
-        logging.warning("checkpoint %s is damaged (%s) and is not used", path, damage)
-    if steps:
-        raise ValueError(
-            f"no checkpoint in {checkpointer.directory} is intact: delete that folder, and the stage "
-            "is trained again"
-        )
-    return None
+        checkpoints = Checkpoints(checkpointer, directory)
+        try:
+            yield checkpoints
+        finally:
+            checkpoints.finish()
 
 
 def find_damage(path: Path) -> str | None:
@@ -73,7 +127,7 @@ def find_damage(path: Path) -> str | None:
     try:
         sealed = json.loads((path / SEAL).read_text())
     except FileNotFoundError:
-        return "it was not finished"
+        return UNFINISHED
     except ValueError:
         return f"{SEAL} cannot be read"
     found = digests(path)
@@ -90,6 +144,9 @@ def digests(path: Path) -> dict[str, str]:
     }
 
 
-def placed(tree: Tree, layout: jax.sharding.Sharding) -> Tree:
-    """Return the shapes of a tree of arrays or shapes, with a layout, as `restore` wants them."""
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=layout), tree)
+def _not_written(path: Path, error: Exception) -> OSError:
+    reason = (str(error).strip() or repr(error)).splitlines()[-1]
+    return OSError(
+        f"checkpoint {path} could not be written ({reason}): make room there, "
+        "or let it be written to; the checkpoint before it is whole, and the same command goes on from it"
+    )

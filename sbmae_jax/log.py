@@ -50,6 +50,23 @@ class Log:
             self._board.close()
 
 
+class NoLog:
+    """What processes other than the first have for a log: it writes nothing."""
+
+    def scalars(self, stage: str, step: int, values: Mapping[str, float]) -> None:
+        """Record nothing."""
+
+    def line(self, text: str) -> None:
+        """Print nothing."""
+
+    def progress(self, title: str, total: int, initial: int = 0) -> tqdm:
+        """Return a progress bar that is not shown."""
+        return tqdm(total=total, initial=initial, desc=title, disable=True)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 def read(directory: Path) -> dict[str, list[dict[str, Any]]]:
     """Return {stage: rows by step} of a run.
 

@@ -122,6 +122,10 @@ class Model:
             )
         }
 
+    def reconstruct(self, batch: Mapping[str, Array]) -> dict[str, Array]:
+        """Encode and decode all modalities [B, *shape]."""
+        return self.decode(self.encode(batch))
+
     def generate(
         self, given: Mapping[str, Any], *, key: Key | int = 0, num_samples: int | None = None,
         noise: bool = False,
@@ -190,8 +194,8 @@ complete = jax.jit(Model.complete)
 draw = jax.jit(Model.draw)
 """`Model.draw`, compiled."""
 
-reconstruct = jax.jit(lambda model, batch: model.decode(model.encode(batch)))
-"""(model, batch) -> all modalities, each encoded and decoded; compiled."""
+reconstruct = jax.jit(Model.reconstruct)
+"""`Model.reconstruct`, compiled."""
 
 
 def layout(modalities: tuple[Modality, ...]) -> Layout:

@@ -7,6 +7,7 @@ not done again. Calling `run` again after an interruption goes on from the last 
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sbmae_jax import model as models
-from sbmae_jax import provenance
+from sbmae_jax import distributed, provenance
 from sbmae_jax.choices import choose_values, explain
 from sbmae_jax.data.source import PRESENT
 from sbmae_jax.energy import energy_task
@@ -24,14 +24,15 @@ from sbmae_jax.evaluate import Subject
 from sbmae_jax.impute import Imputed, impute_file
 from sbmae_jax.latents import moments
 from sbmae_jax.log import read
-from sbmae_jax.model import Model
+from sbmae_jax.model import Model, draw
 from sbmae_jax.preemption import Notice
 from sbmae_jax.report import summary, write_report
 from sbmae_jax.request import generate_files
 from sbmae_jax.run import HELD_OUT, Run, load_judges, load_model, load_moments, one_batch
 from sbmae_jax.score import score_task
+from sbmae_jax.sharding import by_rows
 from sbmae_jax.types import Generate
-from sbmae_jax.workdir import CHOICES, CONFIG, MOMENTS, RESULTS, SAMPLES, held, write
+from sbmae_jax.workdir import CHOICES, CONFIG, MOMENTS, RESULTS, SAMPLES, held
 
 
 def train_autoencoders(run: Run) -> None:
@@ -52,7 +53,7 @@ def train_score(run: Run) -> None:
         z = run.train_latents
         present = parts.layout.spread(jnp.asarray(z[PRESENT])) if PRESENT in z else None
         scale = moments(jnp.asarray(z["z"]), present)
-        write(run.workdir / MOMENTS, lambda file: np.savez(file, mean=scale.mean, std=scale.std))
+        run.write(MOMENTS, lambda file: np.savez(file, mean=scale.mean, std=scale.std))
         return standardised(run, z)
 
     def held_out():
@@ -95,14 +96,12 @@ def train_judges(run: Run) -> None:
 
 def evaluate_model(run: Run) -> None:
     """Measure the model on the test split, and draw samples."""
-    if (run.workdir / RESULTS).exists():
+    if run.has(RESULTS):
         run.log.line("evaluate: done already")
         return
     start = time.perf_counter()
     figures, samples = measure(run, load_model(run), "test")
-    write(
-        run.workdir / SAMPLES, lambda file: np.savez_compressed(file, allow_pickle=False, **samples)
-    )
+    run.write(SAMPLES, lambda file: np.savez_compressed(file, allow_pickle=False, **samples))
     seconds = {stage: sum(r["seconds"] for r in rows) for stage, rows in read(run.workdir).items()}
     figures |= {
         "seconds": seconds | {"evaluate": time.perf_counter() - start},
@@ -112,7 +111,7 @@ def evaluate_model(run: Run) -> None:
         "device": provenance.device(),
         "seed": run.config["seed"],
     }
-    write(run.workdir / RESULTS, lambda file: file.write(json.dumps(figures, indent=1).encode()))
+    run.write(RESULTS, lambda file: file.write(json.dumps(figures, indent=1).encode()))
     run.log.line(f"evaluate: {figures['num_rows']} rows, {figures['seconds']['evaluate']:.0f} s")
 
 
@@ -126,10 +125,11 @@ def measure(
     protocol = run.parts.protocol
     source = run.test_source if split == "test" else run.source(split, protocol.num_rows)
     rows = {name: source.arrays[name] for name in run.data.shapes}
-    timed_complete, durations = timed(complete or partial(models.complete, model))
-    draw, drawing = timed(partial(models.draw, model))
-    rebuild = partial(models.reconstruct, model)
-    subject = Subject(model.layout.names, timed_complete, rebuild, protocol.batch_size, draw)
+    compiled = by_rows(run.mesh, Model.complete, num_whole=2)
+    timed_complete, durations = timed(complete or partial(compiled, model))
+    timed_draw, drawing = timed(partial(by_rows(run.mesh, Model.draw, num_whole=2), model))
+    rebuild = partial(by_rows(run.mesh, Model.reconstruct, num_whole=1), model)
+    subject = Subject(model.layout.names, timed_complete, rebuild, protocol.batch_size, timed_draw)
     key = run.named_key("evaluate")
     figures, samples = protocol.measure(
         key, rows, subject, load_judges(run), lambda: run.read_source.arrays
@@ -145,8 +145,10 @@ def measure(
 
 def make_report(run: Run) -> None:
     """Turn what the run has left behind into a page, and print the main figures."""
-    if not (run.workdir / RESULTS).exists():
+    if not run.has(RESULTS):
         raise ValueError(f"{run.workdir} has no results yet: run the stage evaluate first")
+    if not distributed.is_first():
+        return
     page, protocol = run.workdir / "report" / "index.html", run.parts.protocol
     if not page.exists():
         page = write_report(run.workdir, run.parts.layout.names, protocol)
@@ -193,16 +195,17 @@ def run(
     config, chosen = close(config)
     this = Run(config, workdir, notice)
     this.claim()
-    with held(this.workdir):
+    with held(this.workdir) if distributed.is_first() else nullcontext():
         try:
             if chosen:
                 this.log.line(chosen)
-                write(this.workdir / CHOICES, lambda file: file.write(chosen.encode()))
-            if stage == "all" and not (this.workdir / RESULTS).exists():
+                this.write(CHOICES, lambda file: file.write(chosen.encode()))
+            if stage == "all" and not this.has(RESULTS):
                 # What is wrong with the data is to be known before hours of training.
                 _ = this.train_source, this.test_source
             for name in STAGES if stage == "all" else [stage]:
                 STAGES[name](this)
+                distributed.wait(name)
         finally:
             this.log.close()
     return this.workdir
@@ -246,7 +249,7 @@ def impute(
     """Fill the holes of new rows with the model of a finished run; as `impute.impute_file`."""
     this = open_run(workdir)
     return impute_file(
-        partial(models.draw, load_model(this)),
+        partial(draw, load_model(this)),
         this.data, path, output, num_samples, seed,
         partial_rows=this.config["data"].get("partial_rows", "refuse"),
     )  # fmt: skip

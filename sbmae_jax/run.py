@@ -12,21 +12,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sbmae_jax import sharding
+from sbmae_jax import distributed, sharding
 from sbmae_jax.build import build, build_source, check_keys, check_source
 from sbmae_jax.data import description
 from sbmae_jax.data.loader import Feed, resident, streamed
 from sbmae_jax.data.source import PRESENT, Source, Subset, map_batches, rows_with
 from sbmae_jax.energy import energy_task
 from sbmae_jax.latents import Moments
-from sbmae_jax.log import Log, read
+from sbmae_jax.log import Log, NoLog, read
 from sbmae_jax.model import Model, encode
 from sbmae_jax.preemption import Notice
 from sbmae_jax.protocols.base import View
 from sbmae_jax.score import score_task
 from sbmae_jax.task import Params, Task
 from sbmae_jax.train import Training, is_finished, load_params, train
-from sbmae_jax.workdir import DATA, MOMENTS, check_claim, claim
+from sbmae_jax.workdir import DATA, MOMENTS, check_claim, claim, write
 
 ENCODE_BATCH = 250
 HELD_OUT = 2048  # rows of a view by which patience judges; they are all in one batch
@@ -51,7 +51,7 @@ class Run:
         check_claim(self.workdir, self.config)
         self.data = self._describe()
         self.parts = build(self.config, self.data)
-        self.mesh = sharding.make_mesh()
+        self.mesh = sharding.make_mesh(num_state_shards=self.config["num_state_shards"])
         self.key = jax.random.key(self.config["seed"])
 
     def _describe(self) -> description.Description:
@@ -62,14 +62,26 @@ class Run:
 
     def claim(self) -> None:
         """Take the workdir, and note there whose it is and what its data are."""
-        claim(self.workdir, self.config)
-        if not (self.workdir / DATA).exists():
-            description.save(self.workdir / DATA, self.data)
+        if distributed.is_first():
+            claim(self.workdir, self.config)
+            if not (self.workdir / DATA).exists():
+                description.save(self.workdir / DATA, self.data)
+        distributed.wait("claim")
 
     @cached_property
-    def log(self) -> Log:
+    def log(self) -> Log | NoLog:
         """The log of this run."""
-        return Log(self.workdir)
+        return Log(self.workdir) if distributed.is_first() else NoLog()
+
+    def has(self, name: str) -> bool:
+        """Return whether a file is there, for all processes as the first sees it."""
+        return bool(distributed.first_says((self.workdir / name).exists()))
+
+    def write(self, name: str, fill: Callable[[Any], Any]) -> None:
+        """Write a file of the workdir; the first process does, and all wait for it."""
+        if distributed.is_first():
+            write(self.workdir / name, fill)
+        distributed.wait(name)
 
     @cached_property
     def train_source(self) -> Source:
@@ -105,7 +117,8 @@ class Run:
         most: rows, of the first.
         """
         parts, params = self.parts, load_autoencoders(self)
-        compiled = jax.jit(partial(encode, parts.modalities, parts.autoencoders))
+        encoding = partial(encode, parts.modalities, parts.autoencoders)
+        compiled = sharding.by_rows(self.mesh, encoding, num_whole=1)
         rows = {name: source.arrays[name][:most] for name in parts.layout.names}
         z = map_batches(lambda _, batch: {"z": compiled(params, batch)}, rows, ENCODE_BATCH)
         missing = PRESENT in source.shapes
@@ -197,11 +210,11 @@ class Run:
                 task, feed, training, train_key, self.mesh, self.workdir / name, self.log, name, aside,
                 lambda: self.notice.given,
             )  # fmt: skip
-        last = read(self.workdir)[name][-1]
-        self.log.line(
-            f"{name}: {last['step']} steps, loss {last['loss']:.4g}, "
-            f"{time.perf_counter() - start:.0f} s"
-        )
+        if distributed.is_first():
+            last, seconds = read(self.workdir)[name][-1], time.perf_counter() - start
+            self.log.line(
+                f"{name}: {last['step']} steps, loss {last['loss']:.4g}, {seconds:.0f} s"
+            )
 
     def load(self, name: str, task: Task, training: Training, example: Any) -> Params:
         """Load the parameters of a finished network."""

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from sbmae_jax import checkpoint, sharding
+from sbmae_jax import checkpoint, distributed, sharding
 from sbmae_jax.data.loader import Feed
-from sbmae_jax.log import Log
+from sbmae_jax.log import Log, NoLog
 from sbmae_jax.preemption import Preempted
 from sbmae_jax.task import Batch, Params, Task
 from sbmae_jax.types import Array, Key
@@ -112,7 +112,7 @@ def by_member(transform: optax.GradientTransformation) -> optax.GradientTransfor
 
 def train(
     task: Task, feed: Feed, training: Training, key: Key, mesh: Mesh,
-    directory: Path, log: Log, stage: str, held_out: Batch | None = None,
+    directory: Path, log: Log | NoLog, stage: str, held_out: Batch | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainState:  # fmt: skip
     """Train a task to its end, from its newest checkpoint if there is one.
@@ -128,11 +128,10 @@ def train(
     stay as they are.
     """
     init, run = compile_training(task, training, mesh)
-    look = compile_look(task) if training.patience else None
-    with checkpoint.opened(directory) as checkpointer:
+    look = compile_look(task, mesh) if training.patience else None
+    with checkpoint.opened(directory) as checkpoints:
         first = feed(0, 1)
-        like = checkpoint.placed(jax.eval_shape(init, key, first), sharding.replicated(mesh))
-        state = checkpoint.restore(checkpointer, like)
+        state = checkpoints.restore(sharding.shapes(mesh, jax.eval_shape(init, key, first)))
         if state is None:
             state = init(key, first)
         step = int(state.step)
@@ -153,11 +152,12 @@ def train(
                 bar.set_postfix(loss=f"{metrics['loss']:.4g}")
                 bar.update(size)
                 state, step = end_of_patience(state, step, training)
-                stopping = should_stop() and step < training.num_steps
+                stopping = distributed.any_says(should_stop()) and step < training.num_steps
                 due = _crosses(taken, step - taken, training.checkpoint_every, training.num_steps)
                 if stopping or due:
-                    checkpoint.save(checkpointer, step, state)
+                    checkpoints.save(step, state)
                 if stopping:
+                    checkpoints.finish()
                     raise Preempted(f"{stage}: saved after step {step}; the same command goes on")
     return state
 
@@ -176,7 +176,8 @@ def end_of_patience(state: TrainState, step: int, training: Training) -> tuple[T
 
 def is_finished(directory: Path, training: Training) -> bool:
     """Return whether a stage has an intact checkpoint of its last step."""
-    return checkpoint.find_damage(directory / str(training.num_steps)) is None
+    path = directory / str(training.num_steps)
+    return bool(distributed.first_says(checkpoint.find_damage(path) is None))
 
 
 def load_params(
@@ -194,14 +195,10 @@ def load_params(
         )
     init, _ = compile_training(task, training, mesh)
     chunk = jax.tree.map(lambda a: jax.ShapeDtypeStruct((1, *a.shape), a.dtype), example)
-    like = checkpoint.placed(
-        jax.eval_shape(init, jax.random.key(0), chunk), sharding.replicated(mesh)
-    )
+    like = sharding.shapes(mesh, jax.eval_shape(init, jax.random.key(0), chunk))
     skip = jax.tree.map(lambda _: checkpoint.SKIP, like)
-    with checkpoint.opened(directory) as checkpointer:
-        state = checkpoint.restore(
-            checkpointer, skip._replace(step=like.step, ema_params=like.ema_params)
-        )
+    with checkpoint.opened(directory) as checkpoints:
+        state = checkpoints.restore(skip._replace(step=like.step, ema_params=like.ema_params))
     assert state is not None  # there is a checkpoint, and it is intact
     return state.ema_params
 
@@ -220,24 +217,24 @@ def compile_training(task: Task, training: Training, mesh: Mesh) -> tuple[Init, 
         params = task.init(key, jax.tree.map(lambda array: array[0], chunk))
         step = jnp.zeros((), jnp.int32)
         best = Best(jnp.full((), jnp.inf), step, params) if training.patience else None
-        return TrainState(step, params, params, optimizer.init(params), best)
+        state = TrainState(step, params, params, optimizer.init(params), best)
+        return sharding.laid_out(mesh, state)
 
     def run(key, state, chunk):
         if len(jax.tree.leaves(chunk)[0]) == 1:
             # Not even a scan of one step: XLA's CPU backend is slow at the gradient of a convolution in it.
-            return step(key, state, jax.tree.map(lambda array: array[0], chunk))
-        state, metrics = jax.lax.scan(functools.partial(step, key), state, chunk)
-        return state, jax.tree.map(jnp.mean, metrics)
+            state, metrics = step(key, state, jax.tree.map(lambda array: array[0], chunk))
+        else:
+            state, metrics = jax.lax.scan(functools.partial(step, key), state, chunk)
+        return sharding.laid_out(mesh, (state, jax.tree.map(jnp.mean, metrics)))
 
-    whole = sharding.replicated(mesh)
-    return (
-        jax.jit(init, out_shardings=whole),
-        jax.jit(run, donate_argnums=1, out_shardings=whole),
-    )
+    return jax.jit(init), jax.jit(run, donate_argnums=1)
 
 
 @functools.cache
-def compile_look(task: Task) -> Callable[[Key, TrainState, Batch], tuple[TrainState, Array]]:
+def compile_look(
+    task: Task, mesh: Mesh
+) -> Callable[[Key, TrainState, Batch], tuple[TrainState, Array]]:
     """Return the compiled look at held-out rows, (key, state, batch) -> (state, mean loss).
 
     The averaged parameters are remembered if they are the best so far. Each look draws the same noise, so
@@ -249,7 +246,7 @@ def compile_look(task: Task) -> Callable[[Key, TrainState, Batch], tuple[TrainSt
         loss = jnp.mean(losses)
         old, new = state.best, Best(loss, state.step, state.ema_params)
         best = jax.tree.map(lambda a, b: jnp.where(loss < old.loss, b, a), old, new)
-        return state._replace(best=best), loss
+        return sharding.laid_out(mesh, (state._replace(best=best), loss))
 
     return jax.jit(look, donate_argnums=1)
 

@@ -19,21 +19,21 @@ def state(step):
 
 
 def like(devices=1):
-    return checkpoint.placed(state(0), sharding.replicated(sharding.make_mesh(devices)))
+    return sharding.shapes(sharding.make_mesh(devices), state(0))
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A folder with checkpoints of steps 1, 2 and 3, of which the last two are kept."""
-    with checkpoint.opened(tmp_path) as checkpointer:
+    with checkpoint.opened(tmp_path) as checkpoints:
         for step in (1, 2, 3):
-            checkpoint.save(checkpointer, step, state(step))
+            checkpoints.save(step, state(step))
     return tmp_path
 
 
 def restore(folder, wanted=None):
-    with checkpoint.opened(folder) as checkpointer:
-        return checkpoint.restore(checkpointer, wanted or like())
+    with checkpoint.opened(folder) as checkpoints:
+        return checkpoints.restore(wanted or like())
 
 
 def largest_file(path):
@@ -96,6 +96,12 @@ def test_if_all_are_damaged_the_folder_is_named(folder):
         flip(folder / step)
     with pytest.raises(ValueError, match=r"no checkpoint in .* is intact"):
         restore(folder)
+
+
+def test_if_none_was_finished_the_training_begins_anew(folder):
+    for step in ("2", "3"):
+        unseal(folder / step)
+    assert restore(folder) is None
 
 
 def test_parts_can_be_left_out(folder):

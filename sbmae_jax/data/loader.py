@@ -33,7 +33,7 @@ def resident(
     """
     _check_divides(batch_size, mesh)
     num_rows = len(next(iter(arrays.values())))
-    on_device = jax.device_put(dict(arrays), sharding.replicated(mesh))
+    on_device = sharding.place(dict(arrays), sharding.replicated(mesh))
 
     def draw(arrays, step, num_steps):
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(step + np.arange(num_steps))
@@ -47,12 +47,16 @@ def resident(
 def streamed(seed: int, source: Source | Subset, batch_size: int, mesh: Mesh) -> Feed:
     """Feed from a random-access source that need not fit into memory, in shuffled epochs.
 
-    source: of the modalities that a batch is to have, and no others (`select`). Threads read ahead of
-    the step, as long as steps are asked for in order; any other step may be asked for, at the cost of
-    starting them anew. What goes to the device does so while the caller goes on.
+    source: of the modalities that a batch is to have, and no others (`select`). Each process reads the rows
+    of its own devices. Threads read ahead of the step, as long as steps are asked for in order; any other
+    step may be asked for, at the cost of starting them anew. What goes to the device does so while the
+    caller goes on.
     """
     _check_divides(batch_size, mesh)
-    batches = grain.MapDataset.source(source).seed(seed).shuffle().repeat().batch(batch_size)  # pyright: ignore
+    layout = sharding.split(mesh, axis=1)
+    mine = sharding.local_rows(mesh, batch_size)
+    shuffled = grain.MapDataset.source(source).seed(seed).shuffle().repeat()  # pyright: ignore
+    batches = share(shuffled, batch_size, mine).batch(len(mine))
     reader: Any = None
     next_step = -1
 
@@ -66,9 +70,21 @@ def streamed(seed: int, source: Source | Subset, batch_size: int, mesh: Mesh) ->
         chunk = [next(reader) for _ in range(num_steps)]
         next_step = step + num_steps
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *chunk)
-        return jax.device_put(stacked, sharding.split(mesh, axis=1))
+        return sharding.join(stacked, layout, axis=1, size=batch_size, mine=mine)
 
     return feed
+
+
+def share(rows: grain.MapDataset, batch_size: int, mine: np.ndarray) -> grain.MapDataset:
+    """Return the rows of an endless data set that stand at some places of each batch.
+
+    mine: these places. A batch has the same rows in the same places for any number of processes.
+    """
+    if len(mine) == batch_size:
+        return rows
+    num = len(mine)
+    places = grain.MapDataset.range(len(rows) // batch_size * num)
+    return places.map(lambda i: rows[i // num * batch_size + int(mine[i % num])])
 
 
 def _check_divides(batch_size: int, mesh: Mesh) -> None:
