@@ -50,6 +50,9 @@ OUTPUT = flags.DEFINE_string(
     "For generate: folder of the samples, WORKDIR/generated; for impute: .npz file of the filled rows.",
 )  # fmt: skip
 SEED = flags.DEFINE_integer("seed", 0, "For generate and impute: another seed, other samples.")
+PROFILE = flags.DEFINE_bool(
+    "profile", False, "Trace a few calls of each training into WORKDIR/profile, for TensorBoard."
+)
 COORDINATOR = flags.DEFINE_string(
     "coordinator_address", None, "HOST:PORT of process 0, where processes do not find each other."
 )
@@ -139,7 +142,7 @@ def main(argv: list[str]) -> None:
         else:
             config = with_modalities(CONFIG.value.to_dict(), MODALITY.value)
             with Notice().watched() as notice:
-                pipeline.run(config, WORKDIR.value, STAGE.value, notice)
+                pipeline.run(config, WORKDIR.value, STAGE.value, notice, PROFILE.value)
     except Preempted as error:
         end(error, os.EX_TEMPFAIL)  # 75: start me again
     except (ValueError, OSError, FloatingPointError) as error:

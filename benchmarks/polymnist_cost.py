@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from sbmae_jax import sharding
 from sbmae_jax.score import score_task
-from sbmae_jax.train import compile_training
+from sbmae_jax.step import compile_training
 
 NUMBERS = (2, 4, 8, 16, 32)
 LEVELS = 100  # of the reference's sampler, with two evaluations at each

@@ -34,8 +34,9 @@ from sbmae_jax.coders import Group  # noqa: E402
 from sbmae_jax.data.description import Description  # noqa: E402
 from sbmae_jax.latents import Moments  # noqa: E402
 from sbmae_jax.score import score_task  # noqa: E402
+from sbmae_jax.step import compile_training  # noqa: E402
 from sbmae_jax.task import Task  # noqa: E402
-from sbmae_jax.train import Training, compile_training  # noqa: E402
+from sbmae_jax.training import Training  # noqa: E402
 
 SHAPE = (28, 28, 3)
 

@@ -43,7 +43,7 @@ from sbmae_jax.protocols.paired import PairedProtocol
 from sbmae_jax.score import Matching
 from sbmae_jax.sde import SDE, VE, VP, SubVP
 from sbmae_jax.sections import choose, fill
-from sbmae_jax.train import Training
+from sbmae_jax.training import Training
 
 SOURCES: dict[str, Callable[..., Source]] = {
     "polydigits": polydigits, "polymnist": polymnist, "celebahq": celebahq, "toyfaces": toyfaces,
@@ -59,9 +59,9 @@ CLASSIFIERS: dict[str, Callable[..., Any]] = {"patch": PatchClassifier, "conv": 
 
 # What every config has; what an evaluation needs beyond it is its own.
 KEYS = (
-    "seed", "data", "num_train", "resident_bytes", "num_state_shards", "modalities", "autoencoder", "stack_autoencoders",
-    "coders", "autoencoder_training", "sde", "network", "score", "score_training", "energy", "sampling",
-    "evaluation",
+    "seed", "data", "num_train", "resident_bytes", "num_state_shards", "modalities", "autoencoder",
+    "stack_autoencoders", "coders", "autoencoder_training", "sde", "network", "score", "score_training",
+    "energy", "sampling", "evaluation",
 )  # fmt: skip
 
 

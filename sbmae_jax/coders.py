@@ -16,7 +16,7 @@ from sbmae_jax.nets.resnet import ResNetDecoder, ResNetEncoder
 from sbmae_jax.nets.vector import VectorDecoder, VectorEncoder
 from sbmae_jax.sections import fill, without
 from sbmae_jax.task import Params, Task, stacked
-from sbmae_jax.train import Training
+from sbmae_jax.training import Training
 
 # For each name the modules of encoder and decoder. The encoder gets `num_heads` and `latent_size`, the
 # decoder `shape`; the rest is in the section of `config.coders` that a modality names.

@@ -8,6 +8,7 @@ process each function returns at once.
 import importlib.util
 import os
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -20,6 +21,14 @@ ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PRO
 
 # Launchers whose processes JAX can count by itself, by the variable in which they do.
 COUNTED_BY = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
+
+
+class Settings(NamedTuple):
+    """The first arguments of `jax.distributed.initialize`."""
+
+    coordinator_address: str
+    num_processes: int
+    process_id: int
 
 
 def initialize(
@@ -38,7 +47,7 @@ def initialize(
     if told is None and not finds_others(os.environ):
         return
     try:
-        jax.distributed.initialize(**(told or {}), heartbeat_timeout_seconds=heartbeat_seconds)
+        jax.distributed.initialize(*(told or ()), heartbeat_timeout_seconds=heartbeat_seconds)
     except ValueError:
         if told is not None or counted(os.environ):
             raise
@@ -47,8 +56,8 @@ def initialize(
 
 def settings(
     environ: Mapping[str, str], address: str | None, num_processes: int | None, process_id: int | None
-) -> dict[str, str | int] | None:  # fmt: skip
-    """Return the arguments of `jax.distributed.initialize` if somebody gives them, else None."""
+) -> Settings | None:  # fmt: skip
+    """Return where this process stands among others if somebody says so, else None."""
     given = {ADDRESS: address, COUNT: num_processes, INDEX: process_id}
     if all(value is None for value in given.values()):
         given = {name: environ.get(name) for name in given}
@@ -65,9 +74,7 @@ def settings(
         raise ValueError(f"the process id must be in 0..{count - 1}, got {index} of {count}")
     if ":" not in str(given[ADDRESS]):
         raise ValueError(f"the coordinator address must be HOST:PORT, got {given[ADDRESS]!r}")
-    return {
-        "coordinator_address": str(given[ADDRESS]), "num_processes": count, "process_id": index
-    }  # fmt: skip
+    return Settings(str(given[ADDRESS]), count, index)
 
 
 def _whole(name: str, value: object) -> int:

@@ -181,11 +181,13 @@ STAGES: dict[str, Callable[[Run], None]] = {
 
 
 def run(
-    config: Mapping[str, Any], workdir: str | Path, stage: str = "all", notice: Notice | None = None
-) -> Path:
+    config: Mapping[str, Any], workdir: str | Path, stage: str = "all", notice: Notice | None = None,
+    profile: bool = False,
+) -> Path:  # fmt: skip
     """Run one stage, or all in order, and return the workdir.
 
     config: plain dicts and values.  notice: of being asked to stop.
+    profile: trace a few calls of each training; TensorBoard shows WORKDIR/profile.
 
     Raises ValueError for what does not fit, in one sentence, and where another process uses the workdir;
     Preempted after a notice.
@@ -193,7 +195,7 @@ def run(
     if stage != "all" and stage not in STAGES:
         raise ValueError(f"unknown stage {stage!r}: choose all, {', '.join(STAGES)}")
     config, chosen = close(config)
-    this = Run(config, workdir, notice)
+    this = Run(config, workdir, notice, profile)
     this.claim()
     with held(this.workdir) if distributed.is_first() else nullcontext():
         try:

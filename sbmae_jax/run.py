@@ -25,7 +25,8 @@ from sbmae_jax.preemption import Notice
 from sbmae_jax.protocols.base import View
 from sbmae_jax.score import score_task
 from sbmae_jax.task import Params, Task
-from sbmae_jax.train import Training, is_finished, load_params, train
+from sbmae_jax.train import is_finished, load_params, train
+from sbmae_jax.training import Training
 from sbmae_jax.workdir import DATA, MOMENTS, check_claim, claim, write
 
 ENCODE_BATCH = 250
@@ -40,11 +41,13 @@ class Run:
     """A config and its workdir, with what several stages need of them. Raises as `build`.
 
     notice: of being asked to stop; a training then saves and raises Preempted.
+    profile: whether a few calls of each training are traced.
     """
 
     def __init__(
-        self, config: Mapping[str, Any], workdir: str | Path, notice: Notice | None = None
-    ):
+        self, config: Mapping[str, Any], workdir: str | Path, notice: Notice | None = None,
+        profile: bool = False,
+    ):  # fmt: skip
         self.notice = notice or Notice()
         self.config, self.workdir = dict(config), Path(workdir)
         check_keys(self.config)
@@ -53,6 +56,7 @@ class Run:
         self.parts = build(self.config, self.data)
         self.mesh = sharding.make_mesh(num_state_shards=self.config["num_state_shards"])
         self.key = jax.random.key(self.config["seed"])
+        self.profile = self.workdir / "profile" if profile and distributed.is_first() else None
 
     def _describe(self) -> description.Description:
         path = self.workdir / DATA
@@ -208,13 +212,11 @@ class Run:
         with self.notice.deferred():
             train(
                 task, feed, training, train_key, self.mesh, self.workdir / name, self.log, name, aside,
-                lambda: self.notice.given,
+                lambda: self.notice.given, self.profile / name if self.profile else None,
             )  # fmt: skip
         if distributed.is_first():
             last, seconds = read(self.workdir)[name][-1], time.perf_counter() - start
-            self.log.line(
-                f"{name}: {last['step']} steps, loss {last['loss']:.4g}, {seconds:.0f} s"
-            )
+            self.log.line(f"{name}: {last['step']} steps, loss {last['loss']:.4g}, {seconds:.0f} s")
 
     def load(self, name: str, task: Task, training: Training, example: Any) -> Params:
         """Load the parameters of a finished network."""

@@ -12,7 +12,7 @@ from sbmae_jax.evaluate import Subject
 from sbmae_jax.predictor import Predictor
 from sbmae_jax.protocols.faces import FaceProtocol, subsets
 from sbmae_jax.task import Task
-from sbmae_jax.train import Training
+from sbmae_jax.training import Training
 
 NAMES = ("attributes", "image", "mask")
 WORDS = ("Hat", "Smile", "Beard")

@@ -11,7 +11,8 @@ from sbmae_jax.latents import Layout
 from sbmae_jax.nets.hub import HubScore
 from sbmae_jax.score import WEIGHTINGS, Matching, draw_observed, draw_times, score_fn, score_task
 from sbmae_jax.sde import VE, VP, SubVP
-from sbmae_jax.train import Training, make_step
+from sbmae_jax.step import make_step
+from sbmae_jax.training import Training
 
 LAYOUT = Layout(("a", "b", "c"), (1, 2, 2))
 SDES = {"vp": VP(), "sub_vp": SubVP(), "ve": VE()}
@@ -112,7 +113,7 @@ def trained():
 
     @jax.jit
     def run(key, params):
-        from sbmae_jax.train import TrainState
+        from sbmae_jax.step import TrainState
 
         def body(state, i):
             rows = jax.random.randint(jax.random.fold_in(jax.random.key(7), i), (256,), 0, len(z))

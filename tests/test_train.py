@@ -10,16 +10,10 @@ from sbmae_jax import sharding
 from sbmae_jax.data.loader import resident
 from sbmae_jax.log import Log, read
 from sbmae_jax.preemption import Preempted
+from sbmae_jax.step import HELD_OUT, TrainState, make_step
 from sbmae_jax.task import Task, stacked
-from sbmae_jax.train import (
-    HELD_OUT,
-    Training,
-    TrainState,
-    is_finished,
-    load_params,
-    make_step,
-    train,
-)
+from sbmae_jax.train import is_finished, load_params, train
+from sbmae_jax.training import Training
 
 TRUE = np.array([1.0, -2.0, 0.5], np.float32)
 X = np.random.default_rng(0).normal(size=(256, 3)).astype(np.float32)
@@ -314,7 +308,7 @@ def test_without_patience_nothing_is_looked_at_and_no_best_is_kept(tmp_path):
 def test_held_out_rows_that_have_no_loss_stop_the_training(tmp_path):
     # A loss that is never less than another would leave the parameters of the start for the best.
     nan = ASIDE | {"y": np.full(32, np.nan, np.float32)}
-    with pytest.raises(FloatingPointError, match="fit, held-out rows: the loss became nan between"):
+    with pytest.raises(FloatingPointError, match="fit: the held out loss became nan between"):
         fit(tmp_path, regression(), training=PATIENT, held_out=nan)
 
 
@@ -332,3 +326,65 @@ def test_counts_must_be_positive(field):
     values = {"num_steps": 1, "batch_size": 1, "learning_rate": 1.0} | {field: 0}
     with pytest.raises(ValueError, match=f"{field} must be at least 1"):
         Training(**values)
+
+
+def test_a_gradient_that_is_not_a_number_stops_before_it_is_saved(tmp_path):
+    # The loss of the last step before a checkpoint is finite, only its gradient is not.
+    def loss(params, key, batch):
+        gone = jnp.where(batch["bad"], 0.0, 1.0)
+        return jnp.sqrt(gone * params["w"] ** 2) + batch["y"] ** 2, {}
+
+    task = Task(lambda key, batch: {"w": jnp.ones(())}, loss)
+
+    def spoil(feed):
+        def call(step, num_steps):
+            chunk = feed(step, num_steps)
+            steps = step + jnp.arange(num_steps)[:, None]
+            return chunk | {"bad": jnp.broadcast_to(steps == 19, chunk["y"].shape)}
+
+        return call
+
+    with pytest.raises(FloatingPointError, match="the gradient norm became nan between"):
+        fit(tmp_path, task, spoil)
+    assert {path.name for path in (tmp_path / "fit").iterdir()} == {"10"}
+
+
+def test_parts_of_a_batch_give_the_gradient_of_the_whole(key):
+    # Without noise; with it, each part draws its own.
+    task, batch = regression(0.0), {name: array[:16] for name, array in DATA.items()}
+    params = {"w": jnp.ones(3)}
+    state = TrainState(jnp.zeros((), jnp.int32), params, params, TRAINING.optimizer().init(params))
+    whole, _ = make_step(task, TRAINING.optimizer(), 0.9)(key, state, batch)
+    for num in (2, 8):
+        parts, metrics = make_step(task, TRAINING.optimizer(), 0.9, num)(key, state, batch)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), parts, whole)
+        error = np.mean((batch["x"] @ np.ones(3) - batch["y"]) ** 2)
+        np.testing.assert_allclose(metrics["loss"], error, rtol=1e-5)
+
+
+def test_parts_of_a_batch_draw_noise_of_their_own(key):
+    task = Task(
+        lambda key, batch: {"w": jnp.zeros(())},
+        lambda params, key, batch: (params["w"] + jax.random.normal(key, batch["y"].shape), {}),
+    )
+    params = {"w": jnp.zeros(())}
+    state = TrainState(jnp.zeros((), jnp.int32), params, params, TRAINING.optimizer().init(params))
+    batch = {"y": np.zeros(64, np.float32)}
+    _, metrics = make_step(task, TRAINING.optimizer(), 0.9, 2)(key, state, batch)
+    step_key = jax.random.fold_in(key, 0)
+    draws = [jax.random.normal(jax.random.fold_in(step_key, i), (32,)) for i in (0, 1)]
+    np.testing.assert_allclose(metrics["loss"], np.mean(draws), rtol=1e-5)
+
+
+def test_a_batch_that_cannot_be_cut_is_named(tmp_path):
+    training = dataclasses.replace(TRAINING, batch_size=24, num_microbatches=2)
+    with pytest.raises(ValueError, match=r"num_microbatches x devices, 2 x 8, got 24"):
+        fit(tmp_path, regression(), devices=8, training=training)
+
+
+def test_a_trace_is_written_where_it_is_asked_for(tmp_path):
+    fit(tmp_path, regression(), profile=tmp_path / "profile")
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+    # The second training is at its end before there is anything to trace.
+    fit(tmp_path, regression(), profile=tmp_path / "again")
+    assert not (tmp_path / "again").exists()

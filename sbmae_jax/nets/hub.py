@@ -13,7 +13,7 @@ import math
 import flax.linen as nn
 import jax.numpy as jnp
 
-from sbmae_jax.nets.blocks import PerModality, enter_streams, normalise
+from sbmae_jax.nets.blocks import PerModality, enter_streams, normalise, recomputed
 from sbmae_jax.types import Array
 
 zeros = nn.initializers.zeros
@@ -23,6 +23,7 @@ class HubScore(nn.Module):
     """F(x [B, D], ln snr [B, M]) -> [B, D].
 
     sizes: of the latents; their sum is D.  width, hub_width: of the streams.
+    remat: compute the activations of the blocks again for the gradient, rather than keep them.
     """
 
     sizes: tuple[int, ...]
@@ -30,13 +31,14 @@ class HubScore(nn.Module):
     hub_width: int = 256
     num_blocks: int = 3
     level_width: int = 64
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Array, log_snr: Array) -> Array:
         h, levels = enter_streams(x, log_snr, self.sizes, self.width, self.level_width)
         hub = jnp.zeros((len(x), self.hub_width))
         for _ in range(self.num_blocks):
-            h, hub = HubBlock(self.width, self.hub_width)(h, hub, levels)
+            h, hub = recomputed(HubBlock, self.remat)(self.width, self.hub_width)(h, hub, levels)
         h = nn.silu(PerModality(self.width)(jnp.concatenate([normalise(h), levels], axis=-1)))
         outputs = [
             nn.Dense(size, kernel_init=zeros, name=f"leave_{m}")(h[m])

@@ -27,6 +27,7 @@ from sbmae_jax.nets.blocks import (
     compute_dtype,
     group_norm,
     norm_groups,
+    recomputed,
     upsample,
 )
 from sbmae_jax.types import Array
@@ -45,6 +46,7 @@ class ResNetEncoder(nn.Module):
     stages: (middle, width, pool) of each block.
     activation: of the blocks, "leaky_relu" or "gelu".  slope: of leaky_relu; the stem's is always that.
     padding: zeros that are put around the picture, for sides that do not halve cleanly.
+    remat: compute the activations of the blocks again for the gradient, rather than keep them.
 
     Raises ValueError for pictures that do not halve cleanly, and widths that the heads cannot share.
     """
@@ -57,6 +59,7 @@ class ResNetEncoder(nn.Module):
     slope: float = 0.2
     padding: int = 0
     dtype: str = "float32"
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -69,7 +72,7 @@ class ResNetEncoder(nn.Module):
         h = group_norm(norm_groups(self.stem), dtype)(h)
         h = avg_pool(nn.leaky_relu(h, self.slope), 2)
         for middle, width, pool in self.stages:
-            h = avg_pool(ResidualBlock(middle, width, act, dtype)(h), pool)
+            h = avg_pool(recomputed(ResidualBlock, self.remat)(middle, width, act, dtype)(h), pool)
         if h.shape[-1] % self.num_heads:
             raise ValueError(
                 f"network 'resnet' needs a last width of stages that its {self.num_heads} heads can share, "
@@ -101,6 +104,7 @@ class ResNetDecoder(nn.Module):
     slope: float = 0.2
     padding: int = 0
     dtype: str = "float32"
+    remat: bool = False
 
     @nn.compact
     def __call__(self, z: Array) -> Array:
@@ -113,7 +117,8 @@ class ResNetDecoder(nn.Module):
         size = (height // factor, width // factor, self.start)
         h = nn.relu(nn.Dense(math.prod(size), dtype=dtype)(z)).reshape(len(z), *size)
         for middle, out, factor in self.stages:
-            h = upsample(ResidualBlock(middle, out, act, dtype)(h), factor, self.upsampling)
+            block = recomputed(ResidualBlock, self.remat)(middle, out, act, dtype)
+            h = upsample(block(h), factor, self.upsampling)
         last = h.shape[-1]
         h = ResidualBlock(last, last, activation("leaky_relu", self.slope), dtype)(h)
         x = nn.Conv(depth, (5, 5))(h.astype(jnp.float32))

@@ -11,7 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sbmae_jax.nets.blocks import LevelEmbedding, PerModality, compute_dtype, normalise
+from sbmae_jax.nets.blocks import (
+    LevelEmbedding,
+    PerModality,
+    compute_dtype,
+    normalise,
+    recomputed,
+)
 from sbmae_jax.types import Array
 
 zeros = nn.initializers.zeros
@@ -23,6 +29,7 @@ class TransformerScore(nn.Module):
     sizes: of the latents; their sum is D.  width: of a token, a multiple of `num_heads`.
     tokens_per_modality: pieces into which each latent is cut, in 1..min(sizes); the last may be shorter.
     dtype: of the blocks; tokens themselves, and the layers in and out, are float32.
+    remat: compute the activations of the blocks again for the gradient, rather than keep them.
 
     Raises ValueError for a width that the heads cannot share, and for more tokens than numbers.
     """
@@ -34,6 +41,7 @@ class TransformerScore(nn.Module):
     tokens_per_modality: int = 1
     level_width: int = 128
     dtype: str = "float32"
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Array, log_snr: Array) -> Array:
@@ -53,7 +61,7 @@ class TransformerScore(nn.Module):
         name = self.param("name", small, (h.shape[1], self.width))
         h = h + name[None] + nn.Dense(self.width)(levels)
         for _ in range(self.num_blocks):
-            h = Block(self.num_heads, dtype)(h, levels)
+            h = recomputed(Block, self.remat)(self.num_heads, dtype)(h, levels)
         scale, shift = jnp.split(nn.Dense(2 * self.width, kernel_init=zeros)(levels), 2, axis=-1)
         h = (normalise(h) * (1 + scale) + shift).swapaxes(0, 1)  # [tokens, B, width]
         outputs = []

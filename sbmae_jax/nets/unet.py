@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sbmae_jax.nets.blocks import compute_dtype, group_norm
+from sbmae_jax.nets.blocks import compute_dtype, group_norm, recomputed
 from sbmae_jax.types import Array
 
 NUM_HEADS, HEAD_WIDTH = 4, 32
@@ -31,6 +31,8 @@ class UNetScore(nn.Module):
         Without it, as in the reference, it is told one level, the noisiest of the row: the level of all of
         them in joint training and sampling, and that of the modalities not observed elsewhere.
 
+    remat: compute the activations of the blocks again for the gradient, rather than keep them.
+
     Raises ValueError for sizes that are not equal squares, or whose side does not halve often enough.
     """
 
@@ -39,10 +41,12 @@ class UNetScore(nn.Module):
     mults: tuple[int, ...] = (1, 2, 2, 2)
     per_modality_levels: bool = False
     dtype: str = "float32"
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Array, log_snr: Array) -> Array:
-        dtype = compute_dtype(self.dtype)
+        dtype, block = compute_dtype(self.dtype), recomputed(ConvNeXt, self.remat)
+        attention = recomputed(LinearAttention, self.remat)
         side = square_side(self.sizes, 2 ** (len(self.mults) - 1))
         batch, num_modalities = log_snr.shape
         if not self.per_modality_levels:
@@ -57,23 +61,23 @@ class UNetScore(nn.Module):
         for width in widths:
             if skips:
                 h = nn.Conv(h.shape[-1], (4, 4), strides=2, padding=1, dtype=dtype)(h)
-            h = ConvNeXt(width, dtype)(h, level)
-            h = ConvNeXt(width, dtype)(h, level)
-            h = h + LinearAttention(dtype)(group_norm(1, dtype)(h))
+            h = block(width, dtype)(h, level)
+            h = block(width, dtype)(h, level)
+            h = h + attention(dtype)(group_norm(1, dtype)(h))
             skips.append(h)
 
-        h = ConvNeXt(widths[-1], dtype)(h, level)
+        h = block(widths[-1], dtype)(h, level)
         h = h + Attention(dtype)(group_norm(1, dtype)(h))
-        h = ConvNeXt(widths[-1], dtype)(h, level)
+        h = block(widths[-1], dtype)(h, level)
 
         for width in reversed(widths[:-1]):  # The reference never uses the skip of the first level.
             h = jnp.concatenate([h, skips.pop()], axis=-1)
-            h = ConvNeXt(width, dtype)(h, level)
-            h = ConvNeXt(width, dtype)(h, level)
-            h = h + LinearAttention(dtype)(group_norm(1, dtype)(h))
+            h = block(width, dtype)(h, level)
+            h = block(width, dtype)(h, level)
+            h = h + attention(dtype)(group_norm(1, dtype)(h))
             h = nn.ConvTranspose(width, (4, 4), strides=(2, 2), dtype=dtype)(h)
 
-        h = ConvNeXt(self.dim, dtype)(h, None).astype(jnp.float32)
+        h = block(self.dim, dtype)(h, None).astype(jnp.float32)
         h = nn.Conv(num_modalities, (1, 1), kernel_init=nn.initializers.zeros)(h)
         return h.transpose(0, 3, 1, 2).reshape(batch, -1)
 

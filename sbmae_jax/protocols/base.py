@@ -8,7 +8,7 @@ import numpy as np
 
 from sbmae_jax.evaluate import Subject
 from sbmae_jax.task import Params, Task
-from sbmae_jax.train import Training
+from sbmae_jax.training import Training
 from sbmae_jax.types import Key
 
 View = Mapping[str, str]

@@ -19,7 +19,7 @@ from sbmae_jax.protocols.coherence import measure_conditional, measures
 from sbmae_jax.protocols.fid import check_weights, looking
 from sbmae_jax.protocols.judging import Eyes, Trial, classifying, distances, judge, judged
 from sbmae_jax.task import Params
-from sbmae_jax.train import Training
+from sbmae_jax.training import Training
 from sbmae_jax.types import Key
 
 

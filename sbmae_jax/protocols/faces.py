@@ -26,7 +26,7 @@ from sbmae_jax.protocols import faces_pages
 from sbmae_jax.protocols.base import Figure, Judge, Rows, Section
 from sbmae_jax.protocols.fid import Look, check_weights, looking
 from sbmae_jax.task import Params
-from sbmae_jax.train import Training
+from sbmae_jax.training import Training
 from sbmae_jax.types import Key
 
 NOTHING = "nothing"

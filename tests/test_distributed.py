@@ -1,0 +1,145 @@
+"""How processes find each other, and how arrays are laid out over devices."""
+
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sbmae_jax import distributed, sharding
+from sbmae_jax.data.loader import share
+
+TOLD = {
+    "JAX_COORDINATOR_ADDRESS": "host:1", "JAX_NUM_PROCESSES": "4", "JAX_PROCESS_ID": "3"
+}  # fmt: skip
+
+
+def test_flags_and_environment_say_where_a_process_stands():
+    assert distributed.settings({}, None, None, None) is None
+    assert distributed.settings(TOLD, None, None, None) == ("host:1", 4, 3)
+    assert distributed.settings(TOLD, "other:2", 2, 0) == ("other:2", 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("address", "count", "index", "message"),
+    [
+        (None, 2, 0, "JAX_COORDINATOR_ADDRESS is missing"),
+        ("host:1", None, 0, "JAX_NUM_PROCESSES is missing"),
+        ("host:1", 2, None, "JAX_PROCESS_ID is missing"),
+        ("host:1", 2, 2, r"must be in 0..1, got 2 of 2"),
+        ("host:1", 2, -1, r"must be in 0..1, got -1 of 2"),
+        ("host", 2, 0, "must be HOST:PORT, got 'host'"),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(address, count, index, message):
+    with pytest.raises(ValueError, match=message):
+        distributed.settings({}, address, count, index)
+
+
+def test_an_environment_that_holds_no_number_is_named():
+    with pytest.raises(ValueError, match="JAX_NUM_PROCESSES must be a whole number, got 'four'"):
+        distributed.settings(TOLD | {"JAX_NUM_PROCESSES": "four"}, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, False),
+        ({"SLURM_STEP_NUM_TASKS": "1"}, False),
+        ({"SLURM_STEP_NUM_TASKS": "8"}, True),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
+    ],
+)
+def test_launchers_that_count_their_processes_are_known(environ, expected):
+    assert distributed.counted(environ) == expected
+    assert distributed.finds_others(environ | {"JAX_PLATFORMS": "cpu"}) == expected
+
+
+def test_one_process_agrees_with_itself():
+    assert distributed.is_first()
+    assert distributed.is_alone()
+    assert distributed.first_says(7) == 7
+    assert distributed.any_says(True)
+    assert not distributed.any_says(False)
+    distributed.wait("here")
+
+
+@pytest.mark.parametrize(
+    ("shards", "expected"), [(1, (8, 1)), (2, (4, 2)), (4, (2, 4)), (6, (4, 2))]
+)
+def test_the_mesh_has_as_many_state_shards_as_the_devices_allow(shards, expected):
+    assert tuple(sharding.make_mesh(num_state_shards=shards).shape.values()) == expected
+
+
+def test_the_number_of_state_shards_is_checked():
+    with pytest.raises(ValueError, match="num_state_shards must be at least 1, got 0"):
+        sharding.make_mesh(num_state_shards=0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((512, 256), ("state",)),
+        ((3, 256, 512), (None, None, "state")),
+        ((8, 8), ()),  # small
+        ((255, 511), ()),  # nothing to divide
+        ((), ()),
+    ],
+)
+def test_large_arrays_of_the_state_are_split_along_their_largest_axis(shape, expected):
+    mesh = sharding.make_mesh(num_state_shards=4)
+    assert tuple(sharding.state_layout(mesh, shape).spec) == expected
+    assert tuple(sharding.state_layout(sharding.make_mesh(), shape).spec) == ()
+
+
+@pytest.mark.parametrize("num_rows", [1, 7, 8, 12])
+def test_rows_are_shared_out_whatever_their_number(num_rows):
+    def function(scale, key, x):
+        return {"y": scale * x + jax.random.normal(key, x.shape), "row": x[:, 0]}
+
+    x = np.arange(num_rows * 3, dtype=np.float32).reshape(num_rows, 3)
+    made = sharding.by_rows(sharding.make_mesh(), function, num_whole=2)(
+        jnp.ones(()), jax.random.key(5), x
+    )
+    alone = sharding.by_rows(sharding.make_mesh(1), function, num_whole=2)(
+        jnp.ones(()), jax.random.key(5), x
+    )
+    jax.tree.map(np.testing.assert_array_equal, made, alone)
+    np.testing.assert_array_equal(made["row"], x[:, 0])
+
+
+def test_parts_of_a_batch_are_joined_in_their_places():
+    mesh, whole = sharding.make_mesh(), np.arange(2 * 16 * 3).reshape(2, 16, 3)
+    mine = sharding.local_rows(mesh, 16)
+    np.testing.assert_array_equal(mine, np.arange(16))
+    joined = sharding.join({"x": whole}, sharding.split(mesh, axis=1), axis=1, size=16, mine=mine)
+    np.testing.assert_array_equal(joined["x"], whole)
+    assert joined["x"].addressable_shards[0].data.shape == (2, 2, 3)
+
+
+@pytest.mark.parametrize("num_processes", [1, 2, 4])
+def test_processes_read_disjoint_rows_of_the_same_batches(num_processes):
+    rows = grain.MapDataset.range(37).seed(3).shuffle().repeat()
+    places = np.arange(8).reshape(num_processes, -1)
+    parts = [share(rows, 8, mine).batch(len(mine)) for mine in places]
+    for i in (0, 1, 9):
+        joined = np.concatenate([part[i] for part in parts])
+        np.testing.assert_array_equal(joined, [rows[8 * i + j] for j in range(8)])
+
+
+def test_settings_in_the_environment_reach_jax(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        jax.distributed, "initialize", lambda *args, **options: seen.append((args, options))
+    )
+    for name, value in TOLD.items():
+        monkeypatch.setenv(name, value)
+    distributed.initialize(heartbeat_seconds=5)
+    assert seen == [(("host:1", 4, 3), {"heartbeat_timeout_seconds": 5})]
+
+
+def test_one_process_alone_joins_nothing(monkeypatch):
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *args, **options: 1 / 0)
+    for name in (*TOLD, *distributed.COUNTED_BY):
+        monkeypatch.delenv(name, raising=False)
+    distributed.initialize()
