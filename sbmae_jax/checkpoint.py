@@ -7,6 +7,7 @@ files do not match it was damaged later. Neither is read: the checkpoint before 
 A checkpoint holds arrays, as TensorStore has them, and JSON: nothing of it is run when it is loaded.
 """
 
+import contextlib
 import hashlib
 import json
 import warnings
@@ -110,16 +111,23 @@ def opened(directory: Path) -> Iterator[Checkpoints]:
     """Open a directory of checkpoints; what an interrupted save has left there is removed."""
     directory = directory.absolute() if isinstance(directory, Path) else directory
     policy = ocp.training.preservation_policies.LatestN(NUM_KEPT)
-    with ocp.training.Checkpointer(
+    checkpointer = ocp.training.Checkpointer(
         str(directory),
         preservation_policy=policy,  # pyright: ignore[reportArgumentType] (Orbax's own types differ)
         cleanup_tmp_directories=True,
-    ) as checkpointer:
-        checkpoints = Checkpoints(checkpointer, directory)
-        try:
-            yield checkpoints
-        finally:
-            checkpoints.finish()
+    )
+    checkpoints = Checkpoints(checkpointer, directory)
+    try:
+        yield checkpoints
+        checkpoints.finish()
+    except BaseException:
+        # What was begun is still finished, but nothing that fails now may hide what failed first; Orbax
+        # raises again at its end what a save has raised.
+        for end in (checkpoints.finish, checkpointer.close):
+            with contextlib.suppress(Exception):
+                end()
+        raise
+    checkpointer.close()
 
 
 def find_damage(path: Path) -> str | None:

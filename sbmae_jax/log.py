@@ -1,13 +1,17 @@
 """What a run says: lines for a person, JSON lines and TensorBoard scalars for later."""
 
+import contextlib
 import json
 import sys
+import time
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tensorboardX import SummaryWriter
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event
 from tqdm import tqdm
 
 FILE = "metrics.jsonl"
@@ -22,15 +26,26 @@ class Log:
         self._file = open(directory / FILE, "a", buffering=1)  # noqa: SIM115 (closed with the log)
 
     @cached_property
-    def _board(self) -> SummaryWriter:
-        # Made at the first scalar, since each writer leaves a file.
-        return SummaryWriter(str(self._directory / "tensorboard"))
+    def _board(self) -> EventsWriter:
+        # Made at the first scalar, since each writer leaves a file. Not tensorboardX's SummaryWriter: its
+        # thread dies of a full disk or a clock that is set back, and then whoever writes waits forever.
+        folder = self._directory / "tensorboard"
+        folder.mkdir(exist_ok=True)
+        return EventsWriter(str(folder / "events"))
 
     def scalars(self, stage: str, step: int, values: Mapping[str, float]) -> None:
-        """Record scalars of a stage at a step."""
-        self._file.write(json.dumps({"stage": stage, "step": step, **values}) + "\n")
-        for name, value in values.items():
-            self._board.add_scalar(f"{stage}/{name}", value, step)
+        """Record scalars of a stage at a step. Raises OSError if they cannot be written."""
+        parts = [summary.scalar(f"{stage}/{name}", value) for name, value in values.items()]
+        try:
+            self._file.write(json.dumps({"stage": stage, "step": step, **values}) + "\n")
+            for part in parts:
+                self._board.write_event(Event(wall_time=time.time(), step=step, summary=part))
+            self._board.flush()
+        except OSError as error:
+            raise OSError(
+                f"the log in {self._directory} cannot be written ({error.strerror}): make room there; the "
+                "same command goes on from the last checkpoint"
+            ) from None
 
     def line(self, text: str) -> None:
         """Print a line; a progress bar that is on the screen stays below it."""
@@ -45,9 +60,11 @@ class Log:
 
     def close(self) -> None:
         """Finish the files."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # what could not be written was said when it was written
+            self._file.close()
         if "_board" in self.__dict__:
-            self._board.close()
+            with contextlib.suppress(OSError):
+                self._board.close()
 
 
 class NoLog:

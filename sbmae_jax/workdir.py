@@ -23,21 +23,35 @@ def write(path: Path, fill: Callable[[Any], Any]) -> None:
 
 
 def claim(workdir: Path, config: Mapping[str, Any]) -> None:
-    """Take a workdir for a config, by storing the config there; raises as `check_claim`."""
+    """Take a workdir for a config, by storing the config there; raises as `check_claim`.
+
+    Raises OSError if it cannot be written.
+    """
     check_claim(workdir, config)
     path = workdir / CONFIG
-    if not path.exists():
+    if path.exists():
+        return
+    try:
         workdir.mkdir(parents=True, exist_ok=True)
         write(path, lambda file: file.write(json.dumps(config, indent=1).encode()))
+    except OSError as error:
+        raise OSError(
+            f"workdir {workdir} cannot be written ({error.strerror}): choose another --workdir, or let it be "
+            "written to"
+        ) from None
 
 
 @contextmanager
 def held(workdir: Path) -> Iterator[None]:
     """Hold a workdir, so that two processes cannot write there at once; a dead process holds nothing.
 
-    Raises ValueError if another process holds it.
+    Raises ValueError if another process holds it, and OSError if it cannot be written.
     """
-    with open(workdir / LOCK, "a") as file:
+    try:
+        file = open(workdir / LOCK, "a")  # noqa: SIM115 (closed below)
+    except OSError as error:
+        raise OSError(f"workdir {workdir} cannot be written ({error.strerror})") from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

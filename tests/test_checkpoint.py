@@ -1,4 +1,6 @@
 import logging
+import pickle
+import pickletools
 from typing import Any, NamedTuple
 
 import jax
@@ -114,4 +116,46 @@ def test_an_interrupted_save_leaves_nothing_that_is_read(folder):
     half = folder / "4.orbax-checkpoint-tmp"
     half.mkdir()
     (half / "data").write_text("half")
+    assert int(restore(folder).step) == 3
+
+
+@pytest.mark.parametrize("cut", [True, False], ids=["truncated", "flipped"])
+@pytest.mark.parametrize("seed", range(20))
+def test_damage_at_any_place_is_seen(folder, seed, cut, caplog):
+    rng = np.random.default_rng([seed, cut])
+    files = sorted(f for f in (folder / "3").rglob("*") if f.is_file() and f.stat().st_size)
+    sizes = np.array([f.stat().st_size for f in files])
+    file = files[rng.choice(len(files), p=sizes / sizes.sum())]
+    data = bytearray(file.read_bytes())
+    place = int(rng.integers(len(data)))
+    if cut:
+        del data[place:]
+    else:
+        data[place] ^= 1 << int(rng.integers(8))
+    file.write_bytes(bytes(data))
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        found = restore(folder)
+    jax.tree.map(np.testing.assert_array_equal, found, state(2))
+    assert f"{folder / '3'} is damaged" in caplog.text
+
+
+def is_pickle(data):
+    try:
+        return bool(list(pickletools.genops(data)))
+    except Exception:  # whatever the reader of instructions makes of other bytes
+        return False
+
+
+def test_a_checkpoint_holds_no_pickle_and_loading_it_runs_nothing(folder, monkeypatch):
+    for file in (f for f in folder.rglob("*") if f.is_file()):
+        assert not is_pickle(file.read_bytes())
+    assert is_pickle(pickle.dumps({"w": [1.0]}))
+
+    def refuse(*args, **options):
+        raise AssertionError("a pickle was loaded")
+
+    for name in ("load", "loads", "Unpickler"):
+        monkeypatch.setattr(pickle, name, refuse)
+    monkeypatch.setattr("builtins.eval", refuse)
+    monkeypatch.setattr("builtins.exec", refuse)
     assert int(restore(folder).step) == 3

@@ -1,0 +1,162 @@
+"""What the world does to a run: full disks, vanished data, jumping clocks. Nothing is lost."""
+
+import os
+import subprocess
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from sbmae_jax import pipeline, sharding
+from sbmae_jax.data.loader import resident, streamed
+from sbmae_jax.data.source import ArraySource
+from sbmae_jax.log import FILE, Log
+from sbmae_jax.task import Task
+from sbmae_jax.train import train
+from sbmae_jax.training import Training
+from sbmae_jax.workdir import held
+
+SIZE = 300_000  # parameters, so that a checkpoint is over 2 MB
+ROWS = {"y": np.random.default_rng(0).normal(size=64).astype(np.float32)}
+TRAINING = Training(
+    num_steps=20, batch_size=8, learning_rate=0.1, steps_per_call=2, checkpoint_every=4
+)
+MESH = sharding.make_mesh(1)
+
+
+def loss(params, key, batch):
+    return (jnp.mean(params["w"]) - batch["y"] - jax.random.normal(key, batch["y"].shape)) ** 2, {}
+
+
+TASK = Task(lambda key, batch: {"w": jax.random.normal(key, (SIZE,))}, loss)
+
+
+def fit(directory, feed=None):
+    log = Log(directory)
+    feed = feed or resident(jax.random.key(1), ROWS, 8, MESH)
+    try:
+        return train(TASK, feed, TRAINING, jax.random.key(2), MESH, directory / "fit", log, "fit")
+    finally:
+        log.close()
+
+
+def assert_same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mount a disk of 5 MB, and give the function that mounts it anew with other options."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a disk")
+    mount = ["mount", "-o"]
+    yield (
+        folder,
+        lambda options: subprocess.run([*mount, f"remount,{options}", str(folder)], check=True),
+    )
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_costs_the_steps_since_the_last_checkpoint(small_disk, tmp_path):
+    disk, remount = small_disk
+    with pytest.raises(OSError, match=r"checkpoint .* could not be written .*: make room there"):
+        fit(disk)
+    saved = {path.name for path in (disk / "fit").iterdir() if path.name.isdigit()}
+    assert saved, "the first checkpoint fits"
+    remount("size=100m")
+    assert_same(fit(disk), fit(tmp_path / "straight"))
+
+
+def test_a_disk_that_lets_nobody_write_is_named(small_disk):
+    disk, remount = small_disk
+    remount("ro")
+    with pytest.raises(OSError, match=r"workdir .* cannot be written \(Read-only file system\)"):
+        pipeline.run(tiny.config(), disk / "run")
+
+
+def test_a_disk_that_stops_being_written_loses_nothing(small_disk, tmp_path):
+    disk, remount = small_disk
+    remount("size=100m")
+    feed = resident(jax.random.key(1), ROWS, 8, MESH)
+
+    def closing(step, num_steps):
+        if step == 10:
+            subprocess.run(["sync"], check=True)
+            os.rename(disk / "fit", disk / "away")
+            (disk / "fit").write_text("in the way")
+        return feed(step, num_steps)
+
+    with pytest.raises(OSError, match="could not be written"):
+        fit(disk, closing)
+    (disk / "fit").unlink()
+    os.rename(disk / "away", disk / "fit")
+    assert_same(fit(disk), fit(tmp_path / "straight"))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_log_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / FILE).symlink_to("/dev/full")
+    with pytest.raises(
+        OSError, match=r"the log in .* cannot be written \(No space left on device\)"
+    ):
+        fit(tmp_path)
+
+
+def test_data_that_vanish_in_the_middle_of_an_epoch_are_named_and_can_come_back(tmp_path):
+    class Unreliable(ArraySource):
+        def __getitem__(self, index):
+            if not (tmp_path / "data").exists():
+                raise FileNotFoundError(f"{tmp_path / 'data'} is gone")
+            return super().__getitem__(index)
+
+    def feed():
+        stream = streamed(3, Unreliable(ROWS), 8, MESH)
+
+        def vanishing(step, num_steps):
+            if step == 10 and (tmp_path / "vanish").exists():
+                (tmp_path / "data").unlink()
+            return stream(step, num_steps)
+
+        return vanishing
+
+    (tmp_path / "data").touch()
+    straight = fit(tmp_path / "straight", feed())
+    (tmp_path / "vanish").touch()
+    with pytest.raises(FileNotFoundError, match="data is gone"):
+        fit(tmp_path / "run", feed())
+    (tmp_path / "vanish").unlink()
+    (tmp_path / "data").touch()
+    assert_same(fit(tmp_path / "run", feed()), straight)
+
+
+@pytest.mark.parametrize("seconds", [-86_400.0, -3_600.0, 60.0])
+def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch, seconds):
+    straight, feed = fit(tmp_path / "straight"), resident(jax.random.key(1), ROWS, 8, MESH)
+    offset, now, now_ns = [0.0], time.time, time.time_ns
+    monkeypatch.setattr(time, "time", lambda: now() + offset[0])
+    monkeypatch.setattr(time, "time_ns", lambda: now_ns() + int(1e9 * offset[0]))
+
+    def jumping(step, num_steps):
+        if step in (6, 14):
+            offset[0] += seconds
+        if step == 10 and offset[0] == seconds:
+            raise KeyboardInterrupt
+        return feed(step, num_steps)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "run", jumping)
+    offset[0] *= 2
+    assert_same(fit(tmp_path / "run", jumping), straight)
+
+
+def test_a_second_launch_is_refused_and_touches_nothing(tmp_path):
+    tmp_path.joinpath("run").mkdir()
+    with held(tmp_path / "run"), pytest.raises(ValueError, match="is in use by another process"):
+        pipeline.run(tiny.config(), tmp_path / "run")
+    assert not list(tmp_path.joinpath("run").glob("autoencoder*"))
