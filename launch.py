@@ -104,7 +104,8 @@ def with_modalities(config: dict[str, Any], changes: list[str]) -> dict[str, Any
 
 def generate() -> None:
     """Write samples of what is not given, and say where they are."""
-    output = Path(OUTPUT.value or Path(WORKDIR.value) / "generated")
+    here = Path() if "://" in WORKDIR.value else Path(WORKDIR.value)
+    output = Path(OUTPUT.value or here / "generated")
     num_samples = 5 if NUM_SAMPLES.value is None else NUM_SAMPLES.value
     page = pipeline.generate(WORKDIR.value, GIVEN.value, num_samples, output, SEED.value)
     print(f"samples: {page}")

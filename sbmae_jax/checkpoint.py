@@ -21,6 +21,7 @@ from absl import logging
 from orbax.checkpoint import v1 as ocp
 
 from sbmae_jax import distributed
+from sbmae_jax.places import files_below, is_remote
 
 Tree = TypeVar("Tree")
 NUM_KEPT = 2  # the newest, and one to fall back on
@@ -109,7 +110,7 @@ _NONE, _ALL_DAMAGED = -1, -2
 @contextmanager
 def opened(directory: Path) -> Iterator[Checkpoints]:
     """Open a directory of checkpoints; what an interrupted save has left there is removed."""
-    directory = directory.absolute() if isinstance(directory, Path) else directory
+    directory = directory if is_remote(directory) else directory.absolute()
     policy = ocp.training.preservation_policies.LatestN(NUM_KEPT)
     checkpointer = ocp.training.Checkpointer(
         str(directory),
@@ -147,8 +148,8 @@ def digests(path: Path) -> dict[str, str]:
     """Return the SHA-256 of every file below a folder, but for the seal."""
     return {
         str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in sorted(path.rglob("*"))
-        if file.is_file() and file.name != SEAL
+        for file in files_below(path)
+        if file.name != SEAL
     }
 
 

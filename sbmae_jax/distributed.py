@@ -24,11 +24,11 @@ COUNTED_BY = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 
 
 class Settings(NamedTuple):
-    """The first arguments of `jax.distributed.initialize`."""
+    """The first arguments of `jax.distributed.initialize`; None is found out there."""
 
-    coordinator_address: str
-    num_processes: int
-    process_id: int
+    coordinator_address: str | None
+    num_processes: int | None
+    process_id: int | None
 
 
 def initialize(
@@ -46,8 +46,12 @@ def initialize(
     told = settings(os.environ, address, num_processes, process_id)
     if told is None and not finds_others(os.environ):
         return
+    given = Settings(None, None, None) if told is None else told
     try:
-        jax.distributed.initialize(*(told or ()), heartbeat_timeout_seconds=heartbeat_seconds)
+        jax.distributed.initialize(
+            given.coordinator_address, given.num_processes, given.process_id,
+            heartbeat_timeout_seconds=heartbeat_seconds,
+        )  # fmt: skip
     except ValueError:
         if told is not None or counted(os.environ):
             raise

@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from functools import cached_property
@@ -11,16 +13,29 @@ from typing import Any
 
 from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto import event_pb2
 from tqdm import tqdm
 
+from sbmae_jax.places import copy, is_remote
+
+Event = event_pb2.Event  # pyright: ignore[reportAttributeAccessIssue] (made when it is imported)
 FILE = "metrics.jsonl"
+PUBLISH_SECONDS = 60
 
 
 class Log:
-    """Writes the scalars of one run to `metrics.jsonl` and to TensorBoard, and lines to the screen."""
+    """Writes the scalars of one run to `metrics.jsonl` and to TensorBoard, and lines to the screen.
+
+    The log of a workdir in a bucket is kept on this machine, and copied there every minute and at the end.
+    """
 
     def __init__(self, directory: Path):
+        self._remote = directory if is_remote(directory) else None
+        self._published = time.monotonic()
+        if self._remote is not None:
+            directory = Path(tempfile.mkdtemp())
+            if (self._remote / FILE).exists():
+                (directory / FILE).write_bytes((self._remote / FILE).read_bytes())
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._file = open(directory / FILE, "a", buffering=1)  # noqa: SIM115 (closed with the log)
@@ -46,6 +61,14 @@ class Log:
                 f"the log in {self._directory} cannot be written ({error.strerror}): make room there; the "
                 "same command goes on from the last checkpoint"
             ) from None
+        if time.monotonic() - self._published > PUBLISH_SECONDS:
+            self.publish()
+
+    def publish(self) -> None:
+        """Copy a log that is kept elsewhere to its workdir."""
+        if self._remote is not None:
+            copy(self._directory, self._remote)
+            self._published = time.monotonic()
 
     def line(self, text: str) -> None:
         """Print a line; a progress bar that is on the screen stays below it."""
@@ -65,6 +88,9 @@ class Log:
         if "_board" in self.__dict__:
             with contextlib.suppress(OSError):
                 self._board.close()
+        self.publish()
+        if self._remote is not None:
+            shutil.rmtree(self._directory)
 
 
 class NoLog:
@@ -72,6 +98,9 @@ class NoLog:
 
     def scalars(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         """Record nothing."""
+
+    def publish(self) -> None:
+        """Copy nothing."""
 
     def line(self, text: str) -> None:
         """Print nothing."""

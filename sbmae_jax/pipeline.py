@@ -25,6 +25,7 @@ from sbmae_jax.impute import Imputed, impute_file
 from sbmae_jax.latents import moments
 from sbmae_jax.log import read
 from sbmae_jax.model import Model, draw
+from sbmae_jax.places import place
 from sbmae_jax.preemption import Notice
 from sbmae_jax.report import summary, write_report
 from sbmae_jax.request import generate_files
@@ -231,7 +232,7 @@ def load(workdir: str | Path) -> Model:
 
 def open_run(workdir: str | Path) -> Run:
     """Open a run that was begun, by the config in its workdir. Raises ValueError if there is none."""
-    path = Path(workdir) / CONFIG
+    path = place(workdir) / CONFIG
     if not path.exists():
         raise ValueError(f"{workdir} is not the workdir of a run: it has no {CONFIG}")
     return Run(json.loads(path.read_text()), workdir)

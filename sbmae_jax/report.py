@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure as Drawing
 
 from sbmae_jax.log import read
+from sbmae_jax.places import drawn_into
 from sbmae_jax.protocols.base import EvaluationProtocol, Figure, Picture, Section
 from sbmae_jax.workdir import CHOICES, CONFIG, RESULTS, SAMPLES
 
@@ -23,13 +24,21 @@ matplotlib.rcParams.update({
 
 def write_report(workdir: Path, names: tuple[str, ...], protocol: EvaluationProtocol) -> Path:
     """Write `report/index.html` with its pictures, and return its path."""
+    with drawn_into(workdir / "report") as folder:
+        (folder / "index.html").write_text(page_of(workdir, names, protocol, folder))
+    return workdir / "report" / "index.html"
+
+
+def page_of(
+    workdir: Path, names: tuple[str, ...], protocol: EvaluationProtocol, folder: Path
+) -> str:
+    """Draw the pictures of the report into a folder, and return its page."""
     results = json.loads((workdir / RESULTS).read_text())
-    samples = dict(np.load(workdir / SAMPLES))
-    folder = workdir / "report"
-    folder.mkdir(exist_ok=True)
-    sections = [*protocol.sections(results, samples, folder), training(workdir, results)]
+    with (workdir / SAMPLES).open("rb") as file, np.load(file) as arrays:
+        samples = dict(arrays)
+    sections = [*protocol.sections(results, samples, folder), training(workdir, results, folder)]
     template = files("sbmae_jax").joinpath("report.html").read_text()
-    page = (
+    return (
         jinja2.Environment(autoescape=True)
         .from_string(template)
         .render(
@@ -41,8 +50,6 @@ def write_report(workdir: Path, names: tuple[str, ...], protocol: EvaluationProt
             config=(workdir / CONFIG).read_text(),
         )
     )
-    (folder / "index.html").write_text(page)
-    return folder / "index.html"
 
 
 def summary(figures: list[Figure]) -> str:
@@ -54,9 +61,9 @@ def summary(figures: list[Figure]) -> str:
     )
 
 
-def training(workdir: Path, results: Mapping[str, Any]) -> Section:
-    """Draw the losses, and return the section about what the run took."""
-    draw_losses(read(workdir)).savefig(workdir / "report" / "losses.png", dpi=120)
+def training(workdir: Path, results: Mapping[str, Any], folder: Path) -> Section:
+    """Draw the losses into a folder, and return the section about what the run took."""
+    draw_losses(read(workdir)).savefig(folder / "losses.png", dpi=120)
     rows = [(stage, f"{seconds:.1f} s") for stage, seconds in results["seconds"].items()]
     memory = ("peak memory", f"{results['peak_memory_bytes'] / 2**30:.2f} GiB")
     return Section(

@@ -21,6 +21,7 @@ from sbmae_jax.energy import energy_task
 from sbmae_jax.latents import Moments
 from sbmae_jax.log import Log, NoLog, read
 from sbmae_jax.model import Model, encode
+from sbmae_jax.places import place
 from sbmae_jax.preemption import Notice
 from sbmae_jax.protocols.base import View
 from sbmae_jax.score import score_task
@@ -49,7 +50,7 @@ class Run:
         profile: bool = False,
     ):  # fmt: skip
         self.notice = notice or Notice()
-        self.config, self.workdir = dict(config), Path(workdir)
+        self.config, self.workdir = dict(config), place(workdir)
         check_keys(self.config)
         check_claim(self.workdir, self.config)
         self.data = self._describe()
@@ -214,6 +215,7 @@ class Run:
                 task, feed, training, train_key, self.mesh, self.workdir / name, self.log, name, aside,
                 lambda: self.notice.given, self.profile / name if self.profile else None,
             )  # fmt: skip
+        self.log.publish()
         if distributed.is_first():
             last, seconds = read(self.workdir)[name][-1], time.perf_counter() - start
             self.log.line(f"{name}: {last['step']} steps, loss {last['loss']:.4g}, {seconds:.0f} s")
@@ -303,7 +305,7 @@ def load_judges(run: Run) -> dict[str, Params]:
 def load_moments(path: Path) -> Moments:
     """Load the moments of the latents. Raises ValueError if the file is missing or damaged."""
     try:
-        with open(path, "rb") as file, np.load(file) as arrays:
+        with path.open("rb") as file, np.load(file) as arrays:
             return Moments(mean=jnp.asarray(arrays["mean"]), std=jnp.asarray(arrays["std"]))
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
         raise ValueError(

@@ -2,11 +2,12 @@
 
 import fcntl
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from sbmae_jax.places import is_remote
 
 CONFIG, DATA, MOMENTS = "config.json", "data.json", "moments.npz"
 CHOICES = "choices.txt"
@@ -15,11 +16,15 @@ RESULTS, SAMPLES = "results.json", "samples.npz"
 
 
 def write(path: Path, fill: Callable[[Any], Any]) -> None:
-    """Write a file under another name and rename it, so that an interruption leaves no half of it."""
-    part = path.with_name(path.name + ".part")
-    with open(part, "wb") as file:
+    """Write a file under another name and rename it, so that an interruption leaves no half of it.
+
+    In a bucket a file appears when it is whole.
+    """
+    part = path if is_remote(path) else path.with_name(path.name + ".part")
+    with part.open("wb") as file:
         fill(file)
-    os.replace(part, path)
+    if part != path:
+        part.replace(path)
 
 
 def claim(workdir: Path, config: Mapping[str, Any]) -> None:
@@ -45,8 +50,13 @@ def claim(workdir: Path, config: Mapping[str, Any]) -> None:
 def held(workdir: Path) -> Iterator[None]:
     """Hold a workdir, so that two processes cannot write there at once; a dead process holds nothing.
 
+    A bucket cannot be held: there, whoever starts runs sees to it.
+
     Raises ValueError if another process holds it, and OSError if it cannot be written.
     """
+    if is_remote(workdir):
+        yield
+        return
     try:
         file = open(workdir / LOCK, "a")  # noqa: SIM115 (closed below)
     except OSError as error:
