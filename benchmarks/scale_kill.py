@@ -21,19 +21,9 @@ from sbmae_jax.run import load_judges, load_model
 from sbmae_jax.workdir import RESULTS, SAMPLES
 
 ROOT = Path(__file__).resolve().parents[1]
-TRAININGS = ("autoencoder_training", "score_training", "classifier_training")
-CONFIG = (
-    "--config=configs/polydigits.py:smoke",
-    *(
-        f"--config.{name}.{key}=2"
-        for name in TRAININGS
-        for key in ("steps_per_call", "checkpoint_every")
-    ),
-)
+CONFIG = "--config=benchmarks/scale_config.py"
 # What is killed: a training, which has a folder, or what comes after the last of them.
-STAGES = (
-    "autoencoder/chelsea", "autoencoder/rocket", "score", "classifier", "evaluate",
-)  # fmt: skip
+STAGES = ("autoencoder/hubble", "autoencoder/retina", "score", "classifier", "evaluate")
 SECOND_KILL = 0.5  # share of the runs that are killed a second time, at any moment
 TIMED = ("seconds", "seconds_per_1000_samples", "peak_memory_bytes")
 
@@ -43,7 +33,7 @@ def start(workdir: Path, cache: Path) -> subprocess.Popen:
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
     with open(workdir.with_suffix(".log"), "a") as log:
         return subprocess.Popen(
-            [sys.executable, "launch.py", *CONFIG, f"--workdir={workdir}"],
+            [sys.executable, "launch.py", CONFIG, f"--workdir={workdir}"],
             cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
 
