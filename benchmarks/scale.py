@@ -3,6 +3,7 @@
     python benchmarks/scale.py kill        # 50 runs, each killed at a random moment and finished
     python benchmarks/scale.py processes   # two processes, and other devices half way, against one device
     python benchmarks/scale.py memory      # micro-batches, remat, bfloat16: bytes and seconds
+    python benchmarks/scale.py roofline    # TPU v5e on paper, from counted operations
     python benchmarks/scale.py claims      # compares what was measured with the targets again
 
 Each part keeps its own command and commit. Runs are kept under runs/scale-NAME and not repeated.
@@ -17,6 +18,7 @@ from typing import Any
 import scale_kill
 import scale_memory
 import scale_processes
+import scale_roofline
 
 from sbmae_jax import provenance
 
@@ -29,6 +31,7 @@ PARTS = {
     "kill": lambda: scale_kill.measure(ROOT / "runs" / "scale-kill", NUM_KILLED),
     "processes": lambda: scale_processes.measure(ROOT / "runs" / "scale-processes"),
     "memory": scale_memory.measure,
+    "roofline": scale_roofline.measure,
 }
 
 

@@ -104,3 +104,17 @@ def test_quoted_ratios_are_the_measured_ones():
             if name in measured:
                 quoted[name] = [cell for cell in cells[first : first + 5] if cell != "-"]
     assert quoted == measured
+
+
+def test_the_tables_of_scaling_are_the_measured_ones(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import scale
+    import scale_tables
+
+    page = json.loads((ROOT / "results/scale.json").read_text())
+    text = (ROOT / "docs/scaling.md").read_text()
+    for table in (
+        scale_tables.memory_table, scale_tables.roofline_table, scale_tables.claims_table,
+    ):  # fmt: skip
+        assert table(page) in text
+    assert scale.claims(page) == page["claims"]

@@ -11,6 +11,7 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 from scale_processes import (
     HEARTBEAT_SECONDS,
+    SMOKE,
     difference,
     finish,
     start,
@@ -73,3 +74,11 @@ def test_what_eight_devices_saved_goes_on_on_others(alone, tmp_path, go_on):
     stop_at(start(workdir, 8), workdir / "score" / "10")
     finish(start_pair(workdir) if go_on == "pair" else [start(workdir, go_on)], workdir)
     assert_close(workdir, alone)
+
+
+def test_each_process_streams_the_rows_of_its_own_devices(tmp_path):
+    config = (SMOKE, "--config.resident_bytes=0")
+    one, pair = tmp_path / "one", tmp_path / "pair"
+    finish([start(one, 1, config)], one)
+    finish(start_pair(pair, config), pair)
+    assert_close(pair, one)
