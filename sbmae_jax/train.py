@@ -18,6 +18,7 @@ from sbmae_jax.log import Log
 from sbmae_jax.preemption import Preempted
 from sbmae_jax.task import Batch, Params, Task
 from sbmae_jax.types import Array, Key
+from sbmae_jax.values import require_number, require_type, require_whole
 
 
 class Best(NamedTuple):
@@ -62,6 +63,8 @@ class Training:
         parameters that had the smallest; at least `held_out_every`. 0 trains to the last step and keeps
         the last.
     held_out_every: steps between looks at the held-out rows, rounded up to whole calls.
+
+    Raises ValueError for a value out of its range or of another type.
     """
 
     num_steps: int
@@ -80,8 +83,14 @@ class Training:
     def __post_init__(self):
         counts = ("num_steps", "batch_size", "steps_per_call", "checkpoint_every", "held_out_every")
         for name in counts:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+            require_whole(name, getattr(self, name), 1, HELD_OUT - 1)
+        require_whole("warmup_steps", self.warmup_steps, 0, HELD_OUT - 1)
+        require_type("patience", self.patience, int)
+        for name in ("learning_rate", "weight_decay"):
+            require_number(name, getattr(self, name), low=0, high=1e6)
+        require_number("clip_norm", self.clip_norm, high=1e30, above=0)
+        require_number("b2", self.b2, low=0, below=1)
+        require_number("ema_decay", self.ema_decay, low=0, high=1)
         if self.patience and self.patience < self.held_out_every:
             raise ValueError(
                 f"patience must be 0, or at least held_out_every = {self.held_out_every}, got "

@@ -8,6 +8,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from sbmae_jax.types import Array
+from sbmae_jax.values import require_whole
+
+WIDEST, DEEPEST = 2**16, 1000  # beyond these a network is a slip of the hand
+
+
+def check_sizes(network: str, num_blocks: int = 1, **widths: int | tuple[int, ...]) -> None:
+    """Raise ValueError for widths, one or a tuple of them, not in 1..WIDEST, and blocks not in 1..DEEPEST."""
+    require_whole(f"network {network!r}: num_blocks", num_blocks, 1, DEEPEST)
+    for name, width in widths.items():
+        several = width if isinstance(width, tuple) else (width,)
+        if len(several) > DEEPEST:
+            raise ValueError(
+                f"network {network!r}: {name} must have at most {DEEPEST}, got {len(several)}"
+            )
+        for one in several:
+            require_whole(f"network {network!r}: {name}", one, 1, WIDEST)
 
 
 def level_features(log_snr: Array, num: int = 16) -> Array:

@@ -13,7 +13,7 @@ import math
 import flax.linen as nn
 import jax.numpy as jnp
 
-from sbmae_jax.nets.blocks import PerModality, enter_streams, normalise
+from sbmae_jax.nets.blocks import PerModality, check_sizes, enter_streams, normalise
 from sbmae_jax.types import Array
 
 zeros = nn.initializers.zeros
@@ -23,6 +23,8 @@ class HubScore(nn.Module):
     """F(x [B, D], ln snr [B, M]) -> [B, D].
 
     sizes: of the latents; their sum is D.  width, hub_width: of the streams.
+
+    Raises ValueError for a width or a number of blocks below 1.
     """
 
     sizes: tuple[int, ...]
@@ -33,6 +35,10 @@ class HubScore(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, log_snr: Array) -> Array:
+        check_sizes(
+            "hub", self.num_blocks,
+            width=self.width, hub_width=self.hub_width, level_width=self.level_width,
+        )  # fmt: skip
         h, levels = enter_streams(x, log_snr, self.sizes, self.width, self.level_width)
         hub = jnp.zeros((len(x), self.hub_width))
         for _ in range(self.num_blocks):

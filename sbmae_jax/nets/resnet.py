@@ -24,15 +24,20 @@ import jax.numpy as jnp
 from sbmae_jax.nets.blocks import (
     activation,
     avg_pool,
+    check_sizes,
     compute_dtype,
     group_norm,
     norm_groups,
     upsample,
 )
 from sbmae_jax.types import Array
+from sbmae_jax.values import require_whole
 
 Stages = tuple[tuple[int, int, int], ...]
 """For each residual block its middle width, its width, and the factor by which the picture then changes."""
+
+
+MOST_PADDING = 1000  # pixels
 
 
 class ResNetEncoder(nn.Module):
@@ -61,6 +66,7 @@ class ResNetEncoder(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         dtype, around = compute_dtype(self.dtype), (self.padding, self.padding)
+        check_resnet(self.padding, self.stages, stem=self.stem)
         factor = 2 * math.prod(pool for _, _, pool in self.stages)
         check_factor(x.shape[1:], factor, self.padding)
         x = jnp.pad(x, ((0, 0), around, around, (0, 0)))
@@ -105,6 +111,7 @@ class ResNetDecoder(nn.Module):
     @nn.compact
     def __call__(self, z: Array) -> Array:
         dtype, pad = compute_dtype(self.dtype), self.padding
+        check_resnet(pad, self.stages, start=self.start)
         factor = math.prod(factor for _, _, factor in self.stages)
         check_factor(self.shape, factor, pad)
         height, width, depth = self.shape
@@ -137,6 +144,14 @@ class ResidualBlock(nn.Module):
         if x.shape[-1] != self.width:
             x = nn.Conv(self.width, (1, 1), use_bias=False, dtype=self.dtype)(x)
         return self.act(h + x)
+
+
+def check_resnet(padding: int, stages: Stages, **widths: int) -> None:
+    """Raise ValueError for a padding, widths or stages out of range."""
+    require_whole("network 'resnet': padding", padding, 0, MOST_PADDING)
+    check_sizes("resnet", max(len(stages), 1), **widths)
+    for stage in stages:
+        check_sizes("resnet", stages=stage)
 
 
 def check_factor(shape: tuple[int, ...], factor: int, padding: int) -> None:

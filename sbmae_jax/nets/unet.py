@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sbmae_jax.nets.blocks import compute_dtype, group_norm
+from sbmae_jax.nets.blocks import check_sizes, compute_dtype, group_norm
 from sbmae_jax.types import Array
 
 NUM_HEADS, HEAD_WIDTH = 4, 32
@@ -43,6 +43,12 @@ class UNetScore(nn.Module):
     @nn.compact
     def __call__(self, x: Array, log_snr: Array) -> Array:
         dtype = compute_dtype(self.dtype)
+        check_sizes("unet", dim=self.dim, mults=self.mults)
+        if self.dim < 3 or not self.mults:
+            raise ValueError(
+                f"network 'unet' needs dim of at least 3 and at least one of mults, got {self.dim} and "
+                f"{self.mults}"
+            )
         side = square_side(self.sizes, 2 ** (len(self.mults) - 1))
         batch, num_modalities = log_snr.shape
         if not self.per_modality_levels:
