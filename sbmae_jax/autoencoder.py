@@ -33,10 +33,12 @@ from sbmae_jax import gaussian
 from sbmae_jax.observation import OBSERVATIONS, reconstruction_error
 from sbmae_jax.task import Params, Task
 from sbmae_jax.types import Array, Key
+from sbmae_jax.values import require_fields, require_number, require_whole
 
 Values = TypeVar("Values", Array, np.ndarray)
 
 KINDS = ("vae", "rae")
+LONGEST = 2**16  # latents
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Modality:
     latent_size: length of the latent vector.
     weight: beta of the VAE, lambda of the regularised autoencoder.
     code_noise: c of equation (2); not used by the VAE.
+
+    Raises ValueError for a likelihood that there is not, and for a value out of its range or of another type.
     """
 
     name: str
@@ -60,11 +64,13 @@ class Modality:
     code_noise: float = 0.01
 
     def __post_init__(self):
+        require_fields(self, f"{self.name}: ")
         if self.likelihood not in OBSERVATIONS:
             known = ", ".join(OBSERVATIONS)
             raise ValueError(f"{self.name}: unknown likelihood {self.likelihood!r}: use {known}")
-        if self.latent_size < 1:
-            raise ValueError(f"{self.name}: latent_size must be at least 1, got {self.latent_size}")
+        require_whole(f"{self.name}: latent_size", self.latent_size, 1, LONGEST)
+        require_number(f"{self.name}: weight", self.weight, low=0)
+        require_number(f"{self.name}: code_noise", self.code_noise, low=0)
 
 
 class Autoencoder(NamedTuple):

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from sbmae_jax.data.survey import Modality, Survey, survey, table
+from sbmae_jax.sections import as_tuples, check_keys, fill, without
+from sbmae_jax.values import require_type, require_whole
 
 LIKELIHOODS = {
     "vector": "normal", "signal": "normal", "image": "gaussian", "mask": "gaussian",
@@ -40,16 +42,21 @@ def choose_values(
 
     Raises ValueError for data that cannot be read or learned from, and names that they do not have.
     """
+    check_keys(config)
     config = copy.deepcopy(dict(config))
     data, sections = config["data"], config["modalities"]
-    leave_out = data.pop("leave_out")
-    if not data["path"]:
+    leave_out = as_tuples(data.pop("leave_out", ()))
+    require_type("config.data.leave_out", leave_out, tuple[str, ...])
+    if not data.get("path"):
         raise ValueError("config.data.path: say where your data are: --config.data.path=DATA")
-    kinds = dict(data["kinds"]) | {
+    require_type("config.data.kinds", data.get("kinds", {}), Mapping[str, str])
+    kinds = dict(data.get("kinds", {})) | {
         name: section.pop("kind") for name, section in sections.items() if "kind" in section
     }
+    require_type("config.modalities: kind", kinds, Mapping[str, str])
     check_left_out(sections, leave_out)
-    found = survey(data["path"], kinds, config["seed"], data["partial_rows"], leave_out)
+    given = without(without(data, "name"), "kinds")
+    found = fill(survey, given, "data", kinds=kinds, seed=config["seed"], leave_out=leave_out)
     check_names(sections, found)
     kept = list(found.modalities)
     data["path"] = str(found.path)
@@ -61,6 +68,7 @@ def choose_values(
             if section.get(key) is None:
                 section[key] = value
                 made.append(Choice(f"modalities.{m.name}.{key}", value, reason))
+        require_type(f"config.modalities.{m.name}: network", section["network"], str)
         if section["network"] not in config["coders"]:
             config["coders"] |= coder(section["network"])
     return config, made + close_run(config, kept, found), found
@@ -72,10 +80,13 @@ def close_run(config: dict[str, Any], kept: list[Modality], found: Survey) -> li
     num_train, num_test = found.num_rows["train"], found.num_rows["test"]
     for key, value, reason in of_run(kept, min(config["num_train"] or num_train, num_train)):
         section, name = key.split(".")
-        if config[section][name] is None:
+        # A key that is not there has a default, or is named where it is needed.
+        if name in config[section] and config[section][name] is None:
             config[section][name] = value
             made.append(Choice(key, value, reason))
-    if config["evaluation"]["num_rows"] > num_test:
+    asked = config["evaluation"].get("num_rows", 0)
+    require_whole("config.evaluation: num_rows", asked)
+    if asked > num_test:
         config["evaluation"]["num_rows"] = num_test
         made.append(Choice("evaluation.num_rows", num_test, "the test split has no more"))
     return made

@@ -14,7 +14,7 @@ from sbmae_jax.nets.dense import DenseDecoder, DenseEncoder
 from sbmae_jax.nets.patch import PatchDecoder, PatchEncoder
 from sbmae_jax.nets.resnet import ResNetDecoder, ResNetEncoder
 from sbmae_jax.nets.vector import VectorDecoder, VectorEncoder
-from sbmae_jax.sections import fill, without
+from sbmae_jax.sections import chosen, entries, fill, part, without
 from sbmae_jax.task import Params, Task, stacked
 from sbmae_jax.training import Training
 
@@ -84,6 +84,8 @@ def build_groups(
 
 def build_modalities(sections: Mapping[str, Any], data: Description) -> tuple[Modality, ...]:
     """Build the modalities, ordered by name, and match them with what the data have."""
+    if not entries(sections, "modalities"):
+        raise ValueError("config.modalities: name at least one array of the data")
     for name in sections:
         if name not in data.shapes:
             raise ValueError(
@@ -91,7 +93,7 @@ def build_modalities(sections: Mapping[str, Any], data: Description) -> tuple[Mo
             )
     return tuple(
         fill(
-            Modality, without(section, "training"), f"modalities.{name}",
+            Modality, without(entries(section, f"modalities.{name}"), "training"), f"modalities.{name}",
             name=name, shape=data.shapes[name],
         )
         for name, section in sorted(sections.items())
@@ -101,14 +103,17 @@ def build_modalities(sections: Mapping[str, Any], data: Description) -> tuple[Mo
 def build_training(config: Mapping[str, Any], name: str) -> Training:
     """Build the training of an autoencoder: that of all, with what its modality changes in it."""
     changes = config["modalities"][name].get("training", {})
-    section = {**config["autoencoder_training"], **changes}
+    section = {
+        **part(config, "autoencoder_training"),
+        **entries(changes, f"modalities.{name}.training"),
+    }
     return fill(Training, section, f"autoencoder_training, with modalities.{name}.training")
 
 
 def build_autoencoder(config: Mapping[str, Any], modality: Modality) -> Autoencoder:
     """Build the autoencoder of a modality from the networks that the modality names."""
-    kind = config["autoencoder"]["kind"]
-    num_heads = 2 if kind == "vae" else 1
+    # What is not there is named where the autoencoder is made.
+    num_heads = 2 if part(config, "autoencoder").get("kind") == "vae" else 1
     encoder = build_encoder(config, modality, num_heads)
     decoder = build_decoder(config, modality)
     # Modalities that differ only by name share the functions, and so the compiled training step.
@@ -121,38 +126,50 @@ def build_autoencoder(config: Mapping[str, Any], modality: Modality) -> Autoenco
 
 def build_encoder(config: Mapping[str, Any], modality: Modality, num_heads: int) -> Any:
     """Build an encoder of a modality, with `num_heads` outputs of the size of its latent."""
-    (make, _), section, where = coder(config, modality)
+    (make, _), where = coder(config, modality)
     sizes = {"num_heads": num_heads, "latent_size": modality.latent_size}
-    encoder = fill(make, section["encoder"], f"{where}.encoder", **sizes)
-    check_coder(encoder, (1, *modality.shape), where)
+    encoder = fill(make, part(config, *where, "encoder"), ".".join((*where, "encoder")), **sizes)
+    check_network(encoder, ".".join(where), floats(*modality.shape))
     return encoder
 
 
 def build_decoder(config: Mapping[str, Any], modality: Modality) -> Any:
     """Build a decoder of a modality."""
-    (_, make), section, where = coder(config, modality)
-    decoder = fill(make, section["decoder"], f"{where}.decoder", shape=modality.shape)
-    check_coder(decoder, (1, modality.latent_size), where)
+    (_, make), where = coder(config, modality)
+    section = part(config, *where, "decoder")
+    decoder = fill(make, section, ".".join((*where, "decoder")), shape=modality.shape)
+    check_network(decoder, ".".join(where), floats(modality.latent_size))
     return decoder
 
 
-def coder(config: Mapping[str, Any], modality: Modality) -> tuple[Any, Mapping[str, Any], str]:
-    """Return the modules, the section and the place of the networks that a modality names."""
-    name, sections = modality.network, config["coders"]
+def coder(config: Mapping[str, Any], modality: Modality) -> tuple[Any, tuple[str, str]]:
+    """Return the modules of the networks that a modality names, and the place of their section."""
+    name, sections = modality.network, part(config, "coders")
     if name not in sections:
         raise ValueError(
             f"config.modalities.{modality.name}.network: config.coders has no {name!r}; choose one of "
             f"{', '.join(sections)}"
         )
-    where, kind = f"coders.{name}", sections[name]["name"]
-    if kind not in CODERS:
-        raise ValueError(f"config.{where}.name: no {kind!r}; choose one of {', '.join(CODERS)}")
-    return CODERS[kind], sections[name], where
+    return chosen(CODERS, sections[name], f"coders.{name}"), ("coders", name)
 
 
-def check_coder(network: Any, shape: tuple[int, ...], where: str) -> None:
-    """Raise ValueError if a network cannot take arrays of a shape."""
+def floats(*shape: int) -> jax.ShapeDtypeStruct:
+    """Return the shape of a batch of one."""
+    return jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+
+
+def check_network(network: Any, where: str, *arrays: jax.ShapeDtypeStruct, **options: Any) -> None:
+    """Raise ValueError, naming the section, if a network cannot take arrays of these shapes."""
     try:
-        jax.eval_shape(network.init, jax.random.key(0), jax.ShapeDtypeStruct(shape, jnp.float32))
+        initialised(network, arrays, tuple(sorted(options.items())))
     except ValueError as error:
         raise ValueError(f"config.{where}: {error}") from None
+
+
+@functools.cache
+def initialised(
+    network: Any, arrays: tuple[jax.ShapeDtypeStruct, ...], options: tuple[tuple[str, Any], ...]
+) -> Any:
+    """Return the shapes of the parameters of a network; nothing is computed."""
+    init = functools.partial(network.init, **dict(options))
+    return jax.eval_shape(init, jax.random.key(0), *arrays)

@@ -36,18 +36,21 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from sbmae_jax.checks import like, require_bool
+from sbmae_jax.checks import like, require_bool, require_numbers, same_shape, unchanged
 from sbmae_jax.sde import SDE
 from sbmae_jax.types import Array, ScoreFn, Step
+from sbmae_jax.values import require_whole
 
 
 def clamp(value: Array, mask: Array) -> Step:
     """Set the observed coordinates to their clean value; no noise, no evaluation.
 
     value: `[D]` or `[B, D]`, read only where mask is True.  mask: `[D]` or `[B, D]` of bool.
-    Raises ValueError for a mask that is not boolean, or shapes that do not fit x.
+    Raises ValueError for a mask that is not boolean, a value that is not of numbers, or shapes that do not
+    fit x. The numbers themselves are not looked at.
     """
     require_bool(mask)
+    require_numbers("value", value)
 
     def kernel(key, x, t, t_next):
         del key, t, t_next
@@ -64,6 +67,9 @@ def renoise(sde: SDE, value: Array, mask: Array, noise: Array | None = None) -> 
     At t_next = 0 it is `clamp`, if the process has no noise there. Shapes and errors as there.
     """
     require_bool(mask)
+    require_numbers("value", value)
+    if noise is not None:
+        require_numbers("noise", noise)
 
     def kernel(key, x, t, t_next):
         del t
@@ -84,7 +90,7 @@ def given(step: Step, observe: Step) -> Step:
     def kernel(key, x, t, t_next):
         before, move, after = (jax.random.fold_in(key, j) for j in range(3))
         x = observe(before, x, t, t)
-        x = step(move, x, t, t_next)
+        x = unchanged(x, step(move, x, t, t_next))
         return observe(after, x, t_next, t_next)
 
     return kernel
@@ -106,12 +112,15 @@ def resample(step: Step, sde: SDE, num: int) -> Step:
 
     The wrapped step is the conditional one: `resample(given(ancestral(sde, score), put), sde, 10)`.
     Visit j has the key `fold_in(key, 2 j)`, the jump after it `fold_in(key, 2 j + 1)`.
+
+    Raises ValueError for a num that is not a whole number from 1.
     """
+    require_whole("num", num, 1, 1_000_000)
     back = jump(sde)
 
     def kernel(key, x, t, t_next):
         def visit(j, x):
-            x = step(jax.random.fold_in(key, 2 * j), x, t, t_next)
+            x = unchanged(x, step(jax.random.fold_in(key, 2 * j), x, t, t_next))
             return jnp.where(j < num - 1, back(jax.random.fold_in(key, 2 * j + 1), x, t_next, t), x)
 
         return jax.lax.fori_loop(0, num, visit, x)
@@ -124,12 +133,18 @@ def amortised(network: Callable[[Array, Array, Array], Array], mask: Array) -> S
 
     The network gets the mask as `[B, D]` of bool. Observed coordinates are clean in training, so
     sample with `given(step, clamp(value, mask))`.
+
+    Raises ValueError for a mask that is not boolean or does not fit x, and a network that does not return the
+    shape of x.
     """
     require_bool(mask)
 
     def score(x, t):
+        require_numbers("x", x)
         observed = like(mask, x, "mask")
-        return jnp.where(observed, 0.0, network(x, t, observed))
+        return jnp.where(
+            observed, 0.0, same_shape(lambda x, t: network(x, t, observed), "network")(x, t)
+        )
 
     return score
 
@@ -139,4 +154,9 @@ def amortised_times(network: Callable[[Array, Array], Array], mask: Array) -> Sc
 
     `network(x, times)` gets times of the shape of x. Otherwise as `amortised`.
     """
-    return amortised(lambda x, t, observed: network(x, jnp.where(observed, 0.0, t)), mask)
+
+    def timed(x, t, observed):
+        require_numbers("t", t)
+        return network(x, jnp.where(observed, 0.0, like(t, x, "t")))
+
+    return amortised(timed, mask)

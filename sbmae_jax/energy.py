@@ -53,10 +53,11 @@ import jax
 import jax.numpy as jnp
 
 from sbmae_jax.latents import Layout
-from sbmae_jax.score import MAX_LOG_SNR, Matching, draw_observed, draw_times
+from sbmae_jax.score import MAX_LEVEL, MAX_LOG_SNR, Matching, draw_observed, draw_times
 from sbmae_jax.sde import SDE
 from sbmae_jax.task import Params, Task
 from sbmae_jax.types import Array, EnergyFn, Key
+from sbmae_jax.values import require_number, require_one_of, require_type
 
 NEGATIVES = ("two", "batch")
 TIMES = ("level", "uniform")
@@ -70,6 +71,8 @@ class Contrast:
     observed_clean: whether observed latents are clean, as conditioning "amortised" and "clamp" feed them, or
         noised too, as "renoise" does: for "two" to the time of the target, as in the reference.
     times: "level" draws ln(sigma / alpha) from a normal with `level_mean`, `level_std`; "uniform" draws t.
+
+    Raises ValueError for a name that there is not, and for a value out of its range or of another type.
     """
 
     negatives: str = "batch"
@@ -79,13 +82,11 @@ class Contrast:
     level_std: float = 1.4
 
     def __post_init__(self):
-        for name, known in (("negatives", NEGATIVES), ("times", TIMES)):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"contrast.{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
-                )
-        if self.level_std < 0:
-            raise ValueError(f"contrast.level_std must be at least 0, got {self.level_std}")
+        require_one_of("contrast.negatives", self.negatives, NEGATIVES)
+        require_one_of("contrast.times", self.times, TIMES)
+        require_type("contrast.observed_clean", self.observed_clean, bool)
+        require_number("contrast.level_mean", self.level_mean, -MAX_LEVEL, MAX_LEVEL)
+        require_number("contrast.level_std", self.level_std, 0, MAX_LEVEL)
 
     def draw_times(self, key: Key, sde: SDE, num: int) -> Array:
         """Draw training times: [num] in score.T_MIN..1."""

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
 
+from sbmae_jax.checks import require_bool, require_key, require_numbers
 from sbmae_jax.conditioning import clamp, given, renoise
 from sbmae_jax.ode import dpm_solver, lift, remember
 from sbmae_jax.samplers import (
@@ -17,9 +19,11 @@ from sbmae_jax.samplers import (
 )  # fmt: skip
 from sbmae_jax.sde import SDE
 from sbmae_jax.types import Array, Key, ScoreFn
+from sbmae_jax.values import require_fields, require_number, require_one_of, require_whole
 
 SAMPLERS = ("langevin", "predictor_corrector", "dpm_solver")
 CONDITIONINGS = ("amortised", "clamp", "renoise")
+MOST_STEPS = 100_000  # levels, or corrections at one: more is a slip of the hand
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,10 @@ class Sampling:
     num_corrections: Langevin steps at each level.
     snr: size of a Langevin step relative to the noise: 2 (snr sigma)^2.
     guidance: strength of the coherence energy, where one was trained; 0 is none.
-    eta: for "dpm_solver", 1 follows the reverse SDE, 0 the ODE.
+    t_min: the last time, in 1e-9..1.
+    eta: for "dpm_solver", 1 follows the reverse SDE, 0 the ODE, and what is between them a part of its noise.
+
+    Raises ValueError for a name that there is not, and for a value out of its range or of another type.
     """
 
     sampler: str = "predictor_corrector"
@@ -50,12 +57,16 @@ class Sampling:
     eta: float = 1.0
 
     def __post_init__(self):
-        if self.sampler not in SAMPLERS:
-            raise ValueError(f"sampling.sampler must be one of {SAMPLERS}, got {self.sampler!r}")
-        if self.conditioning not in CONDITIONINGS:
-            raise ValueError(
-                f"sampling.conditioning must be one of {CONDITIONINGS}, got {self.conditioning!r}"
-            )
+        require_fields(self, "sampling.")
+        require_one_of("sampling.sampler", self.sampler, SAMPLERS)
+        require_one_of("sampling.conditioning", self.conditioning, CONDITIONINGS)
+        require_whole("sampling.num_levels", self.num_levels, 1, MOST_STEPS)
+        require_whole("sampling.num_corrections", self.num_corrections, 0, MOST_STEPS)
+        # Beyond 1 a Langevin step throws x farther out than it was.
+        require_number("sampling.snr", self.snr, high=1, above=0)
+        require_number("sampling.t_min", self.t_min, low=1e-9, below=1)
+        require_number("sampling.guidance", self.guidance, low=0, high=1e6)
+        require_number("sampling.eta", self.eta, low=0, high=1)
         if self.sampler == "langevin" and self.num_corrections < 1:
             raise ValueError("sampling.num_corrections must be at least 1 for sampler 'langevin'")
 
@@ -73,7 +84,17 @@ def generate_latents(
     score: for conditioning "amortised" that of the rest given the observed part, else that of the joint.
     value: [B, D], read where mask is True.  mask: [B, D] bool, an array, so that one compiled function
     serves every subset; rows may differ. Returns [B, D] with the observed coordinates as in `value`.
+
+    Raises ValueError for an untyped key, a value that is not [B, D] of floats, and a mask of another shape or
+    type. The values are not looked at: a NaN that is observed comes back.
     """
+    require_key(key)
+    require_bool(mask)
+    require_numbers("value", value, floating=True)
+    if value.ndim != 2 or jnp.shape(mask) != value.shape:
+        raise ValueError(
+            f"value and mask must both be [B, D], got {value.shape} and {jnp.shape(mask)}"
+        )
     prior_key, loop_key = jax.random.split(key)
     clamped = clamp(value, mask)
     observe = renoise(sde, value, mask) if sampling.conditioning == "renoise" else clamped

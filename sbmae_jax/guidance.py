@@ -24,8 +24,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from sbmae_jax.checks import like, same_shape
+from sbmae_jax.checks import like, require_bool, require_numbers, same_shape
 from sbmae_jax.types import Array, EnergyFn, ScoreFn
+from sbmae_jax.values import require_type
 
 
 def guide(
@@ -46,14 +47,20 @@ def guide(
     weights: broadcasts to x; one number per coordinate, the same within a modality, weighs it.
     window: times `(low, high)`, both included; outside them the score is left alone.
 
-    Raises ValueError for an energy that is not one number per row, or an empty window.
+    Raises ValueError for an energy that is not one number per row, an empty window, and arrays that are not
+    numbers, or of bool, or do not fit x. The numbers themselves are not looked at.
     """
-    score, (low, high) = same_shape(score), window
-    if not low <= high:
-        raise ValueError(f"window must be (low, high) with low <= high, got {window}")
+    score, (low, high) = same_shape(score), _window(window)
+    if not callable(strength):
+        require_numbers("strength", strength)
+    if weights is not None:
+        require_numbers("weights", weights)
+    if mask is not None:
+        require_bool(mask)
 
     def total(x, t):
         values = energy(x, t)
+        require_numbers("energy", values, floating=True)
         if jnp.shape(values) != x.shape[:1]:
             raise ValueError(
                 f"energy must return one number per row, {x.shape[:1]}, got {jnp.shape(values)}"
@@ -61,7 +68,14 @@ def guide(
         return jnp.sum(values)
 
     def guided(x, t):
+        require_numbers("x", x, floating=True)
+        if not jnp.ndim(x):
+            raise ValueError("x must be [B, ...], one sample per row, got a single number")
         size = strength(t) if callable(strength) else strength
+        if jnp.shape(size) not in ((), x.shape[:1]):
+            raise ValueError(
+                f"strength must be one number, or one per row of x, {x.shape}, got shape {jnp.shape(size)}"
+            )
         size = jnp.where((low <= t) & (t <= high), size, 0.0)
         push = size.reshape(size.shape + (1,) * (x.ndim - size.ndim)) * jax.grad(total)(x, t)
         if weights is not None:
@@ -73,6 +87,13 @@ def guide(
     return guided
 
 
+def _window(window: tuple[float, float]) -> tuple[float, float]:
+    require_type("window", window, tuple[float, float])
+    if not window[0] <= window[1]:
+        raise ValueError(f"window must be (low, high) with low <= high, got {window}")
+    return window
+
+
 def classifier_free(
     conditional: ScoreFn, unconditional: ScoreFn, weight: float | Array = 1.0
 ) -> ScoreFn:
@@ -80,10 +101,16 @@ def classifier_free(
 
     weight: a number, or an array that broadcasts to x, e.g. one number per coordinate for a weight
         per modality. 0 is the unconditional score, 1 the conditional one, above 1 sharper than it.
+
+    Raises ValueError for a weight that is not of numbers or does not fit x, and scores that do not return the
+    shape of x.
     """
-    conditional, unconditional = same_shape(conditional), same_shape(unconditional)
+    require_numbers("weight", weight)
+    conditional = same_shape(conditional, "conditional")
+    unconditional = same_shape(unconditional, "unconditional")
 
     def mixed(x, t):
+        require_numbers("x", x)
         w = weight if jnp.ndim(weight) == 0 else like(weight, x, "weight")
         return (1 - w) * unconditional(x, t) + w * conditional(x, t)
 

@@ -19,6 +19,7 @@ from sbmae_jax.data.look import look_at
 from sbmae_jax.data.tables import Table, open_table
 from sbmae_jax.scaling import Scaling
 from sbmae_jax.types import Generate
+from sbmae_jax.values import require_type, require_whole
 from sbmae_jax.workdir import write
 
 
@@ -94,8 +95,11 @@ def impute_file(
     Of other modalities NAME alone.
 
     Raises ValueError for a run whose data are no files, for arrays that it does not know or that do not
-    fit, for rows without a hole, and for fewer than 2 samples.
+    fit, for rows without a hole, for fewer than 2 samples, and for a seed or a batch size out of range.
     """
+    require_type("num_samples", num_samples, int)
+    require_whole("seed", seed, 0, 2**32 - 1)
+    require_whole("batch_size", batch_size, 1)
     if num_samples < 2:
         raise ValueError(f"num_samples must be at least 2, to have a deviation, got {num_samples}")
     if not data.scalings:

@@ -7,15 +7,29 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from sbmae_jax.checks import require_numbers
 from sbmae_jax.types import Array, Latents
+from sbmae_jax.values import require_fields
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The order and the sizes of the modalities in the joint latent vector."""
+    """The order and the sizes of the modalities in the joint latent vector.
+
+    Raises ValueError for names that are not different, and sizes that are not as many, each at least 1.
+    """
 
     names: tuple[str, ...]
     sizes: tuple[int, ...]
+
+    def __post_init__(self):
+        require_fields(self)
+        if not self.names or len(set(self.names)) != len(self.names):
+            raise ValueError(f"names must be different ones, at least one, got {self.names}")
+        if len(self.sizes) != len(self.names) or min(self.sizes) < 1:
+            raise ValueError(
+                f"sizes must be {len(self.names)} numbers from 1, one for each name, got {self.sizes}"
+            )
 
     @property
     def size(self) -> int:
@@ -23,11 +37,18 @@ class Layout:
         return sum(self.sizes)
 
     def pack(self, latents: Mapping[str, Array]) -> Array:
-        """Concatenate {name: [B, d_m]} into [B, D]."""
+        """Concatenate {name: [B, d_m]} into [B, D]; raises ValueError for a latent of another size."""
+        for name, size in zip(self.names, self.sizes, strict=True):
+            shape = jnp.shape(latents[name]) if name in latents else None
+            if shape is None or shape[-1:] != (size,):
+                raise ValueError(f"latents: {name} must be [B, {size}], got {shape}")
         return jnp.concatenate([latents[name] for name in self.names], axis=-1)
 
     def unpack(self, x: Array) -> Latents:
-        """Split [B, D] into {name: [B, d_m]}."""
+        """Split [B, D] into {name: [B, d_m]}; raises ValueError for an x of another size."""
+        require_numbers("x", x)
+        if jnp.shape(x)[-1:] != (self.size,):
+            raise ValueError(f"x must be [B, {self.size}], got {jnp.shape(x)}")
         parts = jnp.split(x, np.cumsum(self.sizes)[:-1].tolist(), axis=-1)
         return dict(zip(self.names, parts, strict=True))
 
@@ -68,7 +89,17 @@ def moments(x: Array, present: Array | None = None, floor: float = 0.05) -> Mome
 
     `floor` bounds the standard deviation from below: a coordinate that a VAE has switched off is
     nearly constant, and dividing by its deviation would blow noise up to signal.
+
+    Raises ValueError for an x that is not [N, D] with a row at least, and a `present` that is not of bool and
+    of its shape.
     """
+    require_numbers("x", x)
+    if jnp.ndim(x) != 2 or not len(x):
+        raise ValueError(f"x must be [N, D] with N at least 1, got shape {jnp.shape(x)}")
+    if present is not None and (
+        getattr(present, "dtype", None) != jnp.bool_ or present.shape != x.shape
+    ):
+        raise ValueError(f"present must be bool, of the shape of x, {x.shape}")
     return Moments(
         jnp.mean(x, axis=0, where=present),
         jnp.maximum(jnp.std(x, axis=0, where=present), floor),

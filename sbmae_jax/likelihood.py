@@ -27,9 +27,17 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from sbmae_jax.checks import like, require_times, same_shape
+from sbmae_jax.checks import (
+    like,
+    require_bool,
+    require_floats,
+    require_key,
+    require_times,
+    same_shape,
+)
 from sbmae_jax.sde import SDE
 from sbmae_jax.types import Array, Key, ScoreFn
+from sbmae_jax.values import require_number, require_whole
 
 _Rate = Callable[[Array, Array], tuple[Array, Array]]
 
@@ -52,10 +60,12 @@ def log_density(
     mask: `[D]` or `[B, D]` of bool; observed coordinates are held, and the density is that of the
         others. Meant for conditional scores.
 
-    Raises ValueError for times that do not rise, an x that is not `[B, D]`, or num_probes below 1.
+    Raises ValueError for times that do not rise, an x that is not `[B, D]` of floats with D at least 1, an
+    untyped key, a mask that is not of bool or does not fit x, or num_probes below 1.
     """
-    times = jnp.asarray(times)
     require_times(times, falling=False)
+    _refuse(x, key, num_probes, mask)
+    times, x = jnp.asarray(times), _at_least_single(x)
     rate, held = _augmented(sde, score, x, key, num_probes, mask)
 
     def advance(carry, pair):
@@ -88,8 +98,14 @@ def log_density_adaptive(
     """Return ln p(x) for each row, as `log_density`, with steps chosen by diffrax's `Tsit5`.
 
     Each row has its own steps, so its value does not depend on its batch mates.
-    Raises ImportError without diffrax, and what `log_density` raises.
+    Raises ImportError without diffrax, what `log_density` raises, and ValueError for a t_min that is not in
+    0..1 and tolerances that are not above 0. Where max_steps do not suffice, diffrax raises RuntimeError.
     """
+    _refuse(x, key, num_probes, mask)
+    require_number("t_min", t_min, above=0, below=1)
+    require_number("rtol", rtol, above=0)
+    require_number("atol", atol, above=0)
+    require_whole("max_steps", max_steps, 1)
     try:
         import diffrax
     except ImportError as error:
@@ -117,7 +133,7 @@ def log_density_adaptive(
         end, gain = jax.tree.map(lambda path: path[-1], solution.ys)
         return (_prior_log_prob(sde, end, held) + gain)[0]
 
-    held = None if mask is None else like(mask, x, "mask")
+    x, held = _at_least_single(x), None if mask is None else like(mask, x, "mask")
     keys = None if key is None else jax.random.split(key, x.shape[0])
     axes = (0, None if keys is None else 0, None if held is None else 0)
     return jax.vmap(one, axes)(x, keys, held)
@@ -127,10 +143,6 @@ def _augmented(
     sde: SDE, score: ScoreFn, x: Array, key: Key | None, num_probes: int, mask: Array | None
 ) -> tuple[_Rate, Array]:
     """Return the flow with its divergence, `(x, t) -> ([B, D], [B])`, and what is held."""
-    if x.ndim != 2:
-        raise ValueError(f"x must be [B, D], one point per row; reshape it, got {x.shape}")
-    if num_probes < 1:
-        raise ValueError(f"num_probes must be at least 1, got {num_probes}")
     score, held = same_shape(score), like(jnp.asarray(False) if mask is None else mask, x, "mask")
     if key is None:
         probes = jnp.eye(x.shape[1], dtype=x.dtype)[:, None, :]
@@ -153,6 +165,22 @@ def _augmented(
         return slope, scale * jnp.sum(traces, axis=0)
 
     return rate, held
+
+
+def _refuse(x: Array, key: Key | None, num_probes: int, mask: Array | None) -> None:
+    require_floats(x)
+    if x.ndim != 2 or x.shape[1] < 1:
+        raise ValueError(f"x must be [B, D], one point per row; reshape it, got {x.shape}")
+    require_whole("num_probes", num_probes, 1, 1_000_000)
+    if key is not None:
+        require_key(key)
+    if mask is not None:
+        require_bool(mask)
+
+
+def _at_least_single(x: Array) -> Array:
+    # The times are float32, and a path that began in less could not be carried on in it.
+    return jnp.asarray(x, jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _prior_log_prob(sde: SDE, x: Array, held: Array) -> Array:

@@ -1,5 +1,6 @@
 """A trained model: what it takes to encode, to generate and to decode."""
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sbmae_jax.autoencoder import Autoencoder, Modality
+from sbmae_jax.checks import require_key
 from sbmae_jax.energy import energy_fn
 from sbmae_jax.generate import Sampling, generate_latents
 from sbmae_jax.guidance import guide
@@ -20,6 +22,9 @@ from sbmae_jax.score import score_fn
 from sbmae_jax.sde import SDE
 from sbmae_jax.task import Params
 from sbmae_jax.types import Array, Key, ScoreFn
+from sbmae_jax.values import require_type, require_whole
+
+MOST_SAMPLES = 1_000_000  # in one call: they are drawn at once
 
 
 @partial(
@@ -140,10 +145,19 @@ class Model:
 
         Returns {name: [B, *shape]}, in [0, 1] or in their units; what was given comes back as it was given.
         Raises ValueError for an unknown modality, for a shape, a range or a NaN that does not fit, for
-        different batch sizes, and where both `given` and `num_samples` say how many, or neither does.
+        different batch sizes or none, where both `given` and `num_samples` say how many, or neither does, and
+        for a key that is neither a typed one nor a seed in 0..2^32 - 1.
         """
+        if not isinstance(given, Mapping):
+            raise ValueError(f"given must be {{name: array}}, got {reprlib.repr(given)}")
+        if isinstance(key, int):
+            require_whole("key", key, 0, 2**32 - 1)
+        else:
+            require_key(key)
+        require_type("noise", noise, bool)
+        observed = self.layout.observed(given, 1)
         num_rows = self._num_rows(given, num_samples)
-        observed = self.layout.observed(given, num_rows)
+        observed = np.repeat(observed, num_rows, axis=0)
         batch = {
             m.name: jnp.asarray(
                 self.prepare(m, given[m.name])
@@ -162,7 +176,8 @@ class Model:
 
     def prepare(self, modality: Modality, values: Any) -> np.ndarray:
         """Return values [B, ...] as the networks see them. Raises ValueError for what does not fit."""
-        name, values, scalings = modality.name, np.asarray(values), dict(self.scalings)
+        name, scalings = modality.name, dict(self.scalings)
+        values = as_array(name, values)
         if name not in scalings:
             check_array(modality, values)
             return values
@@ -177,7 +192,11 @@ class Model:
         return scalings[name].restore(made) if name in scalings else made
 
     def _num_rows(self, given: Mapping[str, Any], num_samples: int | None) -> int:
-        sizes = {name: len(array) for name, array in given.items()}
+        if num_samples is not None:
+            require_whole("num_samples", num_samples, 1, MOST_SAMPLES)
+        sizes = {name: np.shape(as_array(name, array))[:1] for name, array in given.items()}
+        if () in sizes.values() or (0,) in sizes.values():
+            raise ValueError(f"given: arrays must be [B, ...] with B at least 1, got {sizes}")
         if len(set(sizes.values())) > 1:
             raise ValueError(f"given: arrays must have the same number of rows, got {sizes}")
         if bool(sizes) == (num_samples is not None):
@@ -185,7 +204,7 @@ class Model:
                 "num_samples says how many to draw when nothing is given; otherwise each row of "
                 "`given` gets one sample: pass either arrays or num_samples"
             )
-        return num_samples if num_samples is not None else next(iter(sizes.values()))
+        return num_samples if num_samples is not None else next(iter(sizes.values()))[0]
 
 
 complete = jax.jit(Model.complete)
@@ -196,6 +215,14 @@ draw = jax.jit(Model.draw)
 
 reconstruct = jax.jit(Model.reconstruct)
 """`Model.reconstruct`, compiled."""
+
+
+def as_array(name: str, values: Any) -> np.ndarray:
+    """Return values as an array; raises ValueError for rows of different lengths."""
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError):
+        raise ValueError(f"{name}: rows must have one shape, got {reprlib.repr(values)}") from None
 
 
 def layout(modalities: tuple[Modality, ...]) -> Layout:

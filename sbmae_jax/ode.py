@@ -21,9 +21,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sbmae_jax.checks import same_shape
+from sbmae_jax.checks import require_floats, same_shape
 from sbmae_jax.sde import SDE
 from sbmae_jax.types import Array, ScoreFn, Step
+from sbmae_jax.values import require_number
 
 
 def probability_flow(sde: SDE, score: ScoreFn) -> Step:
@@ -47,7 +48,10 @@ def heun(sde: SDE, score: ScoreFn, churn: float = 0.0, observe: Step | None = No
     observe: a kernel for the trial point too, if the outer step is `given`. Without churn or
         correctors Heun is the worst partner for re-noised observations: nothing makes x forget
         the noise that it was steered by.
+
+    Raises ValueError for a churn below 0.
     """
+    require_number("churn", churn, low=0)
     score = same_shape(score)
 
     def kernel(key, x, t, t_next):
@@ -86,15 +90,28 @@ class Memory(NamedTuple):
     level: Array
 
 
+def _require_memory(state: Memory) -> None:
+    if not isinstance(state, Memory):
+        raise ValueError("x must be a Memory for a multistep kernel: pass remember(x)")
+
+
 def remember(x: Array) -> Memory:
-    """Make the first state of a multistep kernel; level +inf: there is nothing to remember yet."""
+    """Make the first state of a multistep kernel; level +inf: there is nothing to remember yet.
+
+    Raises ValueError for an x that is not a floating array.
+    """
+    require_floats(x)
     return Memory(x, jnp.zeros_like(x), jnp.asarray(jnp.inf, x.dtype))
 
 
 def lift(step: Step) -> Step:
-    """Let a kernel for arrays act on the x of a `Memory`: `lift(clamp(value, mask))`."""
+    """Let a kernel for arrays act on the x of a `Memory`: `lift(clamp(value, mask))`.
+
+    Raises ValueError when given a plain array.
+    """
 
     def kernel(key, state, t, t_next):
+        _require_memory(state)
         return state._replace(x=step(key, state.x, t, t_next))
 
     return kernel
@@ -107,13 +124,13 @@ def dpm_solver(sde: SDE, score: ScoreFn, eta: float = 0.0) -> Step:
     step, and a step to sigma = 0, are of order 1. Its natural grid is `log_snr_times`.
     eta: 0 follows the ODE; 1 the reverse SDE with the same memory, which forgives errors of the
         score and of conditioning.
-    Raises ValueError when given a plain array.
+    Raises ValueError when given a plain array, and for an eta below 0.
     """
+    require_number("eta", eta, low=0)
     score = same_shape(score)
 
     def kernel(key, state, t, t_next):
-        if not isinstance(state, Memory):
-            raise ValueError("x must be a Memory for a multistep kernel: pass remember(x)")
+        _require_memory(state)
         x, before, level_before = state
         level, level_next = 0.5 * sde.log_snr(t), 0.5 * sde.log_snr(t_next)
         h, h_before = level_next - level, level - level_before

@@ -38,10 +38,20 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sbmae_jax.checks import like, require_bool, require_key, require_times, same_shape
+from sbmae_jax.checks import (
+    like,
+    require_bool,
+    require_key,
+    require_numbers,
+    require_times,
+    same_shape,
+)
 from sbmae_jax.samplers import reverse_kernel
 from sbmae_jax.sde import SDE
 from sbmae_jax.types import Array, Key, ScoreFn
+from sbmae_jax.values import require_number, require_whole
+
+MOST = 10_000_000  # particles: more is a slip of the hand
 
 
 class Particles(NamedTuple):
@@ -64,7 +74,10 @@ def twist(
 ) -> Callable:
     """Return `(x, t) -> ([B], score)`: the guess of ln p(z_O | x_t), and the score there."""
     require_bool(mask)
+    require_numbers("value", value)
     score = same_shape(score)
+    if covariance is not None:
+        require_numbers("covariance", covariance, floating=True)
     if covariance is not None and (jnp.ndim(mask) != 1 or covariance.shape != mask.shape * 2):
         raise ValueError(
             f"covariance must be [D, D] and the mask [D], the same for all rows, "
@@ -107,10 +120,17 @@ def steer(
         no correlations are assumed, which costs accuracy where the data have them.
     Costs one evaluation with its derivative. Biased, except on Gaussian data of this covariance;
     observed coordinates only end near their value, so `clamp` them last.
+
+    Raises ValueError for a mask that is not of bool, numbers that are none, and shapes that do not fit.
     """
     log_twist = twist(sde, score, value, mask, covariance)
 
     def steered(x, t):
+        require_numbers("x", x, floating=True)
+        if jnp.ndim(x) != 2 or jnp.ndim(t):
+            raise ValueError(
+                f"x must be [B, D] and t one number, got shapes {jnp.shape(x)} and {jnp.shape(t)}"
+            )
         _, slope, push = _evaluate(log_twist, x, t)
         return slope + push
 
@@ -140,11 +160,13 @@ def twisted_sample(
     covariance: `[D, D]`, of the data, for a better twist: without it, particles degenerate when
         many correlated coordinates are observed.
 
-    Raises ValueError for a value or mask that is not `[D]`, fewer than one particle, and for keys
-    and times as `sample` does.
+    Raises ValueError for a value or mask that is not `[D]`, a mask that is not of bool, fewer than one
+    particle, a threshold not in 0..1, a data_scale below 0, and for keys and times as `sample` does.
     """
-    times = jnp.asarray(times)
     _refuse(key, value, mask, times, num_particles)
+    require_number("threshold", threshold, 0, 1)
+    require_number("data_scale", data_scale, low=0)
+    times = jnp.asarray(times)
     shape = (num_particles, value.shape[0])
     log_twist = twist(sde, score, value, mask, covariance)
     prior_key, loop_key = jax.random.split(key)
@@ -170,7 +192,12 @@ def twisted_sample(
 
 
 def draw(key: Key, particles: Particles, num: int) -> Array:
-    """Draw `num` rows of equal weight, `[num, D]`; beyond `particles.ess[-1]` they repeat."""
+    """Draw `num` rows of equal weight, `[num, D]`; beyond `particles.ess[-1]` they repeat.
+
+    Raises ValueError for an untyped key, and a num that is not a whole number from 1.
+    """
+    require_key(key)
+    require_whole("num", num, 1, MOST)
     return particles.x[_systematic(key, particles.log_weights, num)]
 
 
@@ -225,8 +252,7 @@ def _systematic(key: Key, log_w: Array, num: int) -> Array:
 def _refuse(key: Key, value: Array, mask: Array, times: Array, num_particles: int) -> None:
     require_key(key)
     require_times(times, falling=True)
-    if num_particles < 1:
-        raise ValueError(f"num_particles must be at least 1, got {num_particles}")
+    require_whole("num_particles", num_particles, 1, MOST)
     if jnp.ndim(value) != 1 or jnp.shape(mask) != jnp.shape(value):
         raise ValueError(
             f"value and mask must both be [D], one observation; vmap over several, "

@@ -13,6 +13,7 @@ from sbmae_jax.data.description import Description
 from sbmae_jax.model import Model
 from sbmae_jax.pictures import as_bytes, frame, sheet
 from sbmae_jax.scaling import PICTURES, Scaling, few
+from sbmae_jax.values import require_whole
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 MOST_LINES = 6  # of numbers in a cell of the contact sheet
@@ -34,8 +35,7 @@ def generate_files(
 
     Raises ValueError for what cannot be read or does not fit, naming it.
     """
-    if num_samples < 1:
-        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
+    require_whole("num_samples", num_samples, 1)
     examples = read_given(given, model.modalities, data)
     rows = {name: np.repeat(x[None], num_samples, axis=0) for name, x in examples.items()}
     made = model.generate(

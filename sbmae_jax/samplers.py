@@ -28,13 +28,18 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
+import numpy as np
 from jax.experimental import checkify
 
 from sbmae_jax import checks
 from sbmae_jax.checks import like, same_shape
 from sbmae_jax.sde import SDE
 from sbmae_jax.types import Array, Key, ScoreFn, State, Step
+from sbmae_jax.values import require_number, require_whole
+
+MOST = 1_000_000  # steps: more is a slip of the hand
 
 
 def sample(
@@ -59,12 +64,12 @@ def sample(
     Raises ValueError for an untyped key, a state that is not floating, a kernel that changes its
     shape or dtype, and times that rise, are not one-dimensional, or are fewer than two.
     """
-    times = jnp.asarray(times)
     checks.require_key(key)
     checks.require_times(times, falling=True)
     checks.require_floats(x)
-    if every is not None and every < 1:
-        raise ValueError(f"every must be at least 1, got {every}")
+    times = jnp.asarray(times)
+    if every is not None:
+        require_whole("every", every, 1)
     num_steps = times.shape[0] - 1
     num_kept = 0 if every is None else num_steps // every
 
@@ -99,18 +104,24 @@ def chain(*steps: Step) -> Step:
 
     def kernel(key, x, t, t_next):
         for j, step in enumerate(steps):
-            x = step(jax.random.fold_in(key, j), x, t if j == 0 else t_next, t_next)
+            moved = step(jax.random.fold_in(key, j), x, t if j == 0 else t_next, t_next)
+            x = checks.unchanged(x, moved)
         return x
 
     return kernel
 
 
 def repeat(step: Step, num: int) -> Step:
-    """Apply a kernel `num` times: `chain(step, ..., step)`, traced once."""
+    """Apply a kernel `num` times: `chain(step, ..., step)`, traced once.
+
+    Raises ValueError for a num that is not a whole number from 0.
+    """
+    require_whole("num", num, 0, MOST)
 
     def kernel(key, x, t, t_next):
         def body(j, x):
-            return step(jax.random.fold_in(key, j), x, jnp.where(j == 0, t, t_next), t_next)
+            moved = step(jax.random.fold_in(key, j), x, jnp.where(j == 0, t, t_next), t_next)
+            return checks.unchanged(x, moved)
 
         return jax.lax.fori_loop(0, num, body, x)
 
@@ -135,7 +146,10 @@ def ancestral(sde: SDE, score: ScoreFn, data_scale: float = 0.0) -> Step:
     data_scale: 0 takes x0 for known, as DDPM does with its smaller variance; 1 leaves x0 the spread
         that unit-variance Gaussian data would have, for which each step is then exact. The first is
         too narrow on broad data, the second too wide on data in tight clusters.
+
+    Raises ValueError for a data_scale below 0.
     """
+    require_number("data_scale", data_scale, low=0)
     score = same_shape(score)
 
     def kernel(key, x, t, t_next):
@@ -191,7 +205,15 @@ def langevin(
         count in norms. To refresh them between inner steps, repeat a `given` kernel instead.
     noise_scale: below 1 is colder than the distribution.
     rule: makes a step size of `snr`: `by_level`, `by_norm`, or any function of their signature.
+
+    Raises ValueError for a number below 0, no whole number of steps from 0, and a mask that is not of bool or
+    does not fit x.
     """
+    require_number("snr", snr, low=0)
+    require_whole("num_steps", num_steps, 0, MOST)
+    require_number("noise_scale", noise_scale, low=0)
+    if mask is not None:
+        checks.require_bool(mask)
     score = same_shape(score)
 
     def inner(key, x, t, t_next):
@@ -210,8 +232,11 @@ def annealed_langevin(
 ) -> Step:
     """Take Langevin steps of size rate (sigma / sigma_last)^2, over `ladder_times`.
 
-    It is `langevin` with the level rule, without a predictor; options: `mask`, `noise_scale`.
+    It is `langevin` with the level rule, without a predictor; options: `mask`, `noise_scale`. Errors as
+    there, and for a rate below 0 or a sigma_last that is not above 0.
     """
+    require_number("rate", rate, low=0)
+    require_number("sigma_last", sigma_last, above=0)
     return langevin(sde, score, math.sqrt(rate / 2) / sigma_last, num_steps, **options)
 
 
@@ -227,25 +252,61 @@ def denoise(sde: SDE, score: ScoreFn) -> Step:
 
 
 def uniform_times(num: int, t_min: float = 1e-3) -> Array:
-    """Return `num + 1` times from 1 to t_min, equally spaced."""
+    """Return `num + 1` times from 1 to t_min, equally spaced.
+
+    Raises ValueError for a num that is not in 1..1,000,000, and a t_min that is not in 0..1.
+    """
+    _require_grid(num, t_min)
     return jnp.linspace(1.0, t_min, num + 1)
 
 
 def log_snr_times(sde: SDE, num: int, t_min: float = 1e-3) -> Array:
-    """Return `num + 1` times from 1 to t_min, equally spaced in log-SNR."""
+    """Return `num + 1` times from 1 to t_min, equally spaced in log-SNR.
+
+    Raises ValueError as `uniform_times`, and for a t_min so small that the SNR is infinite there.
+    """
+    _require_grid(num, t_min)
     ends = sde.log_snr(jnp.asarray([1.0, t_min]))
+    _require_finite(ends, t_min)
     return _pinned(sde.time(jnp.linspace(ends[0], ends[1], num + 1)), t_min)
 
 
 def edm_times(sde: SDE, num: int, t_min: float = 1e-3, rho: float = 7.0) -> Array:
-    """Return `num + 1` times from 1 to t_min, equally spaced in (sigma/alpha)^(1/rho)."""
+    """Return `num + 1` times from 1 to t_min, equally spaced in (sigma/alpha)^(1/rho).
+
+    Raises ValueError as `uniform_times`, and for a rho not in 1..100.
+    """
+    _require_grid(num, t_min)
+    require_number("rho", rho, 1, 100)
     ends = jnp.exp(-0.5 * sde.log_snr(jnp.asarray([1.0, t_min])) / rho)
     return _pinned(sde.time(-2 * rho * jnp.log(jnp.linspace(ends[0], ends[1], num + 1))), t_min)
 
 
 def ladder_times(sde: SDE, sigmas: Array) -> Array:
-    """Return the times of falling noise levels, the first one doubled: Langevin acts on t_next."""
+    """Return the times of falling noise levels, the first one doubled: Langevin acts on t_next.
+
+    Raises ValueError for levels that are not `[N]`, or are not above 0 and falling.
+    """
+    checks.require_numbers("sigmas", sigmas, floating=True)
+    if jnp.ndim(sigmas) != 1 or not len(sigmas):
+        raise ValueError(f"sigmas must be [N] with N at least 1, got shape {jnp.shape(sigmas)}")
+    if not isinstance(sigmas, jax.core.Tracer):
+        levels = np.asarray(sigmas)
+        if not (np.isfinite(levels) & (levels > 0)).all() or (np.diff(levels) > 0).any():
+            raise ValueError("sigmas must be finite numbers above 0 that never rise")
     return sde.time(-2 * jnp.log(jnp.concatenate([sigmas[:1], sigmas])))
+
+
+def _require_grid(num: int, t_min: float) -> None:
+    require_whole("num", num, 1, MOST)
+    require_number("t_min", t_min, low=0, below=1)
+
+
+def _require_finite(ends: Array, t_min: float) -> None:
+    if not isinstance(ends, jax.core.Tracer) and not np.isfinite(np.asarray(ends)).all():
+        raise ValueError(
+            f"t_min must be so large that there is noise, else the SNR is infinite: got {t_min}"
+        )
 
 
 def _pinned(times: Array, t_min: float) -> Array:

@@ -48,9 +48,11 @@ from sbmae_jax.latents import Layout
 from sbmae_jax.sde import SDE
 from sbmae_jax.task import Params, Task
 from sbmae_jax.types import Array, Key, ScoreFn
+from sbmae_jax.values import require_number, require_one_of
 
 WEIGHTINGS = ("noise", "likelihood", "unit")
 T_MIN = 1e-5
+MAX_LEVEL = 20.0  # of ln(sigma / alpha), in which no process spans more
 MAX_LOG_SNR = 14.0  # what the network is told of a clean modality, whose ln snr is infinite
 
 
@@ -60,6 +62,8 @@ class Matching:
 
     level_mean, level_std: of ln(sigma / alpha), for weighting "unit".
     observed_share: share of the rows that have observed modalities, in 0..1; 0 trains a joint score only.
+
+    Raises ValueError for a name that there is not, and for a value out of its range or of another type.
     """
 
     weighting: str = "unit"
@@ -68,11 +72,10 @@ class Matching:
     observed_share: float = 0.0
 
     def __post_init__(self):
-        if self.weighting not in WEIGHTINGS:
-            known = ", ".join(WEIGHTINGS)
-            raise ValueError(f"score.weighting must be one of {known}, got {self.weighting!r}")
-        if not 0 <= self.observed_share <= 1:
-            raise ValueError(f"score.observed_share must be in 0..1, got {self.observed_share}")
+        require_one_of("score.weighting", self.weighting, WEIGHTINGS)
+        require_number("score.level_mean", self.level_mean, -MAX_LEVEL, MAX_LEVEL)
+        require_number("score.level_std", self.level_std, 0, MAX_LEVEL)
+        require_number("score.observed_share", self.observed_share, 0, 1)
 
 
 def score_task(network: Any, sde: SDE, layout: Layout, matching: Matching) -> Task:

@@ -48,17 +48,34 @@ import math
 import jax
 import jax.numpy as jnp
 
+from sbmae_jax.checks import require_alike, require_key, require_numbers, require_shape
 from sbmae_jax.types import Array, Key
+from sbmae_jax.values import require_number, require_one_of
+
+# Beyond it alpha(1)^2 = exp(-I(1)), by which samplers divide, is 0 in float32.
+MAX_INTEGRAL = 80.0
+NOISE_RANGE = (1e-9, 1e9)  # of sigma, whose squares float32 holds
 
 
 def expand(coefficient: Array, x: Array) -> Array:
-    """Give a coefficient, `[]` or `[B]`, the rank of `x: [B, ...]`, so that it multiplies rows."""
+    """Give a coefficient, `[]` or `[B]`, the rank of `x: [B, ...]`, so that it multiplies rows.
+
+    Raises ValueError for any other shape of the coefficient.
+    """
     coefficient = jnp.asarray(coefficient)
+    if coefficient.ndim and coefficient.shape != jnp.shape(x)[:1]:
+        raise ValueError(
+            f"t must be one number, or one for each row of {jnp.shape(x)}, got shape {coefficient.shape}"
+        )
     return coefficient.reshape(coefficient.shape + (1,) * (x.ndim - coefficient.ndim))
 
 
 class SDE(abc.ABC):
-    """A linear diffusion on t in [0, 1]; the methods take `t: [] or [B]` and return its shape."""
+    """A linear diffusion on t in [0, 1]; the methods take `t: [] or [B]` and return its shape.
+
+    They are arithmetic: NaN and times out of range are not looked for. Those that take rows as well raise
+    ValueError for arrays that are not numbers, or whose shapes do not fit each other.
+    """
 
     @property
     @abc.abstractmethod
@@ -95,37 +112,54 @@ class SDE(abc.ABC):
 
     def perturb(self, x: Array, eps: Array, t: Array) -> Array:
         """Noise clean data: alpha(t) x + sigma(t) eps, for `x, eps: [B, ...]`, `t: [] or [B]`."""
+        require_alike(x=x, eps=eps)
+        require_numbers("t", t)
         return expand(self.alpha(t), x) * x + expand(self.sigma(t), x) * eps
 
     def slope(self, x: Array, score: Array, t: Array) -> Array:
         """Return dx/dt of the probability-flow ODE at `x: [B, ...]`, from the score there; (5)."""
+        require_alike(x=x, score=score)
+        require_numbers("t", t)
         g = expand(self.diffusion(t), x)
         return expand(self.drift(t), x) * x - 0.5 * g**2 * score
 
     def prior(self, key: Key, shape: tuple[int, ...]) -> Array:
-        """Draw starting points at t = 1."""
+        """Draw starting points at t = 1. Raises ValueError for an untyped key, or what is no shape."""
+        require_key(key)
+        require_shape(shape)
         return self.prior_scale * jax.random.normal(key, shape)
 
     def prior_log_prob(self, x: Array) -> Array:
         """Return the log-density of the prior for each row of `x: [B, ...]`, in nats: `[B]`."""
-        x = x.reshape(x.shape[0], -1) / self.prior_scale
+        require_numbers("x", x)
+        if not jnp.ndim(x):
+            raise ValueError("x must be [B, ...], one point per row, got a single number")
+        x = x.reshape(x.shape[0], math.prod(x.shape[1:])) / self.prior_scale
         constant = 0.5 * math.log(2 * math.pi) + math.log(self.prior_scale)
         return -0.5 * jnp.sum(x**2, axis=1) - x.shape[1] * constant
 
     def score_from_noise(self, eps: Array, t: Array) -> Array:
         """Return the score of a prediction of the noise, by (4); infinite where sigma is 0."""
+        require_numbers("eps", eps)
+        require_numbers("t", t)
         return -eps / expand(self.sigma(t), eps)
 
     def noise_from_score(self, score: Array, t: Array) -> Array:
         """Return the prediction of the noise of a score, by (4)."""
+        require_numbers("score", score)
+        require_numbers("t", t)
         return -expand(self.sigma(t), score) * score
 
     def score_from_denoised(self, denoised: Array, x: Array, t: Array) -> Array:
         """Return the score of a prediction of the clean data at x, by (4)."""
+        require_alike(x=x, denoised=denoised)
+        require_numbers("t", t)
         return (expand(self.alpha(t), x) * denoised - x) / expand(self.sigma(t), x) ** 2
 
     def denoised_from_score(self, score: Array, x: Array, t: Array) -> Array:
         """Return the prediction of the clean data of a score at x, by (4): Tweedie's formula."""
+        require_alike(x=x, score=score)
+        require_numbers("t", t)
         return (x + expand(self.sigma(t), x) ** 2 * score) / expand(self.alpha(t), x)
 
     def sample_time(
@@ -135,15 +169,17 @@ class SDE(abc.ABC):
 
         weighting: "noise" draws t uniformly; "likelihood" uniformly in log-SNR, which by (3) turns
             the loss into an estimate of its g^2-weighted form, of low variance.
-        Raises ValueError for any other weighting.
+        Raises ValueError for any other weighting, an untyped key, what is no shape, and a t_min not in 0..1.
         """
+        require_key(key)
+        require_shape(shape)
+        require_one_of("weighting", weighting, ("noise", "likelihood"))
+        require_number("t_min", t_min, above=0, below=1)
         u = jax.random.uniform(key, shape)
         if weighting == "noise":
             return t_min + (1 - t_min) * u
-        if weighting == "likelihood":
-            low, high = self.log_snr(jnp.asarray(1.0)), self.log_snr(jnp.asarray(t_min))
-            return jnp.clip(self.time(low + (high - low) * u), t_min, 1.0)
-        raise ValueError(f"weighting must be 'noise' or 'likelihood', got {weighting!r}")
+        low, high = self.log_snr(jnp.asarray(1.0)), self.log_snr(jnp.asarray(t_min))
+        return jnp.clip(self.time(low + (high - low) * u), t_min, 1.0)
 
 
 class _Beta(SDE):
@@ -151,6 +187,11 @@ class _Beta(SDE):
 
     beta_min: float
     beta_max: float
+
+    def __post_init__(self):
+        require_number("beta_min", self.beta_min, above=0)
+        require_number("beta_max", self.beta_max, low=self.beta_min)
+        require_number("beta_max", self.beta_max, high=2 * MAX_INTEGRAL - self.beta_min)
 
     @property
     def prior_scale(self) -> float:
@@ -176,7 +217,10 @@ class _Beta(SDE):
 
 @dataclasses.dataclass(frozen=True)
 class VP(_Beta):
-    """Variance preserving: unit-variance data keep unit variance; alpha^2 + sigma^2 = 1."""
+    """Variance preserving: unit-variance data keep unit variance; alpha^2 + sigma^2 = 1.
+
+    Raises ValueError unless 0 < beta_min <= beta_max <= 160 - beta_min.
+    """
 
     beta_min: float = 0.1
     beta_max: float = 20.0
@@ -193,7 +237,7 @@ class VP(_Beta):
 
 @dataclasses.dataclass(frozen=True)
 class SubVP(_Beta):
-    """Sub-variance preserving: VP's alpha, VP's sigma squared; less noise at every time."""
+    """Sub-variance preserving: VP's alpha, VP's sigma squared; less noise at every time. Errors as `VP`."""
 
     beta_min: float = 0.1
     beta_max: float = 20.0
@@ -216,6 +260,10 @@ class _Exploding(SDE):
     sigma_min: float
     sigma_max: float
 
+    def __post_init__(self):
+        require_number("sigma_min", self.sigma_min, *NOISE_RANGE)
+        require_number("sigma_max", self.sigma_max, high=NOISE_RANGE[1], above=self.sigma_min)
+
     @property
     def prior_scale(self) -> float:
         return self.sigma_max
@@ -229,7 +277,10 @@ class _Exploding(SDE):
 
 @dataclasses.dataclass(frozen=True)
 class VE(_Exploding):
-    """Variance exploding: the noise grows geometrically."""
+    """Variance exploding: the noise grows geometrically.
+
+    Raises ValueError unless 1e-9 <= sigma_min < sigma_max <= 1e9.
+    """
 
     sigma_min: float = 0.01
     sigma_max: float = 50.0
@@ -248,11 +299,18 @@ class VE(_Exploding):
 
 @dataclasses.dataclass(frozen=True)
 class EDM(_Exploding):
-    """EDM's noise schedule as a process: sigma^(1/rho) is linear in t."""
+    """EDM's noise schedule as a process: sigma^(1/rho) is linear in t.
+
+    Raises ValueError as `VE`, and for a rho not in 1..100.
+    """
 
     sigma_min: float = 0.002
     sigma_max: float = 80.0
     rho: float = 7.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        require_number("rho", self.rho, 1, 100)
 
     def _ends(self) -> tuple[float, float]:
         return self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)

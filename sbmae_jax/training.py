@@ -5,6 +5,10 @@ from dataclasses import dataclass
 import jax
 import optax
 
+from sbmae_jax.values import require_number, require_type, require_whole
+
+# The number after it stands for the noise of held-out rows, `step.HELD_OUT`.
+MOST_STEPS = 2**31 - 2
 COUNTS = (
     "num_steps", "batch_size", "steps_per_call", "checkpoint_every", "held_out_every",
     "num_microbatches",
@@ -26,6 +30,8 @@ class Training:
     held_out_every: steps between looks at the held-out rows, rounded up to whole calls.
     num_microbatches: parts of a batch whose gradients are taken one after the other and averaged, for
         batches that do not fit the device. Each part has noise of its own.
+
+    Raises ValueError for a value out of its range or of another type.
     """
 
     num_steps: int
@@ -44,8 +50,14 @@ class Training:
 
     def __post_init__(self):
         for name in COUNTS:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+            require_whole(name, getattr(self, name), 1, MOST_STEPS)
+        require_whole("warmup_steps", self.warmup_steps, 0, MOST_STEPS)
+        require_type("patience", self.patience, int)
+        for name in ("learning_rate", "weight_decay"):
+            require_number(name, getattr(self, name), low=0, high=1e6)
+        require_number("clip_norm", self.clip_norm, high=1e30, above=0)
+        require_number("b2", self.b2, low=0, below=1)
+        require_number("ema_decay", self.ema_decay, low=0, high=1)
         if self.patience and self.patience < self.held_out_every:
             raise ValueError(
                 f"patience must be 0, or at least held_out_every = {self.held_out_every}, got "

@@ -4,6 +4,7 @@ import itertools
 
 import jax
 import numpy as np
+from scipy.stats import norm
 
 NOISE = 0.5  # of the values, around the latents of `Gaussian`
 
@@ -65,6 +66,19 @@ class Gaussian:
         part = self.parts[m]
         left = np.trace(cov[np.ix_(part, part)]) + NOISE**2 * len(part)
         return left / (np.trace(self.cov[np.ix_(part, part)]) + NOISE**2 * len(part))
+
+    def coverage_without_noise(self, m, observed, num_draws):
+        """Return how often the range of draws of z holds x = z + noise, mean over modality m.
+
+        Around the conditional mean a draw is s n and the truth r s n, n ~ N(0, 1), r^2 = 1 + NOISE^2 / s^2. A
+        truth r s u lies below all K draws with probability Phi(-r u)^K, and above them as often, so the
+        range holds it with probability 1 - 2 E_u Phi(-r u)^K.
+        """
+        _, _, cov = self.posterior(observed)
+        ratio = np.sqrt(1 + NOISE**2 / np.diag(cov)[self.parts[m]])
+        u = np.linspace(-9, 9, 20_001)
+        missed = norm.cdf(-ratio[:, None] * u) ** num_draws
+        return np.mean(1 - 2 * np.trapezoid(missed * norm.pdf(u), u))
 
 
 class Mixture:

@@ -353,7 +353,7 @@ def test_the_push_is_the_difference_of_the_conditional_and_the_marginal_score():
     [
         ({"negatives": "three"}, "contrast.negatives must be one of two, batch, got 'three'"),
         ({"times": "log"}, "contrast.times must be one of level, uniform, got 'log'"),
-        ({"level_std": -1.0}, "contrast.level_std must be at least 0, got -1.0"),
+        ({"level_std": -1.0}, "contrast.level_std must be in 0..20, got -1.0"),
     ],
 )
 def test_impossible_settings_are_refused(values, message):

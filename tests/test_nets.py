@@ -8,6 +8,8 @@ from sbmae_jax.nets.conv import ConvClassifier
 from sbmae_jax.nets.hub import HubScore
 from sbmae_jax.nets.mlp import MLPScore
 from sbmae_jax.nets.patch import PatchClassifier
+from sbmae_jax.nets.transformer import TransformerScore
+from sbmae_jax.nets.unet import UNetScore
 
 SIZES = (3, 2, 4)
 NETWORKS = {
@@ -116,3 +118,34 @@ def test_convolutional_classifier_has_the_layers_of_the_reference(key):
 def test_convolutional_classifier_needs_pictures(key):
     with pytest.raises(ValueError, match=r"'conv' needs pictures .* got \(3,\)"):
         ConvClassifier(10).init(key, jnp.zeros((2, 3)), False)
+
+
+@pytest.mark.parametrize("make", [
+    lambda remat: HubScore((4, 4), width=8, hub_width=8, num_blocks=2, remat=remat),
+    lambda remat: TransformerScore((4, 4), width=8, num_blocks=2, num_heads=2, remat=remat),
+    lambda remat: UNetScore((16, 16), dim=8, mults=(1, 2), remat=remat),
+])  # fmt: skip
+def test_recomputed_activations_change_memory_alone(make, key):
+    kept, again = make(False), make(True)
+    size = sum(kept.sizes)
+    x, log_snr = jax.random.normal(key, (3, size)), jnp.zeros((3, 2))
+    params = kept.init(jax.random.key(1), x, log_snr)
+    # Layers that start at zero would hide what is before them.
+    params = jax.tree.map(
+        lambda a: a + 0.1 * jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape), params
+    )
+    again_params = again.init(jax.random.key(1), x, log_snr)
+    assert jax.tree.structure(again_params) == jax.tree.structure(params)
+
+    def gradient(network):
+        return jax.grad(lambda p: jnp.sum(jnp.sin(network.apply(p, x, log_snr))))(params)
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
+        gradient(kept),
+        gradient(again),
+    )
+    text = str(
+        jax.make_jaxpr(lambda p: jax.grad(lambda q: again.apply(q, x, log_snr).sum())(p))(params)
+    )
+    assert "remat" in text or "checkpoint" in text

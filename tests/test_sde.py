@@ -138,7 +138,7 @@ def test_times_stay_in_range(sde, weighting, key):
 
 
 def test_unknown_weighting_is_refused(key):
-    with pytest.raises(ValueError, match=r"weighting must be 'noise' or 'likelihood'"):
+    with pytest.raises(ValueError, match=r"weighting must be one of noise, likelihood, got"):
         VP().sample_time(key, (3,), "importance")
 
 

@@ -29,6 +29,7 @@ from sbmae_jax.data.celebahq_tables import Problems
 from sbmae_jax.data.folder import data_dir
 from sbmae_jax.data.prepared import Shard, digest, only_one, publish
 from sbmae_jax.data.records import RecordSource, open_records
+from sbmae_jax.values import require_whole
 
 MODALITIES = ("image", "mask", "attributes")
 ENTRIES = {
@@ -36,6 +37,7 @@ ENTRIES = {
 }  # fmt: skip
 SPLITS = tuple(FIRST_ORIGINAL)
 TABLES = (ATTRIBUTE_FILE, MAPPING_FILE)
+MOST_WORKERS = 1000
 CHUNK_SIZE = 256  # faces: a shard of 15 MB; an interruption costs no more than one
 VERSION = 1  # of the preparation: to be raised when other records come from the same files
 
@@ -67,6 +69,7 @@ def celebahq(
         raise ValueError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
     if not 8 <= side <= 512:
         raise ValueError(f"side must be 8..512 pixels, got {side}")
+    require_whole("num_workers", num_workers, 1, MOST_WORKERS)
     unknown = set(names) - set(features(side))
     if unknown or not names:
         raise ValueError(f"names must be of {', '.join(features(side))}, got {', '.join(names)}")

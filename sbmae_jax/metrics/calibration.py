@@ -25,14 +25,18 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sbmae_jax.metrics.rows import rows, same_shape
+from sbmae_jax.values import require_whole
+
 
 def ranks(truth: np.ndarray, draws: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return how many draws lie below the truth, ties broken at random by `rng`: [N, F] in 0..K.
 
     truth: [N, F].  draws: [N, K, F].
 
-    Raises ValueError if the shapes do not fit.
+    Raises ValueError if the shapes do not fit, and for values that are not finite.
     """
+    truth, draws = rows("truth", truth, "N, F"), rows("draws", draws, "N, K, F")
     if draws.ndim != 3 or truth.shape != (draws.shape[0], draws.shape[2]):
         raise ValueError(
             f"truth must be [N, F] and draws [N, K, F], got {truth.shape} and {draws.shape}"
@@ -43,30 +47,52 @@ def ranks(truth: np.ndarray, draws: np.ndarray, rng: np.random.Generator) -> np.
 
 
 def rank_shares(found: np.ndarray, num_draws: int) -> np.ndarray:
-    """Return how often each rank occurs in a row: [N, F] in 0..K -> [N, K + 1], each row summing to 1."""
+    """Return how often each rank occurs in a row: [N, F] in 0..K -> [N, K + 1], each row summing to 1.
+
+    Raises ValueError for ranks that are not [N, F] of whole numbers in 0..K, and a K not in 1..100,000.
+    """
+    require_whole("num_draws", num_draws, 1, 100_000)
+    found = rows("found", found, "N, F", whole=True)
+    if found.min() < 0 or found.max() > num_draws:
+        raise ValueError(f"found must be in 0..{num_draws}, got {found.min()} to {found.max()}")
     return np.stack([(found == rank).mean(axis=1) for rank in range(num_draws + 1)], axis=1)
 
 
 def nominal_coverage(num_draws: int) -> float:
-    """Return equation (1): how often the range of the draws holds the truth if they are right."""
+    """Return equation (1): how often the range of the draws holds the truth if they are right.
+
+    Raises ValueError for fewer than one draw.
+    """
+    require_whole("num_draws", num_draws, 1)
     return (num_draws - 1) / (num_draws + 1)
 
 
 def coverage(shares: np.ndarray) -> np.ndarray:
-    """Return how often the truth is within the range of the draws, from `rank_shares`: [N] in 0..1."""
+    """Return how often the truth is within the range of the draws, from `rank_shares`: [N] in 0..1.
+
+    Raises ValueError for shares that are not [N, K + 1], or not finite.
+    """
+    shares = rows("shares", shares, "N, K + 1")
     return shares[:, 1:-1].sum(axis=1)
 
 
 def bias(shares: np.ndarray) -> np.ndarray:
-    """Return by how much the truth ranks too high, from `rank_shares`: [N] in -1/2..1/2; 0 is right."""
+    """Return by how much the truth ranks too high, from `rank_shares`: [N] in -1/2..1/2; 0 is right.
+
+    Errors as `coverage`.
+    """
+    shares = rows("shares", shares, "N, K + 1")
     return shares @ np.linspace(-0.5, 0.5, shares.shape[1])
 
 
 def crps(truth: np.ndarray, draws: np.ndarray) -> np.ndarray:
     """Return equation (2), averaged over the features: truth [N, F], draws [N, K, F] -> [N].
 
-    Raises ValueError if there are fewer than two draws.
+    Raises ValueError if there are fewer than two draws, for shapes that do not fit, and for values that are
+    not finite.
     """
+    truth, draws = rows("truth", truth, "N, F"), rows("draws", draws, "N, K, F")
+    same_shape(truth=truth, draws=draws[:, 0])
     num_draws = draws.shape[1]
     if num_draws < 2:
         raise ValueError(f"draws must be [N, K, F] with K at least 2, got shape {draws.shape}")
@@ -94,8 +120,18 @@ class Reliability(NamedTuple):
 
 
 def reliability(probability: np.ndarray, hit: np.ndarray, num_bins: int = 10) -> Reliability:
-    """Compare probabilities [N] with what happened [N], 0 or 1, in bins of equal width."""
-    probability = np.asarray(probability, np.float64)
+    """Compare probabilities [N] with what happened [N], 0 or 1, in bins of equal width.
+
+    Raises ValueError for probabilities that are not [N] in 0..1, hits that are not as many, each 0 or 1, and
+    fewer than one bin.
+    """
+    require_whole("num_bins", num_bins, 1, 1_000_000)
+    probability, hit = rows("probability", probability).astype(np.float64), rows("hit", hit)
+    same_shape(probability=probability, hit=hit)
+    if probability.min() < 0 or probability.max() > 1:
+        raise ValueError("probability must be in 0..1")
+    if not np.isin(hit, (0, 1)).all():
+        raise ValueError("hit must be 0 or 1")
     bins = np.minimum((probability * num_bins).astype(int), num_bins - 1)
     count = np.bincount(bins, minlength=num_bins)
     total = np.bincount(bins, probability, num_bins)

@@ -2,13 +2,21 @@
 
 import numpy as np
 
+from sbmae_jax.metrics.rows import rows
+
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     """Return |m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)) for features [N, F], in their unit squared.
 
     Dowson and Landau 1982. On features of the Inception network it is called FID (Heusel et al. 2017,
     arXiv:1706.08500); on others it is not. It falls with N: compare at equal counts only.
+
+    Raises ValueError for features that are not [N, F] with N at least 2, for different F, and for values that
+    are not finite.
     """
+    a, b = rows("a", a, "N, F", 2), rows("b", b, "N, F", 2)
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"a and b must have as many features, got {a.shape[1]} and {b.shape[1]}")
     (mean_a, cov_a), (mean_b, cov_b) = _moments(a), _moments(b)
     # The trace of (S_a S_b)^(1/2) equals that of (r S_b r)^(1/2) with r = S_a^(1/2), which is symmetric.
     values, vectors = np.linalg.eigh(cov_a)
@@ -20,6 +28,4 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     features = np.asarray(features, np.float64)
-    if features.ndim != 2 or len(features) < 2:
-        raise ValueError(f"features must be [N, F] with N at least 2, got shape {features.shape}")
     return features.mean(axis=0), np.atleast_2d(np.cov(features, rowvar=False))

@@ -19,6 +19,8 @@ quadratic score); (1) is the delta method.
 import numpy as np
 
 from sbmae_jax.metrics.coherence import Estimate
+from sbmae_jax.metrics.rows import rows, same_shape
+from sbmae_jax.values import require_number
 
 KINDS = ("real", "binary", "category", "counts")
 SMALLEST = 1e-6  # a probability or a rate below this counts as this
@@ -27,8 +29,9 @@ SMALLEST = 1e-6  # a probability or a rate below this counts as this
 def moments(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean of draws [N, K, F] and the variance of that mean, s^2 / K: each [N, F].
 
-    Raises ValueError if there are fewer than two draws.
+    Raises ValueError if there are fewer than two draws, and for values that are not finite.
     """
+    draws = rows("draws", draws, "N, K, F")
     num_draws = draws.shape[1]
     if num_draws < 2:
         raise ValueError(f"draws must be [N, K, F] with K at least 2, got shape {draws.shape}")
@@ -48,11 +51,20 @@ def losses(
     "error": squared, and for counts the Poisson deviance.  "log_loss" in nats and "accuracy": of binary
     values and categories alone. The accuracy is not corrected for the number of draws.
 
-    Raises ValueError for a kind that there is not.
+    Raises ValueError for a kind that there is not, for shapes that do not fit, and for values that are not
+    finite or that the kind cannot have.
     """
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}: choose one of {', '.join(KINDS)}")
-    truth, mean = np.asarray(truth, np.float64), np.asarray(mean, np.float64)
+    truth = rows("truth", truth, "N, F").astype(np.float64)
+    mean = rows("mean", mean, "N, F").astype(np.float64)
+    same_shape(truth=truth, mean=mean)
+    if np.ndim(variance):
+        same_shape(truth=truth, variance=rows("variance", variance, "N, F"))
+    else:
+        require_number("variance", variance, low=0)
+    if kind != "real" and truth.min() < 0:
+        raise ValueError(f"truth of {kind} must be at least 0, got {truth.min():.4g}")
     variance = np.broadcast_to(variance, truth.shape)
     if kind == "counts":
         return {"error": _deviance(truth, mean, variance).mean(axis=1)}
@@ -85,7 +97,13 @@ def shared_variance(truth: np.ndarray, predicted: np.ndarray, mean: np.ndarray) 
     truth, predicted: [N, F]; sums run over both. For a least-squares prediction this is the share of variance
     that it explains; it is 0, and not below, where the two have nothing to do with each other. NaN where the
     truth is constant.
+
+    Raises ValueError for shapes that do not fit, and for values that are not finite.
     """
+    truth, predicted = rows("truth", truth, "N, F"), rows("predicted", predicted, "N, F")
+    mean = rows("mean", mean, "F")
+    same_shape(truth=truth, predicted=predicted)
+    same_shape(mean=mean, truth=truth[0])
     truth, predicted = truth - mean, predicted - mean
     total = float(np.sum(truth**2, dtype=np.float64))
     return float(np.sum(truth * predicted, dtype=np.float64)) / total if total else float("nan")
@@ -95,7 +113,11 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray) -> Estimate:
     """Return the ratio of two means over the same rows [N], with its standard error (delta method).
 
     Both are NaN where the denominator is 0; the error is NaN for one row.
+
+    Raises ValueError for what is not [N], or not finite, or of different lengths.
     """
+    numerator, denominator = rows("numerator", numerator), rows("denominator", denominator)
+    same_shape(numerator=numerator, denominator=denominator)
     total = float(np.mean(denominator))
     if total == 0:
         return Estimate(float("nan"), float("nan"))

@@ -8,6 +8,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from sbmae_jax.types import Array
+from sbmae_jax.values import require_type, require_whole
+
+WIDEST, DEEPEST = 2**16, 1000  # beyond these a network is a slip of the hand
+
+
+def check_sizes(network: str, num_blocks: int = 1, **widths: int | tuple[int, ...]) -> None:
+    """Raise ValueError for widths, one or a tuple of them, not in 1..WIDEST, and blocks not in 1..DEEPEST."""
+    require_whole(f"network {network!r}: num_blocks", num_blocks, 1, DEEPEST)
+    for name, width in widths.items():
+        several = width if isinstance(width, tuple) else (width,)
+        if len(several) > DEEPEST:
+            raise ValueError(
+                f"network {network!r}: {name} must have at most {DEEPEST}, got {len(several)}"
+            )
+        for one in several:
+            require_whole(f"network {network!r}: {name}", one, 1, WIDEST)
 
 
 def level_features(log_snr: Array, num: int = 16) -> Array:
@@ -112,7 +128,10 @@ def recomputed(block: type[nn.Module], remat: bool) -> type[nn.Module]:
     """Return a block that, if `remat`, computes its activations again for the gradient and keeps none.
 
     It takes less memory and more time (Chen et al. 2016, arXiv:1604.06174). Parameters keep their names.
+
+    Raises ValueError if `remat` is neither True nor False.
     """
+    require_type("remat", remat, bool)
     if not remat:
         return block
     again = nn.remat(block)

@@ -2,7 +2,9 @@
 
 import flax.linen as nn
 
+from sbmae_jax.nets.blocks import check_sizes
 from sbmae_jax.types import Array
+from sbmae_jax.values import require_number
 
 
 class ConvClassifier(nn.Module):
@@ -28,6 +30,8 @@ class ConvClassifier(nn.Module):
             raise ValueError(
                 f"network 'conv' needs pictures [height, width, channels], got {x.shape[1:]}"
             )
+        check_sizes("conv", channels=self.channels, width=self.width)
+        require_number("network 'conv': dropout", self.dropout, 0, below=1)
         for channels in self.channels:
             x = nn.relu(nn.Conv(channels, (3, 3), strides=2, padding=1)(x))
         features = nn.relu(nn.Dense(self.width)(x.reshape(len(x), -1)))

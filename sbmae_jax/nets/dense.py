@@ -9,7 +9,7 @@ import math
 import flax.linen as nn
 import jax.numpy as jnp
 
-from sbmae_jax.nets.blocks import compute_dtype
+from sbmae_jax.nets.blocks import check_sizes, compute_dtype
 from sbmae_jax.types import Array
 
 
@@ -45,6 +45,7 @@ class DenseDecoder(nn.Module):
 
 def hidden_layers(x: Array, widths: tuple[int, ...], dtype: jnp.dtype) -> Array:
     """Apply dense layers, each normalised and rectified, inside the module that calls."""
+    check_sizes("dense", widths=widths)
     for width in widths:
         x = nn.Dense(width, dtype=dtype)(x)
         x = nn.relu(nn.LayerNorm(epsilon=1e-5, dtype=dtype)(x))

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from sbmae_jax.nets.blocks import PerModality, enter_streams, level_features
+from sbmae_jax.nets.blocks import PerModality, check_sizes, enter_streams, level_features
 from sbmae_jax.types import Array
 
 zeros = nn.initializers.zeros
@@ -38,7 +38,10 @@ class PairEnergy(nn.Module):
     @nn.compact
     def __call__(self, x: Array, log_snr: Array, observed: Array) -> tuple[Array, Array]:
         largest = max(self.sizes)
-        width = self.width or 2 * largest
+        if len(self.sizes) < 2:
+            raise ValueError(f"network 'pair' needs at least two latents, got sizes {self.sizes}")
+        width = 2 * largest if self.width is None else self.width
+        check_sizes("pair", width=width)
         left, right = np.array(list(itertools.combinations(range(len(self.sizes)), 2))).T
         parts = jnp.split(x, np.cumsum(self.sizes)[:-1].tolist(), axis=-1)
         parts = jnp.stack([jnp.pad(p, ((0, 0), (0, largest - p.shape[1]))) for p in parts])
@@ -118,6 +121,10 @@ class Towers(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, log_snr: Array) -> Array:
+        check_sizes(
+            "tower", self.num_blocks,
+            width=self.width, embedding=self.embedding, level_width=self.level_width,
+        )  # fmt: skip
         h, levels = enter_streams(x, log_snr, self.sizes, self.width, self.level_width)
         for _ in range(self.num_blocks):
             scale, shift = jnp.split(PerModality(2 * self.width)(levels), 2, axis=-1)

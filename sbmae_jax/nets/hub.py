@@ -13,7 +13,7 @@ import math
 import flax.linen as nn
 import jax.numpy as jnp
 
-from sbmae_jax.nets.blocks import PerModality, enter_streams, normalise, recomputed
+from sbmae_jax.nets.blocks import PerModality, check_sizes, enter_streams, normalise, recomputed
 from sbmae_jax.types import Array
 
 zeros = nn.initializers.zeros
@@ -24,6 +24,8 @@ class HubScore(nn.Module):
 
     sizes: of the latents; their sum is D.  width, hub_width: of the streams.
     remat: compute the activations of the blocks again for the gradient, rather than keep them.
+
+    Raises ValueError for a width or a number of blocks below 1.
     """
 
     sizes: tuple[int, ...]
@@ -35,6 +37,10 @@ class HubScore(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, log_snr: Array) -> Array:
+        check_sizes(
+            "hub", self.num_blocks,
+            width=self.width, hub_width=self.hub_width, level_width=self.level_width,
+        )  # fmt: skip
         h, levels = enter_streams(x, log_snr, self.sizes, self.width, self.level_width)
         hub = jnp.zeros((len(x), self.hub_width))
         for _ in range(self.num_blocks):

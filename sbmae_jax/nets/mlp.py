@@ -3,7 +3,7 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
-from sbmae_jax.nets.blocks import LevelEmbedding, normalise
+from sbmae_jax.nets.blocks import LevelEmbedding, check_sizes, normalise
 from sbmae_jax.types import Array
 
 
@@ -11,6 +11,8 @@ class MLPScore(nn.Module):
     """F(x [B, D], ln snr [B, M]) -> [B, D], by residual blocks scaled and shifted by the noise levels.
 
     sizes: of the latents; their sum is D.  The output layer starts at zero.
+
+    Raises ValueError for a width or a number of blocks below 1.
     """
 
     sizes: tuple[int, ...]
@@ -20,6 +22,7 @@ class MLPScore(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, log_snr: Array) -> Array:
+        check_sizes("mlp", self.num_blocks, width=self.width, level_width=self.level_width)
         levels = LevelEmbedding(self.level_width)(log_snr)
         levels = nn.silu(nn.Dense(self.level_width)(levels.reshape(len(x), -1)))
         h = nn.Dense(self.width)(x)

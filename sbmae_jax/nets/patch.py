@@ -5,12 +5,14 @@ import math
 import flax.linen as nn
 import jax.numpy as jnp
 
-from sbmae_jax.nets.blocks import from_patches, neighbourhoods, to_patches
+from sbmae_jax.nets.blocks import check_sizes, from_patches, neighbourhoods, to_patches
 from sbmae_jax.types import Array
+from sbmae_jax.values import require_number
 
 
 def check_patches(shape: tuple[int, ...], patch: int) -> None:
     """Raise ValueError if pictures of a shape cannot be cut into patches."""
+    check_sizes("patch", patch=patch)
     if len(shape) != 3 or shape[0] % patch or shape[1] % patch:
         raise ValueError(
             f"network 'patch' needs pictures [height, width, channels] with sides that are multiples "
@@ -32,6 +34,7 @@ class PatchEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        check_sizes("patch", channels=self.channels, width=self.width)
         check_patches(x.shape[1:], self.patch)
         h = nn.gelu(nn.Dense(self.channels)(to_patches(2 * x - 1, self.patch)))
         h = nn.gelu(nn.Dense(self.width)(h.reshape(len(h), -1)))
@@ -52,6 +55,7 @@ class PatchDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array) -> Array:
+        check_sizes("patch", channels=self.channels, width=self.width)
         check_patches(self.shape, self.patch)
         height, width, depth = self.shape
         rows, columns = height // self.patch, width // self.patch
@@ -77,6 +81,8 @@ class PatchClassifier(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> tuple[Array, Array]:
+        check_sizes("patch", channels=self.channels, width=self.width)
+        require_number("network 'patch': dropout", self.dropout, 0, below=1)
         check_patches(x.shape[1:], math.lcm(2, 4))
         h = to_patches(2 * x - 1, 2)
         h = nn.relu(nn.Dense(self.channels[0])(neighbourhoods(h)))

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from sbmae_jax.nets.blocks import (
     activation,
     avg_pool,
+    check_sizes,
     compute_dtype,
     group_norm,
     norm_groups,
@@ -31,9 +32,13 @@ from sbmae_jax.nets.blocks import (
     upsample,
 )
 from sbmae_jax.types import Array
+from sbmae_jax.values import require_whole
 
 Stages = tuple[tuple[int, int, int], ...]
 """For each residual block its middle width, its width, and the factor by which the picture then changes."""
+
+
+MOST_PADDING = 1000  # pixels
 
 
 class ResNetEncoder(nn.Module):
@@ -64,6 +69,7 @@ class ResNetEncoder(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         dtype, around = compute_dtype(self.dtype), (self.padding, self.padding)
+        check_resnet(self.padding, self.stages, stem=self.stem)
         factor = 2 * math.prod(pool for _, _, pool in self.stages)
         check_factor(x.shape[1:], factor, self.padding)
         x = jnp.pad(x, ((0, 0), around, around, (0, 0)))
@@ -109,6 +115,7 @@ class ResNetDecoder(nn.Module):
     @nn.compact
     def __call__(self, z: Array) -> Array:
         dtype, pad = compute_dtype(self.dtype), self.padding
+        check_resnet(pad, self.stages, start=self.start)
         factor = math.prod(factor for _, _, factor in self.stages)
         check_factor(self.shape, factor, pad)
         height, width, depth = self.shape
@@ -142,6 +149,14 @@ class ResidualBlock(nn.Module):
         if x.shape[-1] != self.width:
             x = nn.Conv(self.width, (1, 1), use_bias=False, dtype=self.dtype)(x)
         return self.act(h + x)
+
+
+def check_resnet(padding: int, stages: Stages, **widths: int) -> None:
+    """Raise ValueError for a padding, widths or stages out of range."""
+    require_whole("network 'resnet': padding", padding, 0, MOST_PADDING)
+    check_sizes("resnet", max(len(stages), 1), **widths)
+    for stage in stages:
+        check_sizes("resnet", stages=stage)
 
 
 def check_factor(shape: tuple[int, ...], factor: int, padding: int) -> None:

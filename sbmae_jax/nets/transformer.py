@@ -14,6 +14,7 @@ import numpy as np
 from sbmae_jax.nets.blocks import (
     LevelEmbedding,
     PerModality,
+    check_sizes,
     compute_dtype,
     normalise,
     recomputed,
@@ -71,7 +72,11 @@ class TransformerScore(nn.Module):
         return jnp.concatenate(outputs, axis=-1)
 
     def check(self) -> None:
-        """Raise ValueError for fields that do not fit each other."""
+        """Raise ValueError for fields that are out of range or do not fit each other."""
+        check_sizes(
+            "transformer", self.num_blocks,
+            width=self.width, num_heads=self.num_heads, level_width=self.level_width,
+        )  # fmt: skip
         if self.width % self.num_heads:
             raise ValueError(
                 f"network 'transformer' needs a width that is a multiple of num_heads = {self.num_heads}, "

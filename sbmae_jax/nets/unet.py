@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sbmae_jax.nets.blocks import compute_dtype, group_norm, recomputed
+from sbmae_jax.nets.blocks import check_sizes, compute_dtype, group_norm, recomputed
 from sbmae_jax.types import Array
 
 NUM_HEADS, HEAD_WIDTH = 4, 32
@@ -47,6 +47,12 @@ class UNetScore(nn.Module):
     def __call__(self, x: Array, log_snr: Array) -> Array:
         dtype, block = compute_dtype(self.dtype), recomputed(ConvNeXt, self.remat)
         attention = recomputed(LinearAttention, self.remat)
+        check_sizes("unet", dim=self.dim, mults=self.mults)
+        if self.dim < 3 or not self.mults:
+            raise ValueError(
+                f"network 'unet' needs dim of at least 3 and at least one of mults, got {self.dim} and "
+                f"{self.mults}"
+            )
         side = square_side(self.sizes, 2 ** (len(self.mults) - 1))
         batch, num_modalities = log_snr.shape
         if not self.per_modality_levels:

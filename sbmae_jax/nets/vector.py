@@ -8,6 +8,7 @@ import math
 
 import flax.linen as nn
 
+from sbmae_jax.nets.blocks import check_sizes
 from sbmae_jax.types import Array
 
 
@@ -20,6 +21,7 @@ class VectorEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        check_sizes("vector", width=self.width)
         return linear_and_more(x.reshape(len(x), -1), self.width, self.num_heads * self.latent_size)
 
 
@@ -31,6 +33,7 @@ class VectorDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array) -> Array:
+        check_sizes("vector", width=self.width)
         return linear_and_more(z, self.width, math.prod(self.shape)).reshape(len(z), *self.shape)
 
 

@@ -21,6 +21,7 @@ from sbmae_jax.protocols.judging import Eyes, Trial, classifying, distances, jud
 from sbmae_jax.task import Params
 from sbmae_jax.training import Training
 from sbmae_jax.types import Key
+from sbmae_jax.values import require_fields, require_whole
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class ClassProtocol:
     inception: file of Inception weights, made by `sbmae_jax.inception_weights`; without one there is no FID.
         With one, each Fréchet distance is also measured on its features, which takes seconds for each.
 
-    Raises ValueError for a protocol that there is not, for less than one subset, and for a missing file.
+    Raises ValueError for a protocol that there is not, for a value out of its range or of another type, and
+    for a missing file.
     """
 
     names: tuple[str, ...]
@@ -50,13 +52,16 @@ class ClassProtocol:
     inception: str = ""
 
     def __post_init__(self):
+        require_fields(self)
+        require_whole("num_rows", self.num_rows)
+        require_whole("num_unconditional", self.num_unconditional, 2)
+        require_whole("batch_size", self.batch_size, 1)
+        require_whole("subsets_per_size", self.subsets_per_size, 1)
         known = tuple(measures(self.subsets_per_size))
-        if isinstance(self.protocols, str) or not set(self.protocols) <= set(known):
+        if not set(self.protocols) <= set(known):
             raise ValueError(
                 f"protocols must be a tuple of some of {known}, got {self.protocols!r}"
             )
-        if self.subsets_per_size < 1:
-            raise ValueError(f"subsets_per_size must be at least 1, got {self.subsets_per_size}")
         check_weights(self.inception)
 
     def judges(self) -> dict[str, Judge]:

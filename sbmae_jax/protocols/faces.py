@@ -28,6 +28,7 @@ from sbmae_jax.protocols.fid import Look, check_weights, looking
 from sbmae_jax.task import Params
 from sbmae_jax.training import Training
 from sbmae_jax.types import Key
+from sbmae_jax.values import require_fields, require_whole
 
 NOTHING = "nothing"
 Read = Callable[[np.ndarray], dict[str, np.ndarray]]
@@ -43,6 +44,8 @@ class FaceProtocol:
     num_rows: test examples; 0 takes all.  batch_size: rows in one call of the generator.
     num_conditions, num_repeats: conditions, and samples of each, from which diversity is measured.
     inception: file of Inception weights, made by `sbmae_jax.inception_weights`; without one there is no FID.
+
+    Raises ValueError for a value out of its range or of another type, and for a missing file.
     """
 
     predictors: Mapping[str, Predictor]
@@ -55,6 +58,11 @@ class FaceProtocol:
     inception: str = ""
 
     def __post_init__(self):
+        require_fields(self)
+        require_whole("num_rows", self.num_rows)
+        require_whole("batch_size", self.batch_size, 1)
+        require_whole("num_conditions", self.num_conditions, 1)
+        require_whole("num_repeats", self.num_repeats, 2)
         check_weights(self.inception)
 
     def judges(self) -> dict[str, Judge]:

@@ -18,11 +18,19 @@ Look = Callable[[np.ndarray], np.ndarray]
 
 def check_weights(path: str) -> None:
     """Raise ValueError if a file of weights is named, and there is none."""
-    if path and not Path(path).exists():
+    if path and not is_file(path):
         raise ValueError(
             f"inception: there is no file {path}: make it with {inception_weights.COMMAND}, "
             "or leave this empty, and no FID is measured"
         )
+
+
+def is_file(path: str) -> bool:
+    """Return whether there is a file; for what cannot be the name of one, too."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def looking(path: str, batch_size: int = 100) -> Look | None:

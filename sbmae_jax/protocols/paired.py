@@ -27,6 +27,7 @@ from sbmae_jax.protocols.predicting import (
 from sbmae_jax.protocols.setting import fit_rivals, make_setting
 from sbmae_jax.task import Params
 from sbmae_jax.types import Key
+from sbmae_jax.values import require_fields, require_whole
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class PairedProtocol:
     num_unconditional: joint samples drawn from nothing.
     num_samples: K, draws for each question; the range of 19 is to hold the truth nine times in ten.
 
-    Raises ValueError for fewer than three draws, whose range says nothing, or than two joint samples.
+    Raises ValueError for fewer than three draws, whose range says nothing, or than two joint samples, and for
+    any other value out of its range or of another type.
     """
 
     likelihoods: Mapping[str, str]
@@ -48,10 +50,11 @@ class PairedProtocol:
     num_samples: int = 19
 
     def __post_init__(self):
-        if self.num_samples < 3:
-            raise ValueError(f"num_samples must be at least 3, got {self.num_samples}")
-        if self.num_unconditional < 2:
-            raise ValueError(f"num_unconditional must be at least 2, got {self.num_unconditional}")
+        require_fields(self)
+        require_whole("num_rows", self.num_rows)
+        require_whole("num_unconditional", self.num_unconditional, 2)
+        require_whole("batch_size", self.batch_size, 1)
+        require_whole("num_samples", self.num_samples, 3)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -1,0 +1,111 @@
+"""Anything given to a model to complete either comes back completed, or is refused by its name."""
+
+import functools
+
+import jax
+import numpy as np
+from fuzzing import attempt, counts, fuzz
+from hypothesis import strategies as st
+
+from sbmae_jax.autoencoder import Modality, autoencoder
+from sbmae_jax.generate import Sampling
+from sbmae_jax.latents import Moments
+from sbmae_jax.model import Model
+from sbmae_jax.nets.mlp import MLPScore
+from sbmae_jax.nets.vector import VectorDecoder, VectorEncoder
+from sbmae_jax.scaling import Scaling
+from sbmae_jax.sde import VP
+
+MODALITIES = (
+    Modality("colour", (3,), "categorical", "vector", 2, 0.1),
+    Modality("count", (2,), "poisson", "vector", 2, 0.1),
+    Modality("picture", (2, 2, 1), "gaussian", "vector", 2, 0.1),
+    Modality("value", (2,), "normal", "vector", 1, 0.1),
+)
+SCALINGS = (
+    ("colour", Scaling("category", (), "str", classes=("blue", "green", "red"))),
+    ("count", Scaling("counts", (2,), "int64")),
+    ("value", Scaling("vector", (2,), "float64", np.array([1.0, 2.0]), np.array([3.0, 4.0]))),
+)
+RIGHT = {
+    "colour": np.array(["red", "blue"]), "count": np.array([[0, 3], [1, 2]]),
+    "picture": np.full((2, 2, 2, 1), 0.5), "value": np.array([[0.5, -1.0], [4.0, 0.0]]),
+}  # fmt: skip
+
+
+@functools.cache
+def model():
+    key, params, autoencoders = jax.random.key(0), {}, []
+    for m, modality in enumerate(MODALITIES):
+        encoder = VectorEncoder(2, modality.latent_size, 4)
+        made = autoencoder(modality, "vae", encoder, VectorDecoder(modality.shape, 4))
+        batch = {"x": np.zeros((1, *modality.shape), np.float32)}
+        params[modality.name] = made.task.init(jax.random.fold_in(key, m), batch)
+        autoencoders.append(made)
+    network, size = MLPScore((2, 2, 2, 1), 8, 1, 8), 7
+    score = network.init(jax.random.fold_in(key, 9), np.zeros((1, size)), np.zeros((1, 4)))
+    return Model(
+        {"autoencoders": params, "score": score}, Moments(np.zeros(size), np.ones(size)), MODALITIES,
+        tuple(autoencoders), network, VP(), Sampling(num_levels=2), scalings=SCALINGS,
+    )  # fmt: skip
+
+
+@st.composite
+def odd(draw, value):
+    """Draw what is given for a modality, right or not."""
+    how = draw(st.integers(0, 6))
+    if how == 0:
+        return draw(
+            st.sampled_from([None, 1.0, "red", [], ["red", "pink"], [[1.0], [1.0, 2.0]], {}])
+        )
+    if how == 1:
+        return value[: draw(st.integers(0, 2))]
+    if how == 2:
+        return value.astype(draw(st.sampled_from(["U5", "S5", "object"])))
+    numbers = np.ones(
+        draw(st.sampled_from([value.shape, value.shape[1:], (2, 3), (2, 1), (2,), (2, 0)]))
+    )
+    numbers = numbers * draw(st.sampled_from([0, 1, 0.5, -1, 300, np.nan, np.inf, 1e300]))
+    with np.errstate(all="ignore"):
+        return numbers.astype(
+            draw(st.sampled_from(["float32", "float64", "int64", "uint8", "bool", "complex64"]))
+        )
+
+
+@st.composite
+def cases(draw):
+    names = draw(st.lists(st.sampled_from([*RIGHT, "other"]), max_size=2, unique=True))
+    given = {n: RIGHT.get(n, RIGHT["value"]) for n in names}
+    for name in names:
+        if draw(st.booleans()):
+            given[name] = draw(odd(given[name]))
+    if draw(st.integers(0, 20)) == 0:
+        given = draw(st.sampled_from([None, 3, "value", [], tuple(RIGHT)]))
+    options = {"num_samples": 2 if given == {} else None}
+    if draw(st.booleans()):
+        options["num_samples"] = draw(st.sampled_from([None, 0, -1, 1, 2, 2.0, "2", True, 10**12]))
+    if draw(st.integers(0, 3)) == 0:
+        options["key"] = draw(
+            st.sampled_from([0, 7, -1, 2**40, None, "0", 1.5, True, jax.random.key(1)])
+        )
+    return given, options
+
+
+@counts(25, 500)
+def test_what_a_model_is_given_is_completed_or_refused_by_name(num):
+    def check(case):
+        given, options = case
+        names = [*(given if isinstance(given, dict) else ()), "given", *options]
+        made = attempt(lambda: model().generate(given, **options), names)
+        if made is None:
+            return
+        assert set(made) == set(RIGHT)
+        for name, values in made.items():
+            assert len(values) == (
+                len(next(iter(given.values()))) if given else options["num_samples"]
+            )
+            assert values.dtype.kind == "U" or np.isfinite(values).all()
+            if name in given:
+                np.testing.assert_array_equal(values, np.asarray(given[name]))
+
+    fuzz(num, cases(), check)
