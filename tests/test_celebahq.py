@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -172,11 +173,20 @@ def test_arguments_out_of_range_are_refused(celeba, arguments, said):
         celebahq(**{**defaults, **arguments})
 
 
-def test_a_second_process_does_not_prepare_the_same_records(celeba):
-    work = celeba.parent / "work"
-    with (
-        module.only_one(work),
-        pytest.raises(ValueError, match="another process is preparing"),
-        module.only_one(work),
-    ):
-        pass
+def test_a_second_process_waits_for_the_one_that_prepares(celeba):
+    work, entered, order = celeba.parent / "work", threading.Event(), []
+
+    def second():
+        entered.set()
+        with module.only_one(work):
+            order.append("second")
+
+    waiting = threading.Thread(target=second)
+    with module.only_one(work):
+        waiting.start()
+        entered.wait()
+        waiting.join(0.2)
+        assert waiting.is_alive()
+        order.append("first")
+    waiting.join()
+    assert order == ["first", "second"]

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
+from absl import logging
 from array_record.python.array_record_module import ArrayRecordWriter
 from etils import epath
 
@@ -139,15 +140,17 @@ def move(
 
 @contextmanager
 def only_one(work: Path) -> Iterator[None]:
-    """Keep a second process from preparing the same records at the same time."""
+    """Let one process at a time prepare the same records: of the processes of one run, for instance.
+
+    Who had to wait finds them prepared.
+    """
     work.mkdir(parents=True, exist_ok=True)
     with open(work / "lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ValueError(
-                f"another process is preparing {work}: wait until it is done, and call again"
-            ) from None
+            logging.warning("waiting for another process, which is preparing %s", work)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
