@@ -4,7 +4,6 @@ Shapes and dtypes are known when a function is traced, so these checks cost noth
 Values are not: times are compared only if they are concrete.
 """
 
-import reprlib
 from typing import Any
 
 import jax
@@ -13,13 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from sbmae_jax.types import Array, Key, ScoreFn, State
+from sbmae_jax.values import LARGEST, shown
 
 
 def require_key(key: Key) -> None:
     """Raise ValueError for anything but one typed key."""
     dtype = getattr(key, "dtype", None)
     if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
-        found = reprlib.repr(key) if dtype is None else f"dtype {dtype}"
+        found = shown(key) if dtype is None else f"dtype {dtype}"
         raise ValueError(f"key must be a typed key from jax.random.key, got {found}")
     if jnp.shape(key):
         raise ValueError(f"key must be one key, got an array of them of shape {jnp.shape(key)}")
@@ -29,14 +29,16 @@ def require_bool(mask: Array) -> None:
     """Raise ValueError for a mask that is not an array of bool."""
     found = getattr(mask, "dtype", None)
     if found != jnp.bool_ and not isinstance(mask, bool):
-        got = reprlib.repr(mask) if found is None else f"dtype {found}"
+        got = shown(mask) if found is None else f"dtype {found}"
         raise ValueError(f"mask must be an array of bool, True where observed, got {got}")
 
 
 def require_numbers(name: str, value: Any, floating: bool = False) -> None:
     """Raise ValueError for anything but a number or an array of numbers, `floating` or any real ones."""
     if not isinstance(value, jax.Array | np.ndarray | np.number | int | float):
-        raise ValueError(f"{name} must be an array of numbers, got {reprlib.repr(value)}")
+        raise ValueError(f"{name} must be an array of numbers, got {shown(value)}")
+    if isinstance(value, int | float) and abs(value) > LARGEST:
+        raise ValueError(f"{name} must be a number that float32 has, got {shown(value)}")
     dtype = jnp.result_type(value)
     fits = jnp.issubdtype(dtype, jnp.floating) or (
         jnp.issubdtype(dtype, jnp.integer) and not floating
@@ -63,9 +65,7 @@ def require_shape(shape: Any) -> None:
     if not isinstance(shape, tuple) or not all(
         isinstance(size, int | np.integer) and size >= 0 for size in shape
     ):
-        raise ValueError(
-            f"shape must be a tuple of whole numbers from 0, got {reprlib.repr(shape)}"
-        )
+        raise ValueError(f"shape must be a tuple of whole numbers from 0, got {shown(shape)}")
 
 
 def require_times(times: Array, falling: bool) -> None:
@@ -118,7 +118,7 @@ def require_floats(x: State) -> None:
     leaves = jax.tree.leaves(x)
     for leaf in leaves or [x]:
         if not isinstance(leaf, jax.Array | np.ndarray):
-            raise ValueError(f"x must be a floating array, got {reprlib.repr(leaf)}")
+            raise ValueError(f"x must be a floating array, got {shown(leaf)}")
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise ValueError(f"x must be a floating array, got dtype {leaf.dtype}")
 

@@ -60,7 +60,7 @@ def log_density(
     mask: `[D]` or `[B, D]` of bool; observed coordinates are held, and the density is that of the
         others. Meant for conditional scores.
 
-    Raises ValueError for times that do not rise, an x that is not `[B, D]` of floats with D at least 1, an
+    Raises ValueError for times that do not rise, an x that is not `[B, D]` of floats, neither of them 0, an
     untyped key, a mask that is not of bool or does not fit x, or num_probes below 1.
     """
     require_times(times, falling=False)
@@ -169,7 +169,7 @@ def _augmented(
 
 def _refuse(x: Array, key: Key | None, num_probes: int, mask: Array | None) -> None:
     require_floats(x)
-    if x.ndim != 2 or x.shape[1] < 1:
+    if x.ndim != 2 or 0 in x.shape:
         raise ValueError(f"x must be [B, D], one point per row; reshape it, got {x.shape}")
     require_whole("num_probes", num_probes, 1, 1_000_000)
     if key is not None:

@@ -1,6 +1,5 @@
 """A trained model: what it takes to encode, to generate and to decode."""
 
-import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +21,7 @@ from sbmae_jax.score import score_fn
 from sbmae_jax.sde import SDE
 from sbmae_jax.task import Params
 from sbmae_jax.types import Array, Key, ScoreFn
-from sbmae_jax.values import require_type, require_whole
+from sbmae_jax.values import require_type, require_whole, shown
 
 MOST_SAMPLES = 1_000_000  # in one call: they are drawn at once
 
@@ -149,7 +148,7 @@ class Model:
         for a key that is neither a typed one nor a seed in 0..2^32 - 1.
         """
         if not isinstance(given, Mapping):
-            raise ValueError(f"given must be {{name: array}}, got {reprlib.repr(given)}")
+            raise ValueError(f"given must be {{name: array}}, got {shown(given)}")
         if isinstance(key, int):
             require_whole("key", key, 0, 2**32 - 1)
         else:
@@ -222,7 +221,7 @@ def as_array(name: str, values: Any) -> np.ndarray:
     try:
         return np.asarray(values)
     except (ValueError, TypeError):
-        raise ValueError(f"{name}: rows must have one shape, got {reprlib.repr(values)}") from None
+        raise ValueError(f"{name}: rows must have one shape, got {shown(values)}") from None
 
 
 def layout(modalities: tuple[Modality, ...]) -> Layout:

@@ -252,6 +252,8 @@ def _systematic(key: Key, log_w: Array, num: int) -> Array:
 def _refuse(key: Key, value: Array, mask: Array, times: Array, num_particles: int) -> None:
     require_key(key)
     require_times(times, falling=True)
+    require_numbers("value", value)
+    require_bool(mask)
     require_whole("num_particles", num_particles, 1, MOST)
     if jnp.ndim(value) != 1 or jnp.shape(mask) != jnp.shape(value):
         raise ValueError(

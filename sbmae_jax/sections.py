@@ -1,11 +1,10 @@
 """From a section of a config to a call, so that what does not fit is named by its key."""
 
 import inspect
-import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from sbmae_jax.values import require_type, require_whole
+from sbmae_jax.values import require_type, require_whole, shown
 
 T = TypeVar("T")
 
@@ -55,9 +54,7 @@ def chosen(table: Mapping[str, T], section: Any, where: str) -> T:
     """Return the entry of a table that `section["name"]` names; raises ValueError if there is none."""
     name = entries(section, where).get("name")
     if not isinstance(name, str) or name not in table:
-        raise ValueError(
-            f"config.{where}.name: no {reprlib.repr(name)}; choose one of {', '.join(table)}"
-        )
+        raise ValueError(f"config.{where}.name: no {shown(name)}; choose one of {', '.join(table)}")
     return table[name]
 
 
@@ -90,7 +87,7 @@ def entries(section: Any, where: str) -> Mapping[str, Any]:
     """Return a section as it is; raises ValueError if it is not one of keys and values."""
     if not isinstance(section, Mapping) or not all(isinstance(key, str) for key in section):
         raise ValueError(
-            f"config.{where}: must be a section of keys and values, got {reprlib.repr(section)}"
+            f"config.{where}: must be a section of keys and values, got {shown(section)}"
         )
     return section
 

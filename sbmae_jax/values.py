@@ -5,7 +5,6 @@ value yet.
 """
 
 import dataclasses
-import math
 import reprlib
 import types
 import typing
@@ -26,6 +25,14 @@ WORDS = {
 }
 
 
+LARGEST = float(np.finfo(np.float32).max)
+
+
+def shown(value: Any) -> str:
+    """Write a value in one line, and not much of it."""
+    return " ".join(reprlib.repr(value).split())
+
+
 def require_whole(name: str, value: Any, low: int = 0, high: int | None = None) -> None:
     """Raise ValueError for anything but a whole number in low..high."""
     require_type(name, value, int)
@@ -40,6 +47,8 @@ def require_number(
     if isinstance(value, jax.core.Tracer):
         return
     require_type(name, value, float)
+    if isinstance(value, jax.Array | np.ndarray):
+        value = float(value)  # compared as an array, it would be traced
     if isinstance(value, int) and abs(value) >= 2**31:
         raise ValueError(f"{name} must be written as a float where it is so large, got {value}")
     if low is not None and high is not None and not low <= value <= high:
@@ -63,13 +72,13 @@ def require_type(name: str, value: Any, kind: Any) -> None:
     kind: int, float, str, bool, tuples, mappings and unions of these. True is no number, 2.0 no whole one.
     """
     if not _fits(value, kind):
-        raise ValueError(f"{name} must be {_said(kind)}, got {reprlib.repr(value)}")
+        raise ValueError(f"{name} must be {_said(kind)}, got {shown(value)}")
 
 
 def require_one_of(name: str, value: Any, known: Sequence[str]) -> None:
     """Raise ValueError for a value that is not in a list of names."""
     if not isinstance(value, str) or value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}, got {reprlib.repr(value)}")
+        raise ValueError(f"{name} must be one of {', '.join(known)}, got {shown(value)}")
 
 
 def _require_range(name: str, value: Any, low: float | None, high: float | None) -> None:
@@ -109,7 +118,7 @@ def _is_finite(value: Any) -> bool:
     elif isinstance(value, bool) or not isinstance(value, int | float | np.number):
         return False
     try:
-        return math.isfinite(float(value))
+        return abs(float(value)) <= LARGEST
     except (OverflowError, TypeError):  # a whole number beyond all floats, and complex numbers
         return False
 

@@ -1,9 +1,10 @@
 """What metrics refuse: arrays of other shapes than they need, without rows, or with NaN or infinity."""
 
-import reprlib
 from typing import Any
 
 import numpy as np
+
+from sbmae_jax.values import shown
 
 
 def rows(
@@ -15,11 +16,11 @@ def rows(
     least: rows.  whole: whether the values are to be whole numbers, as classes are.
     """
     if not isinstance(values, list | tuple | np.ndarray) and not hasattr(values, "__array__"):
-        raise ValueError(f"{name} must be an array [{axes}], got {reprlib.repr(values)}")
+        raise ValueError(f"{name} must be an array [{axes}], got {shown(values)}")
     try:
         array = np.asarray(values)
     except ValueError:  # rows of different lengths
-        raise ValueError(f"{name} must be an array [{axes}], got {reprlib.repr(values)}") from None
+        raise ValueError(f"{name} must be an array [{axes}], got {shown(values)}") from None
     kinds = "biu" if whole else "biuf"
     if array.dtype.kind not in kinds:
         kind = "whole" if whole else "real"
