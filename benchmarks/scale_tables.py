@@ -5,7 +5,10 @@ from typing import Any
 
 def memory_table(page: dict[str, Any]) -> str:
     """Return what micro-batches, remat and bfloat16 cost and save."""
-    lines = ["| | state | besides | seconds a step |", "|---|---|---|---|"]
+    lines = [
+        "| | state | kept for the gradient | needed by a step, on a CPU | seconds a step |",
+        "|---|---|---|---|---|",
+    ]
     for name, row in page["memory"]["cases"].items():
         state, working = row["state_bytes"] / 2**20, row["working_bytes"] / 2**20
         lines.append(
