@@ -1,7 +1,7 @@
 """What micro-batches, remat and bfloat16 cost and save, in bytes and in seconds.
 
-Bytes that are kept for the gradient are JAX's, the same on any machine; what a step needs in all is as XLA
-plans it for this one. XLA's CPU backend computes once what remat asks for twice, so there remat saves nothing.
+Bytes that are kept for the gradient are JAX's, the same on any machine; what a step needs in all is as
+XLA plans it for this one. XLA's CPU backend computes once what remat asks for twice: there it saves nothing.
 """
 
 import dataclasses

@@ -34,7 +34,9 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[int, ...], int]] = {
     "configs/celebahq.py: hub, three modalities": (
         lambda sizes: HubScore(sizes, width=768, hub_width=1024, num_blocks=4), (256,) * 3, 256,
     ),
-    "the reference's U-Net for CelebAMask-HQ": (lambda sizes: UNetScore(sizes), (256,) * 3, 64),
+    "the reference's U-Net for CelebAMask-HQ": (
+        lambda sizes: UNetScore(sizes, 256, (1, 2, 2, 2, 2)), (256,) * 3, 64,
+    ),
 }  # fmt: skip
 
 
