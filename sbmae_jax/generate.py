@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from sbmae_jax.checks import require_bool, require_key, require_numbers
 from sbmae_jax.conditioning import clamp, given, renoise
@@ -91,9 +91,9 @@ def generate_latents(
     require_key(key)
     require_bool(mask)
     require_numbers("value", value, floating=True)
-    if value.ndim != 2 or jnp.shape(mask) != value.shape:
+    if value.ndim != 2 or np.shape(mask) != value.shape:
         raise ValueError(
-            f"value and mask must both be [B, D], got {value.shape} and {jnp.shape(mask)}"
+            f"value and mask must both be [B, D], got {value.shape} and {np.shape(mask)}"
         )
     prior_key, loop_key = jax.random.split(key)
     clamped = clamp(value, mask)

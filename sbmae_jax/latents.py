@@ -39,7 +39,7 @@ class Layout:
     def pack(self, latents: Mapping[str, Array]) -> Array:
         """Concatenate {name: [B, d_m]} into [B, D]; raises ValueError for a latent of another size."""
         for name, size in zip(self.names, self.sizes, strict=True):
-            shape = jnp.shape(latents[name]) if name in latents else None
+            shape = np.shape(latents[name]) if name in latents else None
             if shape is None or shape[-1:] != (size,):
                 raise ValueError(f"latents: {name} must be [B, {size}], got {shape}")
         return jnp.concatenate([latents[name] for name in self.names], axis=-1)
@@ -47,8 +47,8 @@ class Layout:
     def unpack(self, x: Array) -> Latents:
         """Split [B, D] into {name: [B, d_m]}; raises ValueError for an x of another size."""
         require_numbers("x", x)
-        if jnp.shape(x)[-1:] != (self.size,):
-            raise ValueError(f"x must be [B, {self.size}], got {jnp.shape(x)}")
+        if np.shape(x)[-1:] != (self.size,):
+            raise ValueError(f"x must be [B, {self.size}], got {np.shape(x)}")
         parts = jnp.split(x, np.cumsum(self.sizes)[:-1].tolist(), axis=-1)
         return dict(zip(self.names, parts, strict=True))
 
@@ -94,8 +94,8 @@ def moments(x: Array, present: Array | None = None, floor: float = 0.05) -> Mome
     of its shape.
     """
     require_numbers("x", x)
-    if jnp.ndim(x) != 2 or not len(x):
-        raise ValueError(f"x must be [N, D] with N at least 1, got shape {jnp.shape(x)}")
+    if np.ndim(x) != 2 or not len(x):
+        raise ValueError(f"x must be [N, D] with N at least 1, got shape {np.shape(x)}")
     if present is not None and (
         getattr(present, "dtype", None) != jnp.bool_ or present.shape != x.shape
     ):

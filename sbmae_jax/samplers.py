@@ -288,8 +288,8 @@ def ladder_times(sde: SDE, sigmas: Array) -> Array:
     Raises ValueError for levels that are not `[N]`, or are not above 0 and falling.
     """
     checks.require_numbers("sigmas", sigmas, floating=True)
-    if jnp.ndim(sigmas) != 1 or not len(sigmas):
-        raise ValueError(f"sigmas must be [N] with N at least 1, got shape {jnp.shape(sigmas)}")
+    if np.ndim(sigmas) != 1 or not len(sigmas):
+        raise ValueError(f"sigmas must be [N] with N at least 1, got shape {np.shape(sigmas)}")
     if not isinstance(sigmas, jax.core.Tracer):
         levels = np.asarray(sigmas)
         if not (np.isfinite(levels) & (levels > 0)).all() or (np.diff(levels) > 0).any():
