@@ -10,10 +10,9 @@ def memory_table(page: dict[str, Any]) -> str:
         "|---|---|---|---|---|",
     ]
     for name, row in page["memory"]["cases"].items():
-        state, working = row["state_bytes"] / 2**20, row["working_bytes"] / 2**20
-        lines.append(
-            f"| {name} | {state:.0f} MiB | {working:.0f} MiB | {row['seconds_per_step']:.2f} |"
-        )
+        sizes = (row[key] / 2**20 for key in ("state_bytes", "kept_bytes", "working_bytes"))
+        cells = " | ".join(f"{size:.0f} MiB" for size in sizes)
+        lines.append(f"| {name} | {cells} | {row['seconds_per_step']:.2f} |")
     return "\n".join(lines)
 
 
@@ -22,7 +21,7 @@ def roofline_table(page: dict[str, Any]) -> str:
     chips = list(next(iter(page["roofline"]["cases"].values()))["by_chips"])
     lines = [
         "| network, rows a chip | parameters | GFLOP a row | "
-        + " | ".join(f"{n} chips" for n in chips) + " |",
+        + " | ".join("1 chip" if n == "1" else f"{n} chips" for n in chips) + " |",
         "|---|---|---|" + "---|" * len(chips),
     ]  # fmt: skip
     for name, row in page["roofline"]["cases"].items():
