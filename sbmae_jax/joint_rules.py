@@ -31,7 +31,7 @@ Palumbo et al. 2023 (ICLR), here with Gaussians and K = 1.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -93,12 +93,12 @@ class Term(NamedTuple):
 class Rule(NamedTuple):
     """How experts are joined.
 
-    objective: (key, experts, present [B, M], posterior, log-variances of w_n elsewhere [M, 1, p]) -> terms,
-        whose sum is minimised.
+    objective: (key, experts, present [B, M], posterior, elsewhere) -> terms, whose sum is minimised;
+        elsewhere are ln s_n^2 of (5), [M, 1, p], or None for other rules.
     prior: whether N(0, I) is a factor of products.  mixture: whether completion takes one expert.
     """
 
-    objective: Callable[[Key, Experts, Array, JointPosterior, Array], list[Term]]
+    objective: Callable[[Key, Experts, Array, JointPosterior, Any], list[Term]]
     prior: bool
     mixture: bool
 

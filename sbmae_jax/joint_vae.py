@@ -45,15 +45,16 @@ def joint_vae(
 
     def init(key, batch):
         networks = zip(names, encoders, decoders, strict=True)
-        params = {"encoders": {}, "decoders": {}, "log_var": {}}
+        params: dict[str, Any] = {"encoders": {}, "decoders": {}, "log_var": {}}
         for m, (name, encoder, decoder) in enumerate(networks):
             encoder_key, decoder_key = jax.random.split(jax.random.fold_in(key, m))
             params["encoders"][name] = encoder.init(encoder_key, as_float(batch[name][:1]))
             params["decoders"][name] = decoder.init(decoder_key, jnp.zeros((1, size)))
             if observations[m].has_variance:
                 params["log_var"][name] = jnp.zeros((1,) * len(modalities[m].shape))
-        own = jnp.zeros((len(names), 1, posterior.private_size))
-        return params | {"elsewhere_log_var": own}
+        if posterior.private_size:
+            params["elsewhere_log_var"] = jnp.zeros((len(names), 1, posterior.private_size))
+        return params
 
     def encode(params, batch, present):
         inputs = [o.features(as_float(batch[n])) for n, o in zip(names, observations, strict=True)]
@@ -85,7 +86,8 @@ def joint_vae(
         present = batch.get("present", jnp.ones((num_rows, len(names)), bool))
         experts = encode(params, batch, present)
         total = reconstruction = price = jnp.zeros(num_rows)
-        for term in rule.objective(key, experts, present, posterior, params["elsewhere_log_var"]):
+        elsewhere = params.get("elsewhere_log_var")
+        for term in rule.objective(key, experts, present, posterior, elsewhere):
             errors = [
                 reconstruction_error(how, as_float(batch[name]), y, params["log_var"].get(name))
                 for how, name, y in zip(
