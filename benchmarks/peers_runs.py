@@ -61,9 +61,9 @@ def base_config(data: str, seed: int, num_modalities: int = 5) -> Config:
         return {**polymnist.get_config("five").to_dict(), "seed": seed}
     config = polydigits.get_config()
     config.seed = seed
-    # A third of the demo's steps: all methods and three seeds are to fit into an hour.
-    config.autoencoder_training.num_steps = 300
-    config.score_training.num_steps = 1200
+    # A quarter of the demo's steps: all methods and three seeds are to fit into an hour.
+    config.autoencoder_training.num_steps = 250
+    config.score_training.num_steps = 1000
     section = config.modalities["hubble"].to_dict()
     config.modalities = dict.fromkeys(tuple(PHOTOGRAPHS)[:num_modalities], section)
     return config.to_dict()

@@ -15,7 +15,8 @@ from sbmae_jax.evaluate import Arrays
 from sbmae_jax.run import load_model
 from sbmae_jax.samplers import ancestral, chain, denoise, sample, uniform_times
 from sbmae_jax.score import score_fn
-from sbmae_jax.types import Generate
+from sbmae_jax.sde import SDE
+from sbmae_jax.types import Array, Generate, Key, Step
 
 ROUNDS = 9  # of timing each method once, in turns, so that what else the machine does meets all
 FEW = (4, 6, 8)  # levels of the sampler in few steps
@@ -29,29 +30,44 @@ def few_steps(model: models.Model, num_levels: int) -> models.Model:
     return dataclasses.replace(model, sampling=sampling)
 
 
+def repainted(
+    key: Key, sde: SDE, step: Step, x: Array, times: Array, jump: int, visits: int, last: Step
+) -> Array:
+    """Walk down levels by RePaint (Lugmayr et al. 2022, arXiv:2201.09865).
+
+    step: the conditional one.  times: every `jump`-th level. All intervals but the first, in which there is
+    nothing to repair yet, are taken `visits` times.
+    """
+    first_key, loop_key = jax.random.split(key)
+    step = divide(step, jump)
+    x = sample(first_key, step, x, times[:2])
+    return sample(loop_key, resample(step, sde, visits), x, times[1:], last=last)
+
+
 def repaint(
     model: models.Model, levels: int = 250, jump: int = 10, visits: int = 10
 ) -> tuple[Generate, int]:
     """Return the sampler of Multi-Modal Latent Diffusion, and its evaluations of the score.
 
-    RePaint (Lugmayr et al. 2022, arXiv:2201.09865) with the joint score and observed latents noised anew: in
-    steps of `jump` levels, all but the first of them taken `visits` times.
+    It has the joint score and noises observed latents anew.
     """
     sde, layout = model.sde, model.layout
 
     def complete(model, key, batch, observed):
         value, mask = model.encode(batch), layout.spread(observed)
-        prior_key, first_key, loop_key = jax.random.split(key, 3)
+        prior_key, loop_key = jax.random.split(key)
         score = score_fn(model.network.apply, model.params["score"], sde, layout)
-        step = divide(given(ancestral(sde, score), renoise(sde, value, mask)), jump)
+        step = given(ancestral(sde, score), renoise(sde, value, mask))
         times = uniform_times(levels // jump, model.sampling.t_min)
-        x = sample(first_key, step, sde.prior(prior_key, value.shape), times[:2])
-        last = chain(denoise(sde, score), clamp(value, mask))
-        x = sample(loop_key, resample(step, sde, visits), x, times[1:], last=last)
-        return model.decode(x)
+        x, last = sde.prior(prior_key, value.shape), chain(denoise(sde, score), clamp(value, mask))
+        return model.decode(repainted(loop_key, sde, step, x, times, jump, visits, last))
 
-    evaluations = jump + (levels - jump) * visits + 1  # one to denoise the end
-    return partial(jax.jit(complete), model), evaluations
+    return partial(jax.jit(complete), model), num_evaluations(levels, jump, visits)
+
+
+def num_evaluations(levels: int, jump: int, visits: int) -> int:
+    """Return how many evaluations of the score `repaint` takes, one of them to denoise the end."""
+    return jump + (levels - jump) * visits + 1
 
 
 def with_model(trained: Trained, model: models.Model) -> Trained:
