@@ -123,7 +123,7 @@ def compare_samplers(this: Comparison, choices: Mapping[str, float]) -> dict[str
     trained = {m: this.train(m, f"{m}-0", 0, 1.0, choices[m]) for m in METHODS}
     ours = trained["ours"]
     protocol = ours.run.parts.protocol
-    num_rows = min(200, protocol.num_rows)
+    num_rows = min(100, protocol.num_rows)
     found = {
         "few steps": kept(this.folder / "few.json", lambda: measure_few(ours, "test")),
         "few steps, validation": kept(
@@ -200,6 +200,7 @@ def main() -> None:
     }
     page["claims"] = peers_claims.claims(page)
     path.write_text(json.dumps(page, indent=1) + "\n")
+    peers_claims.draw(page, path.with_suffix(".png"))
     print(peers_claims.table(page))
     for claim in page["claims"]:
         print(f"{'holds' if claim['holds'] else 'MISSED'}  {claim['name']}: {claim['value']}")

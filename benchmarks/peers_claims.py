@@ -1,9 +1,11 @@
 """What the comparison with rivals was to show, as claims and as tables of Markdown."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 WORDS = {
     "ours": "ours", "mld": "MLD", "mvae": "MVAE", "mmvae": "MMVAE", "mopoe": "MoPoE",
@@ -21,6 +23,13 @@ QUALITY = (
     "diversity",
     "label variation",
 )
+MOST_FALL = (
+    0.03  # of coherence over the classifier's accuracy, from the fewest modalities to the most
+)
+BY_NUMBER = {
+    "given one": lambda row, num: row["given 1"] / row["classifier"],
+    "given all others": lambda row, num: row[f"given {num - 1}"] / row["classifier"],
+}
 MOST_TIMES = 2.0  # how often a single-pass rival's time ours in few steps may take
 
 
@@ -85,7 +94,24 @@ def claims(page: Mapping[str, Any]) -> list[dict[str, Any]]:
             deviation = float(np.hypot(d1, np.std(theirs, ddof=1) if len(theirs) > 1 else 0.0))
             name = f"{figure}: our {WORDS[method]} less MultiVae's, at least minus the deviation"
             claim(name, mine - float(np.mean(theirs)), round(-deviation, 4), round(deviation, 4))
+    if "modalities" in page:
+        rows = page["modalities"]["rows"]
+        for figure in BY_NUMBER:
+            falls = {method: fall(by_number, figure) for method, by_number in rows.items()}
+            most = max(rows["ours"], key=int)
+            name = f"{figure}: fall of ours from 2 to {most} modalities, over the classifier's accuracy"
+            claim(name, falls.pop("ours"), MOST_FALL, most=True)
+            num = sum(value > MOST_FALL for value in falls.values())
+            claim(f"{figure}: rivals of {len(falls)} that fall more than {MOST_FALL}", num, 2)
     return found
+
+
+def fall(by_number: Mapping[str, Any], figure: str) -> float:
+    """Return by how much a figure is smaller with the most modalities than with the fewest."""
+    few, *_, many = sorted(by_number, key=int)
+    return BY_NUMBER[figure](by_number[few], int(few)) - BY_NUMBER[figure](
+        by_number[many], int(many)
+    )
 
 
 def chosen_levels(page: Mapping[str, Any]) -> str:
@@ -165,4 +191,60 @@ def multivae_table(page: Mapping[str, Any]) -> str:
             cells = [spread({"rows": {name: some}}, name, figure) for figure in columns]
             shown = " | ".join(f"{mean:.3g} ± {deviation:.2g}" for mean, deviation in cells)
             lines.append(f"| {name} | {len(some)} | {shown} |")
+    return "\n".join(lines)
+
+
+def modalities_table(page: Mapping[str, Any]) -> str:
+    """Return figures by the number of modalities as a table of Markdown."""
+    columns = ("classifier", "reconstruction", "all agree", "Fréchet distance", "diversity")
+    titles = [f"{title}, over the classifier" for title in BY_NUMBER]
+    lines = [
+        f"| | modalities | {' | '.join([*titles, *columns])} |",
+        "|---" * (len(titles) + len(columns) + 2) + "|",
+    ]
+    for method, by_number in page["modalities"]["rows"].items():
+        for num, row in by_number.items():
+            values = [value(row, int(num)) for value in BY_NUMBER.values()]
+            values += [row[column] for column in columns]
+            cells = " | ".join(f"{value:.3f}" for value in values)
+            lines.append(f"| {WORDS[method]} | {num} | {cells} |")
+    return "\n".join(lines)
+
+
+def draw(page: Mapping[str, Any], path: Path) -> None:
+    """Draw coherence by number observed, and against the operations of training."""
+    figure = Figure(figsize=(9.6, 3.6))
+    left, right = figure.subplots(1, 2)
+    for number, method in enumerate(page["rows"]):
+        means, deviations = zip(*(spread(page, method, given) for given in GIVEN), strict=True)
+        style = "o--" if method not in ("ours", *RIVALS) else "o-"
+        at = [n + 0.03 * number for n in range(1, len(GIVEN) + 1)]
+        colour = "C0" if method.startswith("ours") else f"C{number}"
+        left.errorbar(at, means, deviations, fmt=style, color=colour, label=WORDS[method], ms=3)
+        for row in page["rows"][method]:
+            given = np.mean([row[figure] for figure in GIVEN])
+            right.plot(
+                row["training seconds"],
+                given,
+                style[0],
+                color=colour,
+                fillstyle="full" if style == "o-" else "none",
+            )
+    left.set(xlabel="modalities observed", ylabel="coherence", xticks=range(1, 5), ylim=(0, 1))
+    right.set(xlabel="seconds of training", ylabel="coherence, mean of given 1 to 4", ylim=(0, 1))
+    right.set_xlim(0)
+    left.legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+def sets_table(page: Mapping[str, Any]) -> str:
+    """Return what a training step of MoPoE costs as a table of Markdown."""
+    rows = page["sets"]["rows"]
+    names = [f"{name}, {unit}" for name in rows for unit in ("GFLOP", "ms")]
+    lines = [f"| modalities | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for num in next(iter(rows.values())):
+        found = [row[num] for row in rows.values()]
+        cells = " | ".join(f"{e['GFLOP']:.1f} | {1000 * e['seconds']:.0f}" for e in found)
+        lines.append(f"| {num} | {cells} |")
     return "\n".join(lines)

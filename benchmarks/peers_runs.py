@@ -231,6 +231,7 @@ def measure(trained: Trained, split: str, num_rows: int = 0) -> dict[str, Any]:
 def figures(found: Mapping[str, Any]) -> dict[str, float]:
     """Return the figures of quality among those of a protocol."""
     return {
+        "classifier": found["classifier_accuracy"]["mean"],
         "reconstruction": found["reconstruction_accuracy"]["mean"],
         **{f"given {n}": entry["mean"] for n, entry in found["conditional_coherence"].items()},
         "all agree": found["unconditional_coherence"]["all_agree"]["mean"],

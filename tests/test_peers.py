@@ -215,3 +215,29 @@ def test_tables_have_every_method(script):
     assert len(claims.sampler_table(made).splitlines()) == 2 + 1 + 2 + 2
     assert len(claims.multivae_table(made).splitlines()) == 2 + 2 + 1
     json.dumps(claims.claims(made))
+
+
+def test_more_modalities_are_held_against_fewer(script):
+    claims = script("peers_claims")
+
+    def row(num, given):
+        return {"classifier": 0.9, **{f"given {n}": given for n in range(1, num)}}
+
+    def held(ours, *rivals):
+        made = page(claims, 0.9, 0.8)
+        numbered = zip(("ours", "mopoe", "mvtcae", "mmvae"), (ours, *rivals), strict=False)
+        made["modalities"] = {
+            "rows": {m: {"2": row(2, 0.8), "10": row(10, last)} for m, last in numbered}
+        }
+        found = claims.claims(made)
+        return [c["holds"] for c in found if c["name"].startswith(("given one", "given all"))]
+
+    assert held(0.79, 0.5, 0.6, 0.8) == [True] * 4  # ours and two rivals, for each of two figures
+    assert held(0.7, 0.5, 0.6, 0.8) == [False, True] * 2
+    assert held(0.79, 0.5, 0.79, 0.8) == [True, False] * 2
+
+
+def test_plots_are_drawn(script, tmp_path):
+    claims = script("peers_claims")
+    claims.draw(page(claims, 0.9, 0.8), tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 10_000
