@@ -21,6 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 import peers_claims
+import peers_tables
 from peers import RESULTS, Comparison
 from peers_runs import figures, kept
 
@@ -150,7 +151,7 @@ def main() -> None:
     arguments = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
     page = json.loads(RESULTS.read_text())
-    this = Comparison("polydigits", smoke=False)
+    this = Comparison("polydigits")
     part = page.setdefault("multivae", {"package": PACKAGE, "rows": {}})
     for name in arguments.models:
         part["rows"][name] = [
@@ -166,7 +167,7 @@ def main() -> None:
     )
     page["claims"] = peers_claims.claims(page)
     RESULTS.write_text(json.dumps(page, indent=1) + "\n")
-    print(peers_claims.multivae_table(page), file=sys.stdout)
+    print(peers_tables.multivae_table(page), file=sys.stdout)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
     python benchmarks/peers.py                    # PolyDigits, 3 seeds, about an hour on two idle cores
     python benchmarks/peers.py --data=polymnist   # Extended PolyMNIST with five modalities, on a GPU
+    python benchmarks/peers.py --times=4          # with four times the operations, those of the demo
     python benchmarks/peers.py --smoke            # all of it as short as it can be: runs/peers-smoke.json
 
 Methods: ours; Multi-Modal Latent Diffusion (MLD); the joint autoencoders MVAE, MMVAE, MoPoE, MVTCAE and
@@ -13,13 +14,14 @@ finished method and seed is kept under runs/peers and not repeated.
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import peers_claims
+import peers_tables
 from peers_runs import (
     METHODS,
     ROOT,
@@ -59,16 +61,17 @@ RESULTS = ROOT / "results" / "peers.json"
 class Comparison:
     """Where runs live, and the budget that all share."""
 
-    def __init__(self, data: str, smoke: bool, num_modalities: int = 5):
+    def __init__(self, data: str, smoke: bool = False, num_modalities: int = 5, times: float = 1.0):
         suffix = ("" if data == "polydigits" else f"-{data}") + ("-smoke" if smoke else "")
         suffix += "" if num_modalities == 5 else f"-{num_modalities}"
+        suffix += "" if times == 1 else f"-{times:g}x"
         self.folder = ROOT / "runs" / f"peers{suffix}"
-        self.data, self.smoke, self.num_modalities = data, smoke, num_modalities
+        self.data, self.smoke, self.num_modalities, self.times = data, smoke, num_modalities, times
         self.gflop = sum(gflop(self.config(0)))
 
     def config(self, seed: int) -> Config:
         """Return our config."""
-        config = base_config(self.data, seed, self.num_modalities)
+        config = scaled(base_config(self.data, seed, self.num_modalities), self.times)
         return shrink(config) if self.smoke else config
 
     def judge(self, seed: int) -> Path:
@@ -152,23 +155,41 @@ def compare_samplers(this: Comparison, choices: Mapping[str, float]) -> dict[str
     }
 
 
-def compare(this: Comparison, seeds: Sequence[int]) -> dict[str, Any]:
-    """Train and measure all methods."""
-    for seed in seeds:
-        this.judge(seed)
+def compare(this: Comparison, seeds: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """Train and measure all methods; what there is after each seed, and with samplers at the end."""
     chosen = {method: this.choose(method) for method in METHODS}
     choices = {method: entry["value"] for method, entry in chosen.items()}
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in (*METHODS, HALF)}
-    for seed in seeds:
-        for method in METHODS:
-            rows[method].append(this.row(method, seed, choices[method]))
-        rows[HALF].append(this.row("ours", seed, 0.0, share=0.5))
-    return {
+    found: dict[str, Any] = {
         "budget GFLOP": this.gflop,
         "chosen": {m: entry for m, entry in chosen.items() if entry["validation coherence"]},
-        "rows": rows,
-        "sampling": compare_samplers(this, choices),
+        "seeds": [], "rows": {name: [] for name in (*METHODS, HALF)},
+    }  # fmt: skip
+    for seed in seeds:
+        for method in METHODS:
+            found["rows"][method].append(this.row(method, seed, choices[method]))
+        found["rows"][HALF].append(this.row("ours", seed, 0.0, share=0.5))
+        found["seeds"].append(seed)
+        yield found
+    yield found | {"sampling": compare_samplers(this, choices)}
+
+
+def write(this: Comparison, found: Mapping[str, Any], command: str, path: Path) -> None:
+    """Compare what was found with the targets, keep it with what other scripts have added, and show it."""
+    page = json.loads(path.read_text()) if path.exists() else {}
+    commits = {row["commit"] for rows in found["rows"].values() for row in rows}
+    page |= {
+        "command": command,
+        "commit": sorted(commits),
+        "versions": provenance.versions(),
+        "device": provenance.device(),
+        **found,
     }
+    page["claims"] = peers_claims.claims(page)
+    path.write_text(json.dumps(page, indent=1) + "\n")
+    peers_tables.draw(page, path.with_suffix(".png"))
+    print(peers_tables.table(page))
+    for claim in page["claims"]:
+        print(f"{'holds' if claim['holds'] else 'MISSED'}  {claim['name']}: {claim['value']}")
 
 
 def main() -> None:
@@ -178,32 +199,19 @@ def main() -> None:
     )
     parser.add_argument("--data", choices=["polydigits", "polymnist"], default="polydigits")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--times", type=float, default=1.0, help="as many times the operations")
     parser.add_argument("--smoke", action="store_true")
     arguments = parser.parse_args()
     # Methods of many seeds share their executables.
     jax.config.update("jax_compilation_cache_dir", str(ROOT / "runs" / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-    this = Comparison(arguments.data, arguments.smoke)
-    found = compare(this, arguments.seeds)
-    path = RESULTS if arguments.data == "polydigits" else RESULTS.with_stem("peers_polymnist")
-    path = this.folder.with_suffix(".json") if arguments.smoke else path
-    page = json.loads(path.read_text()) if path.exists() else {}
-    commits = {row["commit"] for rows in found["rows"].values() for row in rows}
-    page |= {
-        "command": f"python benchmarks/peers.py --data={arguments.data} --seeds "
-        + " ".join(map(str, arguments.seeds)),
-        "seeds": arguments.seeds,
-        "commit": sorted(commits),
-        "versions": provenance.versions(),
-        "device": provenance.device(),
-        **found,
-    }
-    page["claims"] = peers_claims.claims(page)
-    path.write_text(json.dumps(page, indent=1) + "\n")
-    peers_claims.draw(page, path.with_suffix(".png"))
-    print(peers_claims.table(page))
-    for claim in page["claims"]:
-        print(f"{'holds' if claim['holds'] else 'MISSED'}  {claim['name']}: {claim['value']}")
+    this = Comparison(arguments.data, arguments.smoke, times=arguments.times)
+    stem = "peers" if arguments.data == "polydigits" else "peers_polymnist"
+    stem += "" if arguments.times == 1 else f"_{arguments.times:g}x"
+    path = this.folder.with_suffix(".json") if arguments.smoke else RESULTS.with_stem(stem)
+    for found in compare(this, arguments.seeds):
+        command = f"python benchmarks/peers.py --data={arguments.data} --times={arguments.times:g}"
+        write(this, found, f"{command} --seeds {' '.join(map(str, found['seeds']))}", path)
 
 
 if __name__ == "__main__":

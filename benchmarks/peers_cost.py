@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
-import peers_claims
+import peers_tables
 import speed
 from peers import RESULTS
 from peers_runs import Run, base_config, build_joint, joint_training, posterior_of
@@ -47,7 +47,7 @@ def main() -> None:
     page = json.loads(RESULTS.read_text())
     page["sets"] = {"command": "python benchmarks/peers_cost.py", "rows": rows}
     RESULTS.write_text(json.dumps(page, indent=1) + "\n")
-    print(peers_claims.sets_table(page))
+    print(peers_tables.sets_table(page))
 
 
 if __name__ == "__main__":

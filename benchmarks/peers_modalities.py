@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import peers_claims
+import peers_tables
 from matplotlib.figure import Figure
 from peers import RESULTS, ROOT, Comparison
 from peers_runs import kept, measure
@@ -27,7 +28,7 @@ def measure_counts(
     """Train and measure each method with each number of modalities."""
     rows: dict[str, dict[str, Any]] = {method: {} for method in methods}
     for num in counts:
-        this = Comparison("polydigits", False, num)
+        this = Comparison("polydigits", num_modalities=num)
         for method in methods:
             choice = page["chosen"].get(method, {"value": 0.0})["value"]
 
@@ -76,7 +77,7 @@ def main() -> None:
     page["claims"] = peers_claims.claims(page)
     RESULTS.write_text(json.dumps(page, indent=1) + "\n")
     draw(rows)
-    print(peers_claims.modalities_table(page))
+    print(peers_tables.modalities_table(page))
 
 
 if __name__ == "__main__":
