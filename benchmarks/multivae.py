@@ -120,9 +120,10 @@ def measure_model(
         round(page["rows"][port][0]["steps"] * training.batch_size / len(run.train_source)), 1
     )
     if not made.exists():
+        # -P: this file has the library's name, so its folder must not be searched.
         command = [
-            install(), ROOT / "benchmarks" / "multivae_train.py", f"--model={name}", f"--input={data}",
-            f"--output={made}", f"--folder={FOLDER / name}", f"--beta={beta}", f"--epochs={epochs}",
+            install(), "-P", ROOT / "benchmarks" / "multivae_train.py", f"--model={name}",
+            f"--input={data}", f"--output={made}", f"--folder={FOLDER / name}", f"--beta={beta}", f"--epochs={epochs}",
             f"--latent={size if name == 'mmvae_plus' else size * len(names)}", f"--seed={seed}",
         ]  # fmt: skip
         subprocess.run(command, check=True)
