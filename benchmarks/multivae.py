@@ -123,7 +123,8 @@ def measure_model(
         # -P: this file has the library's name, so its folder must not be searched.
         command = [
             install(), "-P", ROOT / "benchmarks" / "multivae_train.py", f"--model={name}",
-            f"--input={data}", f"--output={made}", f"--folder={FOLDER / name}", f"--beta={beta}", f"--epochs={epochs}",
+            f"--input={data}", f"--output={made}", f"--folder={FOLDER / name}",
+            f"--beta={beta}", f"--epochs={epochs}",
             f"--latent={size if name == 'mmvae_plus' else size * len(names)}", f"--seed={seed}",
         ]  # fmt: skip
         subprocess.run(command, check=True)
