@@ -88,6 +88,12 @@ def test_the_tables_of_own_data_are_the_measured_ones(monkeypatch):
     assert own_data.claims(page) == page["claims"]
 
 
+def test_the_joint_family_is_used_as_the_page_says():
+    text = (ROOT / "docs/results.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile(block, "docs/results.md", "exec"), {})
+
+
 def test_quoted_ratios_are_the_measured_ones():
     rows = json.loads((ROOT / "results/samplers.json").read_text())["rows"]
     measured = {}
