@@ -123,7 +123,7 @@ def coherence(row: Mapping[str, Any]) -> float:
 
 def compare_samplers(this: Comparison, choices: Mapping[str, float]) -> dict[str, Any]:
     """Measure other samplers of seed 0, and the times of all methods in turns."""
-    trained = {m: this.train(m, f"{m}-0", 0, 1.0, choices[m]) for m in METHODS}
+    trained = {m: this.train(m, f"{m}-0", 0, 1.0, choice) for m, choice in choices.items()}
     ours = trained["ours"]
     protocol = ours.run.parts.protocol
     num_rows = min(100, protocol.num_rows)
@@ -132,13 +132,17 @@ def compare_samplers(this: Comparison, choices: Mapping[str, float]) -> dict[str
         "few steps, validation": kept(
             this.folder / "few-valid.json", lambda: measure_few(ours, "valid")
         ),
-        "MLD, RePaint": kept(
-            this.folder / "repaint.json", lambda: measure_repaint(trained["mld"], "test", num_rows)
-        ),
-        "MLD, same rows": kept(
-            this.folder / "no-repaint.json", lambda: measure(trained["mld"], "test", num_rows)
-        ),
     }
+    if "mld" in trained:
+        mld, path = trained["mld"], this.folder
+        found |= {
+            "MLD, RePaint": kept(
+                path / "repaint.json", lambda: measure_repaint(mld, "test", num_rows)
+            ),
+            "MLD, same rows": kept(
+                path / "no-repaint.json", lambda: measure(mld, "test", num_rows)
+            ),
+        }
     model = load_model(ours.run)
     few = {
         f"ours, {num} levels": with_model(ours, few_steps(model, int(num)))
@@ -155,27 +159,30 @@ def compare_samplers(this: Comparison, choices: Mapping[str, float]) -> dict[str
     }
 
 
-def compare(this: Comparison, seeds: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """Train and measure all methods; what there is after each seed, and with samplers at the end."""
-    chosen = {method: this.choose(method) for method in METHODS}
+def compare(
+    this: Comparison, methods: Sequence[str], seeds: Sequence[int]
+) -> Iterator[dict[str, Any]]:
+    """Train and measure methods; what there is after each seed, and with samplers at the end."""
+    chosen = {method: this.choose(method) for method in methods}
     choices = {method: entry["value"] for method, entry in chosen.items()}
     found: dict[str, Any] = {
         "budget GFLOP": this.gflop,
         "chosen": {m: entry for m, entry in chosen.items() if entry["validation coherence"]},
-        "seeds": [], "rows": {name: [] for name in (*METHODS, HALF)},
+        "seeds": [], "rows": {name: [] for name in (*methods, HALF)},
     }  # fmt: skip
     for seed in seeds:
-        for method in METHODS:
-            found["rows"][method].append(this.row(method, seed, choices[method]))
         found["rows"][HALF].append(this.row("ours", seed, 0.0, share=0.5))
+        for method in methods:
+            found["rows"][method].append(this.row(method, seed, choices[method]))
         found["seeds"].append(seed)
         yield found
     yield found | {"sampling": compare_samplers(this, choices)}
 
 
-def write(this: Comparison, found: Mapping[str, Any], command: str, path: Path) -> None:
+def write(found: Mapping[str, Any], command: str, path: Path) -> None:
     """Compare what was found with the targets, keep it with what other scripts have added, and show it."""
     page = json.loads(path.read_text()) if path.exists() else {}
+    page.pop("sampling", None)  # of what was trained before
     commits = {row["commit"] for rows in found["rows"].values() for row in rows}
     page |= {
         "command": command,
@@ -199,6 +206,9 @@ def main() -> None:
     )
     parser.add_argument("--data", choices=["polydigits", "polymnist"], default="polydigits")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument(
+        "--methods", nargs="+", choices=METHODS[1:], default=METHODS[1:], help="beside ours"
+    )
     parser.add_argument("--times", type=float, default=1.0, help="as many times the operations")
     parser.add_argument("--smoke", action="store_true")
     arguments = parser.parse_args()
@@ -209,9 +219,12 @@ def main() -> None:
     stem = "peers" if arguments.data == "polydigits" else "peers_polymnist"
     stem += "" if arguments.times == 1 else f"_{arguments.times:g}x"
     path = this.folder.with_suffix(".json") if arguments.smoke else RESULTS.with_stem(stem)
-    for found in compare(this, arguments.seeds):
-        command = f"python benchmarks/peers.py --data={arguments.data} --times={arguments.times:g}"
-        write(this, found, f"{command} --seeds {' '.join(map(str, found['seeds']))}", path)
+    methods = ["ours", *arguments.methods]
+    command = f"python benchmarks/peers.py --data={arguments.data} --times={arguments.times:g}"
+    if len(methods) < len(METHODS):
+        command += f" --methods {' '.join(arguments.methods)}"
+    for found in compare(this, methods, arguments.seeds):
+        write(found, f"{command} --seeds {' '.join(map(str, found['seeds']))}", path)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from sbmae_jax import pipeline, provenance  # noqa: E402
 from sbmae_jax.coders import build_decoder, build_encoder  # noqa: E402
 from sbmae_jax.data.backgrounds import PHOTOGRAPHS  # noqa: E402
 from sbmae_jax.evaluate import Subject  # noqa: E402
-from sbmae_jax.joint_rules import RULES, JointPosterior  # noqa: E402
+from sbmae_jax.joint_rules import JointPosterior  # noqa: E402
 from sbmae_jax.joint_vae import JointVAE, joint_vae  # noqa: E402
 from sbmae_jax.log import read  # noqa: E402
 from sbmae_jax.protocols.classes import ClassProtocol  # noqa: E402
@@ -35,7 +35,7 @@ from sbmae_jax.task import Task  # noqa: E402
 from sbmae_jax.train import Training  # noqa: E402
 from sbmae_jax.types import Array, Generate  # noqa: E402
 
-METHODS = ("ours", "mld", *RULES)
+METHODS = ("ours", "mld", "mvtcae", "mmvae_plus", "mopoe", "mmvae", "mvae")
 Config = dict[str, Any]
 
 

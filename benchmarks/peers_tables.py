@@ -52,7 +52,9 @@ def sampler_table(page: Mapping[str, Any]) -> str:
         f"| | test rows | evaluations | {' | '.join(columns)} | 1,000 samples given 1, seconds |",
         "|---" * (len(columns) + 4) + "|",
     ]
-    rows |= {name: sampling[name] for name in ("MLD, same rows", "MLD, RePaint")}
+    rows |= {
+        name: sampling[name] for name in ("MLD, same rows", "MLD, RePaint") if name in sampling
+    }
     for name, row in rows.items():
         values = " | ".join(f"{row[figure]:.3f}" for figure in columns)
         seconds = f"{times[name]:.2f}" if name in times else ""
