@@ -1,5 +1,9 @@
-"""The comparison with rivals as tables of Markdown and as a plot."""
+"""The comparison with rivals as tables of Markdown and as a plot.
 
+python benchmarks/peers_tables.py      # puts what results/peers.json has into docs/results.md
+"""
+
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,6 +11,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from peers_claims import BY_NUMBER, GIVEN, QUALITY, RIVALS, WORDS, spread
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "results.md"
+MISSING = "Not measured yet."
 
 
 def table(page: Mapping[str, Any]) -> str:
@@ -140,3 +148,27 @@ def sets_table(page: Mapping[str, Any]) -> str:
         cells = " | ".join(f"{e['GFLOP']:.1f} | {1000 * e['seconds']:.0f}" for e in found)
         lines.append(f"| {num} | {cells} |")
     return "\n".join(lines)
+
+
+# For each table of docs/results.md the part of the results that it needs.
+TABLES = {
+    "quality": ("rows", table), "cost": ("rows", cost_table), "samplers": ("sampling", sampler_table),
+    "multivae": ("multivae", multivae_table), "modalities": ("modalities", modalities_table),
+    "sets": ("sets", sets_table),
+}  # fmt: skip
+
+
+def fill(text: str, page: Mapping[str, Any]) -> str:
+    """Put the tables of a page of results between their marks in a text."""
+    for name, (part, make) in TABLES.items():
+        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        head, _, rest = text.partition(begin)
+        _, _, tail = rest.partition(end)
+        text = f"{head}{begin}{make(page) if part in page else MISSING}\n{end}{tail}"
+    return text
+
+
+if __name__ == "__main__":
+    results = ROOT / "results" / "peers.json"
+    found = json.loads(results.read_text()) if results.exists() else {}
+    PAGE.write_text(fill(PAGE.read_text(), found))
