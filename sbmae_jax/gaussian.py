@@ -1,4 +1,6 @@
-"""Diagonal Gaussians, as autoencoders use them."""
+"""Diagonal Gaussians, as autoencoders use them. Sums run over the last axis, and all is in nats."""
+
+import math
 
 import jax
 import jax.numpy as jnp
@@ -17,3 +19,33 @@ def kl_to_standard(mean: Array, log_var: Array) -> Array:
     Kingma and Welling 2014 (arXiv:1312.6114), appendix B.
     """
     return 0.5 * jnp.sum(mean**2 + jnp.exp(log_var) - log_var - 1, axis=-1)
+
+
+def kl(mean: Array, log_var: Array, other_mean: Array, other_log_var: Array) -> Array:
+    """Return KL(N(mean, exp(log_var)) || N(other_mean, exp(other_log_var))), of alike shapes."""
+    square = (mean - other_mean) ** 2 + jnp.exp(log_var)
+    gap = other_log_var - log_var
+    return 0.5 * jnp.sum(square * jnp.exp(-other_log_var) + gap - 1, axis=-1)
+
+
+def log_prob(x: Array, mean: Array, log_var: Array) -> Array:
+    """Return ln N(x; mean, exp(log_var)), of alike shapes."""
+    square = (x - mean) ** 2 * jnp.exp(-log_var)
+    return -0.5 * jnp.sum(square + log_var + math.log(2 * math.pi), axis=-1)
+
+
+def product(mean: Array, log_var: Array, members: Array, prior: bool) -> tuple[Array, Array]:
+    """Return mean and log-variance [..., B, d] of a normalised product of some of M Gaussians.
+
+    mean, log_var: [M, B, d].  members: [..., B, M] bool, which ones are multiplied; of several sets, all
+    products are one matrix product of the sets with the precisions.  prior: whether N(0, I) is a factor, too.
+    A product of nothing is N(0, I).
+
+    Hinton 2002, for Gaussians: precisions add up, and so do precisions times means.
+    """
+    weights, precision = members.astype(mean.dtype), jnp.exp(-log_var)
+    total = jnp.einsum("...bm,mbd->...bd", weights, precision)
+    pull = jnp.einsum("...bm,mbd->...bd", weights, precision * mean)
+    with_prior = prior | ~jnp.any(members, axis=-1, keepdims=True)
+    total = total + with_prior.astype(total.dtype)
+    return pull / total, -jnp.log(total)

@@ -69,7 +69,7 @@ def sample(
     checks.require_floats(x)
     times = jnp.asarray(times)
     if every is not None:
-        require_whole("every", every, 1, times.shape[0] - 1)
+        require_whole("every, in steps between the times,", every, 1, times.shape[0] - 1)
     num_steps = times.shape[0] - 1
     num_kept = 0 if every is None else num_steps // every
 

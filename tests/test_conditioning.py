@@ -17,6 +17,7 @@ from sbmae_jax import (
     chain,
     clamp,
     denoise,
+    divide,
     dpm_solver,
     euler_maruyama,
     given,
@@ -113,6 +114,14 @@ def test_two_visits_step_jump_and_step():
     keys = [jax.random.fold_in(jax.random.key(1), j) for j in range(3)]
     x = jump(sde)(keys[1], stay(keys[0], x, t, t_next), t_next, t)
     np.testing.assert_allclose(found, stay(keys[2], x, t, t_next), rtol=1e-5)
+
+
+def test_a_divided_step_is_its_parts_at_equally_spaced_times():
+    x, t, t_next = jnp.ones((2, 3)), jnp.asarray(0.75), jnp.asarray(0.5)
+    found = divide(stay, 2)(jax.random.key(1), x, t, t_next)
+    keys = [jax.random.fold_in(jax.random.key(1), j) for j in range(2)]
+    x = stay(keys[0], x, t, jnp.asarray(0.625))
+    np.testing.assert_allclose(found, stay(keys[1], x, jnp.asarray(0.625), t_next), rtol=1e-6)
 
 
 @pytest.mark.parametrize("sde", [VP(), SubVP(), VE(), EDM()], ids=repr)

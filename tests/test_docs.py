@@ -88,6 +88,23 @@ def test_the_tables_of_own_data_are_the_measured_ones(monkeypatch):
     assert own_data.claims(page) == page["claims"]
 
 
+def test_the_tables_of_rivals_are_the_measured_ones(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import peers_tables as tables
+
+    path, text = ROOT / "results/peers.json", (ROOT / "docs/results.md").read_text()
+    page = json.loads(path.read_text()) if path.exists() else {}
+    assert tables.fill(text, page) == text
+    parts = [part for part, _ in tables.TABLES.values()]
+    assert text.count(tables.MISSING) == sum(part not in page for part in parts)
+
+
+def test_the_joint_family_is_used_as_the_page_says():
+    text = (ROOT / "docs/results.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile(block, "docs/results.md", "exec"), {})
+
+
 def test_quoted_ratios_are_the_measured_ones():
     rows = json.loads((ROOT / "results/samplers.json").read_text())["rows"]
     measured = {}

@@ -1,0 +1,176 @@
+"""Our ports of rivals beside those of the PyTorch library MultiVae, on the same data; in results/peers.json.
+
+    python benchmarks/multivae.py --seeds 0 1 2              # after benchmarks/peers.py, whose judges it uses
+    python benchmarks/multivae.py --models jnf --seeds 0     # what has no port here
+
+MultiVae 1.0.3 and PyTorch are installed from the package index into runs/multivae/env (some GB with the
+default PyTorch), never into this environment. Data and samples go through files. Its models have our
+networks, its own trainer with our batch size, learning rate and decay, the beta that peers.py chose for our
+port, and as many passes over the data as the port. Each is judged by the protocol that judges all.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import venv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import peers_claims
+import peers_tables
+from peers import RESULTS, Comparison
+from peers_runs import figures, kept
+
+from sbmae_jax import provenance
+from sbmae_jax.data.source import map_batches
+from sbmae_jax.protocols.classes import ClassProtocol
+from sbmae_jax.protocols.subsets import nested_subsets
+from sbmae_jax.run import Run, load_judges
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "runs" / "multivae"
+PACKAGE = "multivae==1.0.3"
+NOTHING, AGAIN, ALL = "nothing", "again", "all"
+JNF_BETA = 0.5
+
+
+class FromDisk:
+    """Stands for `evaluate.Subject` with samples that another program has made."""
+
+    def __init__(
+        self, path: Path, observed: Mapping[str, np.ndarray], names: tuple[str, ...], batch: int
+    ):
+        self.names, self.batch_size = names, batch
+        self._arrays, self._observed = np.load(path), observed
+        num = len(names)
+        self._left = [NOTHING, *map(str, range(1, num)), AGAIN]  # in the order of the protocol
+
+    def _read(self, request: str, read: Any) -> dict[str, np.ndarray]:
+        made = {name: self._arrays[f"{request}.{name}"] for name in self.names}
+        return map_batches(lambda _, batch: read(batch), made, self.batch_size)
+
+    def reconstructed(self, rows, read=dict):
+        """Return what was made of rows with everything observed."""
+        del rows
+        return self._read(ALL, read)
+
+    def completed(self, key, rows, observed, read=dict):
+        """Return the next samples, which must have been made for what is observed."""
+        del key
+        if self._left:
+            request = self._left.pop(0)
+            if not np.array_equal(observed, self._observed[request]):
+                raise ValueError(f"samples of {request!r} are for other observed modalities")
+            return self._read(request, read)
+        # The pictures of the report, which nobody looks at here.
+        return read({name: rows[name] for name in self.names})
+
+
+def requests(num_rows: int, num_modalities: int) -> dict[str, np.ndarray]:
+    """Return what is observed in each set of samples that the protocol asks for."""
+    nested = nested_subsets(num_rows, num_modalities)
+    shape = num_rows, num_modalities
+    return {
+        NOTHING: np.zeros(shape, bool), **{str(n): o for n, o in enumerate(nested, 1)},
+        AGAIN: nested[0], ALL: np.ones(shape, bool),
+    }  # fmt: skip
+
+
+def install() -> Path:
+    """Make the environment unless it is there, and return its Python."""
+    python = FOLDER / "env" / "bin" / "python"
+    if not (FOLDER / "env" / "ready").exists():
+        venv.create(FOLDER / "env", with_pip=True, clear=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", PACKAGE], check=True)
+        (FOLDER / "env" / "ready").touch()
+    return python
+
+
+def write_data(run: Run, path: Path, observed: Mapping[str, np.ndarray]) -> None:
+    """Write training and test pictures, and what is to be sampled."""
+    if path.exists():
+        return
+    names = run.parts.layout.names
+    arrays = {f"train.{n}": run.train_source.arrays[n] for n in names}
+    arrays |= {f"test.{n}": run.test_source.arrays[n] for n in names}
+    arrays |= {f"observed.{request}": mask for request, mask in observed.items()}
+    np.savez(path, names=json.dumps(names), **arrays)  # pyright: ignore[reportArgumentType]
+
+
+def measure_model(
+    this: Comparison, name: str, seed: int, page: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Train and sample one model in its environment, and judge the samples."""
+    run = Run(this.config(seed), this.judge(seed))
+    protocol, names = run.parts.protocol, run.parts.layout.names
+    assert isinstance(protocol, ClassProtocol)
+    observed = requests(protocol.num_rows, len(names))
+    data, made = FOLDER / f"data-{seed}.npz", FOLDER / f"{name}-{seed}.npz"
+    write_data(run, data, observed)
+    size = run.parts.modalities[0].latent_size
+    # JNF has no port here: it gets what MVTCAE gets.
+    port = "mvtcae" if name == "jnf" else name
+    beta = JNF_BETA if name == "jnf" else page["chosen"][name]["value"]
+    training = run.parts.groups[0].training
+    epochs = max(
+        round(page["rows"][port][0]["steps"] * training.batch_size / len(run.train_source)), 1
+    )
+    if not made.exists():
+        # -P: this file has the library's name, so its folder must not be searched.
+        command = [
+            install(), "-P", ROOT / "benchmarks" / "multivae_train.py", f"--model={name}",
+            f"--input={data}", f"--output={made}", f"--folder={FOLDER / name}",
+            f"--beta={beta}", f"--epochs={epochs}",
+            f"--latent={size if name == 'mmvae_plus' else size * len(names)}", f"--seed={seed}",
+        ]  # fmt: skip
+        subprocess.run(command, check=True)
+    subject = FromDisk(made, observed, names, protocol.batch_size)
+    source = run.test_source
+    rows = {n: source.arrays[n] for n in run.data.shapes}
+    found, _ = protocol.measure(
+        jax.random.key(0), rows, subject, load_judges(run), lambda: run.read_source.arrays
+    )  # pyright: ignore[reportArgumentType]
+    arrays = np.load(made)
+    return figures(found) | {
+        "beta": beta, "epochs": epochs, "parameters": int(arrays["parameters"]),
+        "training seconds": float(arrays["seconds"]), "num_rows": protocol.num_rows,
+        "commit": provenance.commit(),
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Measure, compare with our ports, write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    known = ["mvtcae", "mmvae_plus", "jnf"]
+    parser.add_argument("--models", nargs="+", choices=known, default=known[:2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    arguments = parser.parse_args()
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    page = json.loads(RESULTS.read_text())
+    this = Comparison("polydigits")
+    part = page.setdefault("multivae", {"package": PACKAGE, "rows": {}})
+    for name in arguments.models:
+        part["rows"][name] = [
+            kept(
+                FOLDER / f"{name}-{seed}.json",
+                lambda name=name, seed=seed: measure_model(this, name, seed, page),
+            )
+            for seed in arguments.seeds
+        ]
+    seeds = " ".join(map(str, arguments.seeds))
+    part["command"] = (
+        f"python benchmarks/multivae.py --models {' '.join(arguments.models)} --seeds {seeds}"
+    )
+    page["claims"] = peers_claims.claims(page)
+    RESULTS.write_text(json.dumps(page, indent=1) + "\n")
+    print(peers_tables.multivae_table(page), file=sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,250 @@
+"""Train, load and measure one method: all share data, networks, budget, loop and evaluation."""
+
+import dataclasses
+import functools
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import speed
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "configs"))  # before this folder, which has files of the same names
+
+import polydigits  # noqa: E402
+import polymnist  # noqa: E402
+
+from sbmae_jax import model as models  # noqa: E402
+from sbmae_jax import pipeline, provenance  # noqa: E402
+from sbmae_jax.coders import build_decoder, build_encoder  # noqa: E402
+from sbmae_jax.data.backgrounds import PHOTOGRAPHS  # noqa: E402
+from sbmae_jax.evaluate import Subject  # noqa: E402
+from sbmae_jax.joint_rules import JointPosterior  # noqa: E402
+from sbmae_jax.joint_vae import JointVAE, joint_vae  # noqa: E402
+from sbmae_jax.log import read  # noqa: E402
+from sbmae_jax.protocols.classes import ClassProtocol  # noqa: E402
+from sbmae_jax.run import Run, load_judges, load_model  # noqa: E402
+from sbmae_jax.score import score_task  # noqa: E402
+from sbmae_jax.task import Task  # noqa: E402
+from sbmae_jax.training import Training  # noqa: E402
+from sbmae_jax.types import Array, Generate  # noqa: E402
+
+METHODS = ("ours", "mld", "mvtcae", "mmvae_plus", "mopoe", "mmvae", "mvae")
+Config = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained method: what it takes to measure it.
+
+    evaluations: of a score, for a batch of samples.  steps: of its last training.
+    """
+
+    run: Run
+    complete: Generate
+    reconstruct: Callable[[Mapping[str, Any]], Mapping[str, Array]]
+    evaluations: int
+    parameters: int
+    gflop: float
+    steps: int
+
+
+def base_config(data: str, seed: int, num_modalities: int = 5) -> Config:
+    """Return our config, whose operations are the budget of all."""
+    if data == "polymnist":
+        return {**polymnist.get_config("five").to_dict(), "seed": seed}
+    config = polydigits.get_config()
+    config.seed = seed
+    # A quarter of the demo's steps: all methods and three seeds are to fit into an hour.
+    config.autoencoder_training.num_steps = 250
+    config.score_training.num_steps = 1000
+    section = config.modalities["hubble"].to_dict()
+    config.modalities = dict.fromkeys(tuple(PHOTOGRAPHS)[:num_modalities], section)
+    return config.to_dict()
+
+
+def shrink(config: Config) -> Config:
+    """Make every stage as short as it can be, for tests."""
+    small = polydigits.get_config("smoke").to_dict()
+    keys = (
+        "num_train", "autoencoder_training", "score_training", "classifier_training", "sampling",
+        "evaluation",
+    )  # fmt: skip
+    return config | {key: small[key] for key in keys}
+
+
+def scaled(config: Config, share: float) -> Config:
+    """Take a share of the steps of autoencoders and score."""
+    changed = {
+        key: config[key] | {"num_steps": max(round(share * config[key]["num_steps"]), 1)}
+        for key in ("autoencoder_training", "score_training")
+    }
+    return config | changed
+
+
+def mld_config(config: Config, observed_share: float) -> Config:
+    """Return Multi-Modal Latent Diffusion in our pieces: plain autoencoders, a residual MLP, uniform times.
+
+    Bounoua et al. 2024 (arXiv:2306.04445). The width gives about as many weights as our network has.
+    """
+    plain = {"weight": 0.0, "code_noise": 0.0}
+    changed = config | {
+        "modalities": {name: section | plain for name, section in config["modalities"].items()},
+        "autoencoder": {"kind": "rae"},
+        "network": {"name": "mlp", "width": 384, "num_blocks": 4},
+        "score": {"weighting": "noise", "observed_share": observed_share},
+    }
+    # The autoencoders cost the same, so what is left for the score does, too.
+    ours, theirs = (gflop(c)[1] / c["score_training"]["num_steps"] for c in (config, changed))
+    num_steps = round(config["score_training"]["num_steps"] * ours / theirs)
+    return changed | {"score_training": config["score_training"] | {"num_steps": num_steps}}
+
+
+def gflop(config: Config) -> tuple[float, float]:
+    """Return the operations of training autoencoders and score, as XLA counts those of one step."""
+    return _gflop(json.dumps({**config, "seed": 0, "modalities": positions(config["modalities"])}))
+
+
+@functools.cache
+def _gflop(config: str) -> tuple[float, float]:
+    parts = speed.parts_of(json.loads(config))
+    task = score_task(parts.network, parts.sde, parts.layout, parts.matching)
+    picture = {"x": jax.ShapeDtypeStruct(speed.SHAPE, np.uint8)}
+    z = {"z": jax.ShapeDtypeStruct((parts.layout.size,), np.float32)}
+    trainings = [(g.task, g.training, picture) for g in parts.groups]
+    *autoencoders, score = (
+        training.num_steps * speed.step_cost(task, training, example)["flops"] / 1e9
+        for task, training, example in [*trainings, (task, parts.score_training, z)]
+    )
+    return sum(autoencoders), score
+
+
+def positions(modalities: Mapping[str, Any]) -> dict[str, Any]:
+    """Name modalities as `speed.description` does: operations do not depend on names."""
+    return {f"m{m:02}": section for m, section in enumerate(modalities.values())}
+
+
+def build_joint(run: Run, posterior: JointPosterior) -> JointVAE:
+    """Build a joint variational autoencoder of the networks that the config has for each modality."""
+    size = posterior.shared_size + posterior.private_size
+    sized = [dataclasses.replace(m, latent_size=size) for m in run.parts.modalities]
+    return joint_vae(
+        posterior,
+        sized,
+        [build_encoder(run.config, modality, 2) for modality in sized],
+        [build_decoder(run.config, modality) for modality in sized],
+    )
+
+
+def posterior_of(rule: str, config: Config, beta: float) -> JointPosterior:
+    """Return a posterior whose code is as long as all of ours or, with parts of their own, as one of ours."""
+    sizes = [section["latent_size"] for section in config["modalities"].values()]
+    if rule == "mmvae_plus":
+        return JointPosterior(rule, sizes[0], sizes[0], beta)
+    return JointPosterior(rule, sum(sizes), beta=beta)
+
+
+def joint_training(run: Run, task: Task, budget: float) -> tuple[Training, float]:
+    """Return the training of our autoencoders with the steps that a budget pays for, and what they cost."""
+    training = run.parts.groups[0].training
+    names = run.parts.layout.names
+    # All networks are one here, so their gradients are clipped as one.
+    training = dataclasses.replace(training, clip_norm=training.clip_norm * len(names) ** 0.5)
+    pictures = {name: jax.ShapeDtypeStruct(run.data.shapes[name], np.uint8) for name in names}
+    cost = speed.step_cost(task, training, pictures)["flops"] / 1e9
+    num_steps = max(round(budget / cost), 1)
+    return dataclasses.replace(training, num_steps=num_steps), num_steps * cost
+
+
+def train_joint(config: Config, workdir: Path, rule: str, beta: float, budget: float) -> Trained:
+    """Train a joint variational autoencoder by the loop of all, or load it."""
+    run = Run(config | {"joint": {"rule": rule, "beta": beta, "gflop": budget}}, workdir)
+    run.claim()
+    model = build_joint(run, posterior_of(rule, config, beta))
+    training, cost = joint_training(run, model.task, budget)
+    view = {name: name for name in run.parts.layout.names}
+    run.train("joint", model.task, training, run.feed((view,)), partial(run.held_out, (view,)))
+    params = run.load("joint", model.task, training, run.example(view))
+    return Trained(
+        run, partial(jax.jit(model.complete), params), partial(jax.jit(model.reconstruct), params),
+        0, count(params), cost, training.num_steps,
+    )  # fmt: skip
+
+
+def train_latent(config: Config, workdir: Path) -> Trained:
+    """Train autoencoders and the score of their latents, or load them."""
+    for stage in ("autoencoders", "score"):
+        pipeline.run(config, workdir, stage)
+    run = pipeline.open_run(workdir)
+    model = load_model(run)
+    return Trained(
+        run, partial(models.complete, model), partial(models.reconstruct, model),
+        model.sampling.num_evaluations, count(model.params), sum(gflop(config)),
+        config["score_training"]["num_steps"],
+    )  # fmt: skip
+
+
+def count(params: Any) -> int:
+    """Return how many numbers a tree of arrays has."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def train_seconds(trained: Trained) -> float:
+    """Return the seconds of training, without the judge."""
+    stages = read(trained.run.workdir)
+    return sum(r["seconds"] for name, rows in stages.items() if name != "classifier" for r in rows)
+
+
+def measure(trained: Trained, split: str, num_rows: int = 0) -> dict[str, Any]:
+    """Return the figures of a method. num_rows: of the split; 0 takes as many as the config says."""
+    run, protocol = trained.run, trained.run.parts.protocol
+    assert isinstance(protocol, ClassProtocol)
+    num = num_rows or protocol.num_rows
+    protocol = dataclasses.replace(
+        protocol, num_rows=num, num_unconditional=num, batch_size=min(protocol.batch_size, num)
+    )
+    source = run.source(split, num)
+    rows = {name: source.arrays[name] for name in run.data.shapes}
+    subject = Subject(
+        run.parts.layout.names, trained.complete, trained.reconstruct, protocol.batch_size
+    )
+    found, _ = protocol.measure(
+        run.named_key("evaluate"), rows, subject, load_judges(run), lambda: run.read_source.arrays
+    )
+    return figures(found) | {
+        "evaluations": trained.evaluations,
+        "parameters": trained.parameters,
+        "GFLOP": trained.gflop,
+        "steps": trained.steps,
+        "training seconds": train_seconds(trained),
+        "num_rows": num,
+        "commit": provenance.commit(),
+    }
+
+
+def figures(found: Mapping[str, Any]) -> dict[str, float]:
+    """Return the figures of quality among those of a protocol."""
+    return {
+        "classifier": found["classifier_accuracy"]["mean"],
+        "reconstruction": found["reconstruction_accuracy"]["mean"],
+        **{f"given {n}": entry["mean"] for n, entry in found["conditional_coherence"].items()},
+        "all agree": found["unconditional_coherence"]["all_agree"]["mean"],
+        "Fréchet distance": found["frechet_classifier_features"]["mean"],
+        "diversity": found["conditional_diversity"],
+        "label variation": found["label_total_variation"]["uniform"],
+    }
+
+
+def kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what a file has, or make it and write the file."""
+    if not path.exists():
+        made = make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(made, indent=1))
+    return json.loads(path.read_text())

@@ -1,0 +1,107 @@
+"""Samplers and their times: ours in few steps, and that of Multi-Modal Latent Diffusion."""
+
+import dataclasses
+import time
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from peers_runs import Trained, measure
+
+from sbmae_jax import model as models
+from sbmae_jax.conditioning import clamp, divide, given, renoise, resample
+from sbmae_jax.evaluate import Arrays
+from sbmae_jax.run import load_model
+from sbmae_jax.samplers import ancestral, chain, denoise, sample, uniform_times
+from sbmae_jax.score import score_fn
+from sbmae_jax.sde import SDE
+from sbmae_jax.types import Array, Generate, Key, Step
+
+ROUNDS = 9  # of timing each method once, in turns, so that what else the machine does meets all
+FEW = (4, 6, 8)  # levels of the sampler in few steps
+
+
+def few_steps(model: models.Model, num_levels: int) -> models.Model:
+    """Return a model that samples by DPM-Solver++ along the ODE, one evaluation for each level."""
+    sampling = dataclasses.replace(
+        model.sampling, sampler="dpm_solver", num_levels=num_levels, num_corrections=0, eta=0.0
+    )
+    return dataclasses.replace(model, sampling=sampling)
+
+
+def repainted(
+    key: Key, sde: SDE, step: Step, x: Array, times: Array, jump: int, visits: int, last: Step
+) -> Array:
+    """Walk down levels by RePaint (Lugmayr et al. 2022, arXiv:2201.09865).
+
+    step: the conditional one.  times: every `jump`-th level. All intervals but the first, in which there is
+    nothing to repair yet, are taken `visits` times.
+    """
+    first_key, loop_key = jax.random.split(key)
+    step = divide(step, jump)
+    x = sample(first_key, step, x, times[:2])
+    return sample(loop_key, resample(step, sde, visits), x, times[1:], last=last)
+
+
+def repaint(
+    model: models.Model, levels: int = 250, jump: int = 10, visits: int = 10
+) -> tuple[Generate, int]:
+    """Return the sampler of Multi-Modal Latent Diffusion, and its evaluations of the score.
+
+    It has the joint score and noises observed latents anew.
+    """
+    sde, layout = model.sde, model.layout
+
+    def complete(model, key, batch, observed):
+        value, mask = model.encode(batch), layout.spread(observed)
+        prior_key, loop_key = jax.random.split(key)
+        score = score_fn(model.network.apply, model.params["score"], sde, layout)
+        step = given(ancestral(sde, score), renoise(sde, value, mask))
+        times = uniform_times(levels // jump, model.sampling.t_min)
+        x, last = sde.prior(prior_key, value.shape), chain(denoise(sde, score), clamp(value, mask))
+        return model.decode(repainted(loop_key, sde, step, x, times, jump, visits, last))
+
+    return partial(jax.jit(complete), model), num_evaluations(levels, jump, visits)
+
+
+def num_evaluations(levels: int, jump: int, visits: int) -> int:
+    """Return how many evaluations of the score `repaint` takes, one of them to denoise the end."""
+    return jump + (levels - jump) * visits + 1
+
+
+def with_model(trained: Trained, model: models.Model) -> Trained:
+    """Return a trained method with another way to sample."""
+    return dataclasses.replace(
+        trained, complete=partial(models.complete, model),
+        evaluations=model.sampling.num_evaluations,
+    )  # fmt: skip
+
+
+def measure_few(trained: Trained, split: str) -> dict[str, Any]:
+    """Return the figures of ours in few steps, by the number of levels."""
+    model = load_model(trained.run)
+    return {str(num): measure(with_model(trained, few_steps(model, num)), split) for num in FEW}
+
+
+def measure_repaint(trained: Trained, split: str, num_rows: int) -> dict[str, Any]:
+    """Return the figures of a score with the sampler of Multi-Modal Latent Diffusion."""
+    complete, evaluations = repaint(load_model(trained.run))
+    other = dataclasses.replace(trained, complete=complete, evaluations=evaluations)
+    return measure(other, split, num_rows)
+
+
+def time_samplers(
+    completes: dict[str, Generate], rows: Arrays, observed: np.ndarray
+) -> dict[str, float]:
+    """Return the seconds for 1,000 samples of each generator, the median of rounds of one turn for each."""
+    num, key = len(observed), jax.random.key(0)
+    for complete in completes.values():
+        jax.block_until_ready(complete(key, rows, observed))  # compiles
+    taken: dict[str, list[float]] = {name: [] for name in completes}
+    for turn in range(ROUNDS):
+        for name, complete in completes.items():
+            start = time.perf_counter()
+            jax.block_until_ready(complete(jax.random.fold_in(key, turn), rows, observed))
+            taken[name].append(time.perf_counter() - start)
+    return {name: 1000 * float(np.median(seconds)) / num for name, seconds in taken.items()}

@@ -1,0 +1,174 @@
+"""The comparison with rivals as tables of Markdown and as a plot.
+
+python benchmarks/peers_tables.py      # puts what results/peers.json has into docs/results.md
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from peers_claims import BY_NUMBER, GIVEN, QUALITY, RIVALS, WORDS, spread
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "results.md"
+MISSING = "Not measured yet."
+
+
+def table(page: Mapping[str, Any]) -> str:
+    """Return quality as a table of Markdown, mean ± deviation over seeds."""
+    lines = [f"| | {' | '.join(QUALITY)} |", "|---" * (len(QUALITY) + 1) + "|"]
+    for method in page["rows"]:
+        cells = [f"{m:.3f} ± {d:.3f}" for m, d in (spread(page, method, f) for f in QUALITY)]
+        lines.append(f"| {WORDS[method]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def cost_table(page: Mapping[str, Any]) -> str:
+    """Return what training and sampling cost as a table of Markdown."""
+    sampling = page.get("sampling", {})
+    given, nothing = (
+        sampling.get(f"seconds per 1,000, {what}", {}) for what in ("given 1", "from nothing")
+    )
+    lines = [
+        "| | chosen | parameters | training, TFLOP | training, seconds | score evaluations "
+        "| 1,000 samples given 1, seconds | from nothing |",
+        "|---" * 8 + "|",
+    ]
+    for method, rows in page["rows"].items():
+        chosen = page["chosen"].get(method, {}).get("value", "")
+        what = "observed share" if method == "mld" else "beta"
+        seconds = [f"{times[method]:.2f}" if method in times else "" for times in (given, nothing)]
+        words = f"{WORDS[method]} | {f'{what} {chosen}' if chosen else ''}"
+        lines.append(
+            f"| {words} | {rows[0]['parameters'] / 1e6:.1f} M "
+            f"| {rows[0]['GFLOP'] / 1e3:.2f} | {spread(page, method, 'training seconds')[0]:.0f} "
+            f"| {rows[0]['evaluations'] or 'none'} | {' | '.join(seconds)} |"
+        )
+    return "\n".join(lines)
+
+
+def sampler_table(page: Mapping[str, Any]) -> str:
+    """Return other samplers of the models of seed 0 as a table of Markdown."""
+    sampling, columns = page["sampling"], (*GIVEN, "all agree", "Fréchet distance", "diversity")
+    times = sampling["seconds per 1,000, given 1"]
+    rows = {f"ours, {n} levels": row for n, row in sampling["few steps"].items()}
+    rows = {"ours": page["rows"]["ours"][0], **rows}
+    lines = [
+        f"| | test rows | evaluations | {' | '.join(columns)} | 1,000 samples given 1, seconds |",
+        "|---" * (len(columns) + 4) + "|",
+    ]
+    rows |= {
+        name: sampling[name] for name in ("MLD, same rows", "MLD, RePaint") if name in sampling
+    }
+    for name, row in rows.items():
+        values = " | ".join(f"{row[figure]:.3f}" for figure in columns)
+        seconds = f"{times[name]:.2f}" if name in times else ""
+        lines.append(
+            f"| {name} | {row['num_rows']} | {row['evaluations']} | {values} | {seconds} |"
+        )
+    return "\n".join(lines)
+
+
+def multivae_table(page: Mapping[str, Any]) -> str:
+    """Return our ports beside the models of MultiVae as a table of Markdown."""
+    columns = (
+        "reconstruction",
+        *GIVEN,
+        "all agree",
+        "Fréchet distance",
+        "diversity",
+        "training seconds",
+    )
+    lines = [f"| | seeds | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
+    for method, rows in page["multivae"]["rows"].items():
+        found = {f"{WORDS.get(method, method.upper())}, MultiVae": rows}
+        if method in page["rows"]:
+            found[f"{WORDS[method]}, ours"] = page["rows"][method]
+        for name, some in found.items():
+            cells = [spread({"rows": {name: some}}, name, figure) for figure in columns]
+            shown = " | ".join(f"{mean:.3g} ± {deviation:.2g}" for mean, deviation in cells)
+            lines.append(f"| {name} | {len(some)} | {shown} |")
+    return "\n".join(lines)
+
+
+def modalities_table(page: Mapping[str, Any]) -> str:
+    """Return figures by the number of modalities as a table of Markdown."""
+    columns = ("classifier", "reconstruction", "all agree", "Fréchet distance", "diversity")
+    titles = [f"{title}, over the classifier" for title in BY_NUMBER]
+    lines = [
+        f"| | modalities | {' | '.join([*titles, *columns])} |",
+        "|---" * (len(titles) + len(columns) + 2) + "|",
+    ]
+    for method, by_number in page["modalities"]["rows"].items():
+        for num, row in by_number.items():
+            values = [value(row, int(num)) for value in BY_NUMBER.values()]
+            values += [row[column] for column in columns]
+            cells = " | ".join(f"{value:.3f}" for value in values)
+            lines.append(f"| {WORDS[method]} | {num} | {cells} |")
+    return "\n".join(lines)
+
+
+def draw(page: Mapping[str, Any], path: Path) -> None:
+    """Draw coherence by number observed, and against the operations of training."""
+    figure = Figure(figsize=(9.6, 3.6))
+    left, right = figure.subplots(1, 2)
+    for number, method in enumerate(page["rows"]):
+        means, deviations = zip(*(spread(page, method, given) for given in GIVEN), strict=True)
+        style = "o--" if method not in ("ours", *RIVALS) else "o-"
+        at = [n + 0.03 * number for n in range(1, len(GIVEN) + 1)]
+        colour = "C0" if method.startswith("ours") else f"C{number}"
+        left.errorbar(at, means, deviations, fmt=style, color=colour, label=WORDS[method], ms=3)
+        for row in page["rows"][method]:
+            given = np.mean([row[figure] for figure in GIVEN])
+            right.plot(
+                row["training seconds"],
+                given,
+                style[0],
+                color=colour,
+                fillstyle="full" if style == "o-" else "none",
+            )
+    left.set(xlabel="modalities observed", ylabel="coherence", xticks=range(1, 5), ylim=(0, 1))
+    right.set(xlabel="seconds of training", ylabel="coherence, mean of given 1 to 4", ylim=(0, 1))
+    right.set_xlim(0)
+    left.legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+def sets_table(page: Mapping[str, Any]) -> str:
+    """Return what a training step of MoPoE costs as a table of Markdown."""
+    rows = page["sets"]["rows"]
+    names = [f"{name}, {unit}" for name in rows for unit in ("GFLOP", "ms")]
+    lines = [f"| modalities | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for num in next(iter(rows.values())):
+        found = [row[num] for row in rows.values()]
+        cells = " | ".join(f"{e['GFLOP']:.1f} | {1000 * e['seconds']:.0f}" for e in found)
+        lines.append(f"| {num} | {cells} |")
+    return "\n".join(lines)
+
+
+# For each table of docs/results.md the part of the results that it needs.
+TABLES = {
+    "quality": ("rows", table), "cost": ("rows", cost_table), "samplers": ("sampling", sampler_table),
+    "multivae": ("multivae", multivae_table), "modalities": ("modalities", modalities_table),
+    "sets": ("sets", sets_table),
+}  # fmt: skip
+
+
+def fill(text: str, page: Mapping[str, Any]) -> str:
+    """Put the tables of a page of results between their marks in a text."""
+    for name, (part, make) in TABLES.items():
+        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        head, _, rest = text.partition(begin)
+        _, _, tail = rest.partition(end)
+        text = f"{head}{begin}{make(page) if part in page else MISSING}\n{end}{tail}"
+    return text
+
+
+if __name__ == "__main__":
+    results = ROOT / "results" / "peers.json"
+    found = json.loads(results.read_text()) if results.exists() else {}
+    PAGE.write_text(fill(PAGE.read_text(), found))

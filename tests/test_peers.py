@@ -1,0 +1,246 @@
+"""The comparison with rivals: equal budgets, samples from disk, claims that say who wins."""
+
+import importlib
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sbmae_jax.protocols.classes import evaluate
+from sbmae_jax.protocols.judging import Eyes
+
+ROOT = Path(__file__).parents[1]
+NAMES = ("a", "b", "c")
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Scripts are no part of the package."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    return importlib.import_module
+
+
+def small(runs):
+    """Our config of two modalities with small networks."""
+    config = runs.base_config("polydigits", 0, 2)
+    widths = {"patch": 4, "channels": 4, "width": 16}
+    config["coders"] = {"patch": {"name": "patch", "encoder": widths, "decoder": widths}}
+    config["network"] = {"name": "hub", "width": 8, "hub_width": 8, "num_blocks": 1}
+    config["score_training"]["batch_size"] = config["autoencoder_training"]["batch_size"] = 8
+    return config
+
+
+def test_latent_diffusion_has_our_operations_in_plain_autoencoders(script):
+    runs = script("peers_runs")
+    config = small(runs)
+    theirs = runs.mld_config(config, 0.2)
+    (coding, scoring), (their_coding, their_scoring) = runs.gflop(config), runs.gflop(theirs)
+    one_step = their_scoring / theirs["score_training"]["num_steps"]
+    assert abs(scoring - their_scoring) <= one_step
+    assert abs(coding - their_coding) < 0.05 * coding
+    assert theirs["autoencoder"] == {"kind": "rae"}
+    assert all(section["weight"] == 0 for section in theirs["modalities"].values())
+    half = runs.gflop(runs.scaled(config, 0.5))
+    np.testing.assert_allclose(half, (coding / 2, scoring / 2))
+
+
+@pytest.mark.parametrize("rule", ["mvtcae", "mmvae_plus"])
+def test_a_joint_autoencoder_gets_the_steps_that_its_budget_pays_for(script, rule, tmp_path):
+    runs = script("peers_runs")
+    config = small(runs)
+    run = runs.Run(config, tmp_path)
+    posterior = runs.posterior_of(rule, config, 0.5)
+    model = runs.build_joint(run, posterior)
+    training, cost = runs.joint_training(run, model.task, 30.0)
+    assert abs(cost - 30.0) <= 0.5 * cost / training.num_steps
+    twice, _ = runs.joint_training(run, model.task, 60.0)
+    assert abs(twice.num_steps - 2 * training.num_steps) <= 1
+    ours = [section["latent_size"] for section in config["modalities"].values()]
+    sizes = posterior.shared_size, posterior.private_size
+    assert sizes == ((ours[0], ours[0]) if rule == "mmvae_plus" else (sum(ours), 0))
+
+
+class Still:
+    """A process without noise, so that jumping back changes nothing."""
+
+    def alpha(self, t):
+        return jnp.ones_like(t)
+
+    def sigma(self, t):
+        return jnp.zeros_like(t)
+
+
+def test_repaint_takes_the_published_steps(script):
+    sampling = script("peers_sampling")
+    times = jnp.linspace(1.0, 0.0, 26)
+
+    def count(key, x, t, t_next):
+        return x + 1
+
+    def leave(key, x, t, t_next):
+        return x
+
+    taken = sampling.repainted(
+        jax.random.key(0), Still(), count, jnp.zeros((1, 1)), times, 10, 10, leave
+    )
+    assert float(taken[0, 0]) == 2410
+    assert sampling.num_evaluations(250, 10, 10) == 2411
+
+
+def test_each_sampler_is_timed_once_in_each_round(script):
+    sampling, calls = script("peers_sampling"), []
+
+    def make(name):
+        def complete(key, rows, observed):
+            calls.append(name)
+            return jnp.zeros(1)
+
+        return complete
+
+    found = sampling.time_samplers({"x": make("x"), "y": make("y")}, {}, np.zeros((500, 2)))
+    assert calls == ["x", "y"] * (sampling.ROUNDS + 1)
+    assert set(found) == {"x", "y"}
+
+
+def test_samples_on_disk_are_judged_as_those_of_a_generator(script, tmp_path):
+    script("peers")
+    multivae = script("multivae")
+    rng = np.random.default_rng(0)
+    label = rng.permutation(np.arange(60) % 3).astype(np.int32)
+    picture = (80 * label[:, None, None, None] + rng.integers(0, 40, (60, 4, 4, 3))).astype(
+        np.uint8
+    )
+    rows = dict.fromkeys(NAMES, picture) | {"label": label}
+    wrong = {name: np.roll(picture, 1, axis=0) for name in NAMES}
+    observed = multivae.requests(60, 3)
+    good = {f"{request}.{n}": picture for request in observed for n in NAMES}
+    good |= {f"2.{name}": pictures for name, pictures in wrong.items()}
+    np.savez(tmp_path / "made.npz", **good)
+
+    def classify(x):
+        mean = np.asarray(x, np.float64).mean(axis=(1, 2, 3))
+        return (mean // 80).astype(int), np.stack([mean, mean**2], axis=1)
+
+    subject = multivae.FromDisk(tmp_path / "made.npz", observed, NAMES, 20)
+    found = evaluate(jax.random.key(0), rows, subject, Eyes(classify), 60)
+    assert found["conditional_coherence"]["1"]["mean"] == 1
+    assert found["conditional_coherence"]["2"]["mean"] == np.mean(label == np.roll(label, 1))
+    assert found["unconditional_coherence"]["all_agree"]["mean"] == 1
+    other = dict(observed, nothing=observed["all"])
+    subject = multivae.FromDisk(tmp_path / "made.npz", other, NAMES, 20)
+    with pytest.raises(ValueError, match="samples of 'nothing' are for other observed modalities"):
+        evaluate(jax.random.key(0), rows, subject, Eyes(classify), 60)
+
+
+def page(claims, ours, rival):
+    """A page on which all rivals are alike."""
+    figures = (
+        *claims.QUALITY,
+        "training seconds",
+        "GFLOP",
+        "parameters",
+        "evaluations",
+        "num_rows",
+    )
+
+    def rows(value):
+        better = {f: 1 - value if f in claims.LOWER else value for f in figures}
+        return [{f: v + shift for f, v in better.items()} for shift in (-0.01, 0.0, 0.01)]
+
+    few = {n: rows(ours)[1] for n in ("4", "6")}
+    times = dict.fromkeys(("ours", *claims.RIVALS), 1.0) | {
+        "ours, 4 levels": 1.9,
+        "ours, 6 levels": 2.5,
+    }
+    return {
+        "rows": {"ours": rows(ours), **{r: rows(rival) for r in claims.RIVALS},
+                 "ours, half the operations": rows(ours)},
+        "chosen": {"mld": {"value": 0.2}},
+        "sampling": {
+            "few steps": few, "few steps, validation": few, "MLD, RePaint": rows(rival)[0],
+            "MLD, same rows": rows(rival)[0], "seconds per 1,000, given 1": times,
+            "seconds per 1,000, from nothing": times,
+        },
+        "multivae": {"rows": {"mvtcae": rows(rival)[:2], "jnf": rows(rival)[:1]}},
+    }  # fmt: skip
+
+
+def test_a_claim_holds_only_beyond_the_deviation(script):
+    claims = script("peers_claims")
+
+    def held(ours, rival):
+        found = claims.claims(page(claims, ours, rival))
+        return {c["name"].split(":")[0]: c["holds"] for c in found if "by more than" in c["name"]}
+
+    assert all(held(0.9, 0.8).values())
+    assert not any(held(0.9, 0.89).values())
+    assert not any(held(0.8, 0.9).values())
+    names = {"given 2", "given 3", "given 4", "all agree", "Fréchet distance"}
+    assert set(held(0.9, 0.8)) == names
+    one = page(claims, 0.9, 0.8)
+    one["rows"] = {method: rows[:1] for method, rows in one["rows"].items()}
+    assert not [c for c in claims.claims(one) if "by more than" in c["name"]]
+
+
+def test_sampling_is_held_against_the_fastest_single_pass(script):
+    claims = script("peers_claims")
+    made = page(claims, 0.9, 0.8)
+    (claim,) = [c for c in claims.claims(made) if c["name"].startswith("1,000 samples")]
+    assert (claim["value"], claim["holds"]) == (1.9, True)
+    made["sampling"]["few steps, validation"]["6"]["given 1"] += 0.01
+    (claim,) = [c for c in claims.claims(made) if c["name"].startswith("1,000 samples")]
+    assert (claim["value"], claim["holds"]) == (2.5, False)
+
+
+def test_a_port_is_held_against_the_library_that_it_is_a_port_of(script):
+    claims = script("peers_claims")
+    made = page(claims, 0.9, 0.8)
+
+    def ports():
+        return [c["holds"] for c in claims.claims(made) if "MultiVae" in c["name"]]
+
+    assert ports() == [True] * 5
+    for row in made["multivae"]["rows"]["mvtcae"]:
+        row["given 3"] += 0.1
+    assert ports().count(False) == 1
+
+
+def test_tables_have_every_method(script):
+    claims, tables = script("peers_claims"), script("peers_tables")
+    made = page(claims, 0.9, 0.8)
+    for table in (tables.table, tables.cost_table):
+        assert len(table(made).splitlines()) == 2 + len(made["rows"])
+    assert "| MLD | 0.800 ± 0.010 |" in tables.table(made)
+    assert "observed share 0.2" in tables.cost_table(made)
+    assert len(tables.sampler_table(made).splitlines()) == 2 + 1 + 2 + 2
+    assert len(tables.multivae_table(made).splitlines()) == 2 + 2 + 1
+    json.dumps(claims.claims(made))
+
+
+def test_more_modalities_are_held_against_fewer(script):
+    claims = script("peers_claims")
+
+    def row(num, given):
+        return {"classifier": 0.9, **{f"given {n}": given for n in range(1, num)}}
+
+    def held(ours, *rivals):
+        made = page(claims, 0.9, 0.8)
+        numbered = zip(("ours", "mopoe", "mvtcae", "mmvae"), (ours, *rivals), strict=False)
+        made["modalities"] = {
+            "rows": {m: {"2": row(2, 0.8), "10": row(10, last)} for m, last in numbered}
+        }
+        found = claims.claims(made)
+        return [c["holds"] for c in found if c["name"].startswith(("given one", "given all"))]
+
+    assert held(0.79, 0.5, 0.6, 0.8) == [True] * 4  # ours and two rivals, for each of two figures
+    assert held(0.7, 0.5, 0.6, 0.8) == [False, True] * 2
+    assert held(0.79, 0.5, 0.79, 0.8) == [True, False] * 2
+
+
+def test_plots_are_drawn(script, tmp_path):
+    claims, tables = script("peers_claims"), script("peers_tables")
+    tables.draw(page(claims, 0.9, 0.8), tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 10_000
