@@ -69,6 +69,7 @@ def guide(
 
     def guided(x, t):
         require_numbers("x", x, floating=True)
+        require_numbers("t", t)
         if not jnp.ndim(x):
             raise ValueError("x must be [B, ...], one sample per row, got a single number")
         size = strength(t) if callable(strength) else strength

@@ -127,6 +127,7 @@ def steer(
 
     def steered(x, t):
         require_numbers("x", x, floating=True)
+        require_numbers("t", t)
         if jnp.ndim(x) != 2 or jnp.ndim(t):
             raise ValueError(
                 f"x must be [B, D] and t one number, got shapes {jnp.shape(x)} and {jnp.shape(t)}"
