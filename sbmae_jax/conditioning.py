@@ -132,12 +132,15 @@ def divide(step: Step, num: int) -> Step:
     """Take a step in `num` parts of equal time; `num` times the evaluations.
 
     RePaint jumps back over several levels: `resample(divide(step, 10), sde, 10)`.
+
+    Raises ValueError for a num that is not a whole number from 1.
     """
+    require_whole("num", num, 1, 1_000_000)
 
     def kernel(key, x, t, t_next):
         def part(j, x):
             begin, end = (t + (t_next - t) * k / num for k in (j, j + 1))
-            return step(jax.random.fold_in(key, j), x, begin, end)
+            return unchanged(x, step(jax.random.fold_in(key, j), x, begin, end))
 
         return jax.lax.fori_loop(0, num, part, x)
 

@@ -23,7 +23,6 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from sbmae_jax.checks import like, require_bool, require_numbers, same_shape
 from sbmae_jax.types import Array, EnergyFn, ScoreFn
@@ -62,20 +61,21 @@ def guide(
     def total(x, t):
         values = energy(x, t)
         require_numbers("energy", values, floating=True)
-        if np.shape(values) != x.shape[:1]:
+        if jnp.shape(values) != x.shape[:1]:
             raise ValueError(
-                f"energy must return one number per row, {x.shape[:1]}, got {np.shape(values)}"
+                f"energy must return one number per row, {x.shape[:1]}, got {jnp.shape(values)}"
             )
         return jnp.sum(values)
 
     def guided(x, t):
         require_numbers("x", x, floating=True)
-        if not np.ndim(x):
+        require_numbers("t", t)
+        if not jnp.ndim(x):
             raise ValueError("x must be [B, ...], one sample per row, got a single number")
         size = strength(t) if callable(strength) else strength
-        if np.shape(size) not in ((), x.shape[:1]):
+        if jnp.shape(size) not in ((), x.shape[:1]):
             raise ValueError(
-                f"strength must be one number, or one per row of x, {x.shape}, got shape {np.shape(size)}"
+                f"strength must be one number, or one per row of x, {x.shape}, got shape {jnp.shape(size)}"
             )
         size = jnp.where((low <= t) & (t <= high), size, 0.0)
         push = size.reshape(size.shape + (1,) * (x.ndim - size.ndim)) * jax.grad(total)(x, t)
@@ -112,7 +112,7 @@ def classifier_free(
 
     def mixed(x, t):
         require_numbers("x", x)
-        w = weight if np.ndim(weight) == 0 else like(weight, x, "weight")
+        w = weight if jnp.ndim(weight) == 0 else like(weight, x, "weight")
         return (1 - w) * unconditional(x, t) + w * conditional(x, t)
 
     return mixed

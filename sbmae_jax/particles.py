@@ -37,7 +37,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from sbmae_jax.checks import (
     like,
@@ -79,7 +78,7 @@ def twist(
     score = same_shape(score)
     if covariance is not None:
         require_numbers("covariance", covariance, floating=True)
-    if covariance is not None and (np.ndim(mask) != 1 or covariance.shape != mask.shape * 2):
+    if covariance is not None and (jnp.ndim(mask) != 1 or covariance.shape != mask.shape * 2):
         raise ValueError(
             f"covariance must be [D, D] and the mask [D], the same for all rows, "
             f"got {covariance.shape} and {mask.shape}"
@@ -129,9 +128,9 @@ def steer(
     def steered(x, t):
         require_numbers("x", x, floating=True)
         require_numbers("t", t)
-        if np.ndim(x) != 2 or np.ndim(t):
+        if jnp.ndim(x) != 2 or jnp.ndim(t):
             raise ValueError(
-                f"x must be [B, D] and t one number, got shapes {np.shape(x)} and {np.shape(t)}"
+                f"x must be [B, D] and t one number, got shapes {jnp.shape(x)} and {jnp.shape(t)}"
             )
         _, slope, push = _evaluate(log_twist, x, t)
         return slope + push
@@ -257,8 +256,8 @@ def _refuse(key: Key, value: Array, mask: Array, times: Array, num_particles: in
     require_numbers("value", value)
     require_bool(mask)
     require_whole("num_particles", num_particles, 1, MOST)
-    if np.ndim(value) != 1 or np.shape(mask) != np.shape(value):
+    if jnp.ndim(value) != 1 or jnp.shape(mask) != jnp.shape(value):
         raise ValueError(
             f"value and mask must both be [D], one observation; vmap over several, "
-            f"got {np.shape(value)} and {np.shape(mask)}"
+            f"got {jnp.shape(value)} and {jnp.shape(mask)}"
         )

@@ -62,15 +62,20 @@ def sample(
         `jit`, wrap that with `jax.experimental.checkify.checkify`.
 
     Raises ValueError for an untyped key, a state that is not floating, a kernel that changes its
-    shape or dtype, and times that rise, are not one-dimensional, or are fewer than two.
+    shape or dtype, and times that rise, are not one-dimensional, or are fewer than two,
+    and an `every` that is not in 1..N.
     """
     checks.require_key(key)
     checks.require_times(times, falling=True)
     checks.require_floats(x)
     times = jnp.asarray(times)
     if every is not None:
-        require_whole("every, in steps between the times,", every, 1, times.shape[0] - 1)
+        require_whole("every", every, 1)
     num_steps = times.shape[0] - 1
+    if every is not None and every > num_steps:
+        raise ValueError(
+            f"every must be at most {num_steps}, the steps that times has, got {every}"
+        )
     num_kept = 0 if every is None else num_steps // every
 
     def advance(carry, i):
@@ -288,8 +293,8 @@ def ladder_times(sde: SDE, sigmas: Array) -> Array:
     Raises ValueError for levels that are not `[N]`, or are not above 0 and falling.
     """
     checks.require_numbers("sigmas", sigmas, floating=True)
-    if np.ndim(sigmas) != 1 or not len(sigmas):
-        raise ValueError(f"sigmas must be [N] with N at least 1, got shape {np.shape(sigmas)}")
+    if jnp.ndim(sigmas) != 1 or not len(sigmas):
+        raise ValueError(f"sigmas must be [N] with N at least 1, got shape {jnp.shape(sigmas)}")
     if not isinstance(sigmas, jax.core.Tracer):
         levels = np.asarray(sigmas)
         if not (np.isfinite(levels) & (levels > 0)).all() or (np.diff(levels) > 0).any():

@@ -23,6 +23,7 @@ from sbmae_jax import (
     clamp,
     classifier_free,
     denoise,
+    divide,
     dpm_solver,
     draw,
     edm_times,
@@ -342,6 +343,13 @@ CALLS = {
     ),
     "resample": Call(
         lambda key, step, num, x: sampled(resample(step, VP(), num), key, x),
+        (2, 3),
+        step=("step", denoise(VP(), score)),
+        num=whole,
+        x=x,
+    ),
+    "divide": Call(
+        lambda key, step, num, x: sampled(divide(step, num), key, x),
         (2, 3),
         step=("step", denoise(VP(), score)),
         num=whole,

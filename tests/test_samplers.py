@@ -376,7 +376,7 @@ GOOD = {"x": jnp.ones((2, 3)), "times": uniform_times(4)}
         ({"times": jnp.ones((3, 2))}, r"times must be one-dimensional .* got shape \(3, 2\)"),
         ({"times": jnp.ones(1)}, "times must be one-dimensional with at least two entries"),
         ({"key": jnp.zeros(2, jnp.uint32)}, r"key must be a typed key from jax\.random\.key"),
-        ({"every": 0}, "every, in steps between the times, must be at least 1, got 0"),
+        ({"every": 0}, "every must be at least 1, got 0"),
         ({"step": lambda key, x, t, s: x[:1]}, "step must return a state like x"),
         ({"step": euler_maruyama(VP(), lambda x, t: x[0])}, "score must return the shape of x"),
         ({"step": heun(VP(), lambda x, t: jnp.sum(x))}, "score must return the shape of x"),
