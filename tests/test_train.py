@@ -388,3 +388,42 @@ def test_a_trace_is_written_where_it_is_asked_for(tmp_path):
     # The second training is at its end before there is anything to trace.
     fit(tmp_path, regression(), profile=tmp_path / "again")
     assert not (tmp_path / "again").exists()
+
+
+def test_a_state_split_over_devices_learns_the_same_and_is_read_on_one(tmp_path):
+    def loss(params, key, batch):
+        hidden = jnp.tanh(batch["x"] @ params["in"])
+        jitter = 0.1 * jax.random.normal(key, batch["y"].shape)
+        return (hidden @ params["out"] - batch["y"] - jitter) ** 2, {}
+
+    def init(key, batch):
+        in_key, out_key = jax.random.split(key)
+        return {
+            "in": jax.random.normal(in_key, (3, 8192)),
+            "out": jax.random.normal(out_key, (8192,)) / 8192,
+        }
+
+    task, training = Task(init, loss), dataclasses.replace(TRAINING, learning_rate=1e-3)
+
+    def run(mesh, directory):
+        log = Log(directory)
+        feed = resident(jax.random.key(1), DATA, training.batch_size, mesh)
+        state = train(task, feed, training, jax.random.key(2), mesh, directory / "fit", log, "fit")
+        log.close()
+        return state
+
+    split = run(sharding.make_mesh(num_state_shards=4), tmp_path / "split")
+    whole = run(sharding.make_mesh(1), tmp_path / "whole")
+    held = split.ema_params["in"].addressable_shards[0].data
+    assert held.shape == (3, 2048)  # a quarter of it on each device
+    moments = [leaf for leaf in jax.tree.leaves(split.opt_state) if leaf.shape == (3, 8192)]
+    assert len(moments) == 2
+    assert all(leaf.addressable_shards[0].data.shape == (3, 2048) for leaf in moments)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        split.params,
+        whole.params,
+    )
+    mesh = sharding.make_mesh(1)
+    loaded = load_params(task, training, EXAMPLE, mesh, tmp_path / "split" / "fit")
+    jax.tree.map(np.testing.assert_array_equal, loaded, split.ema_params)
