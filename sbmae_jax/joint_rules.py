@@ -39,6 +39,7 @@ import numpy as np
 
 from sbmae_jax import gaussian
 from sbmae_jax.types import Array, Key
+from sbmae_jax.values import require_number, require_whole
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class JointPosterior:
     shared_size, private_size: of z, and of each w_m; the latter for "mmvae_plus" alone.
     alpha: a of (4), in 0..1.
     num_subsets: for "mopoe", how many sets are drawn for a batch, without repetition; 0 takes all 2^M - 1.
+
+    Raises ValueError for an unknown rule, and for a value out of its range or of another type.
     """
 
     rule: str
@@ -61,8 +64,11 @@ class JointPosterior:
     def __post_init__(self):
         if self.rule not in RULES:
             raise ValueError(f"rule must be one of {', '.join(RULES)}, got {self.rule!r}")
-        if self.shared_size < 1:
-            raise ValueError(f"shared_size must be at least 1, got {self.shared_size}")
+        require_whole("shared_size", self.shared_size, 1)
+        require_whole("private_size", self.private_size)
+        require_number("beta", self.beta, low=0)
+        require_number("alpha", self.alpha, low=0, high=1)
+        require_whole("num_subsets", self.num_subsets)
         if (self.private_size > 0) != (self.rule == "mmvae_plus"):
             raise ValueError(
                 "private_size must be above 0 for rule 'mmvae_plus', and 0 for the others, got "

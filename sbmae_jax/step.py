@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from sbmae_jax import sharding
 from sbmae_jax.task import Batch, Params, Task
-from sbmae_jax.training import Training
+from sbmae_jax.training import MOST_STEPS, Training
 from sbmae_jax.types import Array, Key
 
 Tree = TypeVar("Tree")
@@ -39,7 +39,7 @@ class TrainState(NamedTuple):
 
 
 # No training takes so many steps: the noise of held-out rows is that of no step.
-HELD_OUT = 2**31 - 1
+HELD_OUT = MOST_STEPS + 1
 
 Init = Callable[[Key, Batch], TrainState]
 Steps = Callable[[Key, TrainState, Batch], tuple[TrainState, dict[str, Array]]]

@@ -1,0 +1,62 @@
+"""A training of seconds that the tests of the loop share: linear regression."""
+
+import functools
+
+import jax
+import numpy as np
+
+from sbmae_jax import sharding
+from sbmae_jax.data.loader import resident
+from sbmae_jax.log import Log
+from sbmae_jax.task import Task
+from sbmae_jax.train import train
+from sbmae_jax.training import Training
+
+TRUE = np.array([1.0, -2.0, 0.5], np.float32)
+X = np.random.default_rng(0).normal(size=(256, 3)).astype(np.float32)
+DATA = {"x": X, "y": X @ TRUE}
+TRAINING = Training(
+    num_steps=40, batch_size=16, learning_rate=0.1, warmup_steps=5, ema_decay=0.9,
+    steps_per_call=5, checkpoint_every=10,
+)  # fmt: skip
+EXAMPLE = {
+    "x": jax.ShapeDtypeStruct((1, 3), np.float32),
+    "y": jax.ShapeDtypeStruct((1,), np.float32),
+}
+
+
+@functools.cache  # the same task is compiled once
+def regression(noise: float = 0.1) -> Task:
+    """Linear regression, with noise that depends on the key."""
+
+    def loss(params, key, batch):
+        jitter = noise * jax.random.normal(key, batch["y"].shape)
+        error = (batch["x"] @ params["w"] - batch["y"] - jitter) ** 2
+        return error, {}
+
+    return Task(lambda key, batch: {"w": jax.random.normal(key, (3,))}, loss)
+
+
+def fit(directory, task, feed_wrapper=lambda feed: feed, devices=1, training=TRAINING, **options):
+    mesh = sharding.make_mesh(devices)
+    feed = feed_wrapper(resident(jax.random.key(1), DATA, training.batch_size, mesh))
+    log = Log(directory)
+    try:
+        return train(
+            task, feed, training, jax.random.key(2), mesh, directory / "fit", log, "fit", **options
+        )  # fmt: skip
+    finally:
+        log.close()
+
+
+def interrupted(feed, at):
+    def wrapped(step, size):
+        if step >= at:
+            raise KeyboardInterrupt
+        return feed(step, size)
+
+    return wrapped
+
+
+def assert_equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)

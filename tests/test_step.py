@@ -1,0 +1,81 @@
+"""One optimiser step, of one network, of stacked ones, and of a batch in parts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from fitting import DATA, TRAINING, X, regression
+
+from sbmae_jax.step import TrainState, make_step
+from sbmae_jax.task import Task, stacked
+from sbmae_jax.training import Training
+
+
+def test_the_first_step_is_adams(key):
+    task, optimizer = regression(0.0), Training(10, 4, 0.1, warmup_steps=0).optimizer()
+    batch = jax.tree.map(lambda a: jnp.asarray(a[:4]), DATA)
+    params = {"w": jnp.array([5.0, 5.0, 5.0])}
+    state = TrainState(jnp.zeros((), jnp.int32), params, params, optimizer.init(params))
+    new, metrics = make_step(task, optimizer, 0.9)(key, state, batch)
+    gradient = jax.grad(lambda p: jnp.mean(task.loss(p, jax.random.key(9), batch)[0]))(params)["w"]
+    np.testing.assert_allclose(new.params["w"], 5 - 0.1 * jnp.sign(gradient), atol=1e-4)
+    np.testing.assert_allclose(metrics["gradient_norm"], jnp.linalg.norm(gradient), rtol=1e-5)
+    # The average is warmed up: after one step it has moved by 9/10 of the way.
+    np.testing.assert_allclose(new.ema_params["w"], 0.1 * 5 + 0.9 * new.params["w"], rtol=1e-5)
+
+
+def test_stacked_networks_are_trained_as_each_would_be_alone(key):
+    def loss(params, key, batch):
+        return (batch["x"] @ params["w"]) ** 2, {}
+
+    alone = Task(lambda key, batch: {"w": jax.random.normal(key, (3,))}, loss)
+    both = stacked(alone, ("a", "b"))
+    # Gradients of different lengths, of which the clipping keeps neither as it is.
+    batch = {"a": jnp.asarray(X[:8]), "b": jnp.asarray(30 * X[8:16])}
+    training = Training(10, 8, 0.1, warmup_steps=0, clip_norm=0.1)
+
+    def two_steps(task, params, batch):
+        optimizer = training.optimizer(task.num_members)
+        state = TrainState(jnp.zeros((), jnp.int32), params, params, optimizer.init(params))
+        for _ in range(2):
+            state, metrics = make_step(task, optimizer, 0.9)(key, state, batch)
+        return state, metrics
+
+    start = both.init(jax.random.key(5), batch)
+    assert np.abs(start["w"][0] - start["w"][1]).min() > 1e-3
+    together, metrics = two_steps(both, start, batch)
+    for m, name in enumerate("ab"):
+        params = jax.tree.map(lambda leaf, m=m: leaf[m], start)
+        expected, single = two_steps(alone, params, {"x": batch[name]})
+        for got, wanted in (
+            (together.params, expected.params), (together.ema_params, expected.ema_params),
+            (together.opt_state[1][0].nu, expected.opt_state[1][0].nu),
+        ):  # fmt: skip
+            np.testing.assert_allclose(got["w"][m], wanted["w"], rtol=1e-5)
+        np.testing.assert_allclose(metrics[name], single["loss"], rtol=1e-5)
+
+
+def test_parts_of_a_batch_give_the_gradient_of_the_whole(key):
+    # Without noise; with it, each part draws its own.
+    task, batch = regression(0.0), {name: array[:16] for name, array in DATA.items()}
+    params = {"w": jnp.ones(3)}
+    state = TrainState(jnp.zeros((), jnp.int32), params, params, TRAINING.optimizer().init(params))
+    whole, _ = make_step(task, TRAINING.optimizer(), 0.9)(key, state, batch)
+    for num in (2, 8):
+        parts, metrics = make_step(task, TRAINING.optimizer(), 0.9, num)(key, state, batch)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), parts, whole)
+        error = np.mean((batch["x"] @ np.ones(3) - batch["y"]) ** 2)
+        np.testing.assert_allclose(metrics["loss"], error, rtol=1e-5)
+
+
+def test_parts_of_a_batch_draw_noise_of_their_own(key):
+    task = Task(
+        lambda key, batch: {"w": jnp.zeros(())},
+        lambda params, key, batch: (params["w"] + jax.random.normal(key, batch["y"].shape), {}),
+    )
+    params = {"w": jnp.zeros(())}
+    state = TrainState(jnp.zeros((), jnp.int32), params, params, TRAINING.optimizer().init(params))
+    batch = {"y": np.zeros(64, np.float32)}
+    _, metrics = make_step(task, TRAINING.optimizer(), 0.9, 2)(key, state, batch)
+    step_key = jax.random.fold_in(key, 0)
+    draws = [jax.random.normal(jax.random.fold_in(step_key, i), (32,)) for i in (0, 1)]
+    np.testing.assert_allclose(metrics["loss"], np.mean(draws), rtol=1e-5)
