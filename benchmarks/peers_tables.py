@@ -10,7 +10,17 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from peers_claims import BY_NUMBER, GIVEN, QUALITY, RIVALS, WORDS, spread
+from peers_claims import (
+    BY_NUMBER,
+    FEW_STEPS,
+    GIVEN,
+    HALF,
+    QUALITY,
+    RIVALS,
+    WORDS,
+    levels,
+    spread,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "results.md"
@@ -39,9 +49,10 @@ def cost_table(page: Mapping[str, Any]) -> str:
     ]
     for method, rows in page["rows"].items():
         chosen = page["chosen"].get(method, {}).get("value", "")
-        what = "observed share" if method == "mld" else "beta"
-        seconds = [f"{times[method]:.2f}" if method in times else "" for times in (given, nothing)]
-        words = f"{WORDS[method]} | {f'{what} {chosen}' if chosen else ''}"
+        what = {"mld": "observed share", FEW_STEPS: "levels"}.get(method, "beta")
+        name = levels(chosen) if method == FEW_STEPS else method
+        seconds = [f"{times[name]:.2f}" if name in times else "" for times in (given, nothing)]
+        words = f"{WORDS[method]} | {f'{what} {chosen:g}' if chosen else ''}"
         lines.append(
             f"| {words} | {rows[0]['parameters'] / 1e6:.1f} M "
             f"| {rows[0]['GFLOP'] / 1e3:.2f} | {spread(page, method, 'training seconds')[0]:.0f} "
@@ -54,8 +65,8 @@ def sampler_table(page: Mapping[str, Any]) -> str:
     """Return other samplers of the models of seed 0 as a table of Markdown."""
     sampling, columns = page["sampling"], (*GIVEN, "all agree", "Fréchet distance", "diversity")
     times = sampling["seconds per 1,000, given 1"]
-    rows = {f"ours, {n} levels": row for n, row in sampling["few steps"].items()}
-    rows = {"ours": page["rows"]["ours"][0], **rows}
+    rows = {"ours": page["rows"]["ours"][0]}
+    rows |= {levels(int(n)): row for n, row in sampling["few steps"].items()}
     lines = [
         f"| | test rows | evaluations | {' | '.join(columns)} | 1,000 samples given 1, seconds |",
         "|---" * (len(columns) + 4) + "|",
@@ -111,29 +122,32 @@ def modalities_table(page: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+LOOKS = {  # ours are black, each rival has a colour
+    "ours": ("k", "o"), FEW_STEPS: ("k", "^"), HALF: ("k", "s"),
+    **{rival: (f"C{number}", "o") for number, rival in enumerate(RIVALS)},
+}  # fmt: skip
+
+
 def draw(page: Mapping[str, Any], path: Path) -> None:
-    """Draw coherence by number observed, and against the operations of training."""
-    figure = Figure(figsize=(9.6, 3.6))
-    left, right = figure.subplots(1, 2)
-    for number, method in enumerate(page["rows"]):
+    """Draw coherence by number observed, against seconds of training, and against diversity."""
+    figure = Figure(figsize=(13, 4))
+    by_number, *scatters = figure.subplots(1, 3)
+    labels = {"training seconds": "seconds of training", "diversity": "diversity (1: the data's)"}
+    for number, (method, rows) in enumerate(page["rows"].items()):
         means, deviations = zip(*(spread(page, method, given) for given in GIVEN), strict=True)
-        style = "o--" if method not in ("ours", *RIVALS) else "o-"
+        colour, marker = LOOKS[method]
         at = [n + 0.03 * number for n in range(1, len(GIVEN) + 1)]
-        colour = "C0" if method.startswith("ours") else f"C{number}"
-        left.errorbar(at, means, deviations, fmt=style, color=colour, label=WORDS[method], ms=3)
-        for row in page["rows"][method]:
-            given = np.mean([row[figure] for figure in GIVEN])
-            right.plot(
-                row["training seconds"],
-                given,
-                style[0],
-                color=colour,
-                fillstyle="full" if style == "o-" else "none",
-            )
-    left.set(xlabel="modalities observed", ylabel="coherence", xticks=range(1, 5), ylim=(0, 1))
-    right.set(xlabel="seconds of training", ylabel="coherence, mean of given 1 to 4", ylim=(0, 1))
-    right.set_xlim(0)
-    left.legend(fontsize=7)
+        by_number.errorbar(
+            at, means, deviations, fmt=f"{marker}-", color=colour, label=WORDS[method], ms=4
+        )
+        for axes, name in zip(scatters, labels, strict=True):
+            coherence = [np.mean([row[given] for given in GIVEN]) for row in rows]
+            axes.plot([row[name] for row in rows], coherence, marker, color=colour, ms=5)
+    by_number.set(xlabel="modalities observed", ylabel="coherence", xticks=range(1, 5), ylim=(0, 1))
+    for axes, label in zip(scatters, labels.values(), strict=True):
+        axes.set(xlabel=label, ylabel="coherence, mean of given 1 to 4", ylim=(0, 1))
+        axes.set_xlim(0)
+    by_number.legend(fontsize=7)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
 
