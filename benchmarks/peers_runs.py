@@ -24,12 +24,13 @@ from sbmae_jax import model as models  # noqa: E402
 from sbmae_jax import pipeline, provenance  # noqa: E402
 from sbmae_jax.coders import build_decoder, build_encoder  # noqa: E402
 from sbmae_jax.data.backgrounds import PHOTOGRAPHS  # noqa: E402
+from sbmae_jax.data.source import PRESENT  # noqa: E402
 from sbmae_jax.evaluate import Subject  # noqa: E402
 from sbmae_jax.joint_rules import JointPosterior  # noqa: E402
 from sbmae_jax.joint_vae import JointVAE, joint_vae  # noqa: E402
 from sbmae_jax.log import read  # noqa: E402
 from sbmae_jax.protocols.classes import ClassProtocol  # noqa: E402
-from sbmae_jax.run import Run, load_judges, load_model  # noqa: E402
+from sbmae_jax.run import MakeFeed, Run, load_judges, load_model  # noqa: E402
 from sbmae_jax.score import score_task  # noqa: E402
 from sbmae_jax.task import Task  # noqa: E402
 from sbmae_jax.training import Training  # noqa: E402
@@ -162,6 +163,14 @@ def joint_training(run: Run, task: Task, budget: float) -> tuple[Training, float
     return dataclasses.replace(training, num_steps=num_steps), num_steps * cost
 
 
+def joint_feed(run: Run, view: Mapping[str, str]) -> MakeFeed:
+    """Feed all rows; where some lack modalities, with which those are."""
+    if PRESENT not in run.train_source.shapes:
+        return run.feed((view,))
+    arrays = run.read_source.arrays
+    return run.feed_arrays(lambda: {name: np.asarray(arrays[name]) for name in (*view, PRESENT)})
+
+
 def train_joint(config: Config, workdir: Path, rule: str, beta: float, budget: float) -> Trained:
     """Train a joint variational autoencoder by the loop of all, or load it."""
     run = Run(config | {"joint": {"rule": rule, "beta": beta, "gflop": budget}}, workdir)
@@ -169,7 +178,8 @@ def train_joint(config: Config, workdir: Path, rule: str, beta: float, budget: f
     model = build_joint(run, posterior_of(rule, config, beta))
     training, cost = joint_training(run, model.task, budget)
     view = {name: name for name in run.parts.layout.names}
-    run.train("joint", model.task, training, run.feed((view,)), partial(run.held_out, (view,)))
+    feed = joint_feed(run, view)
+    run.train("joint", model.task, training, feed, partial(run.held_out, (view,)))
     params = run.load("joint", model.task, training, run.example(view))
     return Trained(
         run, partial(jax.jit(model.complete), params), partial(jax.jit(model.reconstruct), params),

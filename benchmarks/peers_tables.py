@@ -122,6 +122,15 @@ def modalities_table(page: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def ablations_table(page: Mapping[str, Any]) -> str:
+    """Return runs with one thing changed as a table of Markdown."""
+    columns = ("reconstruction", *GIVEN, "all agree", "Fréchet distance", "diversity")
+    lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for name, row in page["ablations"]["rows"].items():
+        lines.append(f"| {name} | {' | '.join(f'{row[column]:.3f}' for column in columns)} |")
+    return "\n".join(lines)
+
+
 LOOKS = {  # ours are black, each rival has a colour
     "ours": ("k", "o"), FEW_STEPS: ("k", "^"), HALF: ("k", "s"),
     **{rival: (f"C{number}", "o") for number, rival in enumerate(RIVALS)},
@@ -168,7 +177,7 @@ def sets_table(page: Mapping[str, Any]) -> str:
 TABLES = {
     "quality": ("rows", table), "cost": ("rows", cost_table), "samplers": ("sampling", sampler_table),
     "multivae": ("multivae", multivae_table), "modalities": ("modalities", modalities_table),
-    "sets": ("sets", sets_table),
+    "sets": ("sets", sets_table), "ablations": ("ablations", ablations_table),
 }  # fmt: skip
 
 

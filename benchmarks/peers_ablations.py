@@ -1,0 +1,172 @@
+"""What each part of the method is worth, and what data do to it and its rivals; in results/peers.json.
+
+    python benchmarks/peers_ablations.py            # after benchmarks/peers.py; seed 0, half an hour
+
+Each row is one run at the budget of peers.py, with one thing changed.
+"""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import peers_tables
+from peers import RESULTS, Comparison
+from peers_runs import ROOT, Config, Trained, kept, measure, train_joint, train_latent
+from peers_sampling import with_model
+from peers_together import train_together
+from reuse import reuse
+
+from sbmae_jax import pipeline
+from sbmae_jax.run import load_model
+
+Train = Callable[[Config, Path], Trained]
+
+
+def changed(config: Config, **modality: Any) -> Config:
+    """Change values of all modalities."""
+    sections = {name: section | modality for name, section in config["modalities"].items()}
+    return config | {"modalities": sections}
+
+
+def with_data(config: Config, **data: Any) -> Config:
+    """Change values of the data."""
+    return config | {"data": config["data"] | data}
+
+
+def train_unscaled(config: Config, workdir: Path) -> Trained:
+    """Train a score of latents as they are: their moments are set to 0 and 1."""
+    pipeline.run(config, workdir, "autoencoders")
+    with unit_moments():
+        return train_latent(config, workdir)
+
+
+@contextmanager
+def unit_moments() -> Iterator[None]:
+    """Within this the pipeline measures mean 0 and deviation 1, whatever the latents are."""
+    measured = pipeline.moments
+
+    def unit(x, present=None):
+        scale = measured(x, present)
+        return scale._replace(mean=0 * scale.mean, std=0 * scale.std + 1)
+
+    pipeline.moments = unit
+    try:
+        yield
+    finally:
+        pipeline.moments = measured
+
+
+def sampled(trained: Trained, **sampling: Any) -> Trained:
+    """Sample a trained model in another way."""
+    model = load_model(trained.run)
+    return with_model(
+        trained,
+        dataclasses.replace(model, sampling=dataclasses.replace(model.sampling, **sampling)),
+    )
+
+
+class Ablations:
+    """All rows, by name; each is made when it is called."""
+
+    def __init__(self, this: Comparison, chosen: Mapping[str, Any]):
+        self.this, self.config = this, this.config(0)
+        self.folder = this.folder.with_name(f"{this.folder.name}-ablations")
+        self.chosen = {rule: chosen[rule]["value"] for rule in ("mopoe", "mvtcae")}
+
+    def run(self, name: str, config: Config, train: Train = train_latent) -> Trained:
+        """Train something in a workdir of its own, with the judge of all."""
+        workdir = self.folder / name.replace(" ", "-").replace(",", "")
+        reuse(self.this.judge(0), workdir, ("classifier",), ())
+        return train(config, workdir)
+
+    def ours(self) -> Trained:
+        """Return ours as it is."""
+        return self.this.train("ours", "ours-0", 0, 1.0, 0.0)
+
+    def joint(self, rule: str) -> Train:
+        """Return how a rival is trained."""
+        return partial(train_joint, rule=rule, beta=self.chosen[rule], budget=self.this.gflop)
+
+    def parts(self) -> dict[str, Callable[[], Trained]]:
+        """Return the rows in which a part of the method is another."""
+        config = self.config
+        rae = changed(config, weight=1e-4, code_noise=0.1) | {"autoencoder": {"kind": "rae"}}
+        learned = changed(config, weight=1.0, likelihood="normal")
+        corrected = {"num_corrections": 4}
+        return {
+            "ours": self.ours,
+            "autoencoders and score trained together": lambda: self.run(
+                "together", config, partial(train_together, budget=self.this.gflop)
+            ),
+            "regularised autoencoders (RAE)": lambda: self.run("rae", rae),
+            "variance of pictures learned": lambda: self.run("variance", learned),
+            "latents not standardised": self.unscaled,
+            "conditioning: clamp, 4 corrections": lambda: sampled(
+                self.ours(), conditioning="clamp", **corrected
+            ),
+            "conditioning: renoise, 4 corrections": lambda: sampled(
+                self.ours(), conditioning="renoise", **corrected
+            ),
+        }  # fmt: skip
+
+    def unscaled(self) -> Trained:
+        """Train another score on our autoencoders."""
+        workdir, ours = self.folder / "unscaled", self.ours().run
+        reuse(ours.workdir, workdir, [group.stage for group in ours.parts.groups], ())
+        return self.run("unscaled", self.config, train_unscaled)
+
+    def data(self) -> dict[str, Callable[[], Trained]]:
+        """Return the rows with other data."""
+        configs = {f"{num:,} rows": self.config | {"num_train": num} for num in (1000, 5000)} | {
+            "half of the pictures missing": with_data(self.config, missing=0.5)
+        }
+        rows: dict[str, Callable[[], Trained]] = {}
+        for what, config in configs.items():
+            rows[f"ours, {what}"] = partial(self.run, f"ours {what}", config)
+            for rule in self.chosen:
+                train = partial(self.run, f"{rule} {what}", config, self.joint(rule))
+                rows[f"{peers_tables.WORDS[rule]}, {what}"] = train
+        whole = with_data(self.config, missing=0.5, complete_only=True)
+        rows["MoPoE, half missing, complete rows alone"] = partial(
+            self.run, "mopoe complete", whole, self.joint("mopoe")
+        )
+        return rows
+
+    def measure(self, name: str, train: Callable[[], Trained]) -> dict[str, Any]:
+        """Train and measure a row, or read it."""
+        path = self.folder / f"{name.replace(' ', '-').replace(':', '')}.json"
+        return kept(path, lambda: measure(train(), "test"))
+
+
+def main() -> None:
+    """Measure, write, show."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--smoke", action="store_true", help="as short as it can be; writes nothing"
+    )
+    arguments = parser.parse_args()
+    jax.config.update("jax_compilation_cache_dir", str(ROOT / "runs" / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    smoke = arguments.smoke
+    chosen = {"mopoe": {"value": 0.5}, "mvtcae": {"value": 0.5}}
+    page = {} if smoke else json.loads(RESULTS.read_text())
+    these = Ablations(Comparison("polydigits", smoke), page.get("chosen", chosen))
+    rows: dict[str, Any] = {}
+    for name, train in (these.parts() | these.data()).items():
+        rows[name] = these.measure(name, train)
+        page["ablations"] = {"command": "python benchmarks/peers_ablations.py", "rows": rows}
+        if not smoke:
+            RESULTS.write_text(json.dumps(page, indent=1) + "\n")
+    print(peers_tables.ablations_table(page))
+
+
+if __name__ == "__main__":
+    main()

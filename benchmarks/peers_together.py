@@ -1,0 +1,90 @@
+"""Autoencoders and score trained together, the gradient of the score's loss going into the encoders.
+
+An ablation of `peers_ablations.py`; what the library does, one after the other, needs none of this.
+"""
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import speed
+from peers_runs import Config, Trained, count
+
+from sbmae_jax import model as models
+from sbmae_jax.build import Parts
+from sbmae_jax.data.source import map_batches
+from sbmae_jax.latents import moments
+from sbmae_jax.run import ENCODE_BATCH, Run
+from sbmae_jax.score import score_task
+from sbmae_jax.task import Task
+
+
+def together_task(parts: Parts, weight: float) -> Task:
+    """Return the sum of all bounds and, times D weight, the denoising loss of the batch's latents.
+
+    The latents are standardised by the moments of the batch, so that they cannot shrink to be easy.
+    """
+    score = score_task(parts.network, parts.sde, parts.layout, parts.matching)
+    coders = dict(zip(parts.layout.names, parts.autoencoders, strict=True))
+
+    def init(key, batch):
+        keys = jax.random.split(key, len(coders) + 1)
+        return {
+            "autoencoders": {
+                name: coder.task.init(k, {"x": batch[name]})
+                for k, (name, coder) in zip(keys[1:], coders.items(), strict=True)
+            },
+            "score": score.init(keys[0], {"z": jnp.zeros((1, parts.layout.size))}),
+        }
+
+    def loss(params, key, batch):
+        keys = jax.random.split(key, len(coders) + 1)
+        bounds = [
+            coder.task.loss(params["autoencoders"][name], k, {"x": batch[name]})[0]
+            for k, (name, coder) in zip(keys[1:], coders.items(), strict=True)
+        ]
+        z = models.encode(parts.modalities, parts.autoencoders, params["autoencoders"], batch)
+        matching, _ = score.loss(params["score"], keys[0], {"z": moments(z).standardise(z)})
+        bound = jnp.sum(jnp.stack(bounds), axis=0)
+        return bound + weight * parts.layout.size * matching, {"bound": bound, "matching": matching}
+
+    return Task(init, loss)
+
+
+def train_together(config: Config, workdir: Path, budget: float) -> Trained:
+    """Train all networks as one for a budget of operations, or load them."""
+    run = Run(config | {"together": {"gflop": budget}}, workdir)
+    run.claim()
+    parts, names = run.parts, run.parts.layout.names
+    weight = parts.modalities[0].weight  # a coordinate counts as one of the bound's penalty does
+    task, training = together_task(parts, weight), parts.groups[0].training
+    training = dataclasses.replace(training, clip_norm=training.clip_norm * len(names) ** 0.5)
+    pictures = {name: jax.ShapeDtypeStruct(run.data.shapes[name], np.uint8) for name in names}
+    cost = speed.step_cost(task, training, pictures)["flops"] / 1e9
+    training = dataclasses.replace(training, num_steps=max(round(budget / cost), 1))
+    view = {name: name for name in names}
+    run.train("together", task, training, run.feed((view,)), partial(run.held_out, (view,)))
+    params = run.load("together", task, training, run.example(view))
+    model = assembled(run, params)
+    return Trained(
+        run, partial(models.complete, model), partial(models.reconstruct, model),
+        model.sampling.num_evaluations, count(params), training.num_steps * cost, training.num_steps,
+    )  # fmt: skip
+
+
+def assembled(run: Run, params: Any) -> models.Model:
+    """Return a model of these parameters, with the moments of the training set."""
+    parts = run.parts
+    encoding = jax.jit(partial(models.encode, parts.modalities, parts.autoencoders))
+    rows = {name: run.read_source.arrays[name] for name in parts.layout.names}
+    z = map_batches(
+        lambda _, batch: {"z": encoding(params["autoencoders"], batch)}, rows, ENCODE_BATCH
+    )["z"]
+    return models.Model(
+        params, moments(jnp.asarray(z)), parts.modalities, parts.autoencoders, parts.network,
+        parts.sde, parts.sampling,
+    )  # fmt: skip

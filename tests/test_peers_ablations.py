@@ -1,0 +1,91 @@
+"""The ablations: each changes what it says, and nothing else."""
+
+import importlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sbmae_jax import pipeline
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Scripts are no part of the package."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    importlib.import_module("peers")
+    return importlib.import_module
+
+
+def small_parts(script, tmp_path):
+    runs = script("peers_runs")
+    config = runs.base_config("polydigits", 0, 2)
+    widths = {"patch": 4, "channels": 4, "width": 16}
+    config["coders"] = {"patch": {"name": "patch", "encoder": widths, "decoder": widths}}
+    config["network"] = {"name": "hub", "width": 8, "hub_width": 8, "num_blocks": 1}
+    return runs.Run(config, tmp_path).parts
+
+
+def test_trained_together_the_score_moves_the_encoders_and_never_the_decoders(script, tmp_path):
+    parts = small_parts(script, tmp_path)
+    rng = np.random.default_rng(0)
+    batch = {n: rng.integers(0, 256, (8, 28, 28, 3)).astype(np.uint8) for n in parts.layout.names}
+    make = script("peers_together").together_task
+    tasks = [make(parts, weight) for weight in (0.0, 0.7)]
+    params = jax.jit(tasks[0].init)(jax.random.key(0), batch)
+    # The score's last layer begins at zero, where no gradient passes.
+    params["score"] = jax.tree.map(lambda a: a + 0.01 * jnp.ones_like(a), params["score"])
+
+    def gradient(task):
+        mean = jax.jit(lambda p: jnp.mean(task.loss(p, jax.random.key(1), batch)[0]))
+        return jax.jit(jax.grad(mean))(params)
+
+    alone, together = map(gradient, tasks)
+    for name in parts.layout.names:
+        a, b = (g["autoencoders"][name] for g in (alone, together))
+        jax.tree.map(np.testing.assert_array_equal, a["decoder"], b["decoder"])
+        gaps = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), a["encoder"], b["encoder"])
+        assert max(jax.tree.leaves(gaps)) > 1e-4
+    assert max(float(jnp.abs(g).max()) for g in jax.tree.leaves(alone["score"])) == 0
+    losses, aux = jax.jit(tasks[1].loss)(params, jax.random.key(1), batch)
+    np.testing.assert_allclose(
+        losses, aux["bound"] + 0.7 * parts.layout.size * aux["matching"], rtol=1e-5
+    )
+
+
+def test_latents_stay_as_they_are_within_the_block_alone(script):
+    x = 5 + 3 * jax.random.normal(jax.random.key(0), (100, 4))
+    with script("peers_ablations").unit_moments():
+        within = pipeline.moments(x)
+    np.testing.assert_array_equal(within.standardise(x), x)
+    np.testing.assert_allclose(pipeline.moments(x).standardise(x).std(0), 1, rtol=1e-5)
+
+
+def test_rivals_get_rows_that_lack_modalities_with_which_those_are(script, tmp_path):
+    runs = script("peers_runs")
+    config = runs.base_config("polydigits", 0, 2) | {"num_train": 200}
+    config["data"] = config["data"] | {"missing": 0.5}
+    run = runs.Run(config, tmp_path)
+    view = {name: name for name in run.parts.layout.names}
+    chunk = runs.joint_feed(run, view)(jax.random.key(0), 48)(0, 4)
+    assert chunk["present"].shape == (4, 48, 2)
+    present = np.asarray(chunk["present"]).reshape(-1, 2)
+    assert 0.3 < present.mean() < 0.7
+    assert present.any(axis=1).all()
+
+
+def test_all_rows_are_named(script):
+    ablations, runs = script("peers_ablations"), script("peers_runs")
+    this = SimpleNamespace(
+        config=lambda seed: runs.base_config("polydigits", seed), folder=ROOT / "peers-x", gflop=1.0
+    )
+    chosen = {rule: {"value": 0.5} for rule in ("mopoe", "mvtcae")}
+    these = ablations.Ablations(this, chosen)
+    names = [*these.parts(), *these.data()]
+    assert len(set(names)) == len(names) == 17
+    assert these.folder.name == "peers-x-ablations"
