@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import gc
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -257,4 +258,7 @@ def kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         made = make()
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(made, indent=1))
+        # A system lets a process map only so much, and every method is compiled anew.
+        jax.clear_caches()
+        gc.collect()
     return json.loads(path.read_text())
