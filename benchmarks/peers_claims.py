@@ -71,6 +71,10 @@ def claims(page: Mapping[str, Any]) -> list[dict[str, Any]]:
         deviation = round(float(np.hypot(d1, d2)), 4)
         name = f"{figure}: {method} is better than the best rival, {WORDS[rival]}, by more than the deviation"
         claim(name, gain, deviation, deviation)
+    name = (
+        "rivals at least as coherent given 1 to 4 and at least as diverse as ours (set afterwards)"
+    )
+    claim(name, len(dominating(page)), 0, most=True)
     for figure in (*GIVEN, "all agree"):
         rival = best_rival(page, figure)
         gain = spread(page, HALF, figure)[0] - spread(page, rival, figure)[0]
@@ -116,6 +120,17 @@ def fall(by_number: Mapping[str, Any], figure: str) -> float:
     return BY_NUMBER[figure](by_number[few], int(few)) - BY_NUMBER[figure](
         by_number[many], int(many)
     )
+
+
+def dominating(page: Mapping[str, Any]) -> list[str]:
+    """Return the rivals that pay for no less coherence with no diversity."""
+
+    def both(method):
+        given = np.mean([spread(page, method, figure)[0] for figure in GIVEN])
+        return np.array([given, spread(page, method, "diversity")[0]])
+
+    ours = both("ours")
+    return [m for m in RIVALS if m in page["rows"] and (both(m) >= ours).all()]
 
 
 def levels(num: float) -> str:

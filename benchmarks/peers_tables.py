@@ -138,10 +138,9 @@ LOOKS = {  # ours are black, each rival has a colour
 
 
 def draw(page: Mapping[str, Any], path: Path) -> None:
-    """Draw coherence by number observed, against seconds of training, and against diversity."""
+    """Draw coherence by number observed, its price in diversity, and quality from nothing."""
     figure = Figure(figsize=(13, 4))
-    by_number, *scatters = figure.subplots(1, 3)
-    labels = {"training seconds": "seconds of training", "diversity": "diversity (1: the data's)"}
+    by_number, by_diversity, from_nothing = figure.subplots(1, 3)
     for number, (method, rows) in enumerate(page["rows"].items()):
         means, deviations = zip(*(spread(page, method, given) for given in GIVEN), strict=True)
         colour, marker = LOOKS[method]
@@ -149,12 +148,18 @@ def draw(page: Mapping[str, Any], path: Path) -> None:
         by_number.errorbar(
             at, means, deviations, fmt=f"{marker}-", color=colour, label=WORDS[method], ms=4
         )
-        for axes, name in zip(scatters, labels, strict=True):
-            coherence = [np.mean([row[given] for given in GIVEN]) for row in rows]
-            axes.plot([row[name] for row in rows], coherence, marker, color=colour, ms=5)
+        coherence = [np.mean([row[given] for given in GIVEN]) for row in rows]
+        distance, agree = (
+            [row[name] for row in rows] for name in ("Fréchet distance", "all agree")
+        )
+        by_diversity.plot([row["diversity"] for row in rows], coherence, marker, color=colour, ms=5)
+        from_nothing.plot(distance, agree, marker, color=colour, ms=5)
     by_number.set(xlabel="modalities observed", ylabel="coherence", xticks=range(1, 5), ylim=(0, 1))
-    for axes, label in zip(scatters, labels.values(), strict=True):
-        axes.set(xlabel=label, ylabel="coherence, mean of given 1 to 4", ylim=(0, 1))
+    label = "coherence, mean of given 1 to 4"
+    by_diversity.set(xlabel="diversity given one (1: the data's)", ylabel=label, ylim=(0, 1))
+    label = "all agree, from nothing"
+    from_nothing.set(xlabel="Fréchet distance, from nothing", ylabel=label, ylim=(0, 1))
+    for axes in (by_diversity, from_nothing):
         axes.set_xlim(0)
     by_number.legend(fontsize=7)
     figure.tight_layout()

@@ -190,6 +190,17 @@ def test_a_claim_holds_only_beyond_the_deviation(script):
     assert not [c for c in claims.claims(one) if "by more than" in c["name"]]
 
 
+def test_a_rival_that_is_more_coherent_and_less_diverse_does_not_dominate(script):
+    claims = script("peers_claims")
+    made = page(claims, 0.8, 0.7)
+    for row in made["rows"]["mopoe"]:
+        row |= dict.fromkeys(claims.GIVEN, 0.95)
+    assert claims.dominating(made) == []
+    for row in made["rows"]["mopoe"]:
+        row["diversity"] = 0.85
+    assert claims.dominating(made) == ["mopoe"]
+
+
 def test_sampling_is_held_against_the_fastest_single_pass(script):
     claims = script("peers_claims")
     made = page(claims, 0.9, 0.8)
