@@ -123,7 +123,7 @@ def fall(by_number: Mapping[str, Any], figure: str) -> float:
 
 
 def dominating(page: Mapping[str, Any]) -> list[str]:
-    """Return the rivals that pay for no less coherence with no diversity."""
+    """Return the rivals that are at least as coherent given others and at least as diverse."""
 
     def both(method):
         given = np.mean([spread(page, method, figure)[0] for figure in GIVEN])
