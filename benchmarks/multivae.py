@@ -13,7 +13,6 @@ import argparse
 import dataclasses
 import json
 import subprocess
-import sys
 import venv
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,9 +20,9 @@ from typing import Any
 
 import jax
 import numpy as np
-import peers_claims
+import peers_page
 import peers_tables
-from peers import RESULTS, Comparison
+from peers import Comparison
 from peers_runs import figures, kept
 
 from sbmae_jax import provenance
@@ -157,9 +156,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
-    page = json.loads(RESULTS.read_text())
-    this = Comparison("polydigits")
-    part = page.setdefault("multivae", {"package": PACKAGE, "rows": {}})
+    page, this = peers_page.load(), Comparison("polydigits")
+    part = page.get("multivae", {"package": PACKAGE, "rows": {}})
     for name in arguments.models:
         part["rows"][name] = [
             kept(
@@ -171,9 +169,7 @@ def main() -> None:
         seeds = " ".join(map(str, arguments.seeds))
         command = f"python benchmarks/multivae.py --models {name} --seeds {seeds}"
         part.setdefault("commands", {})[name] = command
-    page["claims"] = peers_claims.claims(page)
-    RESULTS.write_text(json.dumps(page, indent=1) + "\n")
-    print(peers_tables.multivae_table(page), file=sys.stdout)
+    print(peers_tables.multivae_table(peers_page.put("multivae", part)))
 
 
 if __name__ == "__main__":

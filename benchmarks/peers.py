@@ -23,6 +23,7 @@ import numpy as np
 import peers_claims
 import peers_tables
 from peers_claims import FEW_STEPS, HALF, levels
+from peers_page import RESULTS
 from peers_runs import (
     METHODS,
     ROOT,
@@ -56,7 +57,6 @@ TUNED: dict[str, tuple[float, ...]] = {
     "mmvae_plus": (0.1, 0.5, 5.0),
 }
 SHARE = 1 / 4  # of the operations, for choosing
-RESULTS = ROOT / "results" / "peers.json"
 
 
 class Comparison:

@@ -7,7 +7,6 @@ Each row is one run at the budget of peers.py, with one thing changed.
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -15,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import peers_page
 import peers_tables
-from peers import RESULTS, Comparison
+from peers import Comparison
 from peers_runs import ROOT, Config, Trained, kept, measure, train_joint, train_latent
 from peers_sampling import with_model
 from peers_together import train_together
@@ -157,15 +157,15 @@ def main() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     smoke = arguments.smoke
     chosen = {"mopoe": {"value": 0.5}, "mvtcae": {"value": 0.5}}
-    page = {} if smoke else json.loads(RESULTS.read_text())
-    these = Ablations(Comparison("polydigits", smoke), page.get("chosen", chosen))
+    chosen = chosen if smoke else peers_page.load()["chosen"]
+    these = Ablations(Comparison("polydigits", smoke), chosen)
     rows: dict[str, Any] = {}
+    part = {"command": "python benchmarks/peers_ablations.py", "rows": rows}
     for name, train in (these.parts() | these.data()).items():
         rows[name] = these.measure(name, train)
-        page["ablations"] = {"command": "python benchmarks/peers_ablations.py", "rows": rows}
         if not smoke:
-            RESULTS.write_text(json.dumps(page, indent=1) + "\n")
-    print(peers_tables.ablations_table(page))
+            peers_page.put("ablations", part)
+    print(peers_tables.ablations_table({"ablations": part}))
 
 
 if __name__ == "__main__":

@@ -7,16 +7,15 @@ each modality. Beside it stands MVTCAE, whose networks are the same and which ha
 """
 
 import dataclasses
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import jax
 import numpy as np
+import peers_page
 import peers_tables
 import speed
-from peers import RESULTS
 from peers_runs import Run, base_config, build_joint, joint_training, posterior_of
 
 COUNTS = (2, 4, 6, 8, 10)
@@ -44,9 +43,7 @@ def main() -> None:
     rows: dict[str, dict[str, Any]] = {
         name: {str(num): measure(num, *what) for num in COUNTS} for name, what in SETS.items()
     }
-    page = json.loads(RESULTS.read_text())
-    page["sets"] = {"command": "python benchmarks/peers_cost.py", "rows": rows}
-    RESULTS.write_text(json.dumps(page, indent=1) + "\n")
+    page = peers_page.put("sets", {"command": "python benchmarks/peers_cost.py", "rows": rows})
     print(peers_tables.sets_table(page))
 
 

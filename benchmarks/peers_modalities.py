@@ -8,14 +8,14 @@ budget is that of peers.py for five, in proportion to their number, and each met
 """
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import peers_claims
+import peers_page
 import peers_tables
 from matplotlib.figure import Figure
-from peers import RESULTS, ROOT, Comparison
+from peers import ROOT, Comparison
 from peers_runs import kept, measure
 
 COUNTS = (2, 5, 10)
@@ -69,13 +69,10 @@ def main() -> None:
     )
     parser.add_argument("--counts", type=int, nargs="+", default=COUNTS)
     arguments = parser.parse_args()
-    page = json.loads(RESULTS.read_text())
-    rows = measure_counts(arguments.methods, arguments.counts, page)
+    rows = measure_counts(arguments.methods, arguments.counts, peers_page.load())
     methods, counts = " ".join(arguments.methods), " ".join(map(str, arguments.counts))
     command = f"python benchmarks/peers_modalities.py --methods {methods} --counts {counts}"
-    page["modalities"] = {"command": command, "rows": rows}
-    page["claims"] = peers_claims.claims(page)
-    RESULTS.write_text(json.dumps(page, indent=1) + "\n")
+    page = peers_page.put("modalities", {"command": command, "rows": rows})
     draw(rows)
     print(peers_tables.modalities_table(page))
 
