@@ -1,6 +1,6 @@
 """The comparison with rivals as tables of Markdown and as a plot.
 
-python benchmarks/peers_tables.py      # puts what results/peers.json has into docs/results.md
+python benchmarks/peers_tables.py      # puts what results/peers.json has into docs/results.md, and draws it
 """
 
 import json
@@ -200,3 +200,5 @@ if __name__ == "__main__":
     results = ROOT / "results" / "peers.json"
     found = json.loads(results.read_text()) if results.exists() else {}
     PAGE.write_text(fill(PAGE.read_text(), found))
+    if found:
+        draw(found, results.with_suffix(".png"))
