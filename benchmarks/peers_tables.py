@@ -91,7 +91,6 @@ def multivae_table(page: Mapping[str, Any]) -> str:
         "all agree",
         "Fréchet distance",
         "diversity",
-        "training seconds",
     )
     lines = [f"| | seeds | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
     for method, rows in page["multivae"]["rows"].items():
