@@ -1,9 +1,8 @@
-"""A user's files as a source: splits, missing rows, scalings, and rows read as they are asked for."""
-
-import time
+"""A user's files as a source: holes, scalings, and rows read as they are asked for."""
 
 import numpy as np
 import pytest
+from own_files import N, arrays
 
 from sbmae_jax import sharding
 from sbmae_jax.data import look as looking
@@ -13,28 +12,6 @@ from sbmae_jax.data.files import files
 from sbmae_jax.data.loader import streamed
 from sbmae_jax.data.opened import open_files
 from sbmae_jax.data.source import map_batches
-from sbmae_jax.data.survey import survey
-from sbmae_jax.data.survey import table as printed
-
-N = 200
-SPLITS = ("train", "valid", "test")
-
-
-def arrays(seed=0):
-    """Return one array of each kind, with holes in three of them, and labels."""
-    rng = np.random.default_rng(seed)
-    label = rng.integers(0, 3, N)
-    vector = rng.normal(5, 3, (N, 4)) + label[:, None]
-    vector[:, 2] = 7
-    vector[[3, 50]] = np.nan
-    town = np.array(["Bonn", "Oslo", "Rome"])[label]
-    town[9] = ""
-    return {
-        "vector": vector, "label": label, "town": town,
-        "photo": rng.integers(0, 256, (N, 6, 6, 3), np.uint8), "photo_present": rng.random(N) < 0.6,
-        "count": rng.poisson(4, (N, 3)), "signal": rng.normal(2, 3, (N, 20, 2)).astype(np.float32),
-        "mask": rng.integers(0, 2, (N, 6, 6)).astype(np.uint8),
-    }  # fmt: skip
 
 
 @pytest.fixture
@@ -158,87 +135,12 @@ def test_rows_that_are_not_in_memory_are_streamed(path):
     )
 
 
-def test_splits_share_no_row_and_depend_on_the_seed_alone(path):
-    rows = {s: files(s, 0, (), 3, path=path).rows for s in SPLITS}
-    assert [len(r) for r in rows.values()] == [160, 20, 20]
-    assert sorted(np.concatenate(list(rows.values()))) == list(range(N))
-    np.testing.assert_array_equal(files("test", 0, (), 3, path=path).rows, rows["test"])
-    np.testing.assert_array_equal(files("train", 30, (), 3, path=path).rows, rows["train"][:30])
-    assert files("test", 0, (), 4, path=path).rows.tolist() != rows["test"].tolist()
-
-
-def test_the_split_of_the_data_is_kept(tmp_path):
-    split = np.array(["train"] * 120 + ["valid"] * 30 + ["test"] * 50)
-    np.savez(tmp_path / "d.npz", **arrays(), split=split)
-    for name, rows in zip(SPLITS, (range(120), range(120, 150), range(150, 200)), strict=True):
-        assert sorted(files(name, 0, path=tmp_path / "d.npz").rows) == list(rows)
-
-
-def test_training_rows_are_held_out_where_the_data_split_off_none(tmp_path):
-    split = np.array(["train"] * 150 + ["test"] * 50)
-    values = arrays()
-    values["label"][:] = 0
-    values["label"][7] = 1  # the only one of its class: it is for training
-    np.savez(tmp_path / "d.npz", **values, split=split)
-    for seed in range(20):
-        rows = {s: files(s, 0, seed=seed, path=tmp_path / "d.npz").rows for s in SPLITS}
-        assert sorted(rows["test"]) == list(range(150, 200))
-        assert sorted([*rows["train"], *rows["valid"]]) == list(range(150))
-        assert len(rows["valid"]) in (14, 15)
-        assert 7 in rows["train"]
-    num = len(files("valid", 0, path=tmp_path / "d.npz"))
-    notice = f"the data have no rows of the split 'valid': {num} training rows are held out for it"
-    assert notice in survey(tmp_path / "d.npz").notices
-
-
-def test_rows_in_which_nothing_is_measured_are_left_out_and_counted(tmp_path):
-    values = arrays()
-    values = {name: values[name] for name in ("vector", "photo", "photo_present")}
-    np.savez(tmp_path / "d.npz", **values)
-    empty = np.isnan(values["vector"][:, 0]) & ~values["photo_present"]
-    assert empty.any()
-    used = np.concatenate([files(s, 0, path=tmp_path / "d.npz").rows for s in SPLITS])
-    assert sorted(used) == np.flatnonzero(~empty).tolist()
-    found = survey(tmp_path / "d.npz")
-    assert found.num_empty == empty.sum()
-    assert f"{empty.sum()} rows are left out: nothing is measured in them" in found.notices
-    alone = [files(s, 0, ("photo",), path=tmp_path / "d.npz") for s in SPLITS]
-    assert sum(map(len, alone)) == values["photo_present"].sum()
-    assert alone[0].names == ("photo",)  # nothing is missing any more
-
-
-def test_a_rare_class_is_for_training(tmp_path):
-    label = np.zeros(N, int)
-    label[:3] = [1, 2, 3]
-    for seed in range(5):
-        np.savez(tmp_path / "d.npz", x=arrays()["count"], label=label)
-        source = files("train", 0, seed=seed, path=tmp_path / "d.npz")
-        assert set(source.arrays["label"].tolist()) == {0, 1, 2, 3}
-
-
-def test_a_rare_modality_is_also_for_validation_and_the_test(tmp_path):
-    present = np.arange(N) < 15
-    np.savez(tmp_path / "d.npz", x=arrays()["count"], y=arrays()["count"], y_present=present)
-    for seed in range(5):
-        rows = {s: files(s, 0, seed=seed, path=tmp_path / "d.npz").rows for s in SPLITS}
-        assert sorted(np.concatenate(list(rows.values()))) == list(range(N))
-        for numbers in rows.values():
-            assert present[numbers].any()
-
-
 def test_labels_are_numbered_and_named(tmp_path):
     np.savez(tmp_path / "d.npz", x=arrays()["count"], label=np.array(["no", "yes"] * (N // 2)))
     source = files("train", 0, path=tmp_path / "d.npz")
     assert source.entries == {"label": ("no", "yes")}
     assert source.arrays["label"].dtype == np.int32
     np.testing.assert_array_equal(source.arrays["label"], source.rows % 2)
-
-
-def test_one_modality_works_and_says_what_it_is(tmp_path):
-    np.savez(tmp_path / "d.npz", x=arrays()["signal"])
-    assert files("train", 0, path=tmp_path / "d.npz").names == ("x",)
-    (notice,) = survey(tmp_path / "d.npz").notices
-    assert notice.startswith("x is the only modality: the model is a latent diffusion model")
 
 
 SPLIT = np.array(["train"] * 150 + ["test"] * 50)
@@ -276,98 +178,11 @@ def test_what_is_asked_for_and_not_there_is_named(path, tmp_path):
         files("train", 0, path=tmp_path / "none.npz")
 
 
-def test_what_is_left_out_is_not_looked_at(tmp_path):
-    names = np.arange(N).astype(str)  # no category
-    np.savez(tmp_path / "d.npz", **arrays(), names=names, bad=np.full((N, 2), np.inf))
-    for look_at in (survey, open_files):
-        with pytest.raises(ValueError, match=r"bad: infinite values|names cannot be of the kind"):
-            look_at(tmp_path / "d.npz")
-    with pytest.raises(ValueError, match="names cannot be of the kind category"):
-        survey(tmp_path / "d.npz", leave_out=("bad",))
-    found = survey(tmp_path / "d.npz", {"count": "vector"}, leave_out=("bad", "names", "signal"))
-    kept = ["count", "mask", "photo", "town", "vector"]
-    assert [m.name for m in found.modalities] == kept
-    kinds = {"count": "vector", "signal": "vector"}  # the latter is not asked for
-    source = files("train", names=kept, path=tmp_path / "d.npz", kinds=kinds)
-    assert list(source.modalities) == kept
-    assert source.opened.kinds["count"].name == "vector"
-    with pytest.raises(ValueError, match=r"leave_out: .* has no modality 'sound', but bad, count"):
-        survey(tmp_path / "d.npz", leave_out=("sound",))
-    with pytest.raises(ValueError, match=r"leave_out: no modality of .* is left"):
-        survey(tmp_path / "d.npz", leave_out=("bad", "names", "signal", *kept))
-    with pytest.raises(ValueError, match="kinds: there is no array 'sound'"):
-        open_files(tmp_path / "d.npz", {"sound": "vector"}, names=kept)
-
-
 def test_files_that_change_are_looked_at_again(path):
     assert open_files(path) is open_files(path)
     before = open_files(path)
     np.savez(path, **arrays(seed=1))
     assert open_files(path) is not before
-
-
-def test_the_survey_tells_what_is_there(path):
-    found = survey(path)
-    by_name = {m.name: m for m in found.modalities}
-    assert [m.kind for m in found.modalities] == [
-        "counts",
-        "mask",
-        "image",
-        "signal",
-        "category",
-        "vector",
-    ]
-    assert found.num_rows == {"train": 160, "valid": 20, "test": 20}
-    assert found.num_classes == 3
-    assert by_name["vector"].num_missing == 2
-    assert by_name["vector"].num_constant == 1
-    assert by_name["town"].classes == ("Bonn", "Oslo", "Rome")
-    assert by_name["photo"].raw_shape == by_name["photo"].shape == (6, 6, 3)
-    assert found.num_measured["photo"] == files("train", path=path).arrays["present"][:, 2].sum()
-    (notice,) = found.notices
-    assert notice.startswith("vector: 1 of 4 features have the same value in all training rows")
-    lines = printed(found, {"latent": {"photo": "sixteen"}}).splitlines()
-    assert lines[0].split() == [
-        "name",
-        "kind",
-        "shape",
-        "dtype",
-        "range",
-        "missing",
-        "latent",
-        "why",
-        "this",
-        "kind",
-    ]
-    assert "3 classes: Bonn, Oslo, Rome" in lines[5]
-    assert "sixteen" in lines[3]
-    assert lines[7] == "rows: 160 train, 20 valid, 20 test; label: 3 classes"
-    assert lines[8:] == list(found.notices)
-
-
-def test_components_are_those_of_the_data(tmp_path):
-    rng = np.random.default_rng(0)
-    low = rng.normal(size=(500, 3)) @ rng.normal(size=(3, 40))
-    same = np.repeat(rng.normal(size=(500, 1)), 6, axis=1)
-    equal = rng.normal(size=(500, 100))
-    wide = rng.normal(size=(500, 2)) @ rng.normal(size=(2, 3000))
-    np.savez(
-        tmp_path / "d.npz", low=low, same=same, equal=equal, wide=wide, fixed=np.ones((500, 4))
-    )
-    found = {m.name: m.num_components for m in survey(tmp_path / "d.npz").modalities}
-    assert found["low"][2] <= 3
-    assert found["same"] == (1, 1, 1)
-    assert found["wide"] == (2, 2, 2)
-    assert found["fixed"] == (0, 0, 0)
-    assert 75 < found["equal"][0] < found["equal"][1] < found["equal"][2] < 100
-
-
-def test_wide_data_are_surveyed_in_seconds(tmp_path):
-    x = np.random.default_rng(0).normal(size=(400, 10_000)).astype(np.float32)
-    np.savez(tmp_path / "d.npz", x=x)
-    start = time.perf_counter()
-    survey(tmp_path / "d.npz")
-    assert time.perf_counter() - start < 20
 
 
 def test_files_larger_than_a_piece_are_never_in_memory_as_a_whole(tmp_path, monkeypatch):

@@ -10,12 +10,16 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from fuzz_calls import CALLS, TOGETHER, VP, X, odd, score
+from fuzz_arguments import TOGETHER, X, odd, score
+from fuzz_conditional_calls import CONDITIONAL_CALLS
+from fuzz_sampler_calls import SAMPLER_CALLS
 from fuzzing import attempt, counts, fuzz
 from hypothesis import strategies as st
 
 import sbmae_jax
-from sbmae_jax import ancestral, euler_maruyama, heun, langevin, probability_flow, sample
+from sbmae_jax import VP, ancestral, euler_maruyama, heun, langevin, probability_flow, sample
+
+CALLS = SAMPLER_CALLS | CONDITIONAL_CALLS
 
 
 @st.composite

@@ -1,0 +1,238 @@
+"""Conditions, guidance, likelihoods and particles with arguments that are right."""
+
+import jax.numpy as jnp
+from fuzz_arguments import TIMES, Call, T, X, mask, s, sampled, score, sde, t, value, whole, x
+
+from sbmae_jax import (
+    VP,
+    Particles,
+    amortised,
+    amortised_times,
+    chain,
+    clamp,
+    classifier_free,
+    denoise,
+    divide,
+    draw,
+    given,
+    guide,
+    jump,
+    log_density,
+    log_density_adaptive,
+    renoise,
+    repeat,
+    resample,
+    steer,
+    twisted_sample,
+)
+from sbmae_jax.generate import Sampling, generate_latents
+from sbmae_jax.latents import Layout, moments
+
+CONDITIONAL_CALLS = {
+    "chain": Call(
+        lambda key, step, x: sampled(chain(step, jump(VP())), key, x),
+        (2, 3),
+        step=("step", denoise(VP(), score)),
+        x=x,
+    ),
+    "repeat": Call(
+        lambda key, step, num, x: sampled(repeat(step, num), key, x),
+        (2, 3),
+        step=("step", denoise(VP(), score)),
+        num=whole,
+        x=x,
+    ),
+    "resample": Call(
+        lambda key, step, num, x: sampled(resample(step, VP(), num), key, x),
+        (2, 3),
+        step=("step", denoise(VP(), score)),
+        num=whole,
+        x=x,
+    ),
+    "divide": Call(
+        lambda key, step, num, x: sampled(divide(step, num), key, x),
+        (2, 3),
+        step=("step", denoise(VP(), score)),
+        num=whole,
+        x=x,
+    ),
+    "jump": Call(lambda key, sde, x: sampled(jump(sde), key, x), (2, 3), sde=sde, x=x),
+    "clamp": Call(
+        lambda key, value, mask, x: sampled(clamp(value, mask), key, x),
+        (2, 3),
+        value=value,
+        mask=mask,
+        x=x,
+    ),
+    "renoise": Call(
+        lambda key, sde, value, mask, noise, x: sampled(renoise(sde, value, mask, noise), key, x),
+        (2, 3),
+        sde=sde,
+        value=value,
+        mask=mask,
+        noise=value,
+        x=x,
+    ),
+    "given": Call(
+        lambda key, step, value, mask, x: sampled(given(step, clamp(value, mask)), key, x),
+        (2, 3),
+        step=("step", denoise(VP(), score)),
+        value=value,
+        mask=mask,
+        x=x,
+    ),
+    "amortised": Call(
+        lambda network, mask, x, t: amortised(lambda x, t, o: network(x, t), mask)(x, t),
+        (2, 3),
+        network=s,
+        mask=mask,
+        x=x,
+        t=t,
+    ),
+    "amortised_times": Call(
+        lambda network, mask, x, t: amortised_times(network, mask)(x, t),
+        (2, 3),
+        network=s,
+        mask=mask,
+        x=x,
+        t=t,
+    ),
+    "guide": Call(
+        lambda score, strength, mask, weights, window, x: guide(
+            score,
+            lambda x, t: jnp.sum(x**2, axis=-1),
+            strength,
+            mask=mask,
+            weights=weights,
+            window=window,
+        )(x, T),
+        (2, 3),
+        score=s,
+        strength=("number", 0.5),
+        mask=mask,
+        weights=value,
+        window=("window", (0.0, 1.0)),
+        x=x,
+    ),
+    "guide energy": Call(lambda energy, x: guide(score, energy)(x, T), None, energy=s, x=x),
+    "classifier_free": Call(
+        lambda conditional, unconditional, weight, x: classifier_free(
+            conditional, unconditional, weight
+        )(x, T),
+        (2, 3),
+        conditional=s,
+        unconditional=s,
+        weight=("number", 2.0),
+        x=x,
+    ),
+    "log_density": Call(
+        lambda sde, score, x, times, num_probes, mask: log_density(
+            sde, score, x, times, num_probes=num_probes, mask=mask
+        ),
+        (2,),
+        sde=sde,
+        score=s,
+        x=x,
+        times=("array", TIMES[::-1]),
+        num_probes=whole,
+        mask=mask,
+    ),
+    "log_density probes": Call(
+        lambda x, key, num_probes: log_density(
+            VP(), score, x, TIMES[::-1], key=key, num_probes=num_probes
+        ),
+        (2,),
+        x=x,
+        num_probes=whole,
+    ),
+    "log_density_adaptive": Call(
+        lambda score, x, t_min, rtol, atol, max_steps, key, mask: log_density_adaptive(
+            VP(),
+            score,
+            x,
+            t_min=t_min,
+            rtol=rtol,
+            atol=atol,
+            max_steps=max_steps,
+            key=key,
+            mask=mask,
+        ),
+        (2,),
+        score=s,
+        x=x,
+        t_min=("number", 1e-3),
+        rtol=("number", 1e-3),
+        atol=("number", 1e-3),
+        max_steps=("whole", 16),
+        mask=mask,
+    ),
+    "steer": Call(
+        lambda sde, score, value, mask, covariance, x, t: steer(
+            sde, score, value, mask, covariance
+        )(x, t),
+        (2, 3),
+        sde=sde,
+        score=s,
+        value=value,
+        mask=mask,
+        covariance=("array", jnp.eye(3)),
+        x=x,
+        t=t,
+    ),
+    "twisted_sample": Call(
+        lambda key, sde, score, value, mask, times, num_particles, threshold, data_scale: (
+            twisted_sample(
+                key,
+                sde,
+                score,
+                value,
+                mask,
+                times,
+                num_particles,
+                threshold=threshold,
+                data_scale=data_scale,
+            ).x
+        ),
+        (2, 3),
+        sde=sde,
+        score=s,
+        value=value,
+        mask=mask,
+        times=("array", TIMES),
+        num_particles=whole,
+        threshold=("number", 0.5),
+        data_scale=("number", 1.0),
+    ),
+    "twisted_sample covariance": Call(
+        lambda key, value, mask, covariance: (
+            twisted_sample(key, VP(), score, value, mask, TIMES, 2, covariance=covariance).x
+        ),
+        (2, 3),
+        value=value,
+        mask=mask,
+        covariance=("array", jnp.eye(3)),
+    ),
+    "draw": Call(
+        lambda key, num: draw(key, Particles(X, jnp.log(jnp.ones(2) / 2), jnp.ones(4), T), num),
+        (2, 3),
+        num=whole,
+    ),
+    "generate_latents": Call(
+        lambda key, value, mask: generate_latents(
+            key, VP(), score, Sampling(num_levels=2, num_corrections=1), value, mask
+        ),
+        (2, 3),
+        value=x,
+        mask=("array", X > 0),
+    ),
+    "Layout": Call(
+        lambda names, sizes, x: Layout(names, sizes).unpack(x)["a"],
+        (2, 1),
+        names=("shape", ("a", "b")),
+        sizes=("shape", (1, 2)),
+        x=x,
+    ),
+    "moments": Call(
+        lambda x, present: moments(x, present).std, (3,), x=x, present=("array", X > -5)
+    ),
+}

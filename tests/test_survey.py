@@ -1,0 +1,112 @@
+"""The survey of a user's files: what is there, what is odd about it, what is left out."""
+
+import time
+
+import numpy as np
+import pytest
+from own_files import N, arrays
+
+from sbmae_jax.data.files import files
+from sbmae_jax.data.opened import open_files
+from sbmae_jax.data.survey import survey
+from sbmae_jax.data.survey import table as printed
+
+
+@pytest.fixture
+def path(tmp_path):
+    np.savez(tmp_path / "own.npz", **arrays())
+    return tmp_path / "own.npz"
+
+
+def test_the_survey_tells_what_is_there(path):
+    found = survey(path)
+    by_name = {m.name: m for m in found.modalities}
+    assert [m.kind for m in found.modalities] == [
+        "counts",
+        "mask",
+        "image",
+        "signal",
+        "category",
+        "vector",
+    ]
+    assert found.num_rows == {"train": 160, "valid": 20, "test": 20}
+    assert found.num_classes == 3
+    assert by_name["vector"].num_missing == 2
+    assert by_name["vector"].num_constant == 1
+    assert by_name["town"].classes == ("Bonn", "Oslo", "Rome")
+    assert by_name["photo"].raw_shape == by_name["photo"].shape == (6, 6, 3)
+    assert found.num_measured["photo"] == files("train", path=path).arrays["present"][:, 2].sum()
+    (notice,) = found.notices
+    assert notice.startswith("vector: 1 of 4 features have the same value in all training rows")
+    lines = printed(found, {"latent": {"photo": "sixteen"}}).splitlines()
+    assert lines[0].split() == [
+        "name",
+        "kind",
+        "shape",
+        "dtype",
+        "range",
+        "missing",
+        "latent",
+        "why",
+        "this",
+        "kind",
+    ]
+    assert "3 classes: Bonn, Oslo, Rome" in lines[5]
+    assert "sixteen" in lines[3]
+    assert lines[7] == "rows: 160 train, 20 valid, 20 test; label: 3 classes"
+    assert lines[8:] == list(found.notices)
+
+
+def test_components_are_those_of_the_data(tmp_path):
+    rng = np.random.default_rng(0)
+    low = rng.normal(size=(500, 3)) @ rng.normal(size=(3, 40))
+    same = np.repeat(rng.normal(size=(500, 1)), 6, axis=1)
+    equal = rng.normal(size=(500, 100))
+    wide = rng.normal(size=(500, 2)) @ rng.normal(size=(2, 3000))
+    np.savez(
+        tmp_path / "d.npz", low=low, same=same, equal=equal, wide=wide, fixed=np.ones((500, 4))
+    )
+    found = {m.name: m.num_components for m in survey(tmp_path / "d.npz").modalities}
+    assert found["low"][2] <= 3
+    assert found["same"] == (1, 1, 1)
+    assert found["wide"] == (2, 2, 2)
+    assert found["fixed"] == (0, 0, 0)
+    assert 75 < found["equal"][0] < found["equal"][1] < found["equal"][2] < 100
+
+
+def test_wide_data_are_surveyed_in_seconds(tmp_path):
+    x = np.random.default_rng(0).normal(size=(400, 10_000)).astype(np.float32)
+    np.savez(tmp_path / "d.npz", x=x)
+    start = time.perf_counter()
+    survey(tmp_path / "d.npz")
+    assert time.perf_counter() - start < 20
+
+
+def test_one_modality_works_and_says_what_it_is(tmp_path):
+    np.savez(tmp_path / "d.npz", x=arrays()["signal"])
+    assert files("train", 0, path=tmp_path / "d.npz").names == ("x",)
+    (notice,) = survey(tmp_path / "d.npz").notices
+    assert notice.startswith("x is the only modality: the model is a latent diffusion model")
+
+
+def test_what_is_left_out_is_not_looked_at(tmp_path):
+    names = np.arange(N).astype(str)  # no category
+    np.savez(tmp_path / "d.npz", **arrays(), names=names, bad=np.full((N, 2), np.inf))
+    for look_at in (survey, open_files):
+        with pytest.raises(ValueError, match=r"bad: infinite values|names cannot be of the kind"):
+            look_at(tmp_path / "d.npz")
+    with pytest.raises(ValueError, match="names cannot be of the kind category"):
+        survey(tmp_path / "d.npz", leave_out=("bad",))
+    found = survey(tmp_path / "d.npz", {"count": "vector"}, leave_out=("bad", "names", "signal"))
+    kept = ["count", "mask", "photo", "town", "vector"]
+    assert [m.name for m in found.modalities] == kept
+    kinds = {"count": "vector", "signal": "vector"}  # the latter is not asked for
+    source = files("train", names=kept, path=tmp_path / "d.npz", kinds=kinds)
+    assert list(source.modalities) == kept
+    assert source.opened.kinds["count"].name == "vector"
+    with pytest.raises(ValueError, match=r"leave_out: .* has no modality 'sound', but bad, count"):
+        survey(tmp_path / "d.npz", leave_out=("sound",))
+    with pytest.raises(ValueError, match=r"leave_out: no modality of .* is left"):
+        survey(tmp_path / "d.npz", leave_out=("bad", "names", "signal", *kept))
+    with pytest.raises(ValueError, match="kinds: there is no array 'sound'"):
+        open_files(tmp_path / "d.npz", {"sound": "vector"}, names=kept)
