@@ -6,11 +6,11 @@
 MultiVae 1.0.3 and PyTorch are installed from the package index into runs/multivae/env (some GB with the
 default PyTorch), never into this environment. Data and samples go through files. Its models have our
 networks, its own trainer with our batch size, learning rate and decay, the beta that peers.py chose for our
-port, and as many passes over the data as the port. Each is judged by the protocol that judges all.
+port, and the steps of
+the port, rounded to whole passes over the data. Each is judged by the protocol that judges all.
 """
 
 import argparse
-import dataclasses
 import json
 import subprocess
 import venv
@@ -23,7 +23,7 @@ import numpy as np
 import peers_page
 import peers_tables
 from peers import Comparison
-from peers_runs import figures, kept
+from peers_runs import figures, kept, with_rows
 
 from sbmae_jax import provenance
 from sbmae_jax.data.source import Source, map_batches
@@ -110,9 +110,7 @@ def measure_model(
     protocol, names = run.parts.protocol, run.parts.layout.names
     assert isinstance(protocol, ClassProtocol)
     num = min(FEW_ROWS.get(name, protocol.num_rows), protocol.num_rows)
-    protocol = dataclasses.replace(
-        protocol, num_rows=num, num_unconditional=num, batch_size=min(protocol.batch_size, num)
-    )
+    protocol = with_rows(protocol, num)
     observed, source = requests(num, len(names)), run.source("test", num)
     data, made = FOLDER / f"data-{num}-{seed}.npz", FOLDER / f"{name}-{seed}.npz"
     write_data(run, source, data, observed)
@@ -168,7 +166,7 @@ def main() -> None:
         ]
         seeds = " ".join(map(str, arguments.seeds))
         command = f"python benchmarks/multivae.py --models {name} --seeds {seeds}"
-        part.setdefault("commands", {})[name] = command
+        part["command"] = sorted({*part.get("command", ()), command})
     print(peers_tables.multivae_table(peers_page.put("multivae", part)))
 
 

@@ -35,6 +35,16 @@ def commits(page: Mapping[str, Any]) -> list[str]:
     return [said] if isinstance(said, str) else list(said)
 
 
+def commands(page: Mapping[str, Any]) -> str:
+    """Return the commands that made a result and the parts that others have put into it."""
+    found = []
+    for made in (page, *page.values()):
+        if isinstance(made, Mapping) and "command" in made:
+            said = made["command"]
+            found += said.split("; ") if isinstance(said, str) else said
+    return "; ".join(dict.fromkeys(found))  # some pages join those of their parts themselves
+
+
 def commits_since(commit: str) -> int | None:
     """Return how many commits have changed the library since one; None if it is not known here."""
     since = f"{commit.removesuffix('-dirty')}..HEAD"
@@ -59,7 +69,7 @@ def section(name: str, page: Mapping[str, Any]) -> str:
     lines = [
         f"## {name}",
         "",
-        f"`{page['command']}`; commit {', '.join(commits(page))}; {page['device']}; {age(page)}. "
+        f"`{commands(page)}`; commit {', '.join(commits(page))}; {page['device']}; {age(page)}. "
         f"[{name}.json]({name}.json)",
         "",
         "| claim | value | bound | holds |",

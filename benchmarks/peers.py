@@ -20,10 +20,9 @@ from typing import Any
 
 import jax
 import numpy as np
-import peers_claims
+import peers_page
 import peers_tables
 from peers_claims import FEW_STEPS, HALF, levels
-from peers_page import RESULTS
 from peers_runs import (
     METHODS,
     ROOT,
@@ -198,16 +197,13 @@ def write(found: Mapping[str, Any], command: str, path: Path) -> None:
     """Compare what was found with the targets, keep it with what other scripts have added, and show it."""
     page = json.loads(path.read_text()) if path.exists() else {}
     page.pop("sampling", None)  # of what was trained before
-    commits = {row["commit"] for rows in found["rows"].values() for row in rows}
     page |= {
         "command": command,
-        "commit": sorted(commits),
         "versions": provenance.versions(),
         "device": provenance.device(),
         **found,
     }
-    page["claims"] = peers_claims.claims(page)
-    path.write_text(json.dumps(page, indent=1) + "\n")
+    peers_page.write(page, path)
     peers_tables.draw(page, path.with_suffix(".png"))
     print(peers_tables.table(page))
     for claim in page["claims"]:
@@ -233,7 +229,9 @@ def main() -> None:
     this = Comparison(arguments.data, arguments.smoke, times=arguments.times)
     stem = "peers" if arguments.data == "polydigits" else "peers_polymnist"
     stem += "" if arguments.times == 1 else f"_{arguments.times:g}x"
-    path = this.folder.with_suffix(".json") if arguments.smoke else RESULTS.with_stem(stem)
+    path = (
+        this.folder.with_suffix(".json") if arguments.smoke else peers_page.RESULTS.with_stem(stem)
+    )
     methods = ["ours", *arguments.methods]
     command = f"python benchmarks/peers.py --data={arguments.data} --times={arguments.times:g}"
     if len(methods) < len(METHODS):

@@ -18,11 +18,13 @@ import peers_tables
 import speed
 from peers_runs import Run, base_config, build_joint, joint_training, posterior_of
 
+from sbmae_jax import provenance
+
 COUNTS = (2, 4, 6, 8, 10)
 SETS = {"MoPoE, all sets": ("mopoe", 0), "MoPoE, 32 sets": ("mopoe", 32), "MVTCAE": ("mvtcae", 0)}
 
 
-def measure(num: int, rule: str, num_subsets: int, at_least: float = 3.0) -> dict[str, float]:
+def measure(num: int, rule: str, num_subsets: int, at_least: float = 3.0) -> dict[str, Any]:
     """Return operations, bytes and seconds of a step with a number of modalities."""
     config = base_config("polydigits", 0, num)
     with TemporaryDirectory() as folder:
@@ -35,7 +37,10 @@ def measure(num: int, rule: str, num_subsets: int, at_least: float = 3.0) -> dic
     example = {name: jax.ShapeDtypeStruct(speed.SHAPE, np.uint8) for name in names}
     cost = speed.step_cost(task, training, example)
     took = speed.step_seconds(task, training, example, at_least)
-    return {"GFLOP": cost["flops"] / 1e9, "GiB": cost["bytes"] / 2**30, "seconds": took}
+    return {
+        "GFLOP": cost["flops"] / 1e9, "GiB": cost["bytes"] / 2**30, "seconds": took,
+        "commit": provenance.commit(),
+    }  # fmt: skip
 
 
 def main() -> None:

@@ -217,9 +217,7 @@ def measure(trained: Trained, split: str, num_rows: int = 0) -> dict[str, Any]:
     run, protocol = trained.run, trained.run.parts.protocol
     assert isinstance(protocol, ClassProtocol)
     num = num_rows or protocol.num_rows
-    protocol = dataclasses.replace(
-        protocol, num_rows=num, num_unconditional=num, batch_size=min(protocol.batch_size, num)
-    )
+    protocol = with_rows(protocol, num)
     source = run.source(split, num)
     rows = {name: source.arrays[name] for name in run.data.shapes}
     subject = Subject(
@@ -237,6 +235,13 @@ def measure(trained: Trained, split: str, num_rows: int = 0) -> dict[str, Any]:
         "num_rows": num,
         "commit": provenance.commit(),
     }
+
+
+def with_rows(protocol: ClassProtocol, num: int) -> ClassProtocol:
+    """Return a protocol that judges as many rows, and as many samples from nothing."""
+    return dataclasses.replace(
+        protocol, num_rows=num, num_unconditional=num, batch_size=min(protocol.batch_size, num)
+    )
 
 
 def figures(found: Mapping[str, Any]) -> dict[str, float]:

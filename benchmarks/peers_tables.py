@@ -53,9 +53,10 @@ def cost_table(page: Mapping[str, Any]) -> str:
         name = levels(chosen) if method == FEW_STEPS else method
         seconds = [f"{times[name]:.2f}" if name in times else "" for times in (given, nothing)]
         words = f"{WORDS[method]} | {f'{what} {chosen:g}' if chosen else ''}"
+        training, deviation = spread(page, method, "training seconds")
         lines.append(
             f"| {words} | {rows[0]['parameters'] / 1e6:.1f} M "
-            f"| {rows[0]['GFLOP'] / 1e3:.2f} | {spread(page, method, 'training seconds')[0]:.0f} "
+            f"| {rows[0]['GFLOP'] / 1e3:.2f} | {training:.0f} ± {deviation:.0f} "
             f"| {rows[0]['evaluations'] or 'none'} | {' | '.join(seconds)} |"
         )
     return "\n".join(lines)
@@ -99,7 +100,10 @@ def multivae_table(page: Mapping[str, Any]) -> str:
             found[f"{WORDS[method]}, ours"] = page["rows"][method]
         for name, some in found.items():
             cells = [spread({"rows": {name: some}}, name, figure) for figure in columns]
-            shown = " | ".join(f"{mean:.3g} ± {deviation:.2g}" for mean, deviation in cells)
+            shown = " | ".join(
+                f"{mean:.3g}" + (f" ± {deviation:.2g}" if len(some) > 1 else "")
+                for mean, deviation in cells
+            )
             lines.append(f"| {name} | {len(some)} | {shown} |")
     return "\n".join(lines)
 

@@ -3,16 +3,13 @@
 An ablation of `peers_ablations.py`; what the library does, one after the other, needs none of this.
 """
 
-import dataclasses
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import speed
-from peers_runs import Config, Trained, count
+from peers_runs import Config, Trained, count, joint_training
 
 from sbmae_jax import model as models
 from sbmae_jax.build import Parts
@@ -61,18 +58,15 @@ def train_together(config: Config, workdir: Path, budget: float) -> Trained:
     run.claim()
     parts, names = run.parts, run.parts.layout.names
     weight = parts.modalities[0].weight  # a coordinate counts as one of the bound's penalty does
-    task, training = together_task(parts, weight), parts.groups[0].training
-    training = dataclasses.replace(training, clip_norm=training.clip_norm * len(names) ** 0.5)
-    pictures = {name: jax.ShapeDtypeStruct(run.data.shapes[name], np.uint8) for name in names}
-    cost = speed.step_cost(task, training, pictures)["flops"] / 1e9
-    training = dataclasses.replace(training, num_steps=max(round(budget / cost), 1))
+    task = together_task(parts, weight)
+    training, cost = joint_training(run, task, budget)
     view = {name: name for name in names}
     run.train("together", task, training, run.feed((view,)), partial(run.held_out, (view,)))
     params = run.load("together", task, training, run.example(view))
     model = assembled(run, params)
     return Trained(
         run, partial(models.complete, model), partial(models.reconstruct, model),
-        model.sampling.num_evaluations, count(params), training.num_steps * cost, training.num_steps,
+        model.sampling.num_evaluations, count(params), cost, training.num_steps,
     )  # fmt: skip
 
 

@@ -1,6 +1,8 @@
 """Settings under which every test runs; they must be in place before JAX starts."""
 
+import importlib
 import os
+from pathlib import Path
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
     " --xla_force_host_platform_device_count=8"
@@ -25,6 +27,23 @@ def x64():
     """Run one test in float64, for comparisons with a closed form."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def own_file(tmp_path):
+    """Write data as a user brings them, and give the path."""
+    import numpy as np
+    from own_files import arrays
+
+    np.savez(tmp_path / "own.npz", **arrays())
+    return tmp_path / "own.npz"
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Give the function that imports a benchmark; they are no part of the package."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    return importlib.import_module
 
 
 @pytest.fixture

@@ -14,14 +14,8 @@ from sbmae_jax.data.opened import open_files
 from sbmae_jax.data.source import map_batches
 
 
-@pytest.fixture
-def path(tmp_path):
-    np.savez(tmp_path / "own.npz", **arrays())
-    return tmp_path / "own.npz"
-
-
-def test_a_source_has_one_prepared_array_for_each_modality(path):
-    source = files("train", 0, (), 0, path=path)
+def test_a_source_has_one_prepared_array_for_each_modality(own_file):
+    source = files("train", 0, (), 0, path=own_file)
     names = ("count", "mask", "photo", "signal", "town", "vector")
     assert source.names == (*names, "present", "label")
     assert source.shapes == {
@@ -43,8 +37,8 @@ def test_a_source_has_one_prepared_array_for_each_modality(path):
     assert "sound" not in source.arrays
 
 
-def test_values_and_holes_are_those_of_the_files(path):
-    raw, source = arrays(), files("train", 0, (), 0, path=path)
+def test_values_and_holes_are_those_of_the_files(own_file):
+    raw, source = arrays(), files("train", 0, (), 0, path=own_file)
     rows = source.rows
     present = source.arrays["present"]
     np.testing.assert_array_equal(present[:, 2], raw["photo_present"][rows])
@@ -63,28 +57,28 @@ def test_values_and_holes_are_those_of_the_files(path):
             np.testing.assert_allclose(restored, expected, rtol=1e-6, atol=1e-5)
 
 
-def test_reals_are_standardised_by_the_measured_training_rows_alone(path):
-    source = files("train", 0, (), 0, path=path)
+def test_reals_are_standardised_by_the_measured_training_rows_alone(own_file):
+    source = files("train", 0, (), 0, path=own_file)
     x = source.arrays["vector"][source.arrays["present"][:, 5]]
     np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-6)
     np.testing.assert_allclose(x.std(axis=0), [1, 1, 0, 1], atol=1e-6)
     signal = np.asarray(source.arrays["signal"])
     np.testing.assert_allclose(signal.mean(axis=(0, 1)), 0, atol=1e-5)
     np.testing.assert_allclose(signal.std(axis=(0, 1)), 1, atol=1e-5)
-    test = files("test", 0, (), 0, path=path)
+    test = files("test", 0, (), 0, path=own_file)
     assert test.scalings["vector"] is source.scalings["vector"]
-    assert files("train", 7, (), 0, path=path).scalings["vector"] is source.scalings["vector"]
+    assert files("train", 7, (), 0, path=own_file).scalings["vector"] is source.scalings["vector"]
     assert abs(np.asarray(test.arrays["signal"]).mean()) > 1e-3
 
 
-def test_scalings_found_in_pieces_are_those_of_the_whole(path, monkeypatch):
-    whole = open_files(path).scalings
+def test_scalings_found_in_pieces_are_those_of_the_whole(own_file, monkeypatch):
+    whole = open_files(own_file).scalings
     monkeypatch.setattr(looking, "PIECE_BYTES", 5000)
     opened._open.cache_clear()
-    for name, scaling in open_files(path).scalings.items():
+    for name, scaling in open_files(own_file).scalings.items():
         np.testing.assert_allclose(scaling.shift, whole[name].shift, rtol=1e-12)
         np.testing.assert_allclose(scaling.scale, whole[name].scale, rtol=1e-12)
-    source = files("valid", 0, (), 0, path=path)
+    source = files("valid", 0, (), 0, path=own_file)
     np.testing.assert_array_equal(np.asarray(source.arrays["photo"]), source.arrays["photo"][:])
 
 
@@ -96,8 +90,8 @@ def test_the_deviation_of_large_values_is_not_lost(tmp_path):
     np.testing.assert_allclose(seen.scalings["x"].scale, x[seen.rows["train"]].std(axis=0))
 
 
-def test_arrays_are_read_where_they_are_indexed_until_they_are_loaded(path):
-    source = files("train", 0, (), 0, path=path)
+def test_arrays_are_read_where_they_are_indexed_until_they_are_loaded(own_file):
+    source = files("train", 0, (), 0, path=own_file)
     lazy = source.arrays["photo"]
     assert not source.loaded
     assert lazy.shape == (len(source), 6, 6, 3)
@@ -115,14 +109,14 @@ def test_arrays_are_read_where_they_are_indexed_until_they_are_loaded(path):
     assert np.asarray(lazy, np.float32).dtype == np.float32
 
 
-def test_batches_are_made_of_arrays_that_are_not_in_memory(path):
-    source = files("test", 0, ("photo", "vector"), 0, path=path)
+def test_batches_are_made_of_arrays_that_are_not_in_memory(own_file):
+    source = files("test", 0, ("photo", "vector"), 0, path=own_file)
     made = map_batches(lambda _, batch: batch, {n: source.arrays[n] for n in source.modalities}, 8)
     np.testing.assert_array_equal(made["photo"], np.asarray(source.arrays["photo"]))
 
 
-def test_rows_that_are_not_in_memory_are_streamed(path):
-    source = files("train", 0, ("photo", "vector"), 0, path=path)
+def test_rows_that_are_not_in_memory_are_streamed(own_file):
+    source = files("train", 0, ("photo", "vector"), 0, path=own_file)
     feed = streamed(0, source.select(("photo", "present")), 16, sharding.make_mesh())
     chunk = feed(0, 10)  # an epoch
     assert chunk["photo"].shape == (10, 16, 6, 6, 3)
@@ -163,26 +157,26 @@ def test_data_that_cannot_be_learned_from_are_refused(changes, message, tmp_path
         files("train", 0, path=tmp_path / "d.npz")
 
 
-def test_what_is_asked_for_and_not_there_is_named(path, tmp_path):
+def test_what_is_asked_for_and_not_there_is_named(own_file, tmp_path):
     with pytest.raises(ValueError, match="has no modality 'sound': choose from count, mask"):
-        files("train", 0, ("sound",), path=path)
+        files("train", 0, ("sound",), path=own_file)
     with pytest.raises(ValueError, match="unknown split 'dev': choose one of train"):
-        files("dev", 0, path=path)
+        files("dev", 0, path=own_file)
     with pytest.raises(
         ValueError, match=r"the split 'test' of .* has 20 rows, and 21 were asked for"
     ):
-        files("test", 21, path=path)
+        files("test", 21, path=own_file)
     with pytest.raises(ValueError, match="has 160 rows, and -1 were asked for"):
-        files("train", -1, path=path)
+        files("train", -1, path=own_file)
     with pytest.raises(ValueError, match=r"there is no .*none.npz"):
         files("train", 0, path=tmp_path / "none.npz")
 
 
-def test_files_that_change_are_looked_at_again(path):
-    assert open_files(path) is open_files(path)
-    before = open_files(path)
-    np.savez(path, **arrays(seed=1))
-    assert open_files(path) is not before
+def test_files_that_change_are_looked_at_again(own_file):
+    assert open_files(own_file) is open_files(own_file)
+    before = open_files(own_file)
+    np.savez(own_file, **arrays(seed=1))
+    assert open_files(own_file) is not before
 
 
 def test_files_larger_than_a_piece_are_never_in_memory_as_a_whole(tmp_path, monkeypatch):
@@ -205,8 +199,8 @@ def test_files_larger_than_a_piece_are_never_in_memory_as_a_whole(tmp_path, monk
     assert sizes == [2]
 
 
-def test_scalings_are_kept_with_the_description_of_a_run(path, tmp_path):
-    source = files("train", 1, path=path)
+def test_scalings_are_kept_with_the_description_of_a_run(own_file, tmp_path):
+    source = files("train", 1, path=own_file)
     save(tmp_path / "data.json", describe(source))
     data = load(tmp_path / "data.json")
     assert data.shapes == source.shapes

@@ -62,3 +62,10 @@ def test_every_command_on_an_accelerator_names_a_run_that_is_there(page, monkeyp
         if "run.py" in command
     }
     assert named == set(run.RUNS)
+
+
+def test_the_commands_of_parts_stand_beside_that_of_the_whole(page):
+    part = {"command": "python b.py"}
+    assert page.commands({"command": "python a.py", "part": part}) == "python a.py; python b.py"
+    joined = {"command": ["python b.py", "python c.py"], "part": part}
+    assert page.commands(joined) == "python b.py; python c.py"

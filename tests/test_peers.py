@@ -1,6 +1,5 @@
 """The comparison with rivals: equal budgets, samples from disk, claims that say who wins."""
 
-import importlib
 import itertools
 import json
 from pathlib import Path
@@ -9,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 
 from sbmae_jax.protocols.classes import evaluate
 from sbmae_jax.protocols.judging import Eyes
@@ -17,26 +17,9 @@ ROOT = Path(__file__).parents[1]
 NAMES = ("a", "b", "c")
 
 
-@pytest.fixture
-def script(monkeypatch):
-    """Scripts are no part of the package."""
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    return importlib.import_module
-
-
-def small(runs):
-    """Our config of two modalities with small networks."""
-    config = runs.base_config("polydigits", 0, 2)
-    widths = {"patch": 4, "channels": 4, "width": 16}
-    config["coders"] = {"patch": {"name": "patch", "encoder": widths, "decoder": widths}}
-    config["network"] = {"name": "hub", "width": 8, "hub_width": 8, "num_blocks": 1}
-    config["score_training"]["batch_size"] = config["autoencoder_training"]["batch_size"] = 8
-    return config
-
-
 def test_latent_diffusion_has_our_operations_in_plain_autoencoders(script):
     runs = script("peers_runs")
-    config = small(runs)
+    config = tiny.rivals(runs)
     theirs = runs.mld_config(config, 0.2)
     (coding, scoring), (their_coding, their_scoring) = runs.gflop(config), runs.gflop(theirs)
     one_step = their_scoring / theirs["score_training"]["num_steps"]
@@ -51,7 +34,7 @@ def test_latent_diffusion_has_our_operations_in_plain_autoencoders(script):
 @pytest.mark.parametrize("rule", ["mvtcae", "mmvae_plus"])
 def test_a_joint_autoencoder_gets_the_steps_that_its_budget_pays_for(script, rule, tmp_path):
     runs = script("peers_runs")
-    config = small(runs)
+    config = tiny.rivals(runs)
     run = runs.Run(config, tmp_path)
     posterior = runs.posterior_of(rule, config, 0.5)
     model = runs.build_joint(run, posterior)
@@ -260,3 +243,20 @@ def test_plots_are_drawn(script, tmp_path):
     claims, tables = script("peers_claims"), script("peers_tables")
     tables.draw(page(claims, 0.9, 0.8), tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000
+
+
+def test_a_page_has_the_commits_of_all_its_rows(script, tmp_path):
+    peers_page, made = script("peers_page"), page(script("peers_claims"), 0.9, 0.8)
+    made["rows"]["mld"][0]["commit"] = "aaa"
+    made["multivae"]["rows"]["jnf"][0]["commit"] = "bbb"
+    peers_page.write(made | {"commit": ["of a row that is no more"]}, tmp_path / "page.json")
+    read = json.loads((tmp_path / "page.json").read_text())
+    assert read["commit"] == ["aaa", "bbb"]
+    assert read["claims"] == script("peers_claims").claims(made)
+
+
+def test_a_part_needs_the_comparison(script, tmp_path, monkeypatch):
+    peers_page = script("peers_page")
+    monkeypatch.setattr(peers_page, "RESULTS", tmp_path / "none.json")
+    with pytest.raises(FileNotFoundError, match=r"none.json is not there: run benchmarks/peers.py"):
+        peers_page.put("sets", {})

@@ -1,38 +1,21 @@
 """The ablations: each changes what it says, and nothing else."""
 
-import importlib
 from pathlib import Path
 from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
+import tiny
 
 from sbmae_jax import pipeline
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture
-def script(monkeypatch):
-    """Scripts are no part of the package."""
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    importlib.import_module("peers")
-    return importlib.import_module
-
-
-def small_parts(script, tmp_path):
-    runs = script("peers_runs")
-    config = runs.base_config("polydigits", 0, 2)
-    widths = {"patch": 4, "channels": 4, "width": 16}
-    config["coders"] = {"patch": {"name": "patch", "encoder": widths, "decoder": widths}}
-    config["network"] = {"name": "hub", "width": 8, "hub_width": 8, "num_blocks": 1}
-    return runs.Run(config, tmp_path).parts
-
-
 def test_trained_together_the_score_moves_the_encoders_and_never_the_decoders(script, tmp_path):
-    parts = small_parts(script, tmp_path)
+    runs = script("peers_runs")
+    parts = runs.Run(tiny.rivals(runs), tmp_path).parts
     rng = np.random.default_rng(0)
     batch = {n: rng.integers(0, 256, (8, 28, 28, 3)).astype(np.uint8) for n in parts.layout.names}
     make = script("peers_together").together_task

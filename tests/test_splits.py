@@ -1,26 +1,19 @@
 """A user's files are split into training, validation and test rows."""
 
 import numpy as np
-import pytest
 from own_files import SPLITS, N, arrays
 
 from sbmae_jax.data.files import files
 from sbmae_jax.data.survey import survey
 
 
-@pytest.fixture
-def path(tmp_path):
-    np.savez(tmp_path / "own.npz", **arrays())
-    return tmp_path / "own.npz"
-
-
-def test_splits_share_no_row_and_depend_on_the_seed_alone(path):
-    rows = {s: files(s, 0, (), 3, path=path).rows for s in SPLITS}
+def test_splits_share_no_row_and_depend_on_the_seed_alone(own_file):
+    rows = {s: files(s, 0, (), 3, path=own_file).rows for s in SPLITS}
     assert [len(r) for r in rows.values()] == [160, 20, 20]
     assert sorted(np.concatenate(list(rows.values()))) == list(range(N))
-    np.testing.assert_array_equal(files("test", 0, (), 3, path=path).rows, rows["test"])
-    np.testing.assert_array_equal(files("train", 30, (), 3, path=path).rows, rows["train"][:30])
-    assert files("test", 0, (), 4, path=path).rows.tolist() != rows["test"].tolist()
+    np.testing.assert_array_equal(files("test", 0, (), 3, path=own_file).rows, rows["test"])
+    np.testing.assert_array_equal(files("train", 30, (), 3, path=own_file).rows, rows["train"][:30])
+    assert files("test", 0, (), 4, path=own_file).rows.tolist() != rows["test"].tolist()
 
 
 def test_the_split_of_the_data_is_kept(tmp_path):

@@ -12,14 +12,8 @@ from sbmae_jax.data.survey import survey
 from sbmae_jax.data.survey import table as printed
 
 
-@pytest.fixture
-def path(tmp_path):
-    np.savez(tmp_path / "own.npz", **arrays())
-    return tmp_path / "own.npz"
-
-
-def test_the_survey_tells_what_is_there(path):
-    found = survey(path)
+def test_the_survey_tells_what_is_there(own_file):
+    found = survey(own_file)
     by_name = {m.name: m for m in found.modalities}
     assert [m.kind for m in found.modalities] == [
         "counts",
@@ -35,7 +29,9 @@ def test_the_survey_tells_what_is_there(path):
     assert by_name["vector"].num_constant == 1
     assert by_name["town"].classes == ("Bonn", "Oslo", "Rome")
     assert by_name["photo"].raw_shape == by_name["photo"].shape == (6, 6, 3)
-    assert found.num_measured["photo"] == files("train", path=path).arrays["present"][:, 2].sum()
+    assert (
+        found.num_measured["photo"] == files("train", path=own_file).arrays["present"][:, 2].sum()
+    )
     (notice,) = found.notices
     assert notice.startswith("vector: 1 of 4 features have the same value in all training rows")
     lines = printed(found, {"latent": {"photo": "sixteen"}}).splitlines()
