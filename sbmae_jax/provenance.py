@@ -27,14 +27,25 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """Return the commit of this checkout, marked where files have changed; "unknown" outside of one."""
+    """Return the commit of this checkout, marked where files have changed; "unknown" outside of one.
+
+    What benchmarks write, figures in results/ and their tables in docs/, is no such change.
+    """
+    written = [f":(exclude,top){folder}" for folder in ("results", "docs")]
     try:
-        return subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            cwd=Path(__file__).parent, capture_output=True, text=True, check=True,
-        ).stdout.strip()  # fmt: skip
+        found = _git("describe", "--always", "--abbrev=12", "--exclude=*").strip()
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", *written)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+    return f"{found}-dirty" if changed else found
+
+
+def _git(*arguments: str) -> str:
+    """Return what git prints of this checkout."""
+    command = ["git", *arguments]
+    return subprocess.run(
+        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+    ).stdout
 
 
 def device() -> str:

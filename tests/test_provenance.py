@@ -1,0 +1,38 @@
+"""Which commit a result names."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from sbmae_jax import provenance
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch) -> Path:
+    """Return a repository with one file in each of three folders, in which the package lies."""
+    for name in ("package/code.py", "results/a.json", "docs/a.md"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("1")
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "package" / "provenance.py"))
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
+        subprocess.run(git + command, cwd=tmp_path, check=True)
+    return tmp_path
+
+
+def test_only_a_change_of_what_is_run_marks_the_commit(checkout):
+    clean = provenance.commit()
+    assert len(clean) == 12
+    (checkout / "results" / "a.json").write_text("2")
+    (checkout / "docs" / "a.md").write_text("2")
+    (checkout / "new.txt").write_text("runs leave files behind")
+    assert provenance.commit() == clean
+    (checkout / "package" / "code.py").write_text("2")
+    assert provenance.commit() == f"{clean}-dirty"
+
+
+def test_outside_of_a_checkout_the_commit_is_unknown(tmp_path, monkeypatch):
+    (tmp_path / "package").mkdir()
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "package" / "provenance.py"))
+    assert provenance.commit() == "unknown"
