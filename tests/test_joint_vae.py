@@ -156,22 +156,54 @@ def test_mvae_pays_all_each_and_one_random_set(key):
         np.testing.assert_allclose(terms[1].price[b], exact, rtol=1e-4)
 
 
-def test_mmvae_plus_pays_the_mixture_and_its_own_part(key):
+@pytest.mark.parametrize("stratified", [False, True])
+def test_mmvae_plus_pays_the_mixture_and_its_own_part(stratified, key):
     experts = experts_of(3, np.random.default_rng(6), own=2)
-    posterior, elsewhere = JointPosterior("mmvae_plus", D, 2), jnp.full((3, 1, 2), -30.0)
-    (term,) = mmvae_plus(key, experts, everything(3), posterior, elsewhere)
-    z, own = np.asarray(term.codes[0, :, :D], np.float64), np.asarray(term.codes[:, :, D:])
-    # Elsewhere the variance is next to nothing, so what is not near zero is the chosen expert's.
-    chosen = np.abs(own).max(axis=-1) > 1e-3
-    np.testing.assert_array_equal(chosen.sum(axis=0), 1)
+    elsewhere = jnp.full((3, 1, 2), -30.0)
+    posterior = JointPosterior("mmvae_plus", D, 2, stratified=stratified)
+    terms = mmvae_plus(key, experts, everything(3), posterior, elsewhere)
+    assert len(terms) == (3 if stratified else 1)
     means, log_vars = (np.asarray(a, np.float64) for a in (experts.mean, experts.log_var))
-    exponent = -0.5 * ((z - means) ** 2 / np.exp(log_vars) + log_vars).sum(axis=-1)
-    mixture = np.log(np.mean(np.exp(exponent), axis=0)) + 0.5 * (z**2).sum(axis=-1)
     own_price = plain_kl(np.asarray(experts.own_mean), np.exp(np.asarray(experts.own_log_var)))
-    exact = mixture + (own_price * chosen).sum(axis=0)
-    np.testing.assert_allclose(term.price, exact, rtol=1e-3)
-    for m in range(1, 3):
-        np.testing.assert_array_equal(term.codes[m, :, :D], term.codes[0, :, :D])
+    times_chosen = np.zeros((3, B))
+    for term in terms:
+        z, own = np.asarray(term.codes[0, :, :D], np.float64), np.asarray(term.codes[:, :, D:])
+        # Elsewhere the variance is next to nothing, so what is not near zero is the chosen expert's.
+        chosen = np.abs(own).max(axis=-1) > 1e-3
+        np.testing.assert_array_equal(chosen.sum(axis=0), 1)
+        times_chosen += chosen
+        exponent = -0.5 * ((z - means) ** 2 / np.exp(log_vars) + log_vars).sum(axis=-1)
+        mixture = np.log(np.mean(np.exp(exponent), axis=0)) + 0.5 * (z**2).sum(axis=-1)
+        exact = mixture + (own_price * chosen).sum(axis=0)
+        np.testing.assert_allclose(term.price, exact / len(terms), rtol=1e-3)
+        np.testing.assert_allclose(term.weights, 1 / len(terms), rtol=1e-6)
+        for m in range(1, 3):
+            np.testing.assert_array_equal(term.codes[m, :, :D], term.codes[0, :, :D])
+    if stratified:
+        np.testing.assert_array_equal(times_chosen, 1)  # each expert once for each row
+
+
+@pytest.mark.parametrize("rule", ["mmvae", "mmvae_plus"])
+def test_strata_are_one_draw_in_expectation(rule, key):
+    own, elsewhere = (2, jnp.zeros((3, 1, 2))) if rule == "mmvae_plus" else (0, None)
+    experts = experts_of(3, np.random.default_rng(8), own)
+    present = jnp.asarray([[1, 1, 1], [1, 0, 1], [0, 1, 0], [1, 1, 0], [1, 1, 1]], bool)
+
+    def objective(key, stratified):
+        """A reconstruction that knows which expert a code is from, and the price."""
+        posterior = JointPosterior(rule, D, own, stratified=stratified)
+        terms = RULES[rule].objective(key, experts, present, posterior, elsewhere)
+        errors = [term.weights * jnp.sum(term.codes, axis=-1).T for term in terms]
+        return sum(errors), sum(term.price for term in terms)
+
+    def mean_and_error(stratified):
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(2000 * stratified + jnp.arange(2000))
+        draws = jax.vmap(lambda k: objective(k, stratified))(keys)
+        return [(d.mean(axis=0), d.std(axis=0) / 2000**0.5) for d in draws]
+
+    for (one, e1), (every, e2) in zip(mean_and_error(False), mean_and_error(True), strict=True):
+        assert (jnp.abs(one - every) <= 4.5 * jnp.hypot(e1, e2) + 1e-5).all()
+        assert float(jnp.mean(e2)) < float(jnp.mean(e1)) + 1e-6  # what strata are for
 
 
 def test_sampled_sets_are_the_full_sum_in_expectation(key):
@@ -209,9 +241,9 @@ def test_random_sets_have_every_size_between_two_and_all_but_one(key):
 SHAPES = {"a": (3,), "b": (4,), "c": (2,)}
 
 
-def make(rule, shapes=SHAPES, beta=1.0):
+def make(rule, shapes=SHAPES, beta=1.0, stratified=False):
     own = 2 if rule == "mmvae_plus" else 0
-    posterior = JointPosterior(rule, D, own, beta)
+    posterior = JointPosterior(rule, D, own, beta, stratified=stratified)
     modalities = [Modality(n, s, "normal", "", 1, 1.0) for n, s in shapes.items()]
     encoders = [nn.Dense(2 * (D + own)) for _ in shapes]
     return joint_vae(posterior, modalities, encoders, [nn.Dense(*s) for s in shapes.values()])
@@ -222,9 +254,12 @@ def rows(num=B, seed=0, shapes=SHAPES):
     return {n: rng.normal(size=(num, *s)).astype(np.float32) for n, s in shapes.items()}
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_gradients_are_finite_and_absent_modalities_have_none(rule, key):
-    model, batch = make(rule), rows()
+@pytest.mark.parametrize(
+    ("rule", "stratified"),
+    [*((rule, False) for rule in RULES), ("mmvae", True), ("mmvae_plus", True)],
+)
+def test_gradients_are_finite_and_absent_modalities_have_none(rule, stratified, key):
+    model, batch = make(rule, stratified=stratified), rows()
     present = jnp.asarray([[1, 1, 1], [1, 0, 1], [0, 1, 0], [1, 1, 0], [1, 0, 0]], bool)
     init_key, loss_key = jax.random.split(key)
     params = model.task.init(init_key, batch)
@@ -316,6 +351,10 @@ def test_the_bound_of_a_linear_model_is_its_analytic_value(key):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (
+            {"stratified": True},
+            "stratified is for rules 'mmvae' and 'mmvae_plus', got it for 'mopoe'",
+        ),
         ({"rule": "vae"}, "rule must be one of mvae, mmvae, mopoe, mvtcae, mmvae_plus, got 'vae'"),
         ({"shared_size": 0}, "shared_size must be at least 1, got 0"),
         ({"private_size": 3}, "private_size must be above 0 for rule 'mmvae_plus', and 0 for the"),
