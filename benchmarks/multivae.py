@@ -2,12 +2,14 @@
 
     python benchmarks/multivae.py --seeds 0 1 2              # after benchmarks/peers.py, whose judges it uses
     python benchmarks/multivae.py --models jnf --seeds 0     # what has no port here
+    python benchmarks/multivae.py --ports                    # our ports trained alike, without MultiVae
 
 MultiVae 1.0.3 and PyTorch are installed from the package index into runs/multivae/env (some GB with the
 default PyTorch), never into this environment. Data and samples go through files. Its models have our
 networks, its own trainer with our batch size, learning rate and decay, the beta that peers.py chose for our
-port, and the steps of
-the port, rounded to whole passes over the data. Each is judged by the protocol that judges all.
+port, and the steps of the port, rounded to whole passes over the data. Each is judged by the protocol that
+judges all. Beside it stands our port trained as it is: with as many steps and, in MMVAE+, with a code of
+every expert decoded for every row, for which peers.py has no operations to spare.
 """
 
 import argparse
@@ -23,7 +25,8 @@ import numpy as np
 import peers_page
 import peers_tables
 from peers import Comparison
-from peers_runs import figures, kept, with_rows
+from peers_runs import figures, kept, measure, train_joint, with_rows
+from reuse import reuse
 
 from sbmae_jax import provenance
 from sbmae_jax.data.source import Source, map_batches
@@ -118,10 +121,7 @@ def measure_model(
     # JNF has no port here: it gets what MVTCAE gets.
     port = "mvtcae" if name == "jnf" else name
     beta = JNF_BETA if name == "jnf" else page["chosen"][name]["value"]
-    training = run.parts.groups[0].training
-    epochs = max(
-        round(page["rows"][port][0]["steps"] * training.batch_size / len(run.train_source)), 1
-    )
+    epochs, _ = passes(run, page["rows"][port][0]["steps"])
     if not made.exists():
         # -P: this file has the library's name, so its folder must not be searched.
         command = [
@@ -144,6 +144,25 @@ def measure_model(
     }  # fmt: skip
 
 
+def passes(run: Run, num_steps: int) -> tuple[int, int]:
+    """Return whole passes over the data that are as many steps, nearly, and how many these are."""
+    batch_size, num_rows = run.parts.groups[0].training.batch_size, len(run.train_source)
+    epochs = max(round(num_steps * batch_size / num_rows), 1)
+    return epochs, epochs * -(-num_rows // batch_size)
+
+
+def measure_port(this: Comparison, name: str, seed: int, page: Mapping[str, Any]) -> dict[str, Any]:
+    """Train and measure our port of a model as MultiVae trains it."""
+    _, num_steps = passes(Run(this.config(seed), this.judge(seed)), page["rows"][name][0]["steps"])
+    workdir = FOLDER / f"port-{name}-{seed}"
+    reuse(this.judge(seed), workdir, ("classifier",), ())
+    trained = train_joint(
+        this.config(seed), workdir, name, page["chosen"][name]["value"],
+        num_steps=num_steps, stratified=name == "mmvae_plus",
+    )  # fmt: skip
+    return measure(trained, "test")
+
+
 def main() -> None:
     """Measure, compare with our ports, write."""
     parser = argparse.ArgumentParser(
@@ -152,20 +171,29 @@ def main() -> None:
     known = ["mvtcae", "mmvae_plus", "jnf"]
     parser.add_argument("--models", nargs="+", choices=known, default=known[:2])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--ports", action="store_true", help="only our ports, trained alike")
     arguments = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
     page, this = peers_page.load(), Comparison("polydigits")
     part = page.get("multivae", {"package": PACKAGE, "rows": {}})
     for name in arguments.models:
-        part["rows"][name] = [
-            kept(
-                FOLDER / f"{name}-{seed}.json",
-                lambda name=name, seed=seed: measure_model(this, name, seed, page),
-            )
-            for seed in arguments.seeds
-        ]
+        made = {"rows": measure_model, "ports": measure_port}
+        if arguments.ports:
+            del made["rows"]
+        if name not in page["rows"]:  # has no port
+            del made["ports"]
+        for kind, make in made.items():
+            file = name if kind == "rows" else f"port-{name}"
+            part.setdefault(kind, {})[name] = [
+                kept(
+                    FOLDER / f"{file}-{seed}.json",
+                    lambda make=make, name=name, seed=seed: make(this, name, seed, page),
+                )
+                for seed in arguments.seeds
+            ]
         seeds = " ".join(map(str, arguments.seeds))
         command = f"python benchmarks/multivae.py --models {name} --seeds {seeds}"
+        command += " --ports" if arguments.ports else ""
         part["command"] = sorted({*part.get("command", ()), command})
     print(peers_tables.multivae_table(peers_page.put("multivae", part)))
 

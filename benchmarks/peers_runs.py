@@ -157,15 +157,20 @@ def posterior_of(rule: str, config: Config, beta: float) -> JointPosterior:
     return JointPosterior(rule, sum(sizes), beta=beta)
 
 
-def joint_training(run: Run, task: Task, budget: float) -> tuple[Training, float]:
-    """Return the training of our autoencoders with the steps that a budget pays for, and what they cost."""
+def joint_training(
+    run: Run, task: Task, budget: float, num_steps: int = 0
+) -> tuple[Training, float]:
+    """Return the training of our autoencoders with the steps that a budget pays for, and what they cost.
+
+    num_steps: to take instead.
+    """
     training = run.parts.groups[0].training
     names = run.parts.layout.names
     # All networks are one here, so their gradients are clipped as one.
     training = dataclasses.replace(training, clip_norm=training.clip_norm * len(names) ** 0.5)
     pictures = {name: jax.ShapeDtypeStruct(run.data.shapes[name], np.uint8) for name in names}
     cost = speed.step_cost(task, training, pictures)["flops"] / 1e9
-    num_steps = max(round(budget / cost), 1)
+    num_steps = num_steps or max(round(budget / cost), 1)
     return dataclasses.replace(training, num_steps=num_steps), num_steps * cost
 
 
@@ -177,12 +182,20 @@ def joint_feed(run: Run, view: Mapping[str, str]) -> MakeFeed:
     return run.feed_arrays(lambda: {name: np.asarray(arrays[name]) for name in (*view, PRESENT)})
 
 
-def train_joint(config: Config, workdir: Path, rule: str, beta: float, budget: float) -> Trained:
-    """Train a joint variational autoencoder by the loop of all, or load it."""
-    run = Run(config | {"joint": {"rule": rule, "beta": beta, "gflop": budget}}, workdir)
+def train_joint(
+    config: Config, workdir: Path, rule: str, beta: float, budget: float = 0.0,
+    num_steps: int = 0, stratified: bool = False,
+) -> Trained:  # fmt: skip
+    """Train a joint variational autoencoder by the loop of all, or load it.
+
+    budget: of operations, in GFLOP.  num_steps: to take instead.
+    """
+    posterior = dataclasses.replace(posterior_of(rule, config, beta), stratified=stratified)
+    asked = {"gflop": budget, "num_steps": num_steps}
+    run = Run(config | {"joint": dataclasses.asdict(posterior) | asked}, workdir)
     run.claim()
-    model = build_joint(run, posterior_of(rule, config, beta))
-    training, cost = joint_training(run, model.task, budget)
+    model = build_joint(run, posterior)
+    training, cost = joint_training(run, model.task, budget, num_steps)
     view = {name: name for name in run.parts.layout.names}
     feed = joint_feed(run, view)
     run.train("joint", model.task, training, feed, partial(run.held_out, (view,)))

@@ -19,6 +19,7 @@ from peers_claims import (
     RIVALS,
     WORDS,
     levels,
+    mean_and_deviation,
     spread,
 )
 
@@ -94,12 +95,18 @@ def multivae_table(page: Mapping[str, Any]) -> str:
         "diversity",
     )
     lines = [f"| | seeds | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
+    ports = page["multivae"].get("ports", {})
     for method, rows in page["multivae"]["rows"].items():
-        found = {f"{WORDS.get(method, method.upper())}, MultiVae": rows}
-        if method in page["rows"]:
-            found[f"{WORDS[method]}, ours"] = page["rows"][method]
+        word = WORDS.get(method, method.upper())
+        found = {
+            f"{word}, MultiVae": rows,
+            f"{word}, ours, trained alike": ports.get(method),
+            f"{word}, ours, of equal operations": page["rows"].get(method),
+        }
         for name, some in found.items():
-            cells = [spread({"rows": {name: some}}, name, figure) for figure in columns]
+            if not some:
+                continue
+            cells = [mean_and_deviation(some, figure) for figure in columns]
             shown = " | ".join(
                 f"{mean:.3g}" + (f" ± {deviation:.2g}" if len(some) > 1 else "")
                 for mean, deviation in cells

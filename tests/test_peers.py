@@ -3,6 +3,7 @@
 import itertools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +43,9 @@ def test_a_joint_autoencoder_gets_the_steps_that_its_budget_pays_for(script, rul
     assert abs(cost - 30.0) <= 0.5 * cost / training.num_steps
     twice, _ = runs.joint_training(run, model.task, 60.0)
     assert abs(twice.num_steps - 2 * training.num_steps) <= 1
+    asked, cost_asked = runs.joint_training(run, model.task, 60.0, num_steps=7)
+    assert asked.num_steps == 7
+    np.testing.assert_allclose(cost_asked, 7 * cost / training.num_steps)
     ours = [section["latent_size"] for section in config["modalities"].values()]
     sizes = posterior.shared_size, posterior.private_size
     assert sizes == ((ours[0], ours[0]) if rule == "mmvae_plus" else (sum(ours), 0))
@@ -205,6 +209,19 @@ def test_a_port_is_held_against_the_library_that_it_is_a_port_of(script):
     for row in made["multivae"]["rows"]["mvtcae"]:
         row["given 3"] += 0.1
     assert ports().count(False) == 1
+    made["multivae"]["ports"] = {"mvtcae": page(claims, 0.9, 0.91)["rows"]["mvtcae"]}
+    assert len(ports()) == 10, "trained alike as well as at equal operations"
+    assert ports().count(False) == 1, "trained alike it keeps up"
+
+
+def test_steps_are_whole_passes(script):
+    multivae = script("multivae")
+    run = SimpleNamespace(
+        train_source=range(1000),
+        parts=SimpleNamespace(groups=[SimpleNamespace(training=SimpleNamespace(batch_size=300))]),
+    )
+    assert multivae.passes(run, 11) == (3, 12)  # the last batch of a pass is a smaller one
+    assert multivae.passes(run, 1) == (1, 4)
 
 
 def test_tables_have_every_method(script):
@@ -216,6 +233,8 @@ def test_tables_have_every_method(script):
     assert "observed share 0.2" in tables.cost_table(made)
     assert len(tables.sampler_table(made).splitlines()) == 2 + 1 + 2 + 2
     assert len(tables.multivae_table(made).splitlines()) == 2 + 2 + 1
+    made["multivae"]["ports"] = {"mvtcae": made["rows"]["mvtcae"]}
+    assert len(tables.multivae_table(made).splitlines()) == 2 + 3 + 1
     json.dumps(claims.claims(made))
 
 
