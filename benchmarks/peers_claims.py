@@ -27,8 +27,10 @@ MOST_FALL = (
     0.03  # of coherence over the classifier's accuracy, from the fewest modalities to the most
 )
 BY_NUMBER = {
-    "given one": lambda row, num: row["given 1"] / row["classifier"],
-    "given all others": lambda row, num: row[f"given {num - 1}"] / row["classifier"],
+    "first two, given the other": lambda row, num: first_two(row, "given the other"),
+    "first two, given all others": lambda row, num: first_two(row, "given all others"),
+    "all, given one": lambda row, num: row["given 1"] / row["classifier"],
+    "all, given all others": lambda row, num: row[f"given {num - 1}"] / row["classifier"],
 }
 MOST_TIMES = 2.0  # how often a single-pass rival's time ours in few steps may take
 
@@ -129,6 +131,11 @@ def claims(page: Mapping[str, Any]) -> list[dict[str, Any]]:
             num = sum(value > MOST_FALL for value in falls.values())
             claim(f"{figure}: rivals of {len(falls)} that fall more than {MOST_FALL}", num, 2)
     return found
+
+
+def first_two(row: Mapping[str, Any], figure: str) -> float:
+    """Return a coherence of the modalities that are there at each number, over the classifier's accuracy."""
+    return row["first two"][figure] / row["first two"]["classifier"]
 
 
 def fall(by_number: Mapping[str, Any], figure: str) -> float:

@@ -2,22 +2,30 @@
 
     python benchmarks/peers_modalities.py          # after benchmarks/peers.py; seed 0
 
-The modalities are PolyDigits' photographs in their order, so that more of them are also harder ones:
-coherence stands over the share of real pictures that the classifier of as many modalities reads right. The
-budget is that of peers.py for five, in proportion to their number, and each method has what it chose there.
+The modalities are PolyDigits' photographs in their order, so that more of them are also harder ones. So all
+is also measured of the first two alone, which are there at each number: given the other one of the two, and
+given all others. Coherence stands over the share of real pictures that the classifier of as many modalities
+reads right. The budget is that of peers.py for five, in proportion to their number, and each method has what
+it chose there.
 """
 
 import argparse
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+import numpy as np
 import peers_claims
 import peers_page
 import peers_tables
 from matplotlib.figure import Figure
 from peers import ROOT, Comparison
-from peers_runs import kept, measure
+from peers_runs import Trained, asked, kept, load_judges, measure
 
+from sbmae_jax.data.backgrounds import PHOTOGRAPHS
+from sbmae_jax.protocols.judging import Eyes, Trial, classifying, judge, judged
+
+FIRST = tuple(PHOTOGRAPHS)[:2]
 COUNTS = (2, 5, 10)
 PLOT = ROOT / "results" / "peers_modalities.png"
 
@@ -33,26 +41,70 @@ def measure_counts(
             choice = page["chosen"].get(method, {"value": 0.0})["value"]
 
             def make(this=this, method=method, choice=choice):
-                return measure(this.train(method, f"{method}-0", 0, 1.0, choice), "test")
+                trained = this.train(method, f"{method}-0", 0, 1.0, choice)
+                return measure(trained, "test") | {"first two": measure_first(trained, "test")}
 
             rows[method][str(num)] = kept(this.folder / f"modalities-{method}.json", make)
     return rows
 
 
+def measure_first(trained: Trained, split: str) -> dict[str, float]:
+    """Return the figures of the photographs that are there at each number, each the mean over these two.
+
+    Coherence and Fréchet distance, to the real pictures of the same rows, given the other of the two and
+    given all others.
+    """
+    run = trained.run
+    protocol, rows, subject = asked(trained, split, run.parts.protocol.num_rows)
+    eyes = Eyes(classifying(protocol.classifier, load_judges(run)["classifier"]))
+    label, real = rows["label"], judged(subject, eyes, rows)
+    trial = Trial(subject, eyes, rows, label, real)
+    key, names = run.named_key("first two"), run.parts.layout.names
+    rebuilt = subject.reconstructed(rows, partial(judge, names, eyes))["class"]
+    places = [names.index(name) for name in FIRST]
+    found: dict[str, list[float]] = {}
+    for target, other in zip(places, reversed(places), strict=True):
+        found.setdefault("classifier", []).append(right(real["class"], label, target))
+        found.setdefault("reconstruction", []).append(right(rebuilt, label, target))
+        given = {
+            "the other": np.arange(len(names)) == other,
+            "all others": np.arange(len(names)) != target,
+        }
+        for what, observed in given.items():
+            made = trial.completed(key, observed)
+            distance = trial.distances(made, target)["frechet_classifier_features"]
+            found.setdefault(f"given {what}", []).append(right(made["class"], label, target))
+            found.setdefault(f"Fréchet distance given {what}", []).append(distance)
+    return {figure: float(np.mean(values)) for figure, values in found.items()}
+
+
+def right(classes: np.ndarray, label: np.ndarray, m: int) -> float:
+    """Return the share of rows whose modality m is read as of its class."""
+    return float(np.mean(classes[:, m] == label))
+
+
 def draw(rows: Mapping[str, Mapping[str, Any]]) -> None:
-    """Draw coherence and Fréchet distance against the number of modalities."""
-    figure = Figure(figsize=(9.6, 3.2))
-    panels = {
-        **peers_claims.BY_NUMBER,
-        "Fréchet distance": lambda row, num: row["Fréchet distance"],
-    }
-    for place, (title, value) in enumerate(panels.items(), 1):
-        axes = figure.add_subplot(1, len(panels), place)
-        for method, by_number in rows.items():
-            points = [(int(num), value(row, int(num))) for num, row in by_number.items()]
-            axes.plot(*zip(*points, strict=True), "o-", label=peers_claims.WORDS[method])
-        axes.set(xlabel="modalities", title=title)
-        axes.set_ylim(0, None if title == "Fréchet distance" else 1.05)
+    """Draw coherence and Fréchet distance against the number: of the first two above, of all below."""
+    by_number = iter(peers_claims.BY_NUMBER.items())
+    distance = "Fréchet distance given all others"
+    panels = [
+        next(by_number), next(by_number),
+        (f"first two, {distance}", lambda row, num: row["first two"][distance]),
+        *by_number,
+        ("all, Fréchet distance from nothing", lambda row, num: row["Fréchet distance"]),
+    ]  # fmt: skip
+    figure = Figure(figsize=(10.5, 6))
+    for place, (title, value) in enumerate(panels, 1):
+        axes = figure.add_subplot(2, 3, place)
+        for method, found in rows.items():
+            points = [(int(num), value(row, int(num))) for num, row in found.items()]
+            colour, marker = peers_tables.LOOKS[method]
+            label = peers_claims.WORDS[method]
+            axes.plot(*zip(*points, strict=True), f"{marker}-", color=colour, label=label)
+        axes.set_title(title, fontsize=9)
+        axes.set_ylim(0, None if "distance" in title else 1.05)
+        if place > 3:
+            axes.set_xlabel("modalities")
     figure.axes[0].legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(PLOT, dpi=120)

@@ -26,7 +26,7 @@ from sbmae_jax import pipeline, provenance  # noqa: E402
 from sbmae_jax.coders import build_decoder, build_encoder  # noqa: E402
 from sbmae_jax.data.backgrounds import PHOTOGRAPHS  # noqa: E402
 from sbmae_jax.data.source import PRESENT  # noqa: E402
-from sbmae_jax.evaluate import Subject  # noqa: E402
+from sbmae_jax.evaluate import Arrays, Subject  # noqa: E402
 from sbmae_jax.joint_rules import JointPosterior  # noqa: E402
 from sbmae_jax.joint_vae import JointVAE, joint_vae  # noqa: E402
 from sbmae_jax.log import read  # noqa: E402
@@ -232,15 +232,9 @@ def train_seconds(trained: Trained) -> float:
 
 def measure(trained: Trained, split: str, num_rows: int = 0) -> dict[str, Any]:
     """Return the figures of a method. num_rows: of the split; 0 takes as many as the config says."""
-    run, protocol = trained.run, trained.run.parts.protocol
-    assert isinstance(protocol, ClassProtocol)
-    num = num_rows or protocol.num_rows
-    protocol = with_rows(protocol, num)
-    source = run.source(split, num)
-    rows = {name: source.arrays[name] for name in run.data.shapes}
-    subject = Subject(
-        run.parts.layout.names, trained.complete, trained.reconstruct, protocol.batch_size
-    )
+    run = trained.run
+    num = num_rows or run.parts.protocol.num_rows
+    protocol, rows, subject = asked(trained, split, num)
     found, _ = protocol.measure(
         run.named_key("evaluate"), rows, subject, load_judges(run), lambda: run.read_source.arrays
     )
@@ -253,6 +247,20 @@ def measure(trained: Trained, split: str, num_rows: int = 0) -> dict[str, Any]:
         "num_rows": num,
         "commit": provenance.commit(),
     }
+
+
+def asked(trained: Trained, split: str, num: int) -> tuple[ClassProtocol, Arrays, Subject]:
+    """Return what asks, the rows of the split that it asks about, and who is asked."""
+    run, protocol = trained.run, trained.run.parts.protocol
+    assert isinstance(protocol, ClassProtocol)
+    protocol, source = with_rows(protocol, num), run.source(split, num)
+    rows = {name: source.arrays[name] for name in run.data.shapes}
+    names = run.parts.layout.names
+    return (
+        protocol,
+        rows,
+        Subject(names, trained.complete, trained.reconstruct, protocol.batch_size),
+    )
 
 
 def with_rows(protocol: ClassProtocol, num: int) -> ClassProtocol:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tiny
 
+from sbmae_jax import pipeline
 from sbmae_jax.protocols.classes import evaluate
 from sbmae_jax.protocols.judging import Eyes
 
@@ -242,7 +243,12 @@ def test_more_modalities_are_held_against_fewer(script):
     claims = script("peers_claims")
 
     def row(num, given):
-        return {"classifier": 0.9, **{f"given {n}": given for n in range(1, num)}}
+        first = dict.fromkeys(("given the other", "given all others"), given) | {"classifier": 0.9}
+        return {
+            "classifier": 0.9,
+            **{f"given {n}": given for n in range(1, num)},
+            "first two": first,
+        }
 
     def held(ours, *rivals):
         made = page(claims, 0.9, 0.8)
@@ -251,11 +257,36 @@ def test_more_modalities_are_held_against_fewer(script):
             "rows": {m: {"2": row(2, 0.8), "10": row(10, last)} for m, last in numbered}
         }
         found = claims.claims(made)
-        return [c["holds"] for c in found if c["name"].startswith(("given one", "given all"))]
+        return [c["holds"] for c in found if c["name"].startswith(("first two", "all, given"))]
 
-    assert held(0.79, 0.5, 0.6, 0.8) == [True] * 4  # ours and two rivals, for each of two figures
-    assert held(0.7, 0.5, 0.6, 0.8) == [False, True] * 2
-    assert held(0.79, 0.5, 0.79, 0.8) == [True, False] * 2
+    assert held(0.79, 0.5, 0.6, 0.8) == [True] * 8  # ours and two rivals, for each of four figures
+    assert held(0.7, 0.5, 0.6, 0.8) == [False, True] * 4
+    assert held(0.79, 0.5, 0.79, 0.8) == [True, False] * 4
+
+
+def test_the_first_two_are_asked_with_each_number(script, tmp_path):
+    modalities, runs = script("peers_modalities"), script("peers_runs")
+    config = tiny.config()
+    config["modalities"] = dict.fromkeys(
+        ("coffee", *modalities.FIRST), next(iter(config["modalities"].values()))
+    )
+    pipeline.run(config, tmp_path, "judges")
+    run, asked = pipeline.open_run(tmp_path), []
+    names = run.parts.layout.names
+
+    def complete(key, batch, observed):
+        asked.append(np.asarray(observed[0]))
+        return dict(batch)
+
+    trained = runs.Trained(run, complete, dict, 0, 0, 0.0, 0)
+    found = modalities.measure_first(trained, "test")
+    assert found["given the other"] == found["given all others"] == found["reconstruction"]
+    assert found["reconstruction"] == found["classifier"]
+    assert abs(found["Fréchet distance given the other"]) < 1e-3
+    seen = {tuple(n for n, o in zip(names, mask, strict=True) if o) for mask in asked}
+    first, second = modalities.FIRST
+    pairs = [tuple(n for n in names if n != left_out) for left_out in (first, second)]
+    assert seen == {(first,), (second,), *pairs}
 
 
 def test_plots_are_drawn(script, tmp_path):
