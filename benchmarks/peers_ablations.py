@@ -17,7 +17,7 @@ import jax
 import peers_page
 import peers_tables
 from peers import Comparison
-from peers_runs import ROOT, Config, Trained, kept, measure, train_joint, train_latent
+from peers_runs import ROOT, Config, Trained, kept, measure, scaled, train_joint, train_latent
 from peers_sampling import with_model
 from peers_together import train_together
 from reuse import reuse
@@ -98,7 +98,12 @@ class Ablations:
         config = self.config
         rae = changed(config, weight=1e-4, code_noise=0.1) | {"autoencoder": {"kind": "rae"}}
         learned = changed(config, weight=1.0, likelihood="normal")
+        faster = {"learning_rate": 2 * config["score_training"]["learning_rate"]}
+        fast = config | {"score_training": config["score_training"] | faster}
         corrected = {"num_corrections": 4}
+        two_levels = {
+            "sampler": "dpm_solver", "num_levels": 2, "num_corrections": 0, "eta": 0.0,
+        }  # fmt: skip
         return {
             "ours": self.ours,
             "autoencoders and score trained together": lambda: self.run(
@@ -112,6 +117,21 @@ class Ablations:
             ),
             "conditioning: renoise, 4 corrections": lambda: sampled(
                 self.ours(), conditioning="renoise", **corrected
+            ),
+            "classifier-free guidance, weight 2": lambda: sampled(
+                self.ours(), classifier_free=2.0
+            ),
+            "classifier-free guidance, weight 3": lambda: sampled(
+                self.ours(), classifier_free=3.0
+            ),
+            "2 levels": lambda: sampled(self.ours(), **two_levels),
+            "2 levels, classifier-free guidance, weight 2": lambda: sampled(
+                self.ours(), **two_levels, classifier_free=2.0
+            ),
+            "learning rate of the score doubled": lambda: self.run("fast", fast),
+            "half the operations": lambda: self.this.train("ours", "ours-0.5-0", 0, 0.5, 0.0),
+            "half the operations, learning rate of the score doubled": lambda: self.run(
+                "fast half", scaled(fast, 0.5)
             ),
         }  # fmt: skip
 
@@ -152,6 +172,7 @@ def main() -> None:
     parser.add_argument(
         "--smoke", action="store_true", help="as short as it can be; writes nothing"
     )
+    parser.add_argument("--rows", nargs="+", metavar="NAME", help="only these; others stay")
     arguments = parser.parse_args()
     jax.config.update("jax_compilation_cache_dir", str(ROOT / "runs" / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
@@ -159,10 +180,18 @@ def main() -> None:
     chosen = {"mopoe": {"value": 0.5}, "mvtcae": {"value": 0.5}}
     chosen = chosen if smoke else peers_page.load()["chosen"]
     these = Ablations(Comparison("polydigits", smoke), chosen)
+    known = these.parts() | these.data()
+    wanted = arguments.rows or list(known)
+    if not set(wanted) <= set(known):
+        parser.error(f"--rows: choose from {', '.join(map(repr, known))}")
     rows: dict[str, Any] = {}
-    part = {"command": "python benchmarks/peers_ablations.py", "rows": rows}
-    for name, train in (these.parts() | these.data()).items():
-        rows[name] = these.measure(name, train)
+    if arguments.rows and not smoke:
+        rows = peers_page.load().get("ablations", {"rows": {}})["rows"]
+    part: dict[str, Any] = {}
+    for name in wanted:
+        rows[name] = these.measure(name, known[name])
+        in_order = {name: rows[name] for name in known if name in rows}
+        part = {"command": "python benchmarks/peers_ablations.py", "rows": in_order}
         if not smoke:
             peers_page.put("ablations", part)
     print(peers_tables.ablations_table({"ablations": part}))

@@ -106,7 +106,8 @@ def score_cost(model: models.Model, num_rows: int = 1) -> dict[str, float]:
     """
     x = jax.ShapeDtypeStruct((num_rows, model.layout.size), jnp.float32)
     observed = jax.ShapeDtypeStruct((num_rows, len(model.layout.sizes)), bool)
-    evaluate = jax.jit(lambda model, x, observed: model.score(observed)(x, 0.5))
+    key = jax.random.key(0)
+    evaluate = jax.jit(lambda model, x, observed: model.score(key, observed)(x, 0.5))
     return cost_of(evaluate.lower(model, x, observed).compile())
 
 

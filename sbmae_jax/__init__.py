@@ -10,7 +10,7 @@ from sbmae_jax.conditioning import (
     renoise,
     resample,
 )
-from sbmae_jax.guidance import classifier_free, guide
+from sbmae_jax.guidance import classifier_free, guide, noise_condition
 from sbmae_jax.likelihood import log_density, log_density_adaptive
 from sbmae_jax.ode import dpm_solver, heun, lift, probability_flow, remember
 from sbmae_jax.particles import Particles, draw, steer, twisted_sample
@@ -64,6 +64,7 @@ __all__ = [
     "log_density",
     "log_density_adaptive",
     "log_snr_times",
+    "noise_condition",
     "probability_flow",
     "remember",
     "renoise",

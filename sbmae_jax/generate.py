@@ -41,6 +41,8 @@ class Sampling:
     num_corrections: Langevin steps at each level.
     snr: size of a Langevin step relative to the noise: 2 (snr sigma)^2.
     guidance: strength of the coherence energy, where one was trained; 0 is none.
+    classifier_free: weight of classifier-free guidance, for "amortised" conditioning; 1 is none, more is more
+        coherent with what is observed, less diverse, and takes two evaluations for one.
     t_min: the last time, in 1e-9..1.
     eta: for "dpm_solver", 1 follows the reverse SDE, 0 the ODE, and what is between them a part of its noise.
 
@@ -54,6 +56,7 @@ class Sampling:
     snr: float = 0.5
     t_min: float = 1e-3
     guidance: float = 0.0
+    classifier_free: float = 1.0
     eta: float = 1.0
 
     def __post_init__(self):
@@ -66,14 +69,21 @@ class Sampling:
         require_number("sampling.snr", self.snr, high=1, above=0)
         require_number("sampling.t_min", self.t_min, low=1e-9, below=1)
         require_number("sampling.guidance", self.guidance, low=0, high=1e6)
+        require_number("sampling.classifier_free", self.classifier_free, low=0, high=1e6)
         require_number("sampling.eta", self.eta, low=0, high=1)
+        if self.classifier_free != 1 and self.conditioning != "amortised":
+            raise ValueError(
+                "sampling.classifier_free needs sampling.conditioning 'amortised', whose score knows what is "
+                f"observed, got {self.conditioning!r}: set sampling.classifier_free to 1"
+            )
         if self.sampler == "langevin" and self.num_corrections < 1:
             raise ValueError("sampling.num_corrections must be at least 1 for sampler 'langevin'")
 
     @property
     def num_evaluations(self) -> int:
         """Score evaluations for one batch of samples, the final denoising included."""
-        return self.num_levels * (self.num_corrections + (self.sampler != "langevin")) + 1
+        num = self.num_levels * (self.num_corrections + (self.sampler != "langevin")) + 1
+        return num if self.classifier_free == 1 else 2 * num
 
 
 def generate_latents(

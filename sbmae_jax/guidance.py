@@ -15,6 +15,9 @@ score is the gradient of ln p(c | x), up to a constant in x, so with weight w
 
     s = s_u + w (s_c - s_u) = (1 - w) s_u + w s_c,      w = 1 plainly conditional, 0 unconditional.
 
+A joint score gives an unconditional one without more training: with the observed part noised as the rest is,
+it knows of it what is left at time t, at the first times nothing.
+
 Sources: Dhariwal and Nichol 2021 (arXiv:2105.05233), section 4; Ho and Salimans 2022
 (arXiv:2207.12598), equation 6, where their weight is our w - 1.
 """
@@ -25,6 +28,7 @@ import jax
 import jax.numpy as jnp
 
 from sbmae_jax.checks import like, require_bool, require_numbers, same_shape
+from sbmae_jax.sde import SDE
 from sbmae_jax.types import Array, EnergyFn, ScoreFn
 from sbmae_jax.values import require_type
 
@@ -116,3 +120,25 @@ def classifier_free(
         return (1 - w) * unconditional(x, t) + w * conditional(x, t)
 
     return mixed
+
+
+def noise_condition(score: ScoreFn, sde: SDE, noise: Array, mask: Array) -> ScoreFn:
+    """Return a joint score that sees the observed coordinates, clean in x, as noised as the others are.
+
+    noise: standard normal, like x; the same at all times, so that the score is a function.
+    mask: `[D]` or `[B, D]` of bool; on observed coordinates the score is 0.
+
+    Raises ValueError for a noise that is not of numbers, a mask that is not of bool, and either if it does
+    not fit x.
+    """
+    score = same_shape(score)
+    require_numbers("noise", noise, floating=True)
+    require_bool(mask)
+
+    def noised(x, t):
+        require_numbers("x", x, floating=True)
+        seen = like(mask, x, "mask")
+        there = sde.alpha(t) * x + sde.sigma(t) * like(noise, x, "noise")
+        return jnp.where(seen, 0.0, score(jnp.where(seen, there, x), t))
+
+    return noised

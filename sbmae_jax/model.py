@@ -13,7 +13,7 @@ from sbmae_jax.autoencoder import Autoencoder, Modality
 from sbmae_jax.checks import require_key
 from sbmae_jax.energy import energy_fn
 from sbmae_jax.generate import Sampling, generate_latents
-from sbmae_jax.guidance import guide
+from sbmae_jax.guidance import classifier_free, guide, noise_condition
 from sbmae_jax.latents import Layout, Moments
 from sbmae_jax.observation import check_values
 from sbmae_jax.scaling import Scaling
@@ -24,6 +24,7 @@ from sbmae_jax.types import Array, Key, ScoreFn
 from sbmae_jax.values import require_type, require_whole, shown
 
 MOST_SAMPLES = 1_000_000  # in one call: they are drawn at once
+GUIDANCE = 1  # what the key of its noise is folded with
 
 
 @partial(
@@ -84,21 +85,32 @@ class Model:
             for modality, autoencoder in zip(self.modalities, self.autoencoders, strict=True)
         }
 
-    def score(self, observed: Array) -> ScoreFn:
-        """Return the score of the unobserved latents, guided where the sampling says so: [B, M] bool."""
+    def score(self, key: Key, observed: Array) -> ScoreFn:
+        """Return the score of the unobserved latents, guided where the sampling says so.
+
+        observed: [B, M] bool.  key: of the noise that classifier-free guidance adds to what is observed.
+        """
         known = observed if self.sampling.conditioning == "amortised" else None
-        score = score_fn(self.network.apply, self.params["score"], self.sde, self.layout, known)
+        mask = self.layout.spread(observed)
+        network = self.network.apply, self.params["score"], self.sde, self.layout
+        score = score_fn(*network, known)
+        if self.sampling.classifier_free != 1:
+            noise = jax.random.normal(key, mask.shape)
+            joint = noise_condition(score_fn(*network), self.sde, noise, mask)
+            score = classifier_free(score, joint, self.sampling.classifier_free)
         if not self.sampling.guidance:
             return score
         energy = energy_fn(
             self.energy.apply, self.params["energy"], self.sde, self.layout, observed,
             observed_clean=self.sampling.conditioning != "renoise",
         )  # fmt: skip
-        return guide(score, energy, self.sampling.guidance, mask=self.layout.spread(observed))
+        return guide(score, energy, self.sampling.guidance, mask=mask)
 
     def sample(self, key: Key, x: Array, observed: Array) -> Array:
         """Draw the unobserved latents: x [B, D] standardised, observed [B, M] bool -> [B, D]."""
-        mask, score = self.layout.spread(observed), self.score(observed)
+        # A key of its own, and the other as it is: without guidance this draws what it always drew.
+        score = self.score(jax.random.fold_in(key, GUIDANCE), observed)
+        mask = self.layout.spread(observed)
         return generate_latents(key, self.sde, score, self.sampling, x, mask)
 
     def complete(self, key: Key, batch: Mapping[str, Array], observed: Array) -> dict[str, Array]:

@@ -19,6 +19,7 @@ from sbmae_jax import (
     jump,
     log_density,
     log_density_adaptive,
+    noise_condition,
     renoise,
     repeat,
     resample,
@@ -123,6 +124,15 @@ CONDITIONAL_CALLS = {
         conditional=s,
         unconditional=s,
         weight=("number", 2.0),
+        x=x,
+    ),
+    "noise_condition": Call(
+        lambda sde, score, noise, mask, x: noise_condition(score, sde, noise, mask)(x, T),
+        (2, 3),
+        sde=sde,
+        score=s,
+        noise=value,
+        mask=mask,
         x=x,
     ),
     "log_density": Call(

@@ -166,6 +166,11 @@ def test_a_row_does_not_depend_on_its_batch_mates():
         ({"sampler": "ddim"}, "sampling.sampler must be one of"),
         ({"conditioning": "hope"}, "sampling.conditioning must be one of"),
         ({"sampler": "langevin", "num_corrections": 0}, "num_corrections must be at least 1"),
+        (
+            {"classifier_free": 2.0, "conditioning": "clamp"},
+            "classifier_free needs sampling.conditioning 'amortised', whose score knows what is",
+        ),
+        ({"classifier_free": -1.0}, "sampling.classifier_free must be"),
     ],
 )
 def test_impossible_settings_are_refused(values, message):

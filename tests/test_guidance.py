@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sbmae_jax import VP, classifier_free, guide
+from sbmae_jax import VP, classifier_free, guide, noise_condition
 
 X = jnp.asarray([[1.0, -2.0, 3.0], [0.5, 0.25, -1.0]])
 T = jnp.asarray(0.4)
@@ -100,6 +100,21 @@ def test_classifier_free_extrapolates_by_coordinate():
     u, c = other(X, T), score(X, T)
     expected = jnp.stack([u[:, 0], c[:, 1], u[:, 2] + 3 * (c - u)[:, 2]], axis=1)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_noised_condition_is_known_as_well_as_its_noise_lets_it(key):
+    sde, t = VP(), jnp.asarray(0.3)
+    truth = analytic.gaussian(
+        np.zeros(3), np.array([[1.0, 0.8, 0.3], [0.8, 1.5, 0.2], [0.3, 0.2, 0.7]])
+    )
+    mask, noise = np.array([True, False, False]), jax.random.normal(key, X.shape)
+    found = noise_condition(truth.score(sde), sde, noise, mask)(X, t)
+    np.testing.assert_array_equal(found[:, 0], 0)
+    for b in range(len(X)):
+        seen = sde.alpha(t) * X[b] + sde.sigma(t) * noise[b]
+        exact = truth.noised(sde, t).given(seen, mask)
+        gap = np.asarray(X[b, 1:], np.float64) - exact.mean
+        np.testing.assert_allclose(found[b, 1:], -np.linalg.solve(exact.cov, gap), rtol=1e-4)
 
 
 def test_an_energy_of_the_wrong_shape_is_named():

@@ -1,5 +1,6 @@
 """A model by hand: what is given and what is drawn, in the user's units and in those of the networks."""
 
+import dataclasses
 import functools
 
 import jax
@@ -14,6 +15,7 @@ from sbmae_jax.latents import Moments
 from sbmae_jax.model import Model
 from sbmae_jax.observation import LOG_VARIANCE_SCALE, MIN_VARIANCE
 from sbmae_jax.scaling import Scaling
+from sbmae_jax.score import MAX_LOG_SNR, score_fn
 from sbmae_jax.sde import VP
 
 N = 400
@@ -77,6 +79,32 @@ def model():
         Sampling("dpm_solver", "amortised", 8),
         scalings=tuple(sorted(SCALINGS.items())),
     )
+
+
+class Telling:
+    """A score network that says 1 where anything is observed, and 0 elsewhere."""
+
+    def apply(self, params, x, log_snr):
+        told = jnp.any(log_snr == MAX_LOG_SNR, axis=1, keepdims=True)
+        return jnp.broadcast_to(told, x.shape).astype(x.dtype)
+
+
+def test_classifier_free_guidance_moves_away_from_the_joint_score(key):
+    plain = dataclasses.replace(model(), network=Telling())
+    free = dataclasses.replace(plain.sampling, classifier_free=3.0)
+    guided = dataclasses.replace(plain, sampling=free)
+    assert free.num_evaluations == 2 * plain.sampling.num_evaluations
+    observed = jnp.asarray([[True, False, False, False], [False] * 4])
+    x_key, key = jax.random.split(key)
+    x, t = jax.random.normal(x_key, (2, plain.layout.size)), jnp.asarray(0.5)
+    mask = plain.layout.spread(observed)
+    joint = jnp.where(mask, 0, score_fn(plain.network.apply, {}, VP(), plain.layout)(x, t))
+    conditional = plain.score(x_key, observed)(x, t)  # which needs no key
+    found = guided.score(key, observed)(x, t)
+    np.testing.assert_allclose(found, joint + 3 * (conditional - joint), rtol=1e-5, atol=1e-6)
+    assert float(jnp.abs(found - conditional)[0].max()) > 0.1
+    # From nothing there is nothing to be guided by.
+    np.testing.assert_allclose(found[1], conditional[1], rtol=1e-5)
 
 
 def rows(seed=0):
