@@ -51,10 +51,8 @@ def test_own_data_are_surveyed_and_filled_as_the_page_says(tmp_path, monkeypatch
     assert names["mean"].shape == names["std"].shape == (50, 64)
 
 
-def test_the_tables_of_faces_are_the_measured_ones(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    import celeba_claims
-
+def test_the_tables_of_faces_are_the_measured_ones(script):
+    celeba_claims = script("celeba_claims")
     page = json.loads((ROOT / "results/celeba.json").read_text())
     text = (ROOT / "docs/faces.md").read_text()
     for table in (
@@ -64,10 +62,8 @@ def test_the_tables_of_faces_are_the_measured_ones(monkeypatch):
     assert page["command"] in text
 
 
-def test_the_tables_of_extended_polymnist_are_the_measured_ones(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    import polymnist_claims as claims
-
+def test_the_tables_of_extended_polymnist_are_the_measured_ones(script):
+    claims = script("polymnist_claims")
     page = json.loads((ROOT / "results/polymnist.json").read_text())
     text = (ROOT / "docs/polymnist.md").read_text()
     assert claims.table(page) in text
@@ -77,10 +73,8 @@ def test_the_tables_of_extended_polymnist_are_the_measured_ones(monkeypatch):
         assert page[part]["command"] in text
 
 
-def test_the_tables_of_own_data_are_the_measured_ones(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    import own_data
-
+def test_the_tables_of_own_data_are_the_measured_ones(script):
+    own_data = script("own_data")
     page = json.loads((ROOT / "results/own_data.json").read_text())
     text = (ROOT / "docs/your_data.md").read_text()
     assert own_data.vectors_table(page) in text
@@ -88,10 +82,8 @@ def test_the_tables_of_own_data_are_the_measured_ones(monkeypatch):
     assert own_data.claims(page) == page["claims"]
 
 
-def test_the_tables_of_rivals_are_the_measured_ones(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    import peers_tables as tables
-
+def test_the_tables_of_rivals_are_the_measured_ones(script):
+    tables = script("peers_tables")
     path, text = ROOT / "results/peers.json", (ROOT / "docs/results.md").read_text()
     page = json.loads(path.read_text()) if path.exists() else {}
     assert tables.fill(text, page) == text
@@ -123,11 +115,8 @@ def test_quoted_ratios_are_the_measured_ones():
     assert quoted == measured
 
 
-def test_the_tables_of_scaling_are_the_measured_ones(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    import scale
-    import scale_tables
-
+def test_the_tables_of_scaling_are_the_measured_ones(script):
+    scale, scale_tables = script("scale"), script("scale_tables")
     page = json.loads((ROOT / "results/scale.json").read_text())
     text = (ROOT / "docs/scaling.md").read_text()
     for table in (

@@ -10,10 +10,9 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def page(monkeypatch):
-    """The script, which is no part of the package."""
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    return importlib.import_module("page")
+def page(script):
+    """Give the script that makes it."""
+    return script("page")
 
 
 def write(path, **changes):

@@ -1,19 +1,14 @@
 """What was measured of Extended PolyMNIST, on two cores and elsewhere, is held against its targets."""
 
-import importlib
 import json
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-
 
 @pytest.fixture
-def claims(monkeypatch):
-    """The script, which is no part of the package."""
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    return importlib.import_module("polymnist_claims")
+def claims(script):
+    """Give the script that makes them."""
+    return script("polymnist_claims")
 
 
 def by_number(values):
