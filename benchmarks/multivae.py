@@ -8,8 +8,9 @@ MultiVae 1.0.3 and PyTorch are installed from the package index into runs/multiv
 default PyTorch), never into this environment. Data and samples go through files. Its models have our
 networks, its own trainer with our batch size, learning rate and decay, the beta that peers.py chose for our
 port, and the steps of the port, rounded to whole passes over the data. Each is judged by the protocol that
-judges all. Beside it stands our port trained as it is: with as many steps and, in MMVAE+, with a code of
-every expert decoded for every row, for which peers.py has no operations to spare.
+judges all. Beside it stands our port trained alike: with as many steps, with kernels that begin as small as
+PyTorch's, and, in MMVAE+, with a code of every expert decoded for every row, for which peers.py has no
+operations to spare.
 """
 
 import argparse
@@ -39,6 +40,8 @@ FOLDER = ROOT / "runs" / "multivae"
 PACKAGE = "multivae==1.0.3"
 NOTHING, AGAIN, ALL = "nothing", "again", "all"
 JNF_BETA = 0.5
+# Flax draws kernels with variance 1 / fan-in, PyTorch uniformly with a third of it.
+KERNEL_SCALE = 3**-0.5
 FEW_ROWS = {"jnf": 200}  # it samples by 1,100 gradients for each set of observed modalities
 
 
@@ -158,7 +161,7 @@ def measure_port(this: Comparison, name: str, seed: int, page: Mapping[str, Any]
     reuse(this.judge(seed), workdir, ("classifier",), ())
     trained = train_joint(
         this.config(seed), workdir, name, page["chosen"][name]["value"],
-        num_steps=num_steps, stratified=name == "mmvae_plus",
+        num_steps=num_steps, stratified=name == "mmvae_plus", kernel_scale=KERNEL_SCALE,
     )  # fmt: skip
     return measure(trained, "test")
 

@@ -184,17 +184,20 @@ def joint_feed(run: Run, view: Mapping[str, str]) -> MakeFeed:
 
 def train_joint(
     config: Config, workdir: Path, rule: str, beta: float, budget: float = 0.0,
-    num_steps: int = 0, stratified: bool = False,
+    num_steps: int = 0, stratified: bool = False, kernel_scale: float = 1.0,
 ) -> Trained:  # fmt: skip
     """Train a joint variational autoencoder by the loop of all, or load it.
 
     budget: of operations, in GFLOP.  num_steps: to take instead.
+    kernel_scale: what the kernels are multiplied by before the first step.
     """
     posterior = dataclasses.replace(posterior_of(rule, config, beta), stratified=stratified)
-    asked = {"gflop": budget, "num_steps": num_steps}
+    asked = {"gflop": budget, "num_steps": num_steps, "kernel_scale": kernel_scale}
     run = Run(config | {"joint": dataclasses.asdict(posterior) | asked}, workdir)
     run.claim()
     model = build_joint(run, posterior)
+    if kernel_scale != 1:
+        model = model._replace(task=with_kernels(model.task, kernel_scale))
     training, cost = joint_training(run, model.task, budget, num_steps)
     view = {name: name for name in run.parts.layout.names}
     feed = joint_feed(run, view)
@@ -204,6 +207,17 @@ def train_joint(
         run, partial(jax.jit(model.complete), params), partial(jax.jit(model.reconstruct), params),
         0, count(params), cost, training.num_steps,
     )  # fmt: skip
+
+
+def with_kernels(task: Task, scale: float) -> Task:
+    """Return a task whose kernels begin smaller or larger."""
+
+    def init(key, batch):
+        return jax.tree_util.tree_map_with_path(
+            lambda path, a: scale * a if path[-1].key == "kernel" else a, task.init(key, batch)
+        )
+
+    return task._replace(init=init)
 
 
 def train_latent(config: Config, workdir: Path) -> Trained:

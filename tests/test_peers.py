@@ -52,6 +52,15 @@ def test_a_joint_autoencoder_gets_the_steps_that_its_budget_pays_for(script, rul
     assert sizes == ((ours[0], ours[0]) if rule == "mmvae_plus" else (sum(ours), 0))
 
 
+def test_kernels_begin_smaller_and_nothing_else_does(script):
+    runs = script("peers_runs")
+    before = {"a": {"kernel": jnp.ones(2), "bias": jnp.ones(2)}, "log_var": jnp.ones(1)}
+    task = runs.with_kernels(runs.Task(lambda key, batch: before, lambda *_: None), 0.5)
+    after = task.init(None, None)
+    np.testing.assert_array_equal(after["a"]["kernel"], 0.5)
+    np.testing.assert_array_equal([*after["a"]["bias"], *after["log_var"]], 1)
+
+
 class Still:
     """A process without noise, so that jumping back changes nothing."""
 
