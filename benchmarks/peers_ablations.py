@@ -111,7 +111,9 @@ class Ablations:
             ),
             "regularised autoencoders (RAE)": lambda: self.run("rae", rae),
             "variance of pictures learned": lambda: self.run("variance", learned),
-            "latents not standardised": self.unscaled,
+            "latents not standardised": lambda: self.run(
+                "unscaled", config, self.on_our_autoencoders(train_unscaled)
+            ),
             "conditioning: clamp, 4 corrections": lambda: sampled(
                 self.ours(), conditioning="clamp", **corrected
             ),
@@ -124,22 +126,26 @@ class Ablations:
             "classifier-free guidance, weight 3": lambda: sampled(
                 self.ours(), classifier_free=3.0
             ),
-            "2 levels": lambda: sampled(self.ours(), **two_levels),
             "2 levels, classifier-free guidance, weight 2": lambda: sampled(
                 self.ours(), **two_levels, classifier_free=2.0
             ),
-            "learning rate of the score doubled": lambda: self.run("fast", fast),
-            "half the operations": lambda: self.this.train("ours", "ours-0.5-0", 0, 0.5, 0.0),
+            "learning rate of the score doubled": lambda: self.run(
+                "fast", fast, self.on_our_autoencoders(train_latent)
+            ),
             "half the operations, learning rate of the score doubled": lambda: self.run(
                 "fast half", scaled(fast, 0.5)
             ),
         }  # fmt: skip
 
-    def unscaled(self) -> Trained:
-        """Train another score on our autoencoders."""
-        workdir, ours = self.folder / "unscaled", self.ours().run
-        reuse(ours.workdir, workdir, [group.stage for group in ours.parts.groups], ())
-        return self.run("unscaled", self.config, train_unscaled)
+    def on_our_autoencoders(self, train: Train) -> Train:
+        """Return how another score is trained on our autoencoders."""
+
+        def on_ours(config, workdir):
+            ours = self.ours().run
+            reuse(ours.workdir, workdir, [group.stage for group in ours.parts.groups], ())
+            return train(config, workdir)
+
+        return on_ours
 
     def data(self) -> dict[str, Callable[[], Trained]]:
         """Return the rows with other data."""

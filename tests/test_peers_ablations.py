@@ -73,5 +73,5 @@ def test_all_rows_are_named(script):
     chosen = {rule: {"value": 0.5} for rule in ("mopoe", "mvtcae")}
     these = ablations.Ablations(this, chosen)
     names = [*these.parts(), *these.data()]
-    assert len(set(names)) == len(names) == 24
+    assert len(set(names)) == len(names) == 22
     assert these.folder.name == "peers-x-ablations"
