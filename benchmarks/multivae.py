@@ -3,14 +3,15 @@
     python benchmarks/multivae.py --seeds 0 1 2              # after benchmarks/peers.py, whose judges it uses
     python benchmarks/multivae.py --models jnf --seeds 0     # what has no port here
     python benchmarks/multivae.py --ports                    # our ports trained alike, without MultiVae
+    python benchmarks/multivae.py --models mopoe mvae mmvae  # the rest of the family
 
 MultiVae 1.0.3 and PyTorch are installed from the package index into runs/multivae/env (some GB with the
 default PyTorch), never into this environment. Data and samples go through files. Its models have our
 networks, its own trainer with our batch size, learning rate and decay, the beta that peers.py chose for our
 port, and the steps of the port, rounded to whole passes over the data. Each is judged by the protocol that
 judges all. Beside it stands our port trained alike: with as many steps, with kernels that begin as small as
-PyTorch's, and, in MMVAE+, with a code of every expert decoded for every row, for which peers.py has no
-operations to spare.
+PyTorch's, and, in MMVAE and MMVAE+, with a code of every expert decoded for every row, for which peers.py has
+no operations to spare.
 """
 
 import argparse
@@ -161,7 +162,7 @@ def measure_port(this: Comparison, name: str, seed: int, page: Mapping[str, Any]
     reuse(this.judge(seed), workdir, ("classifier",), ())
     trained = train_joint(
         this.config(seed), workdir, name, page["chosen"][name]["value"],
-        num_steps=num_steps, stratified=name == "mmvae_plus", kernel_scale=KERNEL_SCALE,
+        num_steps=num_steps, stratified=name in ("mmvae", "mmvae_plus"), kernel_scale=KERNEL_SCALE,
     )  # fmt: skip
     return measure(trained, "test")
 
@@ -171,7 +172,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    known = ["mvtcae", "mmvae_plus", "jnf"]
+    known = ["mvtcae", "mmvae_plus", "mopoe", "mvae", "mmvae", "jnf"]
     parser.add_argument("--models", nargs="+", choices=known, default=known[:2])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--ports", action="store_true", help="only our ports, trained alike")

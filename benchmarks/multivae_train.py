@@ -12,7 +12,20 @@ import time
 import numpy as np
 import torch
 from multivae.data.datasets.base import MultimodalBaseDataset
-from multivae.models import JNF, MVTCAE, JNFConfig, MMVAEPlus, MMVAEPlusConfig, MVTCAEConfig
+from multivae.models import (
+    JNF,
+    MMVAE,
+    MVAE,
+    MVTCAE,
+    JNFConfig,
+    MMVAEConfig,
+    MMVAEPlus,
+    MMVAEPlusConfig,
+    MoPoE,
+    MoPoEConfig,
+    MVAEConfig,
+    MVTCAEConfig,
+)
 from multivae.models.nn import BaseMultilatentEncoder
 from multivae.trainers import (
     BaseTrainer,
@@ -105,6 +118,14 @@ def build(name: str, names: list[str], latent: int, beta: float, epochs: int):
     networks = {n: Encoder(latent) for n in names}, {n: Decoder(latent) for n in names}
     if name == "mvtcae":
         return MVTCAE(MVTCAEConfig(**common, alpha=0.9), *networks)
+    if name == "mopoe":
+        return MoPoE(MoPoEConfig(**common), *networks)
+    if name == "mvae":
+        return MVAE(MVAEConfig(**common, k=1, warmup=0), *networks)
+    if name == "mmvae":
+        # One sample of Gaussians, as in our port: the bound is then the plain one.
+        how = {"K": 1, "prior_and_posterior_dist": "normal", "learn_prior": False}
+        return MMVAE(MMVAEConfig(**common, **how, loss="iwae_looser"), *networks)
     return JNF(JNFConfig(**common, warmup=max(epochs // 2, 1)), *networks)
 
 
@@ -135,7 +156,8 @@ def complete(model, data, observed: np.ndarray, names: list[str]) -> dict[str, n
 def main() -> None:
     """Train, sample, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", choices=["mvtcae", "mmvae_plus", "jnf"], required=True)
+    known = ["mvtcae", "mmvae_plus", "mopoe", "mvae", "mmvae", "jnf"]
+    parser.add_argument("--model", choices=known, required=True)
     for name in ("input", "output", "folder"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--latent", type=int, required=True)
