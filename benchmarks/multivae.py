@@ -181,12 +181,10 @@ def main() -> None:
     page, this = peers_page.load(), Comparison("polydigits")
     part = page.get("multivae", {"package": PACKAGE, "rows": {}})
     for name in arguments.models:
-        made = {"rows": measure_model, "ports": measure_port}
-        if arguments.ports:
-            del made["rows"]
-        if name not in page["rows"]:  # has no port
-            del made["ports"]
-        for kind, make in made.items():
+        wanted = [] if arguments.ports else [("rows", measure_model)]
+        if name in page["rows"]:  # otherwise it has no port
+            wanted.append(("ports", measure_port))
+        for kind, make in wanted:
             file = name if kind == "rows" else f"port-{name}"
             part.setdefault(kind, {})[name] = [
                 kept(

@@ -18,7 +18,7 @@ import peers_page
 import peers_tables
 from peers import Comparison
 from peers_runs import ROOT, Config, Trained, kept, measure, scaled, train_joint, train_latent
-from peers_sampling import with_model
+from peers_sampling import ALONG_ODE, with_model
 from peers_together import train_together
 from reuse import reuse
 
@@ -101,9 +101,6 @@ class Ablations:
         faster = {"learning_rate": 2 * config["score_training"]["learning_rate"]}
         fast = config | {"score_training": config["score_training"] | faster}
         corrected = {"num_corrections": 4}
-        two_levels = {
-            "sampler": "dpm_solver", "num_levels": 2, "num_corrections": 0, "eta": 0.0,
-        }  # fmt: skip
         return {
             "ours": self.ours,
             "autoencoders and score trained together": lambda: self.run(
@@ -127,7 +124,7 @@ class Ablations:
                 self.ours(), classifier_free=3.0
             ),
             "2 levels, classifier-free guidance, weight 2": lambda: sampled(
-                self.ours(), **two_levels, classifier_free=2.0
+                self.ours(), **ALONG_ODE, num_levels=2, classifier_free=2.0
             ),
             "learning rate of the score doubled": lambda: self.run(
                 "fast", fast, self.on_our_autoencoders(train_latent)

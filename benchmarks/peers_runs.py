@@ -192,8 +192,8 @@ def train_joint(
     kernel_scale: what the kernels are multiplied by before the first step.
     """
     posterior = dataclasses.replace(posterior_of(rule, config, beta), stratified=stratified)
-    asked = {"gflop": budget, "num_steps": num_steps, "kernel_scale": kernel_scale}
-    run = Run(config | {"joint": dataclasses.asdict(posterior) | asked}, workdir)
+    training_of = {"gflop": budget, "num_steps": num_steps, "kernel_scale": kernel_scale}
+    run = Run(config | {"joint": dataclasses.asdict(posterior) | training_of}, workdir)
     run.claim()
     model = build_joint(run, posterior)
     if kernel_scale != 1:

@@ -20,13 +20,13 @@ from sbmae_jax.types import Array, Generate, Key, Step
 
 ROUNDS = 9  # of timing each method once, in turns, so that what else the machine does meets all
 FEW = (1, 2, 4, 8)  # levels of the sampler in few steps
+# DPM-Solver++ along the ODE, one evaluation for each level.
+ALONG_ODE = {"sampler": "dpm_solver", "num_corrections": 0, "eta": 0.0}
 
 
 def few_steps(model: models.Model, num_levels: int) -> models.Model:
-    """Return a model that samples by DPM-Solver++ along the ODE, one evaluation for each level."""
-    sampling = dataclasses.replace(
-        model.sampling, sampler="dpm_solver", num_levels=num_levels, num_corrections=0, eta=0.0
-    )
+    """Return a model that samples along the ODE."""
+    sampling = dataclasses.replace(model.sampling, num_levels=num_levels, **ALONG_ODE)
     return dataclasses.replace(model, sampling=sampling)
 
 

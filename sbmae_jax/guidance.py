@@ -128,6 +128,9 @@ def noise_condition(score: ScoreFn, sde: SDE, noise: Array, mask: Array) -> Scor
     noise: standard normal, like x; the same at all times, so that the score is a function.
     mask: `[D]` or `[B, D]` of bool; on observed coordinates the score is 0.
 
+    The score takes one evaluation and has the shape of x. At large t it is the unconditional one of Ho and
+    Salimans; later it still knows what the noise leaves of the observed part.
+
     Raises ValueError for a noise that is not of numbers, a mask that is not of bool, and either if it does
     not fit x.
     """
@@ -138,7 +141,7 @@ def noise_condition(score: ScoreFn, sde: SDE, noise: Array, mask: Array) -> Scor
     def noised(x, t):
         require_numbers("x", x, floating=True)
         seen = like(mask, x, "mask")
-        there = sde.alpha(t) * x + sde.sigma(t) * like(noise, x, "noise")
+        there = sde.perturb(x, like(noise, x, "noise"), t)
         return jnp.where(seen, 0.0, score(jnp.where(seen, there, x), t))
 
     return noised

@@ -246,7 +246,8 @@ def mmvae_plus(key, experts, present, posterior, elsewhere) -> list[Term]:
             jnp.where(chosen, experts.own_mean, 0),
             jnp.where(chosen, experts.own_log_var, elsewhere),
         )
-        paid = log_mixture(z, experts, present) - gaussian.log_prob(z, 0 * z, 0 * z)
+        zeros = jnp.zeros_like(z)
+        paid = log_mixture(z, experts, present) - gaussian.log_prob(z, zeros, zeros)
         price = paid + jnp.sum(jnp.where(one.T, paid_own, 0), axis=0)
         terms.append(Term(join(z, own), share[:, None] * present, share * price))
     return terms
