@@ -117,16 +117,18 @@ def lift(step: Step) -> Step:
     return kernel
 
 
-def dpm_solver(sde: SDE, score: ScoreFn, eta: float = 0.0) -> Step:
+def dpm_solver(sde: SDE, score: ScoreFn, eta: float = 0.0, noise_scale: float = 1.0) -> Step:
     """Step by DPM-Solver++(2M), one evaluation, order 2; the cheapest good sampler.
 
     The state is a `Memory`: `sample(key, dpm_solver(sde, score), remember(x), times).x`. The first
     step, and a step to sigma = 0, are of order 1. Its natural grid is `log_snr_times`.
     eta: 0 follows the ODE; 1 the reverse SDE with the same memory, which forgives errors of the
         score and of conditioning.
-    Raises ValueError when given a plain array, and for an eta below 0.
+    noise_scale: of the noise that an eta above 0 adds; below 1 is colder than the distribution.
+    Raises ValueError when given a plain array, and for a number below 0.
     """
     require_number("eta", eta, low=0)
+    require_number("noise_scale", noise_scale, low=0)
     score = same_shape(score)
 
     def kernel(key, state, t, t_next):
@@ -143,7 +145,7 @@ def dpm_solver(sde: SDE, score: ScoreFn, eta: float = 0.0) -> Step:
             kept = kept * jnp.exp(-eta * h)
         x = kept * x - sde.alpha(t_next) * jnp.expm1(-(1 + eta) * h) * best
         if eta > 0:
-            spread = sde.sigma(t_next) * jnp.sqrt(-jnp.expm1(-2 * eta * h))
+            spread = noise_scale * sde.sigma(t_next) * jnp.sqrt(-jnp.expm1(-2 * eta * h))
             x = x + spread * jax.random.normal(key, x.shape, x.dtype)
         return Memory(x, denoised, level)
 

@@ -145,21 +145,23 @@ def euler_maruyama(sde: SDE, score: ScoreFn) -> Step:
     return kernel
 
 
-def ancestral(sde: SDE, score: ScoreFn, data_scale: float = 0.0) -> Step:
+def ancestral(sde: SDE, score: ScoreFn, data_scale: float = 0.0, noise_scale: float = 1.0) -> Step:
     """Draw from p(x_next | x), with x0 predicted and taken as N(x0, its spread); one evaluation.
 
     data_scale: 0 takes x0 for known, as DDPM does with its smaller variance; 1 leaves x0 the spread
         that unit-variance Gaussian data would have, for which each step is then exact. The first is
         too narrow on broad data, the second too wide on data in tight clusters.
+    noise_scale: below 1 is colder than the distribution.
 
-    Raises ValueError for a data_scale below 0.
+    Raises ValueError for a number below 0.
     """
     require_number("data_scale", data_scale, low=0)
+    require_number("noise_scale", noise_scale, low=0)
     score = same_shape(score)
 
     def kernel(key, x, t, t_next):
         mean, spread = reverse_kernel(sde, x, score(x, t), t, t_next, data_scale)
-        return mean + spread * jax.random.normal(key, x.shape, x.dtype)
+        return mean + noise_scale * spread * jax.random.normal(key, x.shape, x.dtype)
 
     return kernel
 

@@ -134,12 +134,15 @@ SAMPLER_CALLS = {
         x=x,
     ),
     "ancestral": Call(
-        lambda key, sde, score, x, data_scale: sampled(ancestral(sde, score, data_scale), key, x),
+        lambda key, sde, score, x, data_scale, noise_scale: sampled(
+            ancestral(sde, score, data_scale, noise_scale), key, x
+        ),
         (2, 3),
         sde=sde,
         score=s,
         x=x,
         data_scale=("number", 1.0),
+        noise_scale=("number", 1.0),
     ),
     "probability_flow": Call(
         lambda key, sde, score, x: sampled(probability_flow(sde, score), key, x),
@@ -164,12 +167,15 @@ SAMPLER_CALLS = {
         x=x,
     ),
     "dpm_solver": Call(
-        lambda key, sde, score, x, eta: sampled(dpm_solver(sde, score, eta), key, remember(x)).x,
+        lambda key, sde, score, x, eta, noise_scale: (
+            sampled(dpm_solver(sde, score, eta, noise_scale), key, remember(x)).x
+        ),
         (2, 3),
         sde=sde,
         score=s,
         x=x,
         eta=("number", 0.5),
+        noise_scale=("number", 1.0),
     ),
     "dpm_solver alone": Call(lambda key, x: sampled(dpm_solver(VP(), score), key, x), None, x=x),
     "remember": Call(lambda x: remember(x).x, (2, 3), x=x),

@@ -101,6 +101,17 @@ def test_dpm_solver_of_eta_0_follows_the_flow_from_the_prior_draw():
 
 
 @pytest.mark.parametrize("kind", SAMPLERS)
+def test_less_noise_draws_closer_to_the_mean(kind):
+    # Deviations of the mean over the draws are within 0.02.
+    sampling = Sampling(kind, "amortised", 32, 4, noise_scale=0.7)
+    found = np.asarray(draw(sampling, MASK, 4000, conditional=True))[:, ~MASK]
+    plain = dataclasses.replace(sampling, noise_scale=1.0)
+    other = np.asarray(draw(plain, MASK, 4000, conditional=True))[:, ~MASK]
+    np.testing.assert_allclose(found.mean(0), UNIT.given(VALUE, MASK).mean, atol=0.1)
+    assert 0.3 < np.trace(np.cov(found.T)) / np.trace(np.cov(other.T)) < 0.8
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
 @pytest.mark.parametrize("conditioning", CONDITIONINGS)
 def test_observed_entries_come_back_bit_for_bit(kind, conditioning):
     x = draw(Sampling(kind, conditioning, 4, 1), MASK, num=8)
@@ -171,6 +182,11 @@ def test_a_row_does_not_depend_on_its_batch_mates():
             "classifier_free needs sampling.conditioning 'amortised', whose score knows what is",
         ),
         ({"classifier_free": -1.0}, "sampling.classifier_free must be"),
+        ({"noise_scale": -0.1}, "sampling.noise_scale must be"),
+        (
+            {"sampler": "dpm_solver", "eta": 0.0, "noise_scale": 0.5},
+            "sampling.noise_scale scales the noise of steps, and sampler 'dpm_solver' with sampling.eta 0",
+        ),
     ],
 )
 def test_impossible_settings_are_refused(values, message):

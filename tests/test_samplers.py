@@ -140,6 +140,27 @@ def test_ancestral_step_is_exact_on_the_data_it_assumes(sde, data_scale, x64):
     np.testing.assert_allclose(gain[0, 0] ** 2 * variance + spread**2, variance_next, rtol=1e-8)
 
 
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        lambda scale: ancestral(VP(), lambda x, t: -x, noise_scale=scale),
+        lambda scale: langevin(VP(), lambda x, t: -x, noise_scale=scale),
+        lambda scale: from_memory(dpm_solver(VP(), lambda x, t: -x, eta=0.7, noise_scale=scale)),
+    ],
+    ids=["ancestral", "langevin", "dpm_solver"],
+)
+def test_noise_scale_multiplies_the_noise_alone(kernel):
+    x, times = jnp.asarray([[1.0, -2.0]]), (jnp.asarray(0.6), jnp.asarray(0.4))
+    none, half, whole = (kernel(s)(jax.random.key(0), x, *times) for s in (0.0, 0.5, 1.0))
+    np.testing.assert_allclose(half, (none + whole) / 2, rtol=1e-5)
+    np.testing.assert_array_equal(none, kernel(0.0)(jax.random.key(1), x, *times))
+    assert (jnp.abs(whole - none) > 0.01).all()
+
+
+def from_memory(step):
+    return lambda key, x, t, t_next: step(key, remember(x), t, t_next).x
+
+
 def test_langevin_walks_the_path_of_its_noise():
     sde, t = VE(), jnp.asarray(0.5)
     x = x0 = jnp.asarray([[1.0, -2.0]])
