@@ -26,7 +26,7 @@ import jax
 import numpy as np
 import peers_page
 import peers_tables
-from peers import Comparison
+from peers_comparison import Comparison
 from peers_runs import figures, kept, measure, train_joint, with_rows
 from reuse import reuse
 

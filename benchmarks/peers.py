@@ -8,13 +8,15 @@
 Methods: ours; Multi-Modal Latent Diffusion (MLD); the joint autoencoders MVAE, MMVAE, MoPoE, MVTCAE and
 MMVAE+. All have the encoders and decoders of ours for each modality, the same training loop, and as many
 operations of training (XLA's count of one step, times steps); seconds stand beside. What a rival is free to
-choose is chosen on validation rows of seed 0, with a quarter of the operations, from the list in TUNED. Every
-finished method and seed is kept under runs/peers and not repeated.
+choose is chosen on validation rows of seed 0, with a quarter of the operations, from a list. Ours is
+trained as in the demo, and sampled in three ways: as in the demo, colder, and in few steps; how, is chosen on
+these rows, too. Every finished method and seed is kept under runs/peers and not repeated.
 """
 
 import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,129 +24,24 @@ import jax
 import numpy as np
 import peers_page
 import peers_tables
-from peers_claims import FEW_STEPS, HALF, levels
-from peers_runs import (
-    METHODS,
-    ROOT,
-    Config,
-    Trained,
-    base_config,
-    gflop,
-    kept,
-    measure,
-    mld_config,
-    scaled,
-    shrink,
-    train_joint,
-    train_latent,
-)
-from peers_sampling import few_steps, measure_few, measure_repaint, time_samplers, with_model
-from reuse import reuse
+from peers_claims import COLDER, FEW_STEPS, HALF, HALF_COLDER, OURS, levels
+from peers_comparison import Comparison
+from peers_runs import METHODS, ROOT, kept, measure
+from peers_sampling import colder, few_steps, measure_repaint, time_samplers, with_model
 
-from sbmae_jax import pipeline, provenance
+from sbmae_jax import provenance
 from sbmae_jax.run import load_model
 
-# What is free in each rival: beta, as in two versions of the comparisons on Extended PolyMNIST with the
-# summed squared error, and a value on the far side of the better one; how often MLD's score sees observed
-# modalities, as published, or as often as ours.
-TUNED: dict[str, tuple[float, ...]] = {
-    "mld": (0.2, 0.6),
-    "mvae": (0.1, 0.5, 1.0),
-    "mmvae": (0.1, 0.5, 2.5),
-    "mopoe": (0.1, 0.5, 2.5),
-    "mvtcae": (0.1, 0.5, 2.5),
-    "mmvae_plus": (0.1, 0.5, 5.0),
-}
-SHARE = 1 / 4  # of the operations, for choosing
 
-
-class Comparison:
-    """Where runs live, and the budget that all share."""
-
-    def __init__(self, data: str, smoke: bool = False, num_modalities: int = 5, times: float = 1.0):
-        suffix = ("" if data == "polydigits" else f"-{data}") + ("-smoke" if smoke else "")
-        suffix += "" if num_modalities == 5 else f"-{num_modalities}"
-        suffix += "" if times == 1 else f"-{times:g}x"
-        self.folder = ROOT / "runs" / f"peers{suffix}"
-        self.data, self.smoke, self.num_modalities, self.times = data, smoke, num_modalities, times
-        self.gflop = sum(gflop(self.config(0)))
-
-    def config(self, seed: int) -> Config:
-        """Return our config."""
-        config = scaled(base_config(self.data, seed, self.num_modalities), self.times)
-        return shrink(config) if self.smoke else config
-
-    def judge(self, seed: int) -> Path:
-        """Train the classifier that judges all methods of a seed, and return its run."""
-        workdir = self.folder / f"ours-{seed}"
-        pipeline.run(self.config(seed), workdir, "judges")
-        return workdir
-
-    def train(self, method: str, name: str, seed: int, share: float, choice: float) -> Trained:
-        """Train a method with a share of the budget, or load it."""
-        workdir, judge = self.folder / name, self.judge(seed)
-        if workdir != judge:
-            reuse(judge, workdir, ("classifier",), ())
-        config = scaled(self.config(seed), share)
-        if method == "ours":
-            return train_latent(config, workdir)
-        if method == "mld":
-            return train_latent(mld_config(config, choice), workdir)
-        return train_joint(config, workdir, method, choice, share * self.gflop)
-
-    def choose(self, method: str) -> dict[str, Any]:
-        """Choose what is free in a method by the mean coherence on validation rows."""
-        tried = {}
-        for value in TUNED.get(method, ()):
-            name = f"choice-{method}-{value}"
-
-            def tried_value(value=value, name=name):
-                return measure(self.train(method, name, 0, SHARE, value), "valid", 500)
-
-            tried[str(value)] = kept(self.folder / f"{name}.json", tried_value)
-        return best(tried) if tried else {"value": 0.0, "validation coherence": {}}
-
-    def choose_levels(self) -> dict[str, Any]:
-        """Choose the levels of our sampler in few steps in the same way."""
-        return best(self.few(0, "valid"))
-
-    def few(self, seed: int, split: str) -> dict[str, Any]:
-        """Measure our sampler in few steps, by the number of levels."""
-        path = self.folder / f"few-{split}-{seed}.json"
-        return kept(
-            path, lambda: measure_few(self.train("ours", f"ours-{seed}", seed, 1.0, 0.0), split)
-        )
-
-    def row(self, method: str, seed: int, choice: float, share: float = 1.0) -> dict[str, Any]:
-        """Train and measure a method."""
-        name = f"{method}-{seed}" if share == 1 else f"{method}-{share}-{seed}"
-
-        def make():
-            return measure(self.train(method, name, seed, share, choice), "test")
-
-        return kept(self.folder / f"{name}.json", make)
-
-
-def best(tried: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the value that was most coherent, and what each was."""
-    scores = {value: coherence(row) for value, row in tried.items()}
-    return {
-        "value": float(max(scores, key=lambda value: scores[value])), "validation coherence": scores
-    }  # fmt: skip
-
-
-def coherence(row: Mapping[str, Any]) -> float:
-    """Return the mean of what coherence is given 1, 2 .., and unconditionally."""
-    return float(np.mean([v for k, v in row.items() if k.startswith("given ") or k == "all agree"]))
-
-
-def compare_samplers(this: Comparison, choices: Mapping[str, float]) -> dict[str, Any]:
+def compare_samplers(
+    this: Comparison, choices: Mapping[str, float], ways: Mapping[str, Any]
+) -> dict[str, Any]:
     """Measure other samplers of seed 0, and the times of all methods in turns."""
     trained = {m: this.train(m, f"{m}-0", 0, 1.0, choice) for m, choice in choices.items()}
     ours = trained["ours"]
     protocol = ours.run.parts.protocol
     num_rows = min(100, protocol.num_rows)
-    found = {"few steps": this.few(0, "test")}
+    found: dict[str, Any] = {"few steps": this.few(0, "test"), "colder": this.colder(0, "test")}
     if "mld" in trained:
         mld, path = trained["mld"], this.folder
         found |= {
@@ -159,7 +56,8 @@ def compare_samplers(this: Comparison, choices: Mapping[str, float]) -> dict[str
     few = {
         levels(int(num)): with_model(ours, few_steps(model, int(num))) for num in found["few steps"]
     }
-    completes = {name: entry.complete for name, entry in (trained | few).items()}
+    timed = trained | few | {COLDER: colder(ours, **ways)}
+    completes = {name: entry.complete for name, entry in timed.items()}
     source = ours.run.source("test", protocol.num_rows)
     rows = {name: source.arrays[name] for name in ours.run.parts.layout.names}
     shape = len(source), len(rows)
@@ -179,18 +77,22 @@ def compare(
     found: dict[str, Any] = {
         "budget GFLOP": this.gflop,
         "chosen": {m: entry for m, entry in chosen.items() if entry["validation coherence"]},
-        "seeds": [], "rows": {name: [] for name in ("ours", FEW_STEPS, HALF, *methods)},
+        "seeds": [], "rows": {name: [] for name in OURS + tuple(methods[1:])},
     }  # fmt: skip
-    found["chosen"][FEW_STEPS] = this.choose_levels()
+    found["chosen"] |= {COLDER: this.choose_colder(), FEW_STEPS: this.choose_levels()}
     few = f"{found['chosen'][FEW_STEPS]['value']:.0f}"
+    ways = found["chosen"][COLDER]["value"]
+    cold = "-colder", partial(colder, **ways)
     for seed in seeds:
         for method in methods:
             found["rows"][method].append(this.row(method, seed, choices[method]))
+        found["rows"][COLDER].append(this.row("ours", seed, 0.0, sampled=cold))
         found["rows"][HALF].append(this.row("ours", seed, 0.0, share=0.5))
+        found["rows"][HALF_COLDER].append(this.row("ours", seed, 0.0, share=0.5, sampled=cold))
         found["rows"][FEW_STEPS].append(this.few(seed, "test")[few])
         found["seeds"].append(seed)
         yield found
-    yield found | {"sampling": compare_samplers(this, choices)}
+    yield found | {"sampling": compare_samplers(this, choices, ways)}
 
 
 def write(found: Mapping[str, Any], command: str, path: Path) -> None:

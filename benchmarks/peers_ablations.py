@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import peers_page
 import peers_tables
-from peers import Comparison
+from peers_comparison import Comparison
 from peers_runs import ROOT, Config, Trained, kept, measure, scaled, train_joint, train_latent
 from peers_sampling import ALONG_ODE, with_model
 from peers_together import train_together

@@ -19,7 +19,7 @@ import peers_claims
 import peers_page
 import peers_tables
 from matplotlib.figure import Figure
-from peers import ROOT, Comparison
+from peers_comparison import ROOT, Comparison
 from peers_runs import Trained, asked, kept, load_judges, measure
 
 from sbmae_jax.data.backgrounds import PHOTOGRAPHS

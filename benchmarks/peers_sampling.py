@@ -1,7 +1,9 @@
-"""Samplers and their times: ours in few steps, and that of Multi-Modal Latent Diffusion."""
+"""Samplers and their times: ours colder and in few steps, and that of Multi-Modal Latent Diffusion."""
 
 import dataclasses
+import itertools
 import time
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -22,12 +24,36 @@ ROUNDS = 9  # of timing each method once, in turns, so that what else the machin
 FEW = (1, 2, 4, 8)  # levels of the sampler in few steps
 # DPM-Solver++ along the ODE, one evaluation for each level.
 ALONG_ODE = {"sampler": "dpm_solver", "num_corrections": 0, "eta": 0.0}
+# Noise scales of the method's first version, some unconditional, some conditional, and one nearer to 1; and
+# weights of classifier-free guidance.
+COLDER = tuple(
+    {"noise_scale": scale, "classifier_free": weight}
+    for weight, scale in itertools.product((1.0, 3.0), (0.5, 0.7, 0.8, 0.9))
+)
 
 
 def few_steps(model: models.Model, num_levels: int) -> models.Model:
     """Return a model that samples along the ODE."""
     sampling = dataclasses.replace(model.sampling, num_levels=num_levels, **ALONG_ODE)
     return dataclasses.replace(model, sampling=sampling)
+
+
+def colder(trained: Trained, given: Mapping[str, float], nothing: Mapping[str, float]) -> Trained:
+    """Return a trained method sampled in one way given something, in another given nothing.
+
+    given, nothing: noise scale and weight of classifier-free guidance, as `Sampling` has them.
+    """
+    model = load_model(trained.run)
+    warm = {
+        observed: dataclasses.replace(model, sampling=dataclasses.replace(model.sampling, **how))
+        for observed, how in ((True, given), (False, nothing))
+    }
+
+    def complete(key, rows, observed):
+        return models.complete(warm[bool(np.any(observed))], key, rows, observed)
+
+    evaluations = warm[True].sampling.num_evaluations
+    return dataclasses.replace(trained, complete=complete, evaluations=evaluations)
 
 
 def repainted(
@@ -82,6 +108,11 @@ def measure_few(trained: Trained, split: str) -> dict[str, Any]:
     """Return the figures of ours in few steps, by the number of levels."""
     model = load_model(trained.run)
     return {str(num): measure(with_model(trained, few_steps(model, num)), split) for num in FEW}
+
+
+def measure_colder(trained: Trained, split: str, num_rows: int) -> list[dict[str, Any]]:
+    """Return the figures of ours for each noise scale and weight, with what these were."""
+    return [how | measure(colder(trained, how, how), split, num_rows) for how in COLDER]
 
 
 def measure_repaint(trained: Trained, split: str, num_rows: int) -> dict[str, Any]:

@@ -12,9 +12,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from peers_claims import (
     BY_NUMBER,
+    COLDER,
     FEW_STEPS,
     GIVEN,
     HALF,
+    HALF_COLDER,
     QUALITY,
     RIVALS,
     WORDS,
@@ -49,18 +51,31 @@ def cost_table(page: Mapping[str, Any]) -> str:
         "|---" * 8 + "|",
     ]
     for method, rows in page["rows"].items():
-        chosen = page["chosen"].get(method, {}).get("value", "")
-        what = {"mld": "observed share", FEW_STEPS: "levels"}.get(method, "beta")
+        chosen = page["chosen"].get(COLDER if method == HALF_COLDER else method, {}).get("value")
         name = levels(chosen) if method == FEW_STEPS else method
         seconds = [f"{times[name]:.2f}" if name in times else "" for times in (given, nothing)]
-        words = f"{WORDS[method]} | {f'{what} {chosen:g}' if chosen else ''}"
         training, deviation = spread(page, method, "training seconds")
         lines.append(
-            f"| {words} | {rows[0]['parameters'] / 1e6:.1f} M "
+            f"| {WORDS[method]} | {choice(method, chosen)} | {rows[0]['parameters'] / 1e6:.1f} M "
             f"| {rows[0]['GFLOP'] / 1e3:.2f} | {training:.0f} ± {deviation:.0f} "
             f"| {rows[0]['evaluations'] or 'none'} | {' | '.join(seconds)} |"
         )
     return "\n".join(lines)
+
+
+def choice(method: str, value: Any) -> str:
+    """Say what was chosen for a method."""
+    if isinstance(value, Mapping):
+        return f"{way(value['given'])}; from nothing {way(value['nothing'])}"
+    what = {"mld": "observed share", FEW_STEPS: "levels"}.get(method, "beta")
+    return f"{what} {value:g}" if value else ""
+
+
+def way(how: Mapping[str, float]) -> str:
+    """Say how ours is sampled colder."""
+    weight = how["classifier_free"]
+    guided = f", guidance {weight:g}" if weight != 1 else ""
+    return f"noise scale {how['noise_scale']:g}{guided}"
 
 
 def sampler_table(page: Mapping[str, Any]) -> str:
@@ -68,6 +83,7 @@ def sampler_table(page: Mapping[str, Any]) -> str:
     sampling, columns = page["sampling"], (*GIVEN, "all agree", "Fréchet distance", "diversity")
     times = sampling["seconds per 1,000, given 1"]
     rows = {"ours": page["rows"]["ours"][0]}
+    rows |= {f"ours, {way(row)}": row for row in sampling.get("colder", ())}
     rows |= {levels(int(n)): row for n, row in sampling["few steps"].items()}
     lines = [
         f"| | test rows | evaluations | {' | '.join(columns)} | 1,000 samples given 1, seconds |",
@@ -139,8 +155,9 @@ def ablations_table(page: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-LOOKS = {  # ours are black, each rival has a colour
-    "ours": ("k", "o"), FEW_STEPS: ("k", "^"), HALF: ("k", "s"),
+LOOKS = {  # ours are black or, with half the operations, grey; each rival has a colour
+    "ours": ("k", "o"), COLDER: ("k", "v"), FEW_STEPS: ("k", "^"),
+    HALF: ("0.6", "o"), HALF_COLDER: ("0.6", "v"),
     **{rival: (f"C{number}", "o") for number, rival in enumerate(RIVALS)},
 }  # fmt: skip
 

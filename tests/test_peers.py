@@ -88,6 +88,50 @@ def test_repaint_takes_the_published_steps(script):
     assert sampling.num_evaluations(250, 10, 10) == 2411
 
 
+def test_ours_is_chosen_one_way_given_something_and_one_from_nothing(script):
+    comparison, sampling = script("peers_comparison"), script("peers_sampling")
+    assert {how["noise_scale"] for how in sampling.COLDER} == {0.5, 0.7, 0.8, 0.9}
+    figures = dict.fromkeys(script("peers_claims").GIVEN, 0.5) | {"all agree": 0.5}
+    rows = [how | figures for how in sampling.COLDER]
+    assert [row["classifier_free"] for row in (rows[1], rows[4])] == [1, 3]
+    rows[4] |= {
+        "given 2": 0.9,
+        "all agree": 0.9,
+    }  # guided: there is nothing to guide by from nothing
+    rows[1] |= {"all agree": 0.6}
+    this = SimpleNamespace(colder=lambda seed, split, num_rows: rows)
+    chosen = comparison.Comparison.choose_colder(this)
+    assert chosen["value"] == {
+        "given": {"noise_scale": rows[4]["noise_scale"], "classifier_free": 3},
+        "nothing": {"noise_scale": rows[1]["noise_scale"], "classifier_free": 1},
+    }
+
+
+def test_each_row_is_sampled_as_was_chosen_for_what_it_observes(script, monkeypatch, tmp_path):
+    sampling, runs = script("peers_sampling"), script("peers_runs")
+    config = tiny.config()
+    for stage in ("autoencoders", "score"):
+        pipeline.run(config, tmp_path, stage)
+    asked = []
+
+    def complete(model, key, rows, observed):
+        asked.append((model.sampling.noise_scale, model.sampling.classifier_free))
+        return rows
+
+    monkeypatch.setattr(sampling.models, "complete", complete)
+    trained = runs.Trained(pipeline.open_run(tmp_path), None, dict, 0, 0, 0.0, 0)
+    given, nothing = (
+        {"noise_scale": scale, "classifier_free": weight}
+        for scale, weight in ((0.5, 3.0), (0.7, 1.0))
+    )
+    found = sampling.colder(trained, given, nothing)
+    for observed in (np.zeros((2, 2), bool), np.eye(2, dtype=bool)):
+        found.complete(jax.random.key(0), {}, observed)
+    assert asked == [(0.7, 1.0), (0.5, 3.0)]
+    plain = pipeline.open_run(tmp_path).parts.sampling.num_evaluations
+    assert found.evaluations == 2 * plain, "guidance doubles the evaluations"
+
+
 def test_each_sampler_is_timed_once_in_each_round(script):
     sampling, calls = script("peers_sampling"), []
 
@@ -104,7 +148,7 @@ def test_each_sampler_is_timed_once_in_each_round(script):
 
 
 def test_samples_on_disk_are_judged_as_those_of_a_generator(script, tmp_path):
-    script("peers")
+    script("peers_comparison")
     multivae = script("multivae")
     rng = np.random.default_rng(0)
     label = rng.permutation(np.arange(60) % 3).astype(np.int32)
@@ -153,12 +197,14 @@ def page(claims, ours, rival):
         "ours, 1 level": 1.9,
         "ours, 6 levels": 2.5,
     }
+    plain = {"noise_scale": 0.7, "classifier_free": 1.0}
+    ways = {"given": plain | {"classifier_free": 3.0}, "nothing": plain}
     return {
         "rows": {"ours": rows(ours), **{r: rows(rival) for r in claims.RIVALS},
-                 claims.HALF: rows(ours), claims.FEW_STEPS: rows(ours)},
-        "chosen": {"mld": {"value": 0.2}, claims.FEW_STEPS: {"value": 1.0}},
+                 **{name: rows(ours) for name in claims.OURS}},
+        "chosen": {"mld": {"value": 0.2}, claims.FEW_STEPS: {"value": 1.0}, claims.COLDER: {"value": ways}},
         "sampling": {
-            "few steps": few, "MLD, RePaint": rows(rival)[0],
+            "few steps": few, "colder": [plain | rows(ours)[1]], "MLD, RePaint": rows(rival)[0],
             "MLD, same rows": rows(rival)[0], "seconds per 1,000, given 1": times,
             "seconds per 1,000, from nothing": times,
         },
@@ -181,7 +227,7 @@ def test_a_claim_holds_only_beyond_the_deviation(script):
     assert not any(held(0.9, 0.89).values())
     assert not any(held(0.8, 0.9).values())
     names = ("given 2", "given 3", "given 4", "all agree", "Fréchet distance")
-    assert set(held(0.9, 0.8)) == set(itertools.product(names, ("ours", claims.FEW_STEPS)))
+    assert set(held(0.9, 0.8)) == set(itertools.product(names, claims.OURS[:3]))
     one = page(claims, 0.9, 0.8)
     one["rows"] = {method: rows[:1] for method, rows in one["rows"].items()}
     assert not [c for c in claims.claims(one) if "by more than" in c["name"]]
@@ -196,6 +242,9 @@ def test_a_rival_that_is_more_coherent_and_less_diverse_does_not_dominate(script
     for row in made["rows"]["mopoe"]:
         row["diversity"] = 0.85
     assert claims.dominating(made) == ["mopoe"]
+    for row in made["rows"][claims.COLDER]:
+        row["given 2"] = 1.6  # the mean given 1 to 4 is 1
+    assert claims.dominating(made, claims.COLDER) == []
 
 
 def test_sampling_is_held_against_the_fastest_single_pass(script):
@@ -240,8 +289,11 @@ def test_tables_have_every_method(script):
     for table in (tables.table, tables.cost_table):
         assert len(table(made).splitlines()) == 2 + len(made["rows"])
     assert "| MLD | 0.800 ± 0.010 |" in tables.table(made)
-    assert "observed share 0.2" in tables.cost_table(made)
-    assert len(tables.sampler_table(made).splitlines()) == 2 + 1 + 2 + 2
+    cost = tables.cost_table(made)
+    assert "observed share 0.2" in cost
+    assert cost.count("noise scale 0.7, guidance 3; from nothing noise scale 0.7") == 2
+    assert len(tables.sampler_table(made).splitlines()) == 2 + 1 + 1 + 2 + 2
+    assert "| ours, noise scale 0.7 | " in tables.sampler_table(made)
     assert len(tables.multivae_table(made).splitlines()) == 2 + 2 + 1
     made["multivae"]["ports"] = {"mvtcae": made["rows"]["mvtcae"]}
     assert len(tables.multivae_table(made).splitlines()) == 2 + 3 + 1
