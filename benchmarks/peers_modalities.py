@@ -10,6 +10,7 @@ it chose there.
 """
 
 import argparse
+import shlex
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -19,8 +20,10 @@ import peers_claims
 import peers_page
 import peers_tables
 from matplotlib.figure import Figure
+from peers_claims import COLDER, RIVALS
 from peers_comparison import ROOT, Comparison
 from peers_runs import Trained, asked, kept, load_judges, measure
+from peers_sampling import colder
 
 from sbmae_jax.data.backgrounds import PHOTOGRAPHS
 from sbmae_jax.protocols.judging import Eyes, Trial, classifying, judge, judged
@@ -41,7 +44,10 @@ def measure_counts(
             choice = page["chosen"].get(method, {"value": 0.0})["value"]
 
             def make(this=this, method=method, choice=choice):
-                trained = this.train(method, f"{method}-0", 0, 1.0, choice)
+                if method == COLDER:
+                    trained = colder(this.train("ours", "ours-0", 0, 1.0, 0.0), **choice)
+                else:
+                    trained = this.train(method, f"{method}-0", 0, 1.0, choice)
                 return measure(trained, "test") | {"first two": measure_first(trained, "test")}
 
             rows[method][str(num)] = kept(this.folder / f"modalities-{method}.json", make)
@@ -115,14 +121,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    known = list(peers_claims.WORDS)[:-1]
+    known = ["ours", COLDER, *RIVALS]
     parser.add_argument(
-        "--methods", nargs="+", choices=known, default=["ours", "mopoe", "mvtcae", "mmvae_plus"]
+        "--methods",
+        nargs="+",
+        choices=known,
+        default=["ours", COLDER, "mopoe", "mvtcae", "mmvae_plus"],
     )
     parser.add_argument("--counts", type=int, nargs="+", default=COUNTS)
     arguments = parser.parse_args()
     rows = measure_counts(arguments.methods, arguments.counts, peers_page.load())
-    methods, counts = " ".join(arguments.methods), " ".join(map(str, arguments.counts))
+    methods, counts = shlex.join(arguments.methods), " ".join(map(str, arguments.counts))
     command = f"python benchmarks/peers_modalities.py --methods {methods} --counts {counts}"
     page = peers_page.put("modalities", {"command": command, "rows": rows})
     draw(rows)

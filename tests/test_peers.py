@@ -323,6 +323,16 @@ def test_more_modalities_are_held_against_fewer(script):
     assert held(0.79, 0.5, 0.6, 0.8) == [True] * 8  # ours and two rivals, for each of four figures
     assert held(0.7, 0.5, 0.6, 0.8) == [False, True] * 4
     assert held(0.79, 0.5, 0.79, 0.8) == [True, False] * 4
+    made = page(claims, 0.9, 0.8)
+    rows = {m: {"2": row(2, 0.8), "10": row(10, 0.8)} for m in ("ours", "mopoe")}
+    made["modalities"] = {"rows": rows | {claims.COLDER: {"2": row(2, 0.8), "10": row(10, 0.7)}}}
+    found = {c["name"]: c for c in claims.claims(made) if c["name"].startswith("all, given one")}
+    assert [(c["value"], c["holds"]) for c in found.values()] == [
+        (0, True),
+        (0.1111, False),
+        (0, False),
+    ]
+    assert "all, given one: rivals of 1 that fall more than 0.03" in found, "ours is no rival"
 
 
 def test_the_first_two_are_asked_with_each_number(script, tmp_path):
