@@ -10,7 +10,6 @@ once and serve both kinds of autoencoders.
 """
 
 import argparse
-import dataclasses
 import json
 import shutil
 import sys
@@ -130,9 +129,7 @@ def sweep(kind: str, seed: int, negatives: str) -> dict[str, Any]:
 
 def guided(model: models.Model, strength: float) -> models.Model:
     """Return a model with another strength of guidance."""
-    return dataclasses.replace(
-        model, sampling=dataclasses.replace(model.sampling, guidance=strength)
-    )
+    return model.with_sampling(guidance=strength)
 
 
 def take_over(kind: str, name: str, seed: int, parts: tuple[str, ...]) -> None:

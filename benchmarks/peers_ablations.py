@@ -6,7 +6,6 @@ Each row is one run at the budget of peers.py, with one thing changed.
 """
 
 import argparse
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -64,11 +63,7 @@ def unit_moments() -> Iterator[None]:
 
 def sampled(trained: Trained, **sampling: Any) -> Trained:
     """Sample a trained model in another way."""
-    model = load_model(trained.run)
-    return with_model(
-        trained,
-        dataclasses.replace(model, sampling=dataclasses.replace(model.sampling, **sampling)),
-    )
+    return with_model(trained, load_model(trained.run).with_sampling(**sampling))
 
 
 class Ablations:

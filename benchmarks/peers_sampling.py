@@ -34,8 +34,7 @@ COLDER = tuple(
 
 def few_steps(model: models.Model, num_levels: int) -> models.Model:
     """Return a model that samples along the ODE."""
-    sampling = dataclasses.replace(model.sampling, num_levels=num_levels, **ALONG_ODE)
-    return dataclasses.replace(model, sampling=sampling)
+    return model.with_sampling(num_levels=num_levels, **ALONG_ODE)
 
 
 def colder(trained: Trained, given: Mapping[str, float], nothing: Mapping[str, float]) -> Trained:
@@ -44,15 +43,12 @@ def colder(trained: Trained, given: Mapping[str, float], nothing: Mapping[str, f
     given, nothing: noise scale and weight of classifier-free guidance, as `Sampling` has them.
     """
     model = load_model(trained.run)
-    warm = {
-        observed: dataclasses.replace(model, sampling=dataclasses.replace(model.sampling, **how))
-        for observed, how in ((True, given), (False, nothing))
-    }
+    by_given, by_nothing = model.with_sampling(**given), model.with_sampling(**nothing)
 
     def complete(key, rows, observed):
-        return models.complete(warm[bool(np.any(observed))], key, rows, observed)
+        return models.complete(by_given if np.any(observed) else by_nothing, key, rows, observed)
 
-    evaluations = warm[True].sampling.num_evaluations
+    evaluations = by_given.sampling.num_evaluations
     return dataclasses.replace(trained, complete=complete, evaluations=evaluations)
 
 

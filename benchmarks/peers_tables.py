@@ -173,12 +173,18 @@ def draw(page: Mapping[str, Any], path: Path) -> None:
         by_number.errorbar(
             at, means, deviations, fmt=f"{marker}-", color=colour, label=WORDS[method], ms=4
         )
-        coherence = [np.mean([row[given] for given in GIVEN]) for row in rows]
+        coherence = [mean_given(row) for row in rows]
         distance, agree = (
             [row[name] for row in rows] for name in ("Fréchet distance", "all agree")
         )
         by_diversity.plot([row["diversity"] for row in rows], coherence, marker, color=colour, ms=5)
         from_nothing.plot(distance, agree, marker, color=colour, ms=5)
+    for weight, line in ((1, "k-"), (3, "k:")):  # what seed 0 can trade, from the coldest on
+        traded = [row for row in page.get("sampling", {}).get("colder", ())
+                  if row["classifier_free"] == weight]  # fmt: skip
+        by_diversity.plot(
+            [r["diversity"] for r in traded], [mean_given(r) for r in traded], line, lw=1
+        )
     by_number.set(xlabel="modalities observed", ylabel="coherence", xticks=range(1, 5), ylim=(0, 1))
     label = "coherence, mean of given 1 to 4"
     by_diversity.set(xlabel="diversity given one (1: the data's)", ylabel=label, ylim=(0, 1))
@@ -189,6 +195,11 @@ def draw(page: Mapping[str, Any], path: Path) -> None:
     by_number.legend(fontsize=7)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
+
+
+def mean_given(row: Mapping[str, float]) -> float:
+    """Return the mean coherence given 1 to 4."""
+    return float(np.mean([row[given] for given in GIVEN]))
 
 
 def sets_table(page: Mapping[str, Any]) -> str:

@@ -109,7 +109,7 @@ def full_size() -> ml_collections.ConfigDict:
     }  # fmt: skip
     config.sampling = {
         "sampler": "predictor_corrector", "conditioning": "amortised", "num_levels": 128,
-        "num_corrections": 0, "snr": 0.3, "t_min": 3e-3, "guidance": 0.5,
+        "num_corrections": 0, "snr": 0.3, "t_min": 3e-3, "noise_scale": 1.0, "guidance": 0.5,
     }  # fmt: skip
     config.evaluation = {
         "name": "faces", "num_rows": 0, "batch_size": 200, "num_conditions": 100, "num_repeats": 5,

@@ -53,6 +53,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     config.sampling = {
         "sampler": placeholder(str), "conditioning": "amortised", "num_levels": placeholder(int),
         "num_corrections": placeholder(int), "snr": 0.3, "t_min": placeholder(float),
+        "noise_scale": 1.0,
     }  # fmt: skip
     config.evaluation = {
         "name": "paired", "num_rows": 0, "num_unconditional": 500, "batch_size": 500,

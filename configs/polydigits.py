@@ -47,7 +47,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     }  # fmt: skip
     config.sampling = {
         "sampler": "predictor_corrector", "conditioning": "amortised", "num_levels": 32,
-        "num_corrections": 1, "snr": 0.3, "t_min": 3e-3,
+        "num_corrections": 1, "snr": 0.3, "t_min": 3e-3, "noise_scale": 1.0,
     }  # fmt: skip
     config.evaluation = {
         "name": "classes",

@@ -73,7 +73,7 @@ def accelerator(num_modalities: int) -> ml_collections.ConfigDict:
     }  # fmt: skip
     config.sampling = {  # by docs/polymnist.md a hundredth of the reference's operations, as coherent as more
         "sampler": "predictor_corrector", "conditioning": "amortised", "num_levels": 25,
-        "num_corrections": 0, "snr": 0.3, "t_min": 3e-3,
+        "num_corrections": 0, "snr": 0.3, "t_min": 3e-3, "noise_scale": 1.0,
     }  # fmt: skip
     config.evaluation = {
         "name": "classes", "num_rows": 10_000, "num_unconditional": 10_000, "batch_size": 1000,

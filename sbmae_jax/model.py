@@ -1,7 +1,7 @@
 """A trained model: what it takes to encode, to generate and to decode."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
@@ -21,7 +21,7 @@ from sbmae_jax.score import score_fn
 from sbmae_jax.sde import SDE
 from sbmae_jax.task import Params
 from sbmae_jax.types import Array, Key, ScoreFn
-from sbmae_jax.values import require_type, require_whole, shown
+from sbmae_jax.values import require_one_of, require_type, require_whole, shown
 
 MOST_SAMPLES = 1_000_000  # in one call: they are drawn at once
 GUIDANCE = 1  # what the key of its noise is folded with
@@ -184,6 +184,15 @@ class Model:
             name: np.asarray(given[name]) if name in given else self.restore(name, array)
             for name, array in made.items()
         }
+
+    def with_sampling(self, **changes: Any) -> "Model":
+        """Return the same model, sampled in another way: `model.with_sampling(noise_scale=0.7)`.
+
+        changes: to fields of `Sampling`. Raises ValueError for one that it does not have, and as `Sampling`.
+        """
+        for name in changes:
+            require_one_of("sampling", name, [field.name for field in fields(Sampling)])
+        return replace(self, sampling=replace(self.sampling, **changes))
 
     def prepare(self, modality: Modality, values: Any) -> np.ndarray:
         """Return values [B, ...] as the networks see them. Raises ValueError for what does not fit."""

@@ -91,9 +91,13 @@ class Telling:
 
 def test_classifier_free_guidance_moves_away_from_the_joint_score(key):
     plain = dataclasses.replace(model(), network=Telling())
-    free = dataclasses.replace(plain.sampling, classifier_free=3.0)
-    guided = dataclasses.replace(plain, sampling=free)
-    assert free.num_evaluations == 2 * plain.sampling.num_evaluations
+    guided = plain.with_sampling(classifier_free=3.0)
+    assert (plain.sampling.classifier_free, guided.sampling.classifier_free) == (1, 3)
+    with pytest.raises(ValueError, match=r"sampling must be one of .*noise_scale.*'temperature'"):
+        plain.with_sampling(temperature=0.5)
+    with pytest.raises(ValueError, match=r"sampling\.noise_scale must be"):
+        plain.with_sampling(noise_scale=2.0)
+    assert guided.sampling.num_evaluations == 2 * plain.sampling.num_evaluations
     observed = jnp.asarray([[True, False, False, False], [False] * 4])
     x_key, key = jax.random.split(key)
     x, t = jax.random.normal(x_key, (2, plain.layout.size)), jnp.asarray(0.5)
