@@ -14,10 +14,10 @@ the product q_S of the experts of a set S, the prior p = N(0, I), and beta on al
                 expert, and w_n ~ N(0, s_n^2) elsewhere with learned s_n;
                 1/M sum_m E sum_n R_n + beta [ln (1/M sum_j q_j(z)) - ln p(z) + KL(q_m(w) || p)]      (5)
 
-By convexity the KL of a mixture is at most the mean in (2) and (3). The mean over experts or sets before an
-expectation is one of them for each row, drawn uniformly: the same in expectation, and cheaper to decode. With
-`stratified` mmvae and mmvae_plus decode a code of each expert for each row, as their authors do: less noise,
-and M times the cost of decoding.
+By convexity the KL of a mixture is at most the mean in (2) and (3); the authors of mmvae have the density of
+the mixture there, as in (5). The mean over experts or sets before an expectation is one of them for each row,
+drawn uniformly: the same in expectation, and cheaper to decode. With `stratified` mmvae and mmvae_plus decode
+a code of each expert for each row, as their authors do: less noise, and M times the cost of decoding.
 
 Completion. Given the observed set O, mvae, mopoe and mvtcae draw z from the product of the experts of O, and
 the mixtures of single experts from one of O, drawn for each row; nothing observed leaves the prior. In
