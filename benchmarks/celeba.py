@@ -114,22 +114,19 @@ def sweep(kind: str, seed: int, negatives: str) -> dict[str, Any]:
     model = load_model(run)
     curve = {}
     for strength in STRENGTHS:
-        complete = partial(models.complete, guided(model, strength))
+        complete = partial(models.complete, model.with_sampling(guidance=strength))
         curve[str(strength)] = read_back(run, complete, "valid", NUM_ROWS)
     allowed = [
         s for s in STRENGTHS if all(curve[str(s)][d] >= 0.9 * curve["0.0"][d] for d in DIVERSITIES)
     ]
     best = max(allowed, key=lambda s: curve[str(s)]["attribute_f1"])
     test = {
-        str(s): read_back(run, partial(models.complete, guided(model, s)), "test", NUM_ROWS)
+        str(s): read_back(
+            run, partial(models.complete, model.with_sampling(guidance=s)), "test", NUM_ROWS
+        )
         for s in (0.0, best)
     }
     return {"negatives": negatives, "valid": curve, "chosen": best, "test": test}
-
-
-def guided(model: models.Model, strength: float) -> models.Model:
-    """Return a model with another strength of guidance."""
-    return model.with_sampling(guidance=strength)
 
 
 def take_over(kind: str, name: str, seed: int, parts: tuple[str, ...]) -> None:
@@ -148,7 +145,7 @@ def compare_samplers(seed: int, unet_steps: int) -> dict[str, Any]:
     found = {
         "default": sampled(run, ours, models.complete, ours.sampling.num_evaluations),
         "default, strength 0": sampled(
-            run, guided(ours, 0.0), models.complete, ours.sampling.num_evaluations
+            run, ours.with_sampling(guidance=0.0), models.complete, ours.sampling.num_evaluations
         ),
     }
     networks = {"hub": (config_of("vae", seed)["network"], {})}
