@@ -16,7 +16,6 @@ these rows, too. Every finished method and seed is kept under runs/peers and not
 import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +81,12 @@ def compare(
     found["chosen"] |= {COLDER: this.choose_colder(), FEW_STEPS: this.choose_levels()}
     few = f"{found['chosen'][FEW_STEPS]['value']:.0f}"
     ways = found["chosen"][COLDER]["value"]
-    cold = "-colder", partial(colder, **ways)
     for seed in seeds:
         for method in methods:
             found["rows"][method].append(this.row(method, seed, choices[method]))
-        found["rows"][COLDER].append(this.row("ours", seed, 0.0, sampled=cold))
+        found["rows"][COLDER].append(this.row("ours", seed, 0.0, ways=ways))
         found["rows"][HALF].append(this.row("ours", seed, 0.0, share=0.5))
-        found["rows"][HALF_COLDER].append(this.row("ours", seed, 0.0, share=0.5, sampled=cold))
+        found["rows"][HALF_COLDER].append(this.row("ours", seed, 0.0, share=0.5, ways=ways))
         found["rows"][FEW_STEPS].append(this.few(seed, "test")[few])
         found["seeds"].append(seed)
         yield found

@@ -1,6 +1,6 @@
 """What `peers.py` and the scripts beside it share: the budget, where runs live, what is chosen and how."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from peers_runs import (
     train_joint,
     train_latent,
 )
-from peers_sampling import measure_colder, measure_few
+from peers_sampling import colder, measure_colder, measure_few
 from reuse import reuse
 
 from sbmae_jax import pipeline
@@ -101,9 +101,8 @@ class Comparison:
         """Choose how ours is sampled colder: one way given something, one from nothing."""
         tried = self.colder(0, "valid", 500)
         given = max(tried, key=lambda row: np.mean([row[figure] for figure in GIVEN]))
-        plain = [
-            row for row in tried if row["classifier_free"] == 1
-        ]  # there is nothing to guide by
+        # From nothing there is nothing to guide by.
+        plain = [row for row in tried if row["classifier_free"] == 1]
         nothing = max(plain, key=lambda row: row["all agree"])
         ways = {name: {key: row[key] for key in ("noise_scale", "classifier_free")}
                 for name, row in (("given", given), ("nothing", nothing))}  # fmt: skip
@@ -117,16 +116,16 @@ class Comparison:
 
     def row(
         self, method: str, seed: int, choice: float, share: float = 1.0,
-        sampled: tuple[str, Callable[[Trained], Trained]] | None = None,
+        ways: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:  # fmt: skip
-        """Train and measure a method. sampled: what to call another way to sample it, and the way."""
+        """Train and measure a method. ways: to sample ours colder, as `choose_colder` has chosen."""
         name = f"{method}-{seed}" if share == 1 else f"{method}-{share}-{seed}"
-        called, sample = sampled or ("", lambda trained: trained)
 
         def make():
-            return measure(sample(self.train(method, name, seed, share, choice)), "test")
+            trained = self.train(method, name, seed, share, choice)
+            return measure(colder(trained, **ways) if ways else trained, "test")
 
-        return kept(self.folder / f"{name}{called}.json", make)
+        return kept(self.folder / f"{name}{'-colder' if ways else ''}.json", make)
 
 
 def best(tried: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

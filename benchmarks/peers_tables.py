@@ -54,7 +54,9 @@ def cost_table(page: Mapping[str, Any]) -> str:
         chosen = page["chosen"].get(COLDER if method == HALF_COLDER else method, {}).get("value")
         name = levels(chosen) if method == FEW_STEPS else method
         seconds = [f"{times[name]:.2f}" if name in times else "" for times in (given, nothing)]
-        training, deviation = spread(page, method, "training seconds")
+        # Colder is another sampler of the same training.
+        base = {COLDER: "ours", HALF_COLDER: HALF}.get(method, method)
+        training, deviation = spread(page, base, "training seconds")
         lines.append(
             f"| {WORDS[method]} | {choice(method, chosen)} | {rows[0]['parameters'] / 1e6:.1f} M "
             f"| {rows[0]['GFLOP'] / 1e3:.2f} | {training:.0f} ± {deviation:.0f} "

@@ -94,10 +94,7 @@ def test_ours_is_chosen_one_way_given_something_and_one_from_nothing(script):
     figures = dict.fromkeys(script("peers_claims").GIVEN, 0.5) | {"all agree": 0.5}
     rows = [how | figures for how in sampling.COLDER]
     assert [row["classifier_free"] for row in (rows[1], rows[4])] == [1, 3]
-    rows[4] |= {
-        "given 2": 0.9,
-        "all agree": 0.9,
-    }  # guided: there is nothing to guide by from nothing
+    rows[4] |= {"given 2": 0.9, "all agree": 0.9}  # guided, so not for what is drawn from nothing
     rows[1] |= {"all agree": 0.6}
     this = SimpleNamespace(colder=lambda seed, split, num_rows: rows)
     chosen = comparison.Comparison.choose_colder(this)
