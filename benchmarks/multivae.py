@@ -8,10 +8,10 @@
 MultiVae 1.0.3 and PyTorch are installed from the package index into runs/multivae/env (some GB with the
 default PyTorch), never into this environment. Data and samples go through files. Its models have our
 networks, its own trainer with our batch size, learning rate and decay, the beta that peers.py chose for our
-port, and the steps of the port, rounded to whole passes over the data. Each is judged by the protocol that
-judges all. Beside it stands our port trained alike: with as many steps, with kernels that begin as small as
-PyTorch's, and, in MMVAE and MMVAE+, with a code of every expert decoded for every row, for which peers.py has
-no operations to spare.
+port (but MMVAE, to which it gives no beta), and the steps of the port, rounded to whole passes over the data.
+Each is judged by the protocol that judges all. Beside it stands our port trained alike: with the same beta,
+as many steps, kernels that begin as small as PyTorch's, and, in MMVAE and MMVAE+, a code of every expert
+decoded for every row, for which peers.py has no operations to spare.
 """
 
 import argparse
@@ -40,7 +40,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "runs" / "multivae"
 PACKAGE = "multivae==1.0.3"
 NOTHING, AGAIN, ALL = "nothing", "again", "all"
-JNF_BETA = 0.5
+# JNF has no port to take a beta from; MultiVae's MMVAE has none, which is one of 1.
+BETAS = {"jnf": 0.5, "mmvae": 1.0}
 # Flax draws kernels with variance 1 / fan-in, PyTorch uniformly with a third of it.
 KERNEL_SCALE = 3**-0.5
 FEW_ROWS = {"jnf": 200}  # it samples by 1,100 gradients for each set of observed modalities
@@ -124,7 +125,7 @@ def measure_model(
     size = run.parts.modalities[0].latent_size
     # JNF has no port here: it gets what MVTCAE gets.
     port = "mvtcae" if name == "jnf" else name
-    beta = JNF_BETA if name == "jnf" else page["chosen"][name]["value"]
+    beta = beta_of(name, page)
     epochs, _ = passes(run, page["rows"][port][0]["steps"])
     if not made.exists():
         # -P: this file has the library's name, so its folder must not be searched.
@@ -148,6 +149,11 @@ def measure_model(
     }  # fmt: skip
 
 
+def beta_of(name: str, page: Mapping[str, Any]) -> float:
+    """Return the beta that a model and its port trained alike have."""
+    return BETAS[name] if name in BETAS else page["chosen"][name]["value"]
+
+
 def passes(run: Run, num_steps: int) -> tuple[int, int]:
     """Return whole passes over the data that are as many steps, nearly, and how many these are."""
     batch_size, num_rows = run.parts.groups[0].training.batch_size, len(run.train_source)
@@ -161,7 +167,7 @@ def measure_port(this: Comparison, name: str, seed: int, page: Mapping[str, Any]
     workdir = FOLDER / f"port-{name}-{seed}"
     reuse(this.judge(seed), workdir, ("classifier",), ())
     trained = train_joint(
-        this.config(seed), workdir, name, page["chosen"][name]["value"],
+        this.config(seed), workdir, name, beta_of(name, page),
         num_steps=num_steps, stratified=name in ("mmvae", "mmvae_plus"), kernel_scale=KERNEL_SCALE,
     )  # fmt: skip
     return measure(trained, "test")

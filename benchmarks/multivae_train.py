@@ -123,8 +123,7 @@ def build(name: str, names: list[str], latent: int, beta: float, epochs: int):
     if name == "mvae":
         return MVAE(MVAEConfig(**common, k=1, warmup=0), *networks)
     if name == "mmvae":
-        # One sample of Gaussians, as in our port. The library takes the density of the mixture where our port
-        # has the mean divergence of the experts, and gives beta no effect.
+        # One sample of Gaussians, as in our port. The library gives beta no effect.
         how = {"K": 1, "prior_and_posterior_dist": "normal", "learn_prior": False}
         return MMVAE(MMVAEConfig(**common, **how, loss="iwae_looser"), *networks)
     return JNF(JNFConfig(**common, warmup=max(epochs // 2, 1)), *networks)

@@ -32,7 +32,7 @@ from sbmae_jax import pipeline
 TUNED: dict[str, tuple[float, ...]] = {
     "mld": (0.2, 0.6),
     "mvae": (0.1, 0.5, 1.0),
-    "mmvae": (0.1, 0.5, 2.5),
+    "mmvae": (0.1, 0.5, 1.0, 2.5),
     "mopoe": (0.1, 0.5, 2.5),
     "mvtcae": (0.1, 0.5, 2.5),
     "mmvae_plus": (0.1, 0.5, 5.0),

@@ -6,18 +6,19 @@ the product q_S of the experts of a set S, the prior p = N(0, I), and beta on al
 
     mvae        ELBO({1..M}) + sum_m ELBO({m}) + ELBO(a random S), the prior being one more expert, where
                 ELBO(S) = E_{p q_S} sum_{m in S} R_m + beta KL(p q_S || p)                            (1)
-    mmvae       q = 1/M sum_m q_m;            E_q sum_m R_m + beta/M sum_m KL(q_m || p)               (2)
+    mmvae       q = 1/M sum_m q_m;            E_q { sum_m R_m + beta [ln q(z|x) - ln p(z)] }           (2)
     mopoe       q = 1/(2^M - 1) sum_S q_S;    E_q sum_m R_m + beta/(2^M - 1) sum_S KL(q_S || p)       (3)
     mvtcae      q = q_{1..M};                 (M - a)/M E_q sum_m R_m
                                               + beta [(1 - a) KL(q || p) + a/M sum_m KL(q || q_m)]    (4)
     mmvae_plus  as mmvae, but each modality has a part w_m of its own, w_m ~ q_m(w) where z is of its
                 expert, and w_n ~ N(0, s_n^2) elsewhere with learned s_n;
-                1/M sum_m E sum_n R_n + beta [ln (1/M sum_j q_j(z)) - ln p(z) + KL(q_m(w) || p)]      (5)
+                1/M sum_m E { sum_n R_n + beta [ln q(z|x) - ln p(z) + KL(q_m(w) || p)] }              (5)
 
-By convexity the KL of a mixture is at most the mean in (2) and (3); the authors of mmvae have the density of
-the mixture there, as in (5). The mean over experts or sets before an expectation is one of them for each row,
-drawn uniformly: the same in expectation, and cheaper to decode. With `stratified` mmvae and mmvae_plus decode
-a code of each expert for each row, as their authors do: less noise, and M times the cost of decoding.
+The KL of a mixture is at most the mean of those of its components, by convexity: mopoe pays the mean, as its
+authors do, mmvae and mmvae_plus the density of the mixture at the code. The mean over experts or sets in an
+expectation is one of them for each row, drawn uniformly: the same in expectation, and cheaper to decode. With
+`stratified` mmvae and mmvae_plus decode a code of each expert for each row, as their authors do: less noise,
+and M times the cost of decoding.
 
 Completion. Given the observed set O, mvae, mopoe and mvtcae draw z from the product of the experts of O, and
 the mixtures of single experts from one of O, drawn for each row; nothing observed leaves the prior. In
@@ -188,19 +189,6 @@ def mvae(key, experts, present, posterior, elsewhere) -> list[Term]:
     return [*terms, Term(join(z, experts.own_mean), present.astype(z.dtype), paid)]
 
 
-def mmvae(key, experts, present, posterior, elsewhere) -> list[Term]:
-    """Return the terms of (2)."""
-    del elsewhere
-    pick_key, code_key = jax.random.split(key)
-    paid = mean_over(gaussian.kl_to_standard(experts.mean, experts.log_var), present.T)
-    terms = []
-    for m, (one, share) in enumerate(strata(pick_key, present, posterior.stratified)):
-        z = draw_product(jax.random.fold_in(code_key, m), experts, one, False)
-        codes = join(z, experts.own_mean)
-        terms.append(Term(codes, share[:, None] * present, share * paid))
-    return terms
-
-
 def mopoe(key, experts, present, posterior, elsewhere) -> list[Term]:
     """Return the term of (3)."""
     del elsewhere
@@ -232,8 +220,8 @@ def mvtcae(key, experts, present, posterior, elsewhere) -> list[Term]:
     return [Term(join(z, experts.own_mean), weights, price)]
 
 
-def mmvae_plus(key, experts, present, posterior, elsewhere) -> list[Term]:
-    """Return the terms of (5)."""
+def mixture(key, experts, present, posterior, elsewhere) -> list[Term]:
+    """Return the terms of (5), and of (2) where no modality has a part of its own."""
     pick_key, code_key = jax.random.split(key)
     paid_own = gaussian.kl_to_standard(experts.own_mean, experts.own_log_var)
     terms = []
@@ -244,7 +232,7 @@ def mmvae_plus(key, experts, present, posterior, elsewhere) -> list[Term]:
         own = gaussian.sample(
             own_key,
             jnp.where(chosen, experts.own_mean, 0),
-            jnp.where(chosen, experts.own_log_var, elsewhere),
+            jnp.where(chosen, experts.own_log_var, 0 if elsewhere is None else elsewhere),
         )
         zeros = jnp.zeros_like(z)
         paid = log_mixture(z, experts, present) - gaussian.log_prob(z, zeros, zeros)
@@ -268,8 +256,8 @@ def subsets(num: int) -> np.ndarray:
 
 RULES: dict[str, Rule] = {
     "mvae": Rule(mvae, prior=True, mixture=False),
-    "mmvae": Rule(mmvae, prior=False, mixture=True),
+    "mmvae": Rule(mixture, prior=False, mixture=True),
     "mopoe": Rule(mopoe, prior=False, mixture=False),
     "mvtcae": Rule(mvtcae, prior=False, mixture=False),
-    "mmvae_plus": Rule(mmvae_plus, prior=False, mixture=True),
+    "mmvae_plus": Rule(mixture, prior=False, mixture=True),
 }

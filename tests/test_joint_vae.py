@@ -14,10 +14,8 @@ from sbmae_jax.joint_rules import (
     RULES,
     Experts,
     JointPosterior,
-    alone,
     draw_members,
-    mmvae,
-    mmvae_plus,
+    mixture,
     mopoe,
     mvae,
     mvtcae,
@@ -118,14 +116,24 @@ def test_mvtcae_pays_the_prior_and_each_expert(num, key):
     np.testing.assert_allclose(term.weights, (num - 0.7) / num, rtol=1e-6)
 
 
-def test_mopoe_over_singletons_alone_is_mmvae(key):
-    experts, sets = experts_of(3, np.random.default_rng(4)), alone(everything(3))
-    (term,) = mmvae(key, experts, everything(3), JointPosterior("mmvae", D), jnp.zeros((3, 1, 0)))
-    products = gaussian.product(experts.mean, experts.log_var, sets, False)
-    np.testing.assert_allclose(products[0], experts.mean, rtol=1e-4)
-    np.testing.assert_allclose(
-        term.price, gaussian.kl_to_standard(*products).mean(axis=0), rtol=1e-4
-    )
+def test_mmvae_pays_the_divergence_of_the_mixture_which_is_less_than_the_mean(key):
+    """Its price is ln q(z) - ln p(z) at a draw, so its mean is KL(q || p): here by quadrature in 1-D."""
+    mean, log_var = jnp.asarray([[[-1.0]], [[2.0]]]), jnp.asarray([[[-1.0]], [[0.5]]])
+    nothing = jnp.zeros((2, 1, 0))
+    experts, present = Experts(mean, log_var, nothing, nothing), jnp.ones((1, 2), bool)
+
+    def price(key):
+        terms = mixture(key, experts, present, JointPosterior("mmvae", 1), None)
+        return sum(term.price[0] for term in terms)
+
+    z = np.linspace(-12, 12, 20_001)
+    q = np.mean([np.exp(-0.5 * (z - m) ** 2 / v) / np.sqrt(2 * np.pi * v)
+                 for m, v in zip([-1, 2], np.exp([-1, 0.5]), strict=True)], axis=0)  # fmt: skip
+    log_prior = -0.5 * z**2 - 0.5 * np.log(2 * np.pi)
+    exact = np.sum(q * (np.log(q) - log_prior)) * (z[1] - z[0])
+    draws = jax.vmap(lambda i: price(jax.random.fold_in(key, i)))(jnp.arange(20_000))
+    assert abs(float(draws.mean()) - exact) < 4 * float(draws.std()) / len(draws) ** 0.5
+    assert exact < float(gaussian.kl_to_standard(mean, log_var).mean()) - 0.1
 
 
 def test_all_sets_but_the_empty_one_are_there_once():
@@ -161,7 +169,7 @@ def test_mmvae_plus_pays_the_mixture_and_its_own_part(stratified, key):
     experts = experts_of(3, np.random.default_rng(6), own=2)
     elsewhere = jnp.full((3, 1, 2), -30.0)
     posterior = JointPosterior("mmvae_plus", D, 2, stratified=stratified)
-    terms = mmvae_plus(key, experts, everything(3), posterior, elsewhere)
+    terms = mixture(key, experts, everything(3), posterior, elsewhere)
     assert len(terms) == (3 if stratified else 1)
     means, log_vars = (np.asarray(a, np.float64) for a in (experts.mean, experts.log_var))
     own_price = plain_kl(np.asarray(experts.own_mean), np.exp(np.asarray(experts.own_log_var)))
@@ -173,8 +181,8 @@ def test_mmvae_plus_pays_the_mixture_and_its_own_part(stratified, key):
         np.testing.assert_array_equal(chosen.sum(axis=0), 1)
         times_chosen += chosen
         exponent = -0.5 * ((z - means) ** 2 / np.exp(log_vars) + log_vars).sum(axis=-1)
-        mixture = np.log(np.mean(np.exp(exponent), axis=0)) + 0.5 * (z**2).sum(axis=-1)
-        exact = mixture + (own_price * chosen).sum(axis=0)
+        density = np.log(np.mean(np.exp(exponent), axis=0)) + 0.5 * (z**2).sum(axis=-1)
+        exact = density + (own_price * chosen).sum(axis=0)
         np.testing.assert_allclose(term.price, exact / len(terms), rtol=1e-3)
         np.testing.assert_allclose(term.weights, 1 / len(terms), rtol=1e-6)
         for m in range(1, 3):
