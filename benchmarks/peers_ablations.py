@@ -15,9 +15,20 @@ from typing import Any
 import jax
 import peers_page
 import peers_tables
+from peers_claims import COLDER
 from peers_comparison import Comparison
-from peers_runs import ROOT, Config, Trained, kept, measure, scaled, train_joint, train_latent
-from peers_sampling import ALONG_ODE, with_model
+from peers_runs import (
+    ROOT,
+    Config,
+    Trained,
+    gflop,
+    kept,
+    measure,
+    scaled,
+    train_joint,
+    train_latent,
+)
+from peers_sampling import ALONG_ODE, colder, with_model
 from peers_together import train_together
 from reuse import reuse
 
@@ -25,6 +36,7 @@ from sbmae_jax import pipeline
 from sbmae_jax.run import load_model
 
 Train = Callable[[Config, Path], Trained]
+QUARTER = 4  # what the rows of a batch are divided by
 
 
 def changed(config: Config, **modality: Any) -> Config:
@@ -36,6 +48,21 @@ def changed(config: Config, **modality: Any) -> Config:
 def with_data(config: Config, **data: Any) -> Config:
     """Change values of the data."""
     return config | {"data": config["data"] | data}
+
+
+def quartered(config: Config, *stages: str) -> Config:
+    """Take about four times the steps of trainings, of a quarter of the rows each, for as many operations."""
+    rows = {stage: {"batch_size": config[stage]["batch_size"] // QUARTER} for stage in stages}
+    smaller = config | {stage: config[stage] | rows[stage] for stage in stages}
+    # Each step pays for the optimiser, however few its rows are, so they are a little fewer than four times.
+    costs = zip(
+        ("autoencoder_training", "score_training"), gflop(config), gflop(smaller), strict=True
+    )
+    times = {stage: before / after for stage, before, after in costs}
+    return smaller | {
+        stage: smaller[stage] | {"num_steps": round(times[stage] * config[stage]["num_steps"])}
+        for stage in stages
+    }
 
 
 def train_unscaled(config: Config, workdir: Path) -> Trained:
@@ -73,6 +100,7 @@ class Ablations:
         self.this, self.config = this, this.config(0)
         self.folder = this.folder.with_name(f"{this.folder.name}-ablations")
         self.chosen = {rule: chosen[rule]["value"] for rule in ("mopoe", "mvtcae")}
+        self.ways = chosen[COLDER]["value"]
 
     def run(self, name: str, config: Config, train: Train = train_latent) -> Trained:
         """Train something in a workdir of its own, with the judge of all."""
@@ -95,6 +123,10 @@ class Ablations:
         learned = changed(config, weight=1.0, likelihood="normal")
         faster = {"learning_rate": 2 * config["score_training"]["learning_rate"]}
         fast = config | {"score_training": config["score_training"] | faster}
+        often = quartered(config, "score_training")
+        all_often = quartered(config, "autoencoder_training", "score_training")
+        score_often = partial(self.run, "often", often, self.on_our_autoencoders(train_latent))
+        both_often = partial(self.run, "all often", all_often)
         corrected = {"num_corrections": 4}
         return {
             "ours": self.ours,
@@ -127,6 +159,16 @@ class Ablations:
             "half the operations, learning rate of the score doubled": lambda: self.run(
                 "fast half", scaled(fast, 0.5)
             ),
+            "batches of the score a quarter": score_often,
+            "batches of the score a quarter, colder": lambda: colder(score_often(), **self.ways),
+            "all batches a quarter": both_often,
+            "all batches a quarter, colder": lambda: colder(both_often(), **self.ways),
+            **{
+                f"{peers_tables.WORDS[rule]}, batches a quarter": partial(
+                    self.run, f"{rule} often", all_often, self.joint(rule)
+                )
+                for rule in self.chosen
+            },
         }  # fmt: skip
 
     def on_our_autoencoders(self, train: Train) -> Train:
@@ -175,7 +217,11 @@ def main() -> None:
     jax.config.update("jax_compilation_cache_dir", str(ROOT / "runs" / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     smoke = arguments.smoke
-    chosen = {"mopoe": {"value": 0.5}, "mvtcae": {"value": 0.5}}
+    way = {"noise_scale": 0.5}
+    chosen = {
+        "mopoe": {"value": 0.5}, "mvtcae": {"value": 0.5},
+        COLDER: {"value": {"given": way, "nothing": way}},
+    }  # fmt: skip
     chosen = chosen if smoke else peers_page.load()["chosen"]
     these = Ablations(Comparison("polydigits", smoke), chosen)
     known = these.parts() | these.data()

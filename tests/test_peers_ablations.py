@@ -65,13 +65,26 @@ def test_rivals_get_rows_that_lack_modalities_with_which_those_are(script, tmp_p
     assert present.any(axis=1).all()
 
 
+def test_a_quarter_of_the_batches_costs_as_much(script):
+    ablations, runs = script("peers_ablations"), script("peers_runs")
+    config = runs.base_config("polydigits", 0, 2)
+    stages = "autoencoder_training", "score_training"
+    often = ablations.quartered(config, *stages)
+    np.testing.assert_allclose(runs.gflop(often), runs.gflop(config), rtol=1e-3)
+    for stage in stages:
+        assert often[stage]["batch_size"] == config[stage]["batch_size"] / 4
+        assert 3.5 < often[stage]["num_steps"] / config[stage]["num_steps"] <= 4
+
+
 def test_all_rows_are_named(script):
     ablations, runs = script("peers_ablations"), script("peers_runs")
     this = SimpleNamespace(
         config=lambda seed: runs.base_config("polydigits", seed), folder=ROOT / "peers-x", gflop=1.0
     )
+    way = {"noise_scale": 0.5}
     chosen = {rule: {"value": 0.5} for rule in ("mopoe", "mvtcae")}
+    chosen["ours, colder"] = {"value": {"given": way, "nothing": way}}
     these = ablations.Ablations(this, chosen)
     names = [*these.parts(), *these.data()]
-    assert len(set(names)) == len(names) == 22
+    assert len(set(names)) == len(names) == 28
     assert these.folder.name == "peers-x-ablations"
