@@ -123,10 +123,15 @@ class Ablations:
         learned = changed(config, weight=1.0, likelihood="normal")
         faster = {"learning_rate": 2 * config["score_training"]["learning_rate"]}
         fast = config | {"score_training": config["score_training"] | faster}
-        often = quartered(config, "score_training")
-        all_often = quartered(config, "autoencoder_training", "score_training")
-        score_often = partial(self.run, "often", often, self.on_our_autoencoders(train_latent))
-        both_often = partial(self.run, "all often", all_often)
+        both = "autoencoder_training", "score_training"
+
+        def score_often():
+            often = quartered(config, "score_training")
+            return self.run("often", often, self.on_our_autoencoders(train_latent))
+
+        def all_often(name="all often", train: Train = train_latent):
+            return self.run(name, quartered(config, *both), train)
+
         corrected = {"num_corrections": 4}
         return {
             "ours": self.ours,
@@ -161,11 +166,11 @@ class Ablations:
             ),
             "batches of the score a quarter": score_often,
             "batches of the score a quarter, colder": lambda: colder(score_often(), **self.ways),
-            "all batches a quarter": both_often,
-            "all batches a quarter, colder": lambda: colder(both_often(), **self.ways),
+            "all batches a quarter": all_often,
+            "all batches a quarter, colder": lambda: colder(all_often(), **self.ways),
             **{
                 f"{peers_tables.WORDS[rule]}, batches a quarter": partial(
-                    self.run, f"{rule} often", all_often, self.joint(rule)
+                    all_often, f"{rule} often", self.joint(rule)
                 )
                 for rule in self.chosen
             },

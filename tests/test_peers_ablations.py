@@ -67,7 +67,7 @@ def test_rivals_get_rows_that_lack_modalities_with_which_those_are(script, tmp_p
 
 def test_a_quarter_of_the_batches_costs_as_much(script):
     ablations, runs = script("peers_ablations"), script("peers_runs")
-    config = runs.base_config("polydigits", 0, 2)
+    config = runs.base_config("polydigits", 0, 1)
     stages = "autoencoder_training", "score_training"
     often = ablations.quartered(config, *stages)
     np.testing.assert_allclose(runs.gflop(often), runs.gflop(config), rtol=1e-3)
