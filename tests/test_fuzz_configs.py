@@ -78,7 +78,7 @@ def values():
     """Return any plain value: of each type, at the ends of its range, and nested."""
     plain = st.one_of(
         st.none(), st.sampled_from(NUMBERS), st.sampled_from(WORDS), st.text(max_size=5),
-        st.integers(-(10**9), 10**9), st.floats(width=32),
+        st.integers(-(10**9), 10**9), st.floats(),
     )  # fmt: skip
     several = st.lists(plain, max_size=3)
     return st.one_of(
@@ -96,7 +96,7 @@ def alike(value):
     if isinstance(value, float):
         return st.floats(0, 2 * value)
     if isinstance(value, tuple):
-        return st.lists(st.sampled_from(value) if value else st.nothing(), max_size=4).map(tuple)
+        return st.lists(st.sampled_from(value), max_size=4).map(tuple) if value else st.just(())
     return st.sampled_from(WORDS)
 
 
