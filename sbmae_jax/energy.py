@@ -109,8 +109,8 @@ def energy_task(network: Any, sde: SDE, layout: Layout, contrast: Contrast) -> T
         raise ValueError(f"an energy needs at least two modalities, got {layout.names}")
     if contrast.negatives == "batch" and not hasattr(network, "embed_target"):
         raise ValueError(
-            "contrast.negatives 'batch' needs a network that embeds both sides, TowerEnergy, got "
-            f"{type(network).__name__}: choose that network, or negatives 'two'"
+            "contrast.negatives 'batch' needs an energy that embeds both sides, TowerEnergy (name 'tower'), "
+            f"got {type(network).__name__}: choose that one, or negatives 'two'"
         )
     compare = {"two": _against_two, "batch": _against_batch}[contrast.negatives]
 

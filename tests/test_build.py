@@ -133,7 +133,7 @@ def test_faces_of_full_size_have_the_networks_of_the_reference():
         (
             "energy",
             {"name": "pair"},
-            "config.contrast: .* 'batch' needs a network that embeds both",
+            "config.contrast: .* 'batch' needs an energy that embeds both",
         ),
         (
             "predictor",

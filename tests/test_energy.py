@@ -362,7 +362,7 @@ def test_impossible_settings_are_refused(values, message):
 
 
 def test_a_network_without_embeddings_cannot_be_set_against_the_batch():
-    with pytest.raises(ValueError, match="'batch' needs a network that embeds both sides, Tower"):
+    with pytest.raises(ValueError, match="'batch' needs an energy that embeds both sides, Tower"):
         energy_task(NETWORKS["pair"], VP(), LAYOUT, Contrast("batch"))
 
 
