@@ -1,8 +1,8 @@
 """What each part of the method is worth, and what data do to it and its rivals; in results/peers.json.
 
-    python benchmarks/peers_ablations.py            # after benchmarks/peers.py; seed 0, half an hour
+    python benchmarks/peers_ablations.py            # after benchmarks/peers.py; seed 0, some minutes a row
 
-Each row is one run at the budget of peers.py, with one thing changed.
+Each row is one run at the budget of peers.py, or half of it where it says so, with one thing changed.
 """
 
 import argparse

@@ -110,7 +110,7 @@ class Rule(NamedTuple):
     """How experts are joined.
 
     objective: (key, experts, present [B, M], posterior, elsewhere) -> terms, whose sum is minimised;
-        elsewhere are ln s_n^2 of (5), [M, 1, p], or None for other rules.
+        elsewhere are ln s_n^2 of (5), [M, 1, p], or 0 for other rules.
     prior: whether N(0, I) is a factor of products.  mixture: whether completion takes one expert.
     """
 
@@ -232,7 +232,7 @@ def mixture(key, experts, present, posterior, elsewhere) -> list[Term]:
         own = gaussian.sample(
             own_key,
             jnp.where(chosen, experts.own_mean, 0),
-            jnp.where(chosen, experts.own_log_var, 0 if elsewhere is None else elsewhere),
+            jnp.where(chosen, experts.own_log_var, elsewhere),
         )
         zeros = jnp.zeros_like(z)
         paid = log_mixture(z, experts, present) - gaussian.log_prob(z, zeros, zeros)

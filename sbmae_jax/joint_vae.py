@@ -86,7 +86,7 @@ def joint_vae(
         present = batch.get("present", jnp.ones((num_rows, len(names)), bool))
         experts = encode(params, batch, present)
         total = reconstruction = price = jnp.zeros(num_rows)
-        elsewhere = params.get("elsewhere_log_var")
+        elsewhere = params.get("elsewhere_log_var", 0.0)
         for term in rule.objective(key, experts, present, posterior, elsewhere):
             errors = [
                 reconstruction_error(how, as_float(batch[name]), y, params["log_var"].get(name))

@@ -123,7 +123,7 @@ def test_mmvae_pays_the_divergence_of_the_mixture_which_is_less_than_the_mean(ke
     experts, present = Experts(mean, log_var, nothing, nothing), jnp.ones((1, 2), bool)
 
     def price(key):
-        terms = mixture(key, experts, present, JointPosterior("mmvae", 1), None)
+        terms = mixture(key, experts, present, JointPosterior("mmvae", 1), 0.0)
         return sum(term.price[0] for term in terms)
 
     z = np.linspace(-12, 12, 20_001)
@@ -193,7 +193,7 @@ def test_mmvae_plus_pays_the_mixture_and_its_own_part(stratified, key):
 
 @pytest.mark.parametrize("rule", ["mmvae", "mmvae_plus"])
 def test_strata_are_one_draw_in_expectation(rule, key):
-    own, elsewhere = (2, jnp.zeros((3, 1, 2))) if rule == "mmvae_plus" else (0, None)
+    own, elsewhere = (2, jnp.zeros((3, 1, 2))) if rule == "mmvae_plus" else (0, 0.0)
     experts = experts_of(3, np.random.default_rng(8), own)
     present = jnp.asarray([[1, 1, 1], [1, 0, 1], [0, 1, 0], [1, 1, 0], [1, 1, 1]], bool)
 
