@@ -1,6 +1,6 @@
 """Our ports of rivals beside those of the PyTorch library MultiVae, on the same data; in results/peers.json.
 
-    python benchmarks/multivae.py --seeds 0 1 2              # after benchmarks/peers.py, whose judges it uses
+    python benchmarks/multivae.py --seeds 0 1 2              # after benchmarks/peers.py --large
     python benchmarks/multivae.py --models jnf --seeds 0     # what has no port here
     python benchmarks/multivae.py --ports                    # our ports trained alike, without MultiVae
     python benchmarks/multivae.py --models mopoe mvae mmvae  # the rest of the family
@@ -26,6 +26,7 @@ import jax
 import numpy as np
 import peers_page
 import peers_tables
+from peers_claims import LARGE
 from peers_comparison import Comparison
 from peers_runs import figures, kept, measure, train_joint, with_rows
 from reuse import reuse
@@ -184,8 +185,8 @@ def main() -> None:
     parser.add_argument("--ports", action="store_true", help="only our ports, trained alike")
     arguments = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
-    page, this = peers_page.load(), Comparison("polydigits")
-    part = page.get("multivae", {"package": PACKAGE, "rows": {}})
+    this, page = Comparison("polydigits", large=True), peers_page.load(LARGE)
+    part = peers_page.load().get("multivae", {"package": PACKAGE, "rows": {}})
     for name in arguments.models:
         wanted = [] if arguments.ports else [("rows", measure_model)]
         if name in page["rows"]:  # otherwise it has no port

@@ -1,8 +1,9 @@
 """Ours beside what a user would pick instead, at equal operations of training; results/peers.json.
 
     python benchmarks/peers.py                    # PolyDigits, 3 seeds, about an hour on two idle cores
-    python benchmarks/peers.py --data=polymnist   # Extended PolyMNIST with five modalities, on a GPU
+    python benchmarks/peers.py --large            # the same operations in batches of the demo's size
     python benchmarks/peers.py --times=4          # with four times the operations, those of the demo
+    python benchmarks/peers.py --data=polymnist --jobs=1   # Extended PolyMNIST, five modalities, on a GPU
     python benchmarks/peers.py --smoke            # all of it as short as it can be: runs/peers-smoke.json
 
 Methods: ours; Multi-Modal Latent Diffusion (MLD); the joint autoencoders MVAE, MMVAE, MoPoE, MVTCAE and
@@ -16,16 +17,17 @@ these rows, too. Every finished method and seed is kept under runs/peers and not
 import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import peers_page
 import peers_tables
-from peers_claims import COLDER, FEW_STEPS, HALF, HALF_COLDER, OURS, levels
-from peers_comparison import Comparison
-from peers_runs import METHODS, ROOT, kept, measure
+from peers_claims import COLDER, FEW_STEPS, HALF, HALF_COLDER, LARGE, OURS, levels
+from peers_comparison import TUNED, Comparison
+from peers_jobs import do_all, share_executables
+from peers_runs import METHODS, kept, measure
 from peers_sampling import colder, few_steps, measure_repaint, time_samplers, with_model
 
 from sbmae_jax import provenance
@@ -67,6 +69,46 @@ def compare_samplers(
     }
 
 
+def measure_ours(this: Comparison, seed: int, ways: Mapping[str, Any]) -> None:
+    """Train ours with a seed, sample it in all ways, and keep what was found."""
+    this.row("ours", seed, 0.0)
+    this.row("ours", seed, 0.0, ways=ways)
+    this.few(seed, "test")
+
+
+def measure_half(this: Comparison, seed: int, ways: Mapping[str, Any]) -> None:
+    """Train ours with half the operations, sample it in both ways, and keep what was found."""
+    this.row("ours", seed, 0.0, share=0.5)
+    this.row("ours", seed, 0.0, share=0.5, ways=ways)
+
+
+def choose_ours(this: Comparison) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Choose how ours is sampled: colder, and in few steps."""
+    return this.choose_colder(), this.choose_levels()
+
+
+def prepare(this: Comparison, methods: Sequence[str], seeds: Sequence[int], jobs: int) -> None:
+    """Train and measure side by side what `compare` then finds kept."""
+    rivals = [method for method in methods if method != "ours"]
+    do_all([partial(this.judge, seed) for seed in {0, *seeds}], jobs)
+    tried = [partial(this.tried, rival, v) for rival in rivals for v in TUNED[rival]]
+    do_all([partial(choose_ours, this), *tried], jobs)
+    ways = this.choose_colder()["value"]
+    chosen = {rival: this.choose(rival)["value"] for rival in rivals}
+    do_all(
+        [
+            task
+            for seed in seeds
+            for task in (
+                *(partial(this.row, rival, seed, value) for rival, value in chosen.items()),
+                partial(measure_ours, this, seed, ways),
+                partial(measure_half, this, seed, ways),
+            )
+        ],
+        jobs,
+    )
+
+
 def compare(
     this: Comparison, methods: Sequence[str], seeds: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
@@ -78,7 +120,7 @@ def compare(
         "chosen": {m: entry for m, entry in chosen.items() if entry["validation coherence"]},
         "seeds": [], "rows": {name: [] for name in OURS + tuple(methods[1:])},
     }  # fmt: skip
-    found["chosen"] |= {COLDER: this.choose_colder(), FEW_STEPS: this.choose_levels()}
+    found["chosen"] |= dict(zip((COLDER, FEW_STEPS), choose_ours(this), strict=True))
     few = f"{found['chosen'][FEW_STEPS]['value']:.0f}"
     ways = found["chosen"][COLDER]["value"]
     for seed in seeds:
@@ -93,21 +135,29 @@ def compare(
     yield found | {"sampling": compare_samplers(this, choices, ways)}
 
 
-def write(found: Mapping[str, Any], command: str, path: Path) -> None:
-    """Compare what was found with the targets, keep it with what other scripts have added, and show it."""
+def write(found: Mapping[str, Any], command: str, path: Path, part: str) -> None:
+    """Compare what was found with the targets, keep it with what other scripts have added, and show it.
+
+    part: of the page, where this stands; empty: the page itself.
+    """
     page = json.loads(path.read_text()) if path.exists() else {}
-    page.pop("sampling", None)  # of what was trained before
-    page |= {
+    this = {
         "command": command,
         "versions": provenance.versions(),
         "device": provenance.device(),
         **found,
     }
+    if part:
+        page[part] = this
+    else:
+        page.pop("sampling", None)  # of what was trained before
+        page |= this
     peers_page.write(page, path)
-    peers_tables.draw(page, path.with_suffix(".png"))
-    print(peers_tables.table(page))
-    for claim in page["claims"]:
-        print(f"{'holds' if claim['holds'] else 'MISSED'}  {claim['name']}: {claim['value']}")
+    print(peers_tables.table(this))
+    if not part:
+        peers_tables.draw(page, path.with_suffix(".png"))
+        for claim in page["claims"]:
+            print(f"{'holds' if claim['holds'] else 'MISSED'}  {claim['name']}: {claim['value']}")
 
 
 def main() -> None:
@@ -121,12 +171,18 @@ def main() -> None:
         "--methods", nargs="+", choices=METHODS[1:], default=METHODS[1:], help="beside ours"
     )
     parser.add_argument("--times", type=float, default=1.0, help="as many times the operations")
+    parser.add_argument(
+        "--large", action="store_true", help="batches of the demo's size; after the command without"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=2, help="trainings at once, each on its share of the cores"
+    )
     parser.add_argument("--smoke", action="store_true")
     arguments = parser.parse_args()
-    # Methods of many seeds share their executables.
-    jax.config.update("jax_compilation_cache_dir", str(ROOT / "runs" / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-    this = Comparison(arguments.data, arguments.smoke, times=arguments.times)
+    if arguments.large and arguments.data != "polydigits":
+        parser.error("--large: Extended PolyMNIST has the batches of its config")
+    share_executables()
+    this = Comparison(arguments.data, arguments.smoke, times=arguments.times, large=arguments.large)
     stem = "peers" if arguments.data == "polydigits" else "peers_polymnist"
     stem += "" if arguments.times == 1 else f"_{arguments.times:g}x"
     path = (
@@ -134,10 +190,13 @@ def main() -> None:
     )
     methods = ["ours", *arguments.methods]
     command = f"python benchmarks/peers.py --data={arguments.data} --times={arguments.times:g}"
+    command += " --large" if arguments.large else ""
     if len(methods) < len(METHODS):
         command += f" --methods {' '.join(arguments.methods)}"
+    prepare(this, methods, arguments.seeds, arguments.jobs)
     for found in compare(this, methods, arguments.seeds):
-        write(found, f"{command} --seeds {' '.join(map(str, found['seeds']))}", path)
+        command_now = f"{command} --seeds {' '.join(map(str, found['seeds']))}"
+        write(found, command_now, path, "" if arguments.smoke or not arguments.large else LARGE)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What each part of the method is worth, and what data do to it and its rivals; in results/peers.json.
 
-    python benchmarks/peers_ablations.py            # after benchmarks/peers.py; seed 0, some minutes a row
+    python benchmarks/peers_ablations.py            # after peers.py --large; seed 0, some minutes a row
 
-Each row is one run at the budget of peers.py, or half of it where it says so, with one thing changed.
+Each row is one run at the budget of peers.py --large, or half of it where it says so, with one thing changed.
 """
 
 import argparse
@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import peers_page
 import peers_tables
-from peers_claims import COLDER
+from peers_claims import COLDER, LARGE
 from peers_comparison import Comparison
+from peers_jobs import share_executables
 from peers_runs import (
-    ROOT,
+    SMALLER,
     Config,
     Trained,
     gflop,
@@ -36,7 +36,6 @@ from sbmae_jax import pipeline
 from sbmae_jax.run import load_model
 
 Train = Callable[[Config, Path], Trained]
-QUARTER = 4  # what the rows of a batch are divided by
 
 
 def changed(config: Config, **modality: Any) -> Config:
@@ -50,19 +49,16 @@ def with_data(config: Config, **data: Any) -> Config:
     return config | {"data": config["data"] | data}
 
 
-def quartered(config: Config, *stages: str) -> Config:
-    """Take about four times the steps of trainings, of a quarter of the rows each, for as many operations."""
-    rows = {stage: {"batch_size": config[stage]["batch_size"] // QUARTER} for stage in stages}
-    smaller = config | {stage: config[stage] | rows[stage] for stage in stages}
-    # Each step pays for the optimiser, however few its rows are, so they are a little fewer than four times.
-    costs = zip(
-        ("autoencoder_training", "score_training"), gflop(config), gflop(smaller), strict=True
-    )
-    times = {stage: before / after for stage, before, after in costs}
-    return smaller | {
-        stage: smaller[stage] | {"num_steps": round(times[stage] * config[stage]["num_steps"])}
-        for stage in stages
+def score_often(config: Config) -> Config:
+    """Train the score in four times the steps, nearly, of a quarter of the rows: as many operations."""
+    training = config["score_training"]
+    smaller = config | {
+        "score_training": training | {"batch_size": training["batch_size"] // SMALLER}
     }
+    # Each step pays for the optimiser, however few its rows are, so they are a little fewer than four times.
+    times = gflop(config)[1] / gflop(smaller)[1]
+    num_steps = round(times * training["num_steps"])
+    return smaller | {"score_training": smaller["score_training"] | {"num_steps": num_steps}}
 
 
 def train_unscaled(config: Config, workdir: Path) -> Trained:
@@ -123,14 +119,9 @@ class Ablations:
         learned = changed(config, weight=1.0, likelihood="normal")
         faster = {"learning_rate": 2 * config["score_training"]["learning_rate"]}
         fast = config | {"score_training": config["score_training"] | faster}
-        both = "autoencoder_training", "score_training"
 
-        def score_often():
-            often = quartered(config, "score_training")
-            return self.run("often", often, self.on_our_autoencoders(train_latent))
-
-        def all_often(name="all often", train: Train = train_latent):
-            return self.run(name, quartered(config, *both), train)
+        def often():
+            return self.run("often", score_often(config), self.on_our_autoencoders(train_latent))
 
         corrected = {"num_corrections": 4}
         return {
@@ -164,16 +155,8 @@ class Ablations:
             "half the operations, learning rate of the score doubled": lambda: self.run(
                 "fast half", scaled(fast, 0.5)
             ),
-            "batches of the score a quarter": score_often,
-            "batches of the score a quarter, colder": lambda: colder(score_often(), **self.ways),
-            "all batches a quarter": all_often,
-            "all batches a quarter, colder": lambda: colder(all_often(), **self.ways),
-            **{
-                f"{peers_tables.WORDS[rule]}, batches a quarter": partial(
-                    all_often, f"{rule} often", self.joint(rule)
-                )
-                for rule in self.chosen
-            },
+            "batches of the score a quarter": often,
+            "batches of the score a quarter, colder": lambda: colder(often(), **self.ways),
         }  # fmt: skip
 
     def on_our_autoencoders(self, train: Train) -> Train:
@@ -219,16 +202,15 @@ def main() -> None:
     )
     parser.add_argument("--rows", nargs="+", metavar="NAME", help="only these; others stay")
     arguments = parser.parse_args()
-    jax.config.update("jax_compilation_cache_dir", str(ROOT / "runs" / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    share_executables()
     smoke = arguments.smoke
     way = {"noise_scale": 0.5}
     chosen = {
         "mopoe": {"value": 0.5}, "mvtcae": {"value": 0.5},
         COLDER: {"value": {"given": way, "nothing": way}},
     }  # fmt: skip
-    chosen = chosen if smoke else peers_page.load()["chosen"]
-    these = Ablations(Comparison("polydigits", smoke), chosen)
+    chosen = chosen if smoke else peers_page.load(LARGE)["chosen"]
+    these = Ablations(Comparison("polydigits", smoke, large=True), chosen)
     known = these.parts() | these.data()
     wanted = arguments.rows or list(known)
     if not set(wanted) <= set(known):

@@ -8,6 +8,8 @@ import numpy as np
 
 COLDER, FEW_STEPS = "ours, colder", "ours, few steps"
 HALF, HALF_COLDER = "ours, half the operations", "ours, half the operations, colder"
+# What was made in batches of the demo's size; ablations, more modalities and MultiVae are beside that.
+LARGE = "large batches"
 OURS = ("ours", COLDER, FEW_STEPS, HALF, HALF_COLDER)
 WORDS = {
     "mld": "MLD", "mvae": "MVAE", "mmvae": "MMVAE", "mopoe": "MoPoE",
@@ -106,12 +108,12 @@ def claims(page: Mapping[str, Any]) -> list[dict[str, Any]]:
         name = f"1,000 samples given 1: seconds of {few} over {WORDS[single]}, the fastest"
         claim(name, ratio, MOST_TIMES, most=True)
     multivae = page.get("multivae", {"rows": {}})
-    alike = multivae.get("ports", {})
+    alike, large = multivae.get("ports", {}), page.get(LARGE, {"rows": {}})["rows"]
     for (method, theirs), figure in itertools.product(
         multivae["rows"].items(), (*GIVEN, "all agree")
     ):
         ports = {
-            "our {} of as many operations as ours": page["rows"].get(method),
+            "our {} of as many operations as ours": large.get(method),
             "our {} trained as MultiVae's": alike.get(method),
         }
         for name, mine in ports.items():

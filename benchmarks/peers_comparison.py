@@ -24,7 +24,7 @@ from peers_runs import (
 from peers_sampling import colder, measure_colder, measure_few
 from reuse import reuse
 
-from sbmae_jax import pipeline
+from sbmae_jax import pipeline, provenance
 
 # What is free in each rival: beta, as in two versions of the comparisons on Extended PolyMNIST with the
 # summed squared error, and a value on the far side of the better one; how often MLD's score sees observed
@@ -43,30 +43,41 @@ SHARE = 1 / 4  # of the operations, for choosing
 class Comparison:
     """Where runs live, and the budget that all share."""
 
-    def __init__(self, data: str, smoke: bool = False, num_modalities: int = 5, times: float = 1.0):
+    def __init__(
+        self, data: str, smoke: bool = False, num_modalities: int = 5, times: float = 1.0,
+        large: bool = False,
+    ):  # fmt: skip
         suffix = ("" if data == "polydigits" else f"-{data}") + ("-smoke" if smoke else "")
+        suffix += "-large" if large else ""
         suffix += "" if num_modalities == 5 else f"-{num_modalities}"
         suffix += "" if times == 1 else f"-{times:g}x"
         self.folder = ROOT / "runs" / f"peers{suffix}"
-        self.data, self.smoke, self.num_modalities, self.times = data, smoke, num_modalities, times
+        self.data, self.smoke, self.times = data, smoke, times
+        self.num_modalities, self.large = num_modalities, large
         self.gflop = sum(gflop(self.config(0)))
 
     def config(self, seed: int) -> Config:
         """Return our config."""
-        config = scaled(base_config(self.data, seed, self.num_modalities), self.times)
+        config = base_config(self.data, seed, self.num_modalities, self.large)
+        config = scaled(config, self.times)
         return shrink(config) if self.smoke else config
 
     def judge(self, seed: int) -> Path:
         """Train the classifier that judges all methods of a seed, and return its run."""
-        workdir = self.folder / f"ours-{seed}"
-        pipeline.run(self.config(seed), workdir, "judges")
+        workdir = self.folder / f"judge-{seed}"
+
+        def make():
+            pipeline.run(self.config(seed), workdir, "judges")
+            return {"commit": provenance.commit()}
+
+        # Where this is kept no process needs the run for itself.
+        kept(workdir.with_suffix(".json"), make)
         return workdir
 
     def train(self, method: str, name: str, seed: int, share: float, choice: float) -> Trained:
         """Train a method with a share of the budget, or load it."""
-        workdir, judge = self.folder / name, self.judge(seed)
-        if workdir != judge:
-            reuse(judge, workdir, ("classifier",), ())
+        workdir = self.folder / name
+        reuse(self.judge(seed), workdir, ("classifier",), ())
         config = scaled(self.config(seed), share)
         if method == "ours":
             return train_latent(config, workdir)
@@ -76,15 +87,16 @@ class Comparison:
 
     def choose(self, method: str) -> dict[str, Any]:
         """Choose what is free in a method by the mean coherence on validation rows."""
-        tried = {}
-        for value in TUNED.get(method, ()):
-            name = f"choice-{method}-{value}"
-
-            def tried_value(value=value, name=name):
-                return measure(self.train(method, name, 0, SHARE, value), "valid", 500)
-
-            tried[str(value)] = kept(self.folder / f"{name}.json", tried_value)
+        tried = {str(value): self.tried(method, value) for value in TUNED.get(method, ())}
         return best(tried) if tried else {"value": 0.0, "validation coherence": {}}
+
+    def tried(self, method: str, value: float) -> dict[str, Any]:
+        """Measure a method with a value of what is free in it, on validation rows."""
+        name = f"choice-{method}-{value}"
+        return kept(
+            self.folder / f"{name}.json",
+            lambda: measure(self.train(method, name, 0, SHARE, value), "valid", 500),
+        )
 
     def choose_levels(self) -> dict[str, Any]:
         """Choose the levels of our sampler in few steps in the same way."""

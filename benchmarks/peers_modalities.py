@@ -1,12 +1,12 @@
 """Does quality fall as modalities are added? Ours and joint autoencoders with 2 to 10; in results/peers.json.
 
-    python benchmarks/peers_modalities.py          # after benchmarks/peers.py; seed 0
+    python benchmarks/peers_modalities.py          # after benchmarks/peers.py --large; seed 0
 
 The modalities are PolyDigits' photographs in their order, so that more of them are also harder ones. So all
 is also measured of the first two alone, which are there at each number: given the other one of the two, and
 given all others. Coherence stands over the share of real pictures that the classifier of as many modalities
-reads right. The budget is that of peers.py for five, in proportion to their number, and each method has what
-it chose there.
+reads right. The budget is that of peers.py --large for five, in proportion to their number, and each method
+has what it chose there.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import peers_claims
 import peers_page
 import peers_tables
 from matplotlib.figure import Figure
-from peers_claims import COLDER, RIVALS
+from peers_claims import COLDER, LARGE, RIVALS
 from peers_comparison import ROOT, Comparison
 from peers_runs import Trained, asked, kept, load_judges, measure
 from peers_sampling import colder
@@ -39,7 +39,7 @@ def measure_counts(
     """Train and measure each method with each number of modalities."""
     rows: dict[str, dict[str, Any]] = {method: {} for method in methods}
     for num in counts:
-        this = Comparison("polydigits", num_modalities=num)
+        this = Comparison("polydigits", num_modalities=num, large=True)
         for method in methods:
             choice = page["chosen"].get(method, {"value": 0.0})["value"]
 
@@ -130,7 +130,7 @@ def main() -> None:
     )
     parser.add_argument("--counts", type=int, nargs="+", default=COUNTS)
     arguments = parser.parse_args()
-    rows = measure_counts(arguments.methods, arguments.counts, peers_page.load())
+    rows = measure_counts(arguments.methods, arguments.counts, peers_page.load(LARGE))
     methods, counts = shlex.join(arguments.methods), " ".join(map(str, arguments.counts))
     command = f"python benchmarks/peers_modalities.py --methods {methods} --counts {counts}"
     page = peers_page.put("modalities", {"command": command, "rows": rows})

@@ -10,11 +10,16 @@ import peers_claims
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "peers.json"
 
 
-def load() -> dict[str, Any]:
-    """Return what was measured. Raises FileNotFoundError if `peers.py` was not run before."""
+def load(part: str = "") -> dict[str, Any]:
+    """Return what was measured, or a part of it. Raises FileNotFoundError if that was not measured before."""
     if not RESULTS.exists():
         raise FileNotFoundError(f"{RESULTS.name} is not there: run benchmarks/peers.py first")
-    return json.loads(RESULTS.read_text())
+    page = json.loads(RESULTS.read_text())
+    if part and part not in page:
+        raise FileNotFoundError(
+            f"{RESULTS.name} has no {part}: run benchmarks/peers.py --large first"
+        )
+    return page[part] if part else page
 
 
 def put(name: str, part: Any) -> dict[str, Any]:

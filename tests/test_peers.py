@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import os
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,6 +33,42 @@ def test_latent_diffusion_has_our_operations_in_plain_autoencoders(script):
     assert all(section["weight"] == 0 for section in theirs["modalities"].values())
     half = runs.gflop(runs.scaled(config, 0.5))
     np.testing.assert_allclose(half, (coding / 2, scoring / 2))
+
+
+def test_large_batches_are_the_demos_and_see_as_many_rows(script):
+    runs = script("peers_runs")
+    small, large = (runs.base_config("polydigits", 0, large=large) for large in (False, True))
+    demo = runs.polydigits.get_config()
+    for stage in ("autoencoder_training", "score_training"):
+        assert large[stage]["batch_size"] == demo[stage].batch_size > small[stage]["batch_size"]
+        rows = [c[stage]["batch_size"] * c[stage]["num_steps"] for c in (small, large)]
+        assert rows[0] == rows[1]
+    assert {key for key in small if small[key] != large[key]} == {
+        "autoencoder_training", "score_training",
+    }  # fmt: skip
+
+
+def test_tasks_are_done_in_other_processes_and_an_error_is_told(script, tmp_path):
+    jobs = script("peers_jobs")
+    paths = [tmp_path / name for name in "abc"]
+    jobs.do_all([partial(os.mkdir, path) for path in paths], 2)
+    assert all(path.is_dir() for path in paths)
+    with pytest.raises(FileExistsError, match="/b'"):
+        jobs.do_all([partial(os.mkdir, tmp_path / name) for name in "db"], 2)
+    assert (tmp_path / "d").is_dir()
+
+
+@pytest.mark.parametrize(("cores", "shares"), [(range(5), [[0, 2, 4], [1, 3]]), ([3], [[3], [3]])])
+def test_each_process_has_cores_of_its_own(script, monkeypatch, cores, shares):
+    jobs, found = script("peers_jobs"), []
+    monkeypatch.setattr(jobs, "share_executables", lambda: None)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(cores), raising=False)
+    monkeypatch.setattr(
+        os, "sched_setaffinity", lambda pid, cores: found.append(cores), raising=False
+    )
+    for number in range(2):
+        jobs._start(SimpleNamespace(get=lambda number=number: number), 2)
+    assert found == shares
 
 
 @pytest.mark.parametrize("rule", ["mvtcae", "mmvae_plus"])
@@ -205,6 +243,7 @@ def page(claims, ours, rival):
             "MLD, same rows": rows(rival)[0], "seconds per 1,000, given 1": times,
             "seconds per 1,000, from nothing": times,
         },
+        claims.LARGE: {"rows": {"mvtcae": rows(rival)}},
         "multivae": {"rows": {"mvtcae": rows(rival)[:2], "jnf": rows(rival)[:1]}},
     }  # fmt: skip
 
