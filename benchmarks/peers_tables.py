@@ -167,7 +167,7 @@ LOOKS = {  # ours are black or, with half the operations, grey; each rival has a
 
 def draw(page: Mapping[str, Any], path: Path) -> None:
     """Draw coherence by number observed, its price in diversity, and quality from nothing."""
-    figure = Figure(figsize=(13, 4))
+    figure = Figure(figsize=(13, 4.5))
     by_number, by_diversity, from_nothing = figure.subplots(1, 3)
     for number, (method, rows) in enumerate(page["rows"].items()):
         means, deviations = zip(*(spread(page, method, given) for given in GIVEN), strict=True)
@@ -188,15 +188,18 @@ def draw(page: Mapping[str, Any], path: Path) -> None:
         by_diversity.plot(
             [r["diversity"] for r in traded], [mean_given(r) for r in traded], line, lw=1
         )
-    by_number.set(xlabel="modalities observed", ylabel="coherence", xticks=range(1, 5), ylim=(0, 1))
+    by_number.set(
+        xlabel="modalities observed", ylabel="coherence", xticks=range(1, 5), ylim=(0, 1.02)
+    )
     label = "coherence, mean of given 1 to 4"
-    by_diversity.set(xlabel="diversity given one (1: the data's)", ylabel=label, ylim=(0, 1))
+    by_diversity.set(xlabel="diversity given one (1: the data's)", ylabel=label, ylim=(0, 1.02))
     label = "all agree, from nothing"
-    from_nothing.set(xlabel="Fréchet distance, from nothing", ylabel=label, ylim=(0, 1))
+    from_nothing.set(xlabel="Fréchet distance, from nothing", ylabel=label, ylim=(0, 1.02))
     for axes in (by_diversity, from_nothing):
         axes.set_xlim(0)
-    by_number.legend(fontsize=7)
-    figure.tight_layout()
+    handles = by_number.get_legend_handles_labels()
+    figure.legend(*handles, loc="lower center", ncols=6, fontsize=8, frameon=False)
+    figure.tight_layout(rect=(0, 0.11, 1, 1))
     figure.savefig(path, dpi=120)
 
 
