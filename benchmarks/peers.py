@@ -1,6 +1,6 @@
 """Ours beside what a user would pick instead, at equal operations of training; results/peers.json.
 
-    python benchmarks/peers.py                    # PolyDigits, 3 seeds, about an hour on two idle cores
+    python benchmarks/peers.py                    # PolyDigits, 3 seeds, about two hours on two cores
     python benchmarks/peers.py --large            # the same operations in batches of the demo's size
     python benchmarks/peers.py --times=4          # with four times the operations, those of the demo
     python benchmarks/peers.py --data=polymnist --jobs=1   # Extended PolyMNIST, five modalities, on a GPU

@@ -67,7 +67,7 @@ def base_config(data: str, seed: int, num_modalities: int = 5, large: bool = Fal
         return {**polymnist.get_config("five").to_dict(), "seed": seed}
     config = polydigits.get_config()
     config.seed = seed
-    # A quarter of the demo's operations, for all methods and three seeds to fit into an hour. So few are
+    # A quarter of the demo's operations, for all methods and three seeds to fit into two hours. So few are
     # worth more, to ours and to its rivals, in smaller batches.
     config.autoencoder_training.update(num_steps=250, batch_size=128)
     config.score_training.update(num_steps=1000, batch_size=256)
