@@ -188,6 +188,9 @@ def main() -> None:
     path = (
         this.folder.with_suffix(".json") if arguments.smoke else peers_page.RESULTS.with_stem(stem)
     )
+    part = LARGE if arguments.large and not arguments.smoke else ""
+    if part and not path.exists():
+        parser.error(f"--large: {path.name} is not there: run the command without --large first")
     methods = ["ours", *arguments.methods]
     command = f"python benchmarks/peers.py --data={arguments.data} --times={arguments.times:g}"
     command += " --large" if arguments.large else ""
@@ -195,8 +198,7 @@ def main() -> None:
         command += f" --methods {' '.join(arguments.methods)}"
     prepare(this, methods, arguments.seeds, arguments.jobs)
     for found in compare(this, methods, arguments.seeds):
-        command_now = f"{command} --seeds {' '.join(map(str, found['seeds']))}"
-        write(found, command_now, path, "" if arguments.smoke or not arguments.large else LARGE)
+        write(found, f"{command} --seeds {' '.join(map(str, found['seeds']))}", path, part)
 
 
 if __name__ == "__main__":
