@@ -41,18 +41,9 @@ def compare_samplers(
     trained = {m: this.train(m, f"{m}-0", 0, 1.0, choice) for m, choice in choices.items()}
     ours = trained["ours"]
     protocol = ours.run.parts.protocol
-    num_rows = min(100, protocol.num_rows)
     found: dict[str, Any] = {"few steps": this.few(0, "test"), "colder": this.colder(0, "test")}
     if "mld" in trained:
-        mld, path = trained["mld"], this.folder
-        found |= {
-            "MLD, RePaint": kept(
-                path / "repaint.json", lambda: measure_repaint(mld, "test", num_rows)
-            ),
-            "MLD, same rows": kept(
-                path / "no-repaint.json", lambda: measure(mld, "test", num_rows)
-            ),
-        }
+        found |= measure_mld(this, choices["mld"])
     model = load_model(ours.run)
     few = {
         levels(int(num)): with_model(ours, few_steps(model, int(num))) for num in found["few steps"]
@@ -67,6 +58,17 @@ def compare_samplers(
         "seconds per 1,000, given 1": time_samplers(completes, rows, first),
         "seconds per 1,000, from nothing": time_samplers(completes, rows, nothing),
     }
+
+
+def measure_mld(this: Comparison, choice: float) -> dict[str, Any]:
+    """Sample MLD of seed 0 as it was published, and as ours for the same few rows; or read what was found."""
+    mld = this.train("mld", "mld-0", 0, 1.0, choice)
+    num = min(100, mld.run.parts.protocol.num_rows)
+    ways = {
+        "MLD, RePaint": ("repaint", partial(measure_repaint, mld, "test", num)),
+        "MLD, same rows": ("no-repaint", partial(measure, mld, "test", num)),
+    }
+    return {name: kept(this.folder / f"{file}.json", make) for name, (file, make) in ways.items()}
 
 
 def measure_ours(this: Comparison, seed: int, ways: Mapping[str, Any]) -> None:
@@ -107,6 +109,9 @@ def prepare(this: Comparison, methods: Sequence[str], seeds: Sequence[int], jobs
         ],
         jobs,
     )
+    others = [partial(this.colder, 0, "test")]
+    others += [partial(measure_mld, this, chosen["mld"])] if "mld" in chosen else []
+    do_all(others, jobs)
 
 
 def compare(

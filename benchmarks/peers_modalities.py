@@ -1,12 +1,12 @@
 """Does quality fall as modalities are added? Ours and joint autoencoders with 2 to 10; in results/peers.json.
 
-    python benchmarks/peers_modalities.py          # after benchmarks/peers.py --large; seed 0
+    python benchmarks/peers_modalities.py          # after benchmarks/peers.py; seed 0, about an hour
 
 The modalities are PolyDigits' photographs in their order, so that more of them are also harder ones. So all
 is also measured of the first two alone, which are there at each number: given the other one of the two, and
 given all others. Coherence stands over the share of real pictures that the classifier of as many modalities
-reads right. The budget is that of peers.py --large for five, in proportion to their number, and each method
-has what it chose there.
+reads right. The budget is that of peers.py for five, in proportion to their number, and each method has what
+it chose there.
 """
 
 import argparse
@@ -20,8 +20,9 @@ import peers_claims
 import peers_page
 import peers_tables
 from matplotlib.figure import Figure
-from peers_claims import COLDER, LARGE, RIVALS
+from peers_claims import COLDER, RIVALS, SINGLE_PASS
 from peers_comparison import ROOT, Comparison
+from peers_jobs import do_all, share_executables
 from peers_runs import Trained, asked, kept, load_judges, measure
 from peers_sampling import colder
 
@@ -34,24 +35,43 @@ PLOT = ROOT / "results" / "peers_modalities.png"
 
 
 def measure_counts(
-    methods: Sequence[str], counts: Sequence[int], page: Mapping[str, Any]
+    methods: Sequence[str], counts: Sequence[int], chosen: Mapping[str, Any], jobs: int
 ) -> dict[str, dict[str, Any]]:
     """Train and measure each method with each number of modalities."""
-    rows: dict[str, dict[str, Any]] = {method: {} for method in methods}
-    for num in counts:
-        this = Comparison("polydigits", num_modalities=num, large=True)
-        for method in methods:
-            choice = page["chosen"].get(method, {"value": 0.0})["value"]
+    these = {num: Comparison("polydigits", num_modalities=num) for num in counts}
+    do_all([partial(this.judge, 0) for this in these.values()], jobs)
+    # The longest first, so that no core waits for one.
+    tasks = [
+        partial(measure_number, these[num], [m for m in methods if trained_as(m) == base], chosen)
+        for num in sorted(counts, reverse=True)
+        for base in dict.fromkeys(map(trained_as, methods))
+    ]
+    do_all(tasks, jobs)
+    return {
+        method: {str(num): measure_number(these[num], [method], chosen)[method] for num in counts}
+        for method in methods
+    }
 
-            def make(this=this, method=method, choice=choice):
-                if method == COLDER:
-                    trained = colder(this.train("ours", "ours-0", 0, 1.0, 0.0), **choice)
-                else:
-                    trained = this.train(method, f"{method}-0", 0, 1.0, choice)
-                return measure(trained, "test") | {"first two": measure_first(trained, "test")}
 
-            rows[method][str(num)] = kept(this.folder / f"modalities-{method}.json", make)
-    return rows
+def trained_as(method: str) -> str:
+    """Return the method whose training a method samples."""
+    return "ours" if method == COLDER else method
+
+
+def measure_number(
+    this: Comparison, methods: Sequence[str], chosen: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Train and measure methods with the modalities of a comparison, or read what was measured."""
+
+    def make(method):
+        choice = chosen.get(method, {"value": 0.0})["value"]
+        if method == COLDER:
+            trained = colder(this.train("ours", "ours-0", 0, 1.0, 0.0), **choice)
+        else:
+            trained = this.train(method, f"{method}-0", 0, 1.0, choice)
+        return measure(trained, "test") | {"first two": measure_first(trained, "test")}
+
+    return {m: kept(this.folder / f"modalities-{m}.json", partial(make, m)) for m in methods}
 
 
 def measure_first(trained: Trained, split: str) -> dict[str, float]:
@@ -126,11 +146,14 @@ def main() -> None:
         "--methods",
         nargs="+",
         choices=known,
-        default=["ours", COLDER, "mopoe", "mvtcae", "mmvae_plus"],
+        default=["ours", COLDER, *SINGLE_PASS],
     )
     parser.add_argument("--counts", type=int, nargs="+", default=COUNTS)
+    parser.add_argument("--jobs", type=int, default=2, help="trainings at once, as in peers.py")
     arguments = parser.parse_args()
-    rows = measure_counts(arguments.methods, arguments.counts, peers_page.load(LARGE))
+    share_executables()
+    chosen = peers_page.load()["chosen"]
+    rows = measure_counts(arguments.methods, arguments.counts, chosen, arguments.jobs)
     methods, counts = shlex.join(arguments.methods), " ".join(map(str, arguments.counts))
     command = f"python benchmarks/peers_modalities.py --methods {methods} --counts {counts}"
     page = peers_page.put("modalities", {"command": command, "rows": rows})

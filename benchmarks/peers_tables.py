@@ -40,6 +40,19 @@ def table(page: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def choices_table(page: Mapping[str, Any]) -> str:
+    """Return rivals with another choice as a table of Markdown, mean ± deviation over seeds."""
+    lines = [f"| | {' | '.join(QUALITY)} |", "|---" * (len(QUALITY) + 1) + "|"]
+    for method, rows in page["choices"]["rows"].items():
+        found = {page["chosen"][method]["value"]: page["rows"][method]}
+        found[float(page["choices"]["values"][method])] = rows
+        for value, some in found.items():
+            cells = (mean_and_deviation(some, figure) for figure in QUALITY)
+            shown = " | ".join(f"{mean:.3f} ± {deviation:.3f}" for mean, deviation in cells)
+            lines.append(f"| {WORDS[method]}, {choice(method, value)} | {shown} |")
+    return "\n".join(lines)
+
+
 def cost_table(page: Mapping[str, Any]) -> str:
     """Return what training and sampling cost as a table of Markdown."""
     sampling = page.get("sampling", {})
@@ -223,7 +236,7 @@ def sets_table(page: Mapping[str, Any]) -> str:
 # For each table of docs/results.md the part of the results that it needs.
 TABLES = {
     "quality": ("rows", table), "cost": ("rows", cost_table), "samplers": ("sampling", sampler_table),
-    "large": (LARGE, lambda page: table(page[LARGE])),
+    "choices": ("choices", choices_table), "large": (LARGE, lambda page: table(page[LARGE])),
     "multivae": ("multivae", multivae_table), "modalities": ("modalities", modalities_table),
     "sets": ("sets", sets_table), "ablations": ("ablations", ablations_table),
 }  # fmt: skip

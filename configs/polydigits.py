@@ -34,7 +34,10 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     }  # fmt: skip
     config.sde = {"name": "vp", "beta_min": 0.1, "beta_max": 20.0}
     config.network = {"name": "hub", "width": 128, "hub_width": 192, "num_blocks": 2}
-    config.score = {"weighting": "unit", "level_mean": 0.0, "level_std": 1.3, "observed_share": 0.6}
+    config.score = {
+        "weighting": "unit", "level_mean": 0.0, "level_std": 1.3, "observed_share": 0.6,
+        "observed_power": 1.0,
+    }  # fmt: skip
     config.score_training = {
         "num_steps": 3500, "batch_size": 256, "learning_rate": 1e-3, "b2": 0.99, "warmup_steps": 200,
         "ema_decay": 0.999, "steps_per_call": 100, "checkpoint_every": 1000,

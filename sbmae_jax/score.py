@@ -53,6 +53,7 @@ from sbmae_jax.values import require_number, require_one_of
 WEIGHTINGS = ("noise", "likelihood", "unit")
 T_MIN = 1e-5
 MAX_LEVEL = 20.0  # of ln(sigma / alpha), in which no process spans more
+MAX_POWER = 8.0  # beyond which nearly nothing but one modality is observed
 MAX_LOG_SNR = 14.0  # what the network is told of a clean modality, whose ln snr is infinite
 
 
@@ -62,6 +63,9 @@ class Matching:
 
     level_mean, level_std: of ln(sigma / alpha), for weighting "unit".
     observed_share: share of the rows that have observed modalities, in 0..1; 0 trains a joint score only.
+    observed_power: in 0..8; k are observed in proportion to k^-observed_power. 0: every number alike; 1: one
+        modality k times as often as k. What one modality alone says of the others is hardest to learn and, of
+        many modalities, the rarest to be seen.
 
     Raises ValueError for a name that there is not, and for a value out of its range or of another type.
     """
@@ -70,12 +74,14 @@ class Matching:
     level_mean: float = -0.4
     level_std: float = 1.4
     observed_share: float = 0.0
+    observed_power: float = 0.0
 
     def __post_init__(self):
         require_one_of("score.weighting", self.weighting, WEIGHTINGS)
         require_number("score.level_mean", self.level_mean, -MAX_LEVEL, MAX_LEVEL)
         require_number("score.level_std", self.level_std, 0, MAX_LEVEL)
         require_number("score.observed_share", self.observed_share, 0, 1)
+        require_number("score.observed_power", self.observed_power, 0, MAX_POWER)
 
 
 def score_task(network: Any, sde: SDE, layout: Layout, matching: Matching) -> Task:
@@ -154,15 +160,19 @@ def draw_times(key: Key, sde: SDE, matching: Matching, num: int) -> Array:
 def draw_observed(key: Key, matching: Matching, present: Array) -> Array:
     """Draw which modalities of each row are observed, [B, M] bool; never all that are present [B, M].
 
-    The number observed is uniform in 1..n-1 of the n that are present, then the subset is uniform among those
-    of that size, so that one and all but one are seen as often as the many subsets in the middle.
+    The number observed is k in 1..n-1 of the n that are present, with a probability in proportion to
+    k^-observed_power; then the subset is uniform among those of that size. So one and all but one are seen as
+    often as the many subsets in the middle, or one more often.
     """
     if matching.observed_share == 0 or present.shape[1] == 1:
         return jnp.zeros_like(present)
     row_key, size_key, rank_key = jax.random.split(key, 3)
     rows = jax.random.bernoulli(row_key, matching.observed_share, (len(present), 1))
     num_present = jnp.sum(present, axis=1, keepdims=True)
-    size = jax.random.randint(size_key, num_present.shape, 1, jnp.maximum(num_present, 2))
+    number = jnp.arange(1, present.shape[1])[None]
+    logits = -matching.observed_power * jnp.log(number)
+    logits = jnp.where(number < jnp.maximum(num_present, 2), logits, -jnp.inf)
+    size = 1 + jax.random.categorical(size_key, logits)[:, None]
     draws = jax.random.uniform(rank_key, present.shape)
     rank = jnp.argsort(jnp.argsort(jnp.where(present, draws, 2.0), axis=-1), axis=-1)
     return rows & (rank < size) & (num_present > 1)

@@ -74,6 +74,15 @@ def test_observed_subsets_are_proper_and_as_frequent_as_asked(key):
     np.testing.assert_allclose(observed.mean(axis=0), 0.4 * 0.5, atol=0.01)
 
 
+def test_few_are_observed_more_often_by_the_power_asked_for(key):
+    present = jnp.asarray(np.tile([[True] * 4, [True, True, True, False]], (20_000, 1)))
+    matching = Matching(observed_share=0.5, observed_power=1.0)
+    size = np.asarray(draw_observed(key, matching, present).sum(axis=1)).reshape(-1, 2)
+    for column, wanted in enumerate(([6 / 11, 3 / 11, 2 / 11], [2 / 3, 1 / 3, 0])):
+        counts = np.bincount(size[:, column], minlength=4) / len(size)
+        np.testing.assert_allclose(counts, [0.5, *(0.5 * np.array(wanted))], atol=0.015)
+
+
 def test_nothing_is_observed_without_a_share_or_with_one_modality(key):
     one, two = jax.random.split(key)
     assert not draw_observed(one, Matching(observed_share=0.0), jnp.ones((50, 4), bool)).any()
@@ -352,6 +361,7 @@ def test_what_is_observed_was_present_and_something_present_is_left(key):
     [
         ({"weighting": "none"}, f"score.weighting must be one of {', '.join(WEIGHTINGS)}"),
         ({"observed_share": 1.5}, r"score.observed_share must be in 0..1, got 1.5"),
+        ({"observed_power": -1.0}, r"score.observed_power must be in 0..8, got -1"),
     ],
 )
 def test_impossible_settings_are_refused(values, message):
