@@ -186,16 +186,15 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.large and arguments.data != "polydigits":
         parser.error("--large: Extended PolyMNIST has the batches of its config")
-    share_executables()
-    this = Comparison(arguments.data, arguments.smoke, times=arguments.times, large=arguments.large)
     stem = "peers" if arguments.data == "polydigits" else "peers_polymnist"
     stem += "" if arguments.times == 1 else f"_{arguments.times:g}x"
-    path = (
-        this.folder.with_suffix(".json") if arguments.smoke else peers_page.RESULTS.with_stem(stem)
-    )
-    part = LARGE if arguments.large and not arguments.smoke else ""
-    if part and not path.exists():
+    path, part = peers_page.RESULTS.with_stem(stem), LARGE if arguments.large else ""
+    if part and not arguments.smoke and not path.exists():
         parser.error(f"--large: {path.name} is not there: run the command without --large first")
+    share_executables()
+    this = Comparison(arguments.data, arguments.smoke, times=arguments.times, large=arguments.large)
+    if arguments.smoke:
+        path, part = this.folder.with_suffix(".json"), ""
     methods = ["ours", *arguments.methods]
     command = f"python benchmarks/peers.py --data={arguments.data} --times={arguments.times:g}"
     command += " --large" if arguments.large else ""

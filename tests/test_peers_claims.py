@@ -62,6 +62,36 @@ def test_a_claim_holds_only_beyond_the_deviation(script):
     assert not [c for c in claims.claims(one) if "by more than" in c["name"]]
 
 
+def test_a_rival_with_its_second_choice_is_held_against_ours_as_well(script):
+    claims, choices = script("peers_claims"), script("peers_choices")
+    assert choices.second_best({"0.1": 0.7, "0.5": 0.8, "2.5": 0.2}) == "0.1"
+    made = page(claims, 0.9, 0.8)
+    before = claims.claims(made)
+    made["choices"] = {"values": {"mopoe": "0.1"}, "rows": {"mopoe": made["rows"]["ours"]}}
+    added = [claim for claim in claims.claims(made) if claim not in before]
+    assert [claim["name"].split(":")[0] for claim in added] == list(claims.COMPARED)
+    assert all("MoPoE with its second choice, 0.1" in claim["name"] for claim in added)
+    assert not any(claim["holds"] for claim in added)
+    made["chosen"]["mopoe"] = {"value": 0.5}
+    table = script("peers_tables").choices_table(made)
+    assert "| MoPoE, beta 0.5 | 0.800" in table and "| MoPoE, beta 0.1 | 0.900" in table
+
+
+def test_large_batches_are_refused_before_training_if_they_stand_beside_nothing(
+    script, tmp_path, monkeypatch, capsys
+):
+    peers = script("peers")
+    monkeypatch.setattr(script("peers_page"), "RESULTS", tmp_path / "peers.json")
+    for argv, message in (
+        (["--large"], "peers.json is not there: run the command without --large first"),
+        (["--large", "--data=polymnist"], "Extended PolyMNIST has the batches of its config"),
+    ):
+        monkeypatch.setattr("sys.argv", ["peers.py", *argv])
+        with pytest.raises(SystemExit):
+            peers.main()
+        assert message in capsys.readouterr().err
+
+
 def test_what_large_batches_miss_stays_in_the_list(script):
     claims = script("peers_claims")
     made = page(claims, 0.9, 0.8)
