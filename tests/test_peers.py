@@ -40,8 +40,9 @@ def test_large_batches_are_the_demos_and_see_as_many_rows(script):
         rows = [c[stage]["batch_size"] * c[stage]["num_steps"] for c in (small, large)]
         assert rows[0] == rows[1]
     assert {key for key in small if small[key] != large[key]} == {
-        "autoencoder_training", "score_training",
+        "autoencoder_training", "score", "score_training",
     }  # fmt: skip
+    assert large["score"] == small["score"] | {"observed_power": 0.0}
 
 
 def test_tasks_are_done_in_other_processes_and_an_error_is_told(script, tmp_path):
