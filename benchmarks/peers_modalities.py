@@ -1,6 +1,6 @@
 """Does quality fall as modalities are added? Ours and joint autoencoders with 2 to 10; in results/peers.json.
 
-    python benchmarks/peers_modalities.py          # after benchmarks/peers.py; seed 0, about an hour
+    python benchmarks/peers_modalities.py          # after benchmarks/peers.py; seed 0, about 45 minutes
 
 The modalities are PolyDigits' photographs in their order, so that more of them are also harder ones. So all
 is also measured of the first two alone, which are there at each number: given the other one of the two, and
@@ -20,7 +20,7 @@ import peers_claims
 import peers_page
 import peers_tables
 from matplotlib.figure import Figure
-from peers_claims import COLDER, RIVALS, SINGLE_PASS
+from peers_claims import COLDER, RIVALS
 from peers_comparison import ROOT, Comparison
 from peers_jobs import do_all, share_executables
 from peers_runs import Trained, asked, kept, load_judges, measure
@@ -146,7 +146,7 @@ def main() -> None:
         "--methods",
         nargs="+",
         choices=known,
-        default=["ours", COLDER, *SINGLE_PASS],
+        default=["ours", COLDER, "mopoe", "mvtcae"],
     )
     parser.add_argument("--counts", type=int, nargs="+", default=COUNTS)
     parser.add_argument("--jobs", type=int, default=2, help="trainings at once, as in peers.py")

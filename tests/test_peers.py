@@ -136,6 +136,36 @@ def test_steps_are_whole_passes(script):
     assert multivae.passes(run, 1) == (1, 4)
 
 
+def test_each_number_is_trained_once_for_all_ways_of_sampling(script, tmp_path, monkeypatch):
+    modalities = script("peers_modalities")
+    tasks = []
+
+    def comparison(data, num_modalities):
+        def train(method, name, seed, share, choice):
+            return {"number": num_modalities, "method": method, "choice": choice}
+
+        folder = tmp_path / str(num_modalities)
+        return SimpleNamespace(folder=folder, train=train, judge=lambda seed: None)
+
+    monkeypatch.setattr(modalities, "Comparison", comparison)
+    monkeypatch.setattr(modalities, "do_all", lambda some, jobs: tasks.append([t() for t in some]))
+    monkeypatch.setattr(modalities, "measure", lambda trained, split: trained)
+    monkeypatch.setattr(modalities, "measure_first", lambda trained, split: {"classifier": 1.0})
+    monkeypatch.setattr(modalities, "colder", lambda trained, **ways: trained | {"ways": ways})
+    chosen = {modalities.COLDER: {"value": {"given": 1}}, "mopoe": {"value": 0.5}}
+    methods = ["ours", modalities.COLDER, "mopoe"]
+    rows = modalities.measure_counts(methods, (2, 3), chosen, 1)
+    _, measured = tasks
+    assert [list(found) for found in measured] == [methods[:2], methods[2:]] * 2
+    assert [next(iter(found.values()))["number"] for found in measured] == [3, 3, 2, 2]
+    assert list(rows) == methods
+    assert rows[modalities.COLDER]["3"] == {
+        "number": 3, "method": "ours", "choice": 0.0, "ways": {"given": 1},
+        "first two": {"classifier": 1.0},
+    }  # fmt: skip
+    assert rows["mopoe"]["2"]["choice"] == 0.5
+
+
 def test_the_first_two_are_asked_with_each_number(script, tmp_path):
     modalities, runs = script("peers_modalities"), script("peers_runs")
     config = tiny.config()
