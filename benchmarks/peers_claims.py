@@ -103,7 +103,8 @@ def against_rivals(page: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def against_other_choices(page: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield whether ours, colder, is better than rivals with what validation rows have put second."""
     choices = page.get("choices", {"rows": {}})
-    for (rival, rows), figure in itertools.product(choices["rows"].items(), COMPARED):
+    several = {rival: rows for rival, rows in choices["rows"].items() if len(rows) > 1}
+    for (rival, rows), figure in itertools.product(several.items(), COMPARED):
         what = f"{WORDS[rival]} with its second choice, {choices['values'][rival]}"
         found = better(page["rows"][COLDER], rows, figure, COLDER, what)
         yield found | {"name": f"{found['name']} (set afterwards)"}

@@ -4,7 +4,7 @@ python benchmarks/peers_tables.py      # puts what results/peers.json has into d
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,16 @@ MISSING = "Not measured yet."
 def table(page: Mapping[str, Any]) -> str:
     """Return quality as a table of Markdown, mean ± deviation over seeds."""
     lines = [f"| | {' | '.join(QUALITY)} |", "|---" * (len(QUALITY) + 1) + "|"]
-    for method in page["rows"]:
-        cells = [f"{m:.3f} ± {d:.3f}" for m, d in (spread(page, method, f) for f in QUALITY)]
-        lines.append(f"| {WORDS[method]} | {' | '.join(cells)} |")
+    lines += [quality_line(WORDS[method], rows) for method, rows in page["rows"].items()]
     return "\n".join(lines)
+
+
+def quality_line(name: str, rows: Sequence[Mapping[str, float]]) -> str:
+    """Return quality as a line of a table, mean ± deviation over rows."""
+    cells = (mean_and_deviation(rows, figure) for figure in QUALITY)
+    return (
+        f"| {name} | {' | '.join(f'{mean:.3f} ± {deviation:.3f}' for mean, deviation in cells)} |"
+    )
 
 
 def choices_table(page: Mapping[str, Any]) -> str:
@@ -46,10 +52,9 @@ def choices_table(page: Mapping[str, Any]) -> str:
     for method, rows in page["choices"]["rows"].items():
         found = {page["chosen"][method]["value"]: page["rows"][method]}
         found[float(page["choices"]["values"][method])] = rows
-        for value, some in found.items():
-            cells = (mean_and_deviation(some, figure) for figure in QUALITY)
-            shown = " | ".join(f"{mean:.3f} ± {deviation:.3f}" for mean, deviation in cells)
-            lines.append(f"| {WORDS[method]}, {choice(method, value)} | {shown} |")
+        lines += [
+            quality_line(f"{WORDS[method]}, {choice(method, v)}", some) for v, some in found.items()
+        ]
     return "\n".join(lines)
 
 

@@ -72,6 +72,8 @@ def test_a_rival_with_its_second_choice_is_held_against_ours_as_well(script):
     assert [claim["name"].split(":")[0] for claim in added] == list(claims.COMPARED)
     assert all("MoPoE with its second choice, 0.1" in claim["name"] for claim in added)
     assert not any(claim["holds"] for claim in added)
+    one = {**made, "choices": {**made["choices"], "rows": {"mopoe": made["rows"]["ours"][:1]}}}
+    assert claims.claims(one) == before  # one seed alone has no deviation
     made["chosen"]["mopoe"] = {"value": 0.5}
     table = script("peers_tables").choices_table(made)
     assert "| MoPoE, beta 0.5 | 0.800" in table
