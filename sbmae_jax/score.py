@@ -161,8 +161,8 @@ def draw_observed(key: Key, matching: Matching, present: Array) -> Array:
     """Draw which modalities of each row are observed, [B, M] bool; never all that are present [B, M].
 
     The number observed is k in 1..n-1 of the n that are present, with a probability in proportion to
-    k^-observed_power; then the subset is uniform among those of that size. So one and all but one are seen as
-    often as the many subsets in the middle, or one more often.
+    k^-observed_power; then the subset is uniform among those of that size. With power 0 one and all but one
+    are seen as often as the many subsets in the middle.
     """
     if matching.observed_share == 0 or present.shape[1] == 1:
         return jnp.zeros_like(present)
