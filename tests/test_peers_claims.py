@@ -135,6 +135,17 @@ def test_sampling_is_held_against_the_fastest_single_pass(script):
     assert (claim["value"], claim["holds"]) == (2.5, False)
 
 
+def test_sampling_is_held_against_nothing_if_no_rival_takes_a_single_pass(script):
+    claims = script("peers_claims")
+    made = page(claims, 0.9, 0.8)
+    for rows in (made["rows"], made["sampling"]["seconds per 1,000, given 1"]):
+        for method in claims.SINGLE_PASS:
+            del rows[method]
+    names = [claim["name"] for claim in claims.claims(made)]
+    assert not [name for name in names if name.startswith("1,000 samples")]
+    assert "seconds of training ours at half the operations over MLD" in names
+
+
 def test_a_port_is_held_against_the_library_that_it_is_a_port_of(script):
     claims = script("peers_claims")
     made = page(claims, 0.9, 0.8)
