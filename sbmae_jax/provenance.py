@@ -1,10 +1,11 @@
 """Where a number comes from: the versions, the commit and the device that made it."""
 
+import os
 import platform
 import resource
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import jax
@@ -22,13 +23,25 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that matter."""
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    """Return the versions of Python and of the packages that matter; "not installed" where one is not.
+
+    This package need not be: it runs from a checkout too.
+    """
+    return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
+
+
+def _version(name: str) -> str:
+    """Return the version of an installed package."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def commit() -> str:
-    """Return the commit of this checkout, marked where files have changed; "unknown" outside of one.
+    """Return the commit of this checkout, marked where files have changed.
 
+    Outside of a checkout, as in a copy without its history, it is what $SBMAE_COMMIT says, or "unknown".
     What benchmarks write, figures in results/ and their tables in docs/, is no such change.
     """
     written = [f":(exclude,top){folder}" for folder in ("results", "docs")]
@@ -36,7 +49,7 @@ def commit() -> str:
         found = _git("describe", "--always", "--abbrev=12", "--exclude=*").strip()
         changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", *written)
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return os.environ.get("SBMAE_COMMIT", "unknown")
     return f"{found}-dirty" if changed else found
 
 

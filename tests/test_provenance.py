@@ -35,4 +35,14 @@ def test_only_a_change_of_what_is_run_marks_the_commit(checkout):
 def test_outside_of_a_checkout_the_commit_is_unknown(tmp_path, monkeypatch):
     (tmp_path / "package").mkdir()
     monkeypatch.setattr(provenance, "__file__", str(tmp_path / "package" / "provenance.py"))
+    monkeypatch.delenv("SBMAE_COMMIT", raising=False)
     assert provenance.commit() == "unknown"
+    monkeypatch.setenv("SBMAE_COMMIT", "0123456789ab")
+    assert provenance.commit() == "0123456789ab"
+
+
+def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
+    monkeypatch.setattr(provenance, "PACKAGES", ("jax", "a-package-of-no-one"))
+    found = provenance.versions()
+    assert found["a-package-of-no-one"] == "not installed"
+    assert found["jax"][0].isdigit()
