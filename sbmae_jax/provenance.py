@@ -39,17 +39,19 @@ def _version(name: str) -> str:
 
 
 def commit() -> str:
-    """Return the commit of this checkout, marked where files have changed.
+    """Return the commit of this checkout, marked where files have changed; "unknown" outside of one.
 
-    Outside of a checkout, as in a copy without its history, it is what $SBMAE_COMMIT says, or "unknown".
-    What benchmarks write, figures in results/ and their tables in docs/, is no such change.
+    What benchmarks write, figures in results/ and their tables in docs/, is no such change. Of a copy that
+    left its history behind, or has another's, $SBMAE_COMMIT tells the commit.
     """
+    if said := os.environ.get("SBMAE_COMMIT"):
+        return said
     written = [f":(exclude,top){folder}" for folder in ("results", "docs")]
     try:
         found = _git("describe", "--always", "--abbrev=12", "--exclude=*").strip()
         changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", *written)
     except (OSError, subprocess.CalledProcessError):
-        return os.environ.get("SBMAE_COMMIT", "unknown")
+        return "unknown"
     return f"{found}-dirty" if changed else found
 
 

@@ -15,6 +15,7 @@ def checkout(tmp_path: Path, monkeypatch) -> Path:
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text("1")
     monkeypatch.setattr(provenance, "__file__", str(tmp_path / "package" / "provenance.py"))
+    monkeypatch.delenv("SBMAE_COMMIT", raising=False)
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
     for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
         subprocess.run(git + command, cwd=tmp_path, check=True)
@@ -34,9 +35,12 @@ def test_only_a_change_of_what_is_run_marks_the_commit(checkout):
 
 def test_outside_of_a_checkout_the_commit_is_unknown(tmp_path, monkeypatch):
     (tmp_path / "package").mkdir()
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "package" / "provenance.py"))
     monkeypatch.delenv("SBMAE_COMMIT", raising=False)
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "package" / "provenance.py"))
     assert provenance.commit() == "unknown"
+
+
+def test_of_a_copy_the_environment_tells_the_commit(checkout, monkeypatch):
     monkeypatch.setenv("SBMAE_COMMIT", "0123456789ab")
     assert provenance.commit() == "0123456789ab"
 
