@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tiny
 
-from sbmae_jax import checkpoint, pipeline, train
+from sbmae_jax import checkpoint, pipeline
 from sbmae_jax.run import load_autoencoders
 
 DOCUMENTED = {
@@ -63,7 +63,7 @@ def test_a_finished_run_is_left_as_it_is(workdir):
 
 @pytest.mark.slow
 def test_a_run_interrupted_again_and_again_ends_with_the_same_bits(workdir, tmp_path, monkeypatch):
-    saves, save = [], checkpoint.save
+    saves, save = [], checkpoint.Checkpoints.save
 
     def fragile(*args):
         saves.append(1)
@@ -71,7 +71,7 @@ def test_a_run_interrupted_again_and_again_ends_with_the_same_bits(workdir, tmp_
             raise KeyboardInterrupt
         save(*args)
 
-    monkeypatch.setattr(train.checkpoint, "save", fragile)
+    monkeypatch.setattr(checkpoint.Checkpoints, "save", fragile)
     for _ in range(20):
         try:
             pipeline.run(tiny.config(), tmp_path / "run")
