@@ -28,12 +28,12 @@ import reference  # noqa: E402
 from celeba_claims import claims, figures, markdown  # noqa: E402
 from reuse import reuse  # noqa: E402
 
-from sbmae_jax import model as models  # noqa: E402
-from sbmae_jax import pipeline, provenance  # noqa: E402
+from sbmae_jax.app import pipeline, provenance  # noqa: E402
+from sbmae_jax.app.run import Run, load_judges, load_model  # noqa: E402
 from sbmae_jax.data.description import Description  # noqa: E402
-from sbmae_jax.evaluate import Subject  # noqa: E402
-from sbmae_jax.protocols.faces import agreement, distances, reading, shuffled  # noqa: E402
-from sbmae_jax.run import Run, load_judges, load_model  # noqa: E402
+from sbmae_jax.evaluation.faces.protocol import agreement, distances, reading, shuffled  # noqa: E402
+from sbmae_jax.evaluation.generator import Subject  # noqa: E402
+from sbmae_jax.models import model as models  # noqa: E402
 
 RESULTS = ROOT / "results" / "celeba.json"
 KINDS = {"vae": "toy", "rae": "toy-rae"}

@@ -24,10 +24,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sbmae_jax import provenance, sharding
-from sbmae_jax.data.celebahq import CHUNK_SIZE, SPLITS, celebahq, prepare
-from sbmae_jax.data.celebahq_check import check_folder
-from sbmae_jax.data.celebahq_layout import (
+from sbmae_jax.app import provenance
+from sbmae_jax.data.celebahq.check import check_folder
+from sbmae_jax.data.celebahq.layout import (
     ATTRIBUTE_FILE,
     FIRST_ORIGINAL,
     FOLDER,
@@ -37,9 +36,11 @@ from sbmae_jax.data.celebahq_layout import (
     image_path,
     mask_path,
 )
-from sbmae_jax.data.loader import streamed
+from sbmae_jax.data.celebahq.source import CHUNK_SIZE, SPLITS, celebahq, prepare
 from sbmae_jax.data.records import open_records
-from sbmae_jax.data.toyfaces import write_toyfaces
+from sbmae_jax.data.toyfaces.faces import write_toyfaces
+from sbmae_jax.training import sharding
+from sbmae_jax.training.feed import streamed
 
 SIDE, BATCH_SIZE = 128, 256
 

@@ -31,11 +31,11 @@ from peers_comparison import Comparison
 from peers_runs import figures, kept, measure, train_joint, with_rows
 from reuse import reuse
 
-from sbmae_jax import provenance
+from sbmae_jax.app import provenance
+from sbmae_jax.app.run import Run, load_judges
 from sbmae_jax.data.source import Source, map_batches
-from sbmae_jax.protocols.classes import ClassProtocol
-from sbmae_jax.protocols.subsets import nested_subsets
-from sbmae_jax.run import Run, load_judges
+from sbmae_jax.evaluation.labels.protocol import ClassProtocol
+from sbmae_jax.evaluation.subsets import nested_subsets
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "runs" / "multivae"

@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT / "configs"))  # before this folder, which has files
 
 import polydigits  # noqa: E402
 
-from sbmae_jax import pipeline, provenance  # noqa: E402
+from sbmae_jax.app import pipeline, provenance  # noqa: E402
 
 RESULTS = ROOT / "results" / "own_data.json"
 PLOT = ROOT / "results" / "own_data_missing.png"

@@ -30,8 +30,8 @@ from peers_jobs import do_all, share_executables
 from peers_runs import METHODS, kept, measure
 from peers_sampling import colder, few_steps, measure_repaint, time_samplers, with_model
 
-from sbmae_jax import provenance
-from sbmae_jax.run import load_model
+from sbmae_jax.app import provenance
+from sbmae_jax.app.run import load_model
 
 
 def compare_samplers(

@@ -32,8 +32,8 @@ from peers_sampling import ALONG_ODE, colder, with_model
 from peers_together import train_together
 from reuse import reuse
 
-from sbmae_jax import pipeline
-from sbmae_jax.run import load_model
+from sbmae_jax.app import pipeline
+from sbmae_jax.app.run import load_model
 
 Train = Callable[[Config, Path], Trained]
 

@@ -24,7 +24,7 @@ from peers_runs import (
 from peers_sampling import colder, measure_colder, measure_few
 from reuse import reuse
 
-from sbmae_jax import pipeline, provenance
+from sbmae_jax.app import pipeline, provenance
 
 # What is free in each rival: beta, as in two versions of the comparisons on Extended PolyMNIST with the
 # summed squared error, and a value on the far side of the better one; how often MLD's score sees observed

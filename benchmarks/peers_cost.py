@@ -18,7 +18,7 @@ import peers_tables
 import speed
 from peers_runs import Run, base_config, build_joint, joint_training, posterior_of
 
-from sbmae_jax import provenance
+from sbmae_jax.app import provenance
 
 COUNTS = (2, 4, 6, 8, 10)
 SETS = {"MoPoE, all sets": ("mopoe", 0), "MoPoE, 32 sets": ("mopoe", 32), "MVTCAE": ("mvtcae", 0)}

@@ -27,7 +27,7 @@ from peers_runs import Trained, asked, kept, load_judges, measure
 from peers_sampling import colder
 
 from sbmae_jax.data.backgrounds import PHOTOGRAPHS
-from sbmae_jax.protocols.judging import Eyes, Trial, classifying, judge, judged
+from sbmae_jax.evaluation.labels.judging import Eyes, Trial, classifying, judge, judged
 
 FIRST = tuple(PHOTOGRAPHS)[:2]
 COUNTS = (2, 5, 10)

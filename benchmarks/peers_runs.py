@@ -21,20 +21,20 @@ sys.path.insert(0, str(ROOT / "configs"))  # before this folder, which has files
 import polydigits  # noqa: E402
 import polymnist  # noqa: E402
 
-from sbmae_jax import model as models  # noqa: E402
-from sbmae_jax import pipeline, provenance  # noqa: E402
-from sbmae_jax.coders import build_decoder, build_encoder  # noqa: E402
+from sbmae_jax.app import pipeline, provenance  # noqa: E402
+from sbmae_jax.app.encoder_decoders import build_decoder, build_encoder  # noqa: E402
+from sbmae_jax.app.run import MakeFeed, Run, load_judges, load_model  # noqa: E402
+from sbmae_jax.baselines.joint_rules import JointPosterior  # noqa: E402
+from sbmae_jax.baselines.joint_vae import JointVAE, joint_vae  # noqa: E402
 from sbmae_jax.data.backgrounds import PHOTOGRAPHS  # noqa: E402
 from sbmae_jax.data.source import PRESENT  # noqa: E402
-from sbmae_jax.evaluate import Arrays, Subject  # noqa: E402
-from sbmae_jax.joint_rules import JointPosterior  # noqa: E402
-from sbmae_jax.joint_vae import JointVAE, joint_vae  # noqa: E402
-from sbmae_jax.log import read  # noqa: E402
-from sbmae_jax.protocols.classes import ClassProtocol  # noqa: E402
-from sbmae_jax.run import MakeFeed, Run, load_judges, load_model  # noqa: E402
-from sbmae_jax.score import score_task  # noqa: E402
-from sbmae_jax.task import Task  # noqa: E402
-from sbmae_jax.training import Training  # noqa: E402
+from sbmae_jax.evaluation.generator import Arrays, Subject  # noqa: E402
+from sbmae_jax.evaluation.labels.protocol import ClassProtocol  # noqa: E402
+from sbmae_jax.models import model as models  # noqa: E402
+from sbmae_jax.models.score import score_task  # noqa: E402
+from sbmae_jax.models.task import Task  # noqa: E402
+from sbmae_jax.training.config import Training  # noqa: E402
+from sbmae_jax.training.log import read  # noqa: E402
 from sbmae_jax.types import Array, Generate  # noqa: E402
 
 SMALLER = 4  # what the rows of the demo's batches are divided by

@@ -11,13 +11,13 @@ import jax
 import numpy as np
 from peers_runs import Trained, measure
 
-from sbmae_jax import model as models
-from sbmae_jax.conditioning import clamp, divide, given, renoise, resample
-from sbmae_jax.evaluate import Arrays
-from sbmae_jax.run import load_model
-from sbmae_jax.samplers import ancestral, chain, denoise, sample, uniform_times
-from sbmae_jax.score import score_fn
-from sbmae_jax.sde import SDE
+from sbmae_jax.app.run import load_model
+from sbmae_jax.evaluation.generator import Arrays
+from sbmae_jax.models import model as models
+from sbmae_jax.models.score import score_fn
+from sbmae_jax.sampling.conditioning import clamp, divide, given, renoise, resample
+from sbmae_jax.sampling.samplers import ancestral, chain, denoise, sample, uniform_times
+from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.types import Array, Generate, Key, Step
 
 ROUNDS = 9  # of timing each method once, in turns, so that what else the machine does meets all

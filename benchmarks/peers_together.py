@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 from peers_runs import Config, Trained, count, joint_training
 
-from sbmae_jax import model as models
-from sbmae_jax.build import Parts
+from sbmae_jax.app.build import Parts
+from sbmae_jax.app.run import ENCODE_BATCH, Run
 from sbmae_jax.data.source import map_batches
-from sbmae_jax.latents import moments
-from sbmae_jax.run import ENCODE_BATCH, Run
-from sbmae_jax.score import score_task
-from sbmae_jax.task import Task
+from sbmae_jax.models import model as models
+from sbmae_jax.models.latents import moments
+from sbmae_jax.models.score import score_task
+from sbmae_jax.models.task import Task
 
 
 def together_task(parts: Parts, weight: float) -> Task:

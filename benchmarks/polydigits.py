@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT / "configs"))  # before this folder, which has a fil
 
 import polydigits  # noqa: E402
 
-from sbmae_jax import pipeline, provenance  # noqa: E402
+from sbmae_jax.app import pipeline, provenance  # noqa: E402
 
 
 def figures(results: dict) -> dict[str, float]:

@@ -34,9 +34,9 @@ from polymnist_claims import TITLES, claims, rows_table, summary, table  # noqa:
 from quality import quality  # noqa: E402
 from reuse import reuse  # noqa: E402
 
-from sbmae_jax import pipeline, provenance  # noqa: E402
-from sbmae_jax.log import read  # noqa: E402
-from sbmae_jax.run import Run, load_model  # noqa: E402
+from sbmae_jax.app import pipeline, provenance  # noqa: E402
+from sbmae_jax.app.run import Run, load_model  # noqa: E402
+from sbmae_jax.training.log import read  # noqa: E402
 
 RESULTS = ROOT / "results" / "polymnist.json"
 PLOT = ROOT / "results" / "polymnist_cost.png"

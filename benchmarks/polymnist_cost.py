@@ -11,9 +11,9 @@ import reference
 import speed
 from matplotlib.figure import Figure
 
-from sbmae_jax import sharding
-from sbmae_jax.score import score_task
-from sbmae_jax.step import compile_training
+from sbmae_jax.models.score import score_task
+from sbmae_jax.training import sharding
+from sbmae_jax.training.step import compile_training
 
 NUMBERS = (2, 4, 8, 16, 32)
 LEVELS = 100  # of the reference's sampler, with two evaluations at each

@@ -16,9 +16,9 @@ from polymnist_cost import LEVELS
 from quality import quality
 from reuse import reuse
 
-from sbmae_jax import pipeline
-from sbmae_jax.log import read
-from sbmae_jax.run import Run, load_model
+from sbmae_jax.app import pipeline
+from sbmae_jax.app.run import Run, load_model
+from sbmae_jax.training.log import read
 
 KEPT = ("autoencoder", "classifier")
 TRAINING = {

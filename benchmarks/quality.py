@@ -5,9 +5,9 @@ from typing import Any
 import jax
 import speed
 
-from sbmae_jax import model as models
-from sbmae_jax import pipeline
-from sbmae_jax.run import Run
+from sbmae_jax.app import pipeline
+from sbmae_jax.app.run import Run
+from sbmae_jax.models import model as models
 from sbmae_jax.types import Generate
 
 

@@ -13,14 +13,21 @@ import jax
 import jax.numpy as jnp
 import speed
 
-from sbmae_jax import model as models
-from sbmae_jax.build import Parts, build
-from sbmae_jax.conditioning import clamp, given
+from sbmae_jax.app.build import Parts, build
 from sbmae_jax.data.description import Description
-from sbmae_jax.energy import energy_task
-from sbmae_jax.latents import Moments
-from sbmae_jax.samplers import by_norm, chain, euler_maruyama, langevin, sample, uniform_times
-from sbmae_jax.score import score_fn, score_task
+from sbmae_jax.models import model as models
+from sbmae_jax.models.energy import energy_task
+from sbmae_jax.models.latents import Moments
+from sbmae_jax.models.score import score_fn, score_task
+from sbmae_jax.sampling.conditioning import clamp, given
+from sbmae_jax.sampling.samplers import (
+    by_norm,
+    chain,
+    euler_maruyama,
+    langevin,
+    sample,
+    uniform_times,
+)
 
 SNR = 0.16
 

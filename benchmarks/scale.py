@@ -20,7 +20,7 @@ import scale_memory
 import scale_processes
 import scale_roofline
 
-from sbmae_jax import provenance
+from sbmae_jax.app import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "scale.json"

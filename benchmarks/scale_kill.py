@@ -14,11 +14,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from sbmae_jax import pipeline
-from sbmae_jax.checkpoint import find_damage
-from sbmae_jax.log import read
-from sbmae_jax.run import load_judges, load_model
-from sbmae_jax.workdir import RESULTS, SAMPLES
+from sbmae_jax.app import pipeline
+from sbmae_jax.app.run import load_judges, load_model
+from sbmae_jax.training.checkpoint import find_damage
+from sbmae_jax.training.log import read
+from sbmae_jax.training.workdir import RESULTS, SAMPLES
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = "--config=benchmarks/scale_config.py"

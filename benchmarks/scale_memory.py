@@ -12,15 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sbmae_jax import sharding
-from sbmae_jax.latents import Layout
+from sbmae_jax.models.latents import Layout
+from sbmae_jax.models.score import Matching, score_task
+from sbmae_jax.models.task import Task
 from sbmae_jax.nets.hub import HubScore
 from sbmae_jax.nets.transformer import TransformerScore
-from sbmae_jax.score import Matching, score_task
-from sbmae_jax.sde import VP
-from sbmae_jax.step import compile_training
-from sbmae_jax.task import Task
-from sbmae_jax.training import Training
+from sbmae_jax.sampling.sde import VP
+from sbmae_jax.training import sharding
+from sbmae_jax.training.config import Training
+from sbmae_jax.training.step import compile_training
 
 SIZES = (64,) * 10  # ten modalities, as in Extended PolyMNIST
 TRAINING = Training(num_steps=100, batch_size=256, learning_rate=1e-3, steps_per_call=1)

@@ -12,9 +12,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from sbmae_jax import pipeline
-from sbmae_jax.run import load_judges, load_model
-from sbmae_jax.workdir import SAMPLES
+from sbmae_jax.app import pipeline
+from sbmae_jax.app.run import load_judges, load_model
+from sbmae_jax.training.workdir import SAMPLES
 
 ROOT = Path(__file__).resolve().parents[1]
 SMOKE = "--config=configs/polydigits.py:smoke"

@@ -12,11 +12,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from sbmae_jax.latents import Layout
+from sbmae_jax.models.latents import Layout
+from sbmae_jax.models.score import Matching, score_task
 from sbmae_jax.nets.hub import HubScore
 from sbmae_jax.nets.unet import UNetScore
-from sbmae_jax.score import Matching, score_task
-from sbmae_jax.sde import VP
+from sbmae_jax.sampling.sde import VP
 
 PEAK_FLOPS, REACHED = 197e12, 0.4  # bfloat16; the share is assumed
 MEMORY = 819e9  # bytes a second

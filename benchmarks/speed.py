@@ -29,16 +29,17 @@ sys.path[:0] = [str(ROOT), str(ROOT / "configs")]
 
 import polymnist  # noqa: E402
 
-from sbmae_jax import model as models  # noqa: E402
-from sbmae_jax import provenance, sharding  # noqa: E402
-from sbmae_jax.build import Parts, build  # noqa: E402
-from sbmae_jax.coders import Group  # noqa: E402
+from sbmae_jax.app import provenance  # noqa: E402
+from sbmae_jax.app.build import Parts, build  # noqa: E402
+from sbmae_jax.app.encoder_decoders import Group  # noqa: E402
 from sbmae_jax.data.description import Description  # noqa: E402
-from sbmae_jax.latents import Moments  # noqa: E402
-from sbmae_jax.score import score_task  # noqa: E402
-from sbmae_jax.step import compile_training  # noqa: E402
-from sbmae_jax.task import Task  # noqa: E402
-from sbmae_jax.training import Training  # noqa: E402
+from sbmae_jax.models import model as models  # noqa: E402
+from sbmae_jax.models.latents import Moments  # noqa: E402
+from sbmae_jax.models.score import score_task  # noqa: E402
+from sbmae_jax.models.task import Task  # noqa: E402
+from sbmae_jax.training import sharding  # noqa: E402
+from sbmae_jax.training.config import Training  # noqa: E402
+from sbmae_jax.training.step import compile_training  # noqa: E402
 
 SHAPE = (28, 28, 3)
 

@@ -1,6 +1,14 @@
-"""Pure sampling functions: bring a score, sample from it, also conditionally. Imports JAX only."""
+"""Score-based multimodal autoencoders, and the samplers they are made of.
 
-from sbmae_jax.conditioning import (
+The samplers are imported at once and need JAX alone: bring a score of your own, and sample from it. What
+needs Flax, Orbax or data (`Model`, `load`) is imported when it is first used (PEP 562).
+"""
+
+import importlib
+import importlib.metadata
+from typing import TYPE_CHECKING, Any
+
+from sbmae_jax.sampling.conditioning import (
     amortised,
     amortised_times,
     clamp,
@@ -10,11 +18,11 @@ from sbmae_jax.conditioning import (
     renoise,
     resample,
 )
-from sbmae_jax.guidance import classifier_free, guide, noise_condition
-from sbmae_jax.likelihood import log_density, log_density_adaptive
-from sbmae_jax.ode import dpm_solver, heun, lift, probability_flow, remember
-from sbmae_jax.particles import Particles, draw, steer, twisted_sample
-from sbmae_jax.samplers import (
+from sbmae_jax.sampling.guidance import classifier_free, guide, noise_condition
+from sbmae_jax.sampling.likelihood import log_density, log_density_adaptive
+from sbmae_jax.sampling.ode import dpm_solver, heun, lift, probability_flow, remember
+from sbmae_jax.sampling.particles import Particles, draw, steer, twisted_sample
+from sbmae_jax.sampling.samplers import (
     ancestral,
     annealed_langevin,
     by_level,
@@ -30,13 +38,22 @@ from sbmae_jax.samplers import (
     sample,
     uniform_times,
 )
-from sbmae_jax.sde import EDM, SDE, VE, VP, SubVP
+from sbmae_jax.sampling.sde import EDM, SDE, VE, VP, SubVP
+
+if TYPE_CHECKING:
+    from sbmae_jax.app.pipeline import load as load
+    from sbmae_jax.models.model import Model as Model
+
+__version__: str
+
+LAZY = {"Model": "sbmae_jax.models.model", "load": "sbmae_jax.app.pipeline"}
 
 __all__ = [
     "EDM",
     "SDE",
     "VE",
     "VP",
+    "Model",
     "Particles",
     "SubVP",
     "amortised",
@@ -61,6 +78,7 @@ __all__ = [
     "ladder_times",
     "langevin",
     "lift",
+    "load",
     "log_density",
     "log_density_adaptive",
     "log_snr_times",
@@ -75,3 +93,16 @@ __all__ = [
     "twisted_sample",
     "uniform_times",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is not imported at once, when it is first asked for."""
+    if name == "__version__":
+        return importlib.metadata.version("sbmae_jax")
+    if name in LAZY:
+        return getattr(importlib.import_module(LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *LAZY, "__version__"])

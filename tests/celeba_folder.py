@@ -3,15 +3,15 @@
 import numpy as np
 from PIL import Image
 
-from sbmae_jax.data import celebahq as module
-from sbmae_jax.data.celebahq import celebahq
-from sbmae_jax.data.celebahq_layout import (
+from sbmae_jax.data.celebahq import source as module
+from sbmae_jax.data.celebahq.layout import (
     ATTRIBUTE_FILE,
     ATTRIBUTES,
     MAPPING_FILE,
     image_path,
     mask_path,
 )
+from sbmae_jax.data.celebahq.source import celebahq
 
 NUM_FACES, SIDE = 12, 8
 ORIGINALS = [5, 162_770, 162_771, 182_637, 182_638, 202_598, *range(100, 106)]

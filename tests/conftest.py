@@ -51,7 +51,7 @@ def celeba(tmp_path, monkeypatch):
     """Write a small folder in CelebAMask-HQ's layout, where it is looked for, and give its path."""
     from celeba_folder import write_folder
 
-    from sbmae_jax.data import celebahq
+    from sbmae_jax.data.celebahq import source as celebahq
 
     monkeypatch.setenv("SBMAE_DATA_DIR", str(tmp_path))
     monkeypatch.setattr(celebahq, "CHUNK_SIZE", 2)  # faces in a shard

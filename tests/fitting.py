@@ -5,12 +5,12 @@ import functools
 import jax
 import numpy as np
 
-from sbmae_jax import sharding
-from sbmae_jax.data.loader import resident
-from sbmae_jax.log import Log
-from sbmae_jax.task import Task
-from sbmae_jax.train import train
-from sbmae_jax.training import Training
+from sbmae_jax.models.task import Task
+from sbmae_jax.training import sharding
+from sbmae_jax.training.config import Training
+from sbmae_jax.training.feed import resident
+from sbmae_jax.training.log import Log
+from sbmae_jax.training.loop import train
 
 TRUE = np.array([1.0, -2.0, 0.5], np.float32)
 X = np.random.default_rng(0).normal(size=(256, 3)).astype(np.float32)

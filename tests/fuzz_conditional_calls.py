@@ -26,8 +26,8 @@ from sbmae_jax import (
     steer,
     twisted_sample,
 )
-from sbmae_jax.generate import Sampling, generate_latents
-from sbmae_jax.latents import Layout, moments
+from sbmae_jax.models.latents import Layout, moments
+from sbmae_jax.sampling.generate import Sampling, generate_latents
 
 CONDITIONAL_CALLS = {
     "chain": Call(

@@ -8,11 +8,9 @@ import numpy as np
 import optax
 import pytest
 
-from sbmae_jax import gaussian
-from sbmae_jax.autoencoder import Modality, autoencoder
-from sbmae_jax.nets.patch import PatchDecoder, PatchEncoder
-from sbmae_jax.nets.vector import VectorDecoder, VectorEncoder
-from sbmae_jax.observation import (
+from sbmae_jax.models import gaussian
+from sbmae_jax.models.autoencoder import Modality, autoencoder
+from sbmae_jax.models.likelihoods import (
     LOG_VARIANCE_SCALE,
     MIN_VARIANCE,
     check_values,
@@ -20,6 +18,8 @@ from sbmae_jax.observation import (
     reconstruction_error,
     variance,
 )
+from sbmae_jax.nets.patch import PatchDecoder, PatchEncoder
+from sbmae_jax.nets.vector import VectorDecoder, VectorEncoder
 
 PICTURE = Modality("picture", (8, 8, 3), "gaussian", "patch", latent_size=4, weight=0.5)
 COLOURS = np.random.default_rng(0).integers(0, 256, (16, 1, 1, 3)).astype(np.uint8)

@@ -8,12 +8,12 @@ import jax
 import numpy as np
 import pytest
 
-from sbmae_jax.autoencoder import Modality
-from sbmae_jax.build import build, build_source, check_source
+from sbmae_jax.app.build import build, build_source, check_source
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.source import ArraySource
-from sbmae_jax.model import check_array
-from sbmae_jax.protocols.paired import PairedProtocol
+from sbmae_jax.evaluation.paired.protocol import PairedProtocol
+from sbmae_jax.models.autoencoder import Modality
+from sbmae_jax.models.model import check_array
 
 sys.path.append(str(Path(__file__).parents[1] / "configs"))
 import celebahq

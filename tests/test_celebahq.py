@@ -10,16 +10,16 @@ import pytest
 from celeba_folder import BITS, MASKS, NUM_FACES, SIDE, SPLITS, change, colour, load, save_mask
 from PIL import Image
 
-from sbmae_jax.data import celebahq as module
-from sbmae_jax.data import celebahq_convert
-from sbmae_jax.data.celebahq import celebahq, prepare
-from sbmae_jax.data.celebahq_layout import (
+from sbmae_jax.data.celebahq import convert as celebahq_convert
+from sbmae_jax.data.celebahq import source as module
+from sbmae_jax.data.celebahq.layout import (
     ATTRIBUTE_FILE,
     FOLDER,
     USED_ATTRIBUTES,
     image_path,
     mask_path,
 )
+from sbmae_jax.data.celebahq.source import celebahq, prepare
 
 
 def test_each_face_comes_to_its_split_with_its_picture_masks_and_attributes(celeba):

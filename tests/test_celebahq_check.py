@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from celeba_folder import change, load, save_mask
 
-from sbmae_jax.data.celebahq_check import check_folder
-from sbmae_jax.data.celebahq_layout import ATTRIBUTE_FILE, MAPPING_FILE, image_path, mask_path
+from sbmae_jax.data.celebahq.check import check_folder
+from sbmae_jax.data.celebahq.layout import ATTRIBUTE_FILE, MAPPING_FILE, image_path, mask_path
 
 DAMAGES = {
     "faces missing in CelebA-HQ-img (4)": lambda r: image_path(r, 4).unlink(),

@@ -12,8 +12,8 @@ import pytest
 from celeba_folder import SIDE, load
 from PIL import Image
 
-from sbmae_jax.data import celebahq_convert
-from sbmae_jax.data.celebahq_layout import mask_path
+from sbmae_jax.data.celebahq import convert as celebahq_convert
+from sbmae_jax.data.celebahq.layout import mask_path
 
 
 def test_masks_have_grey_edges_as_antialiasing_makes_them(celeba):
@@ -65,7 +65,7 @@ def test_two_processes_write_what_one_writes(celeba, monkeypatch):
 
 WAITS = """
 import time
-from sbmae_jax.data import celebahq_convert as c
+from sbmae_jax.data.celebahq import convert as c
 def write(chunk):
     print(__import__("os").getpid(), flush=True)
     time.sleep(60)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sbmae_jax import checkpoint, sharding
+from sbmae_jax.training import checkpoint, sharding
 
 
 class State(NamedTuple):

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sbmae_jax.autoencoder import Modality
-from sbmae_jax.build import build, build_source
-from sbmae_jax.choices import Choice, choose_values, coder, explain, network
-from sbmae_jax.coders import build_decoder, build_encoder
+from sbmae_jax.app.build import build, build_source
+from sbmae_jax.app.choices import Choice, choose_values, coder, explain, network
+from sbmae_jax.app.encoder_decoders import build_decoder, build_encoder
 from sbmae_jax.data.description import describe
-from sbmae_jax.data.survey import survey
+from sbmae_jax.data.user.survey import survey
+from sbmae_jax.models.autoencoder import Modality
 
 sys.path.append(str(Path(__file__).parents[1] / "configs"))
 import custom

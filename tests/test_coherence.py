@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sbmae_jax import inception_weights
-from sbmae_jax.classifier import Classifier
-from sbmae_jax.evaluate import Subject
+from sbmae_jax.evaluation import inception as inception_weights
+from sbmae_jax.evaluation.generator import Subject
+from sbmae_jax.evaluation.labels import coherence_pages
+from sbmae_jax.evaluation.labels.judging import Eyes
+from sbmae_jax.evaluation.labels.protocol import ClassProtocol, evaluate
+from sbmae_jax.evaluation.subsets import prefixes, subsets_by_size
 from sbmae_jax.metrics.coherence import estimate, macro_estimate
-from sbmae_jax.protocols import coherence_pages
-from sbmae_jax.protocols.classes import ClassProtocol, evaluate
-from sbmae_jax.protocols.judging import Eyes
-from sbmae_jax.protocols.subsets import prefixes, subsets_by_size
+from sbmae_jax.models.classifier import Classifier
 
 NAMES = ("a", "b", "c")
 LABEL = np.array([0, 0, 0, 0, 0, 0, 1, 1, 2, 2])  # classes of different sizes

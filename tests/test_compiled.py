@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import tiny
 
-from sbmae_jax import sharding
-from sbmae_jax.data.loader import resident
-from sbmae_jax.run import Run
-from sbmae_jax.score import score_task
-from sbmae_jax.step import compile_training
+from sbmae_jax.app.run import Run
+from sbmae_jax.models.score import score_task
+from sbmae_jax.training import sharding
+from sbmae_jax.training.feed import resident
+from sbmae_jax.training.step import compile_training
 
 COLLECTIVES = (
     r"all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast"

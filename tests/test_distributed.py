@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sbmae_jax import distributed, sharding
-from sbmae_jax.data.loader import share
+from sbmae_jax.training import distributed, sharding
+from sbmae_jax.training.feed import share
 
 TOLD = {
     "JAX_COORDINATOR_ADDRESS": "host:1", "JAX_NUM_PROCESSES": "4", "JAX_PROCESS_ID": "3"

@@ -10,9 +10,9 @@ import jax
 import numpy as np
 import pytest
 
+from sbmae_jax.app.impute import impute_file
 from sbmae_jax.data.description import describe
-from sbmae_jax.data.files import files
-from sbmae_jax.impute import impute_file
+from sbmae_jax.data.user.files import files
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ["docs/sampling.md"]

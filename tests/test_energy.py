@@ -10,12 +10,12 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from sbmae_jax import VP, guide
-from sbmae_jax.energy import Contrast, energy_fn, energy_task
-from sbmae_jax.generate import Sampling, generate_latents
-from sbmae_jax.latents import Layout
+from sbmae_jax.models.energy import Contrast, energy_fn, energy_task
+from sbmae_jax.models.latents import Layout
+from sbmae_jax.models.score import MAX_LOG_SNR
 from sbmae_jax.nets.energy import PairEnergy, TowerEnergy
-from sbmae_jax.score import MAX_LOG_SNR
-from sbmae_jax.sde import VE
+from sbmae_jax.sampling.generate import Sampling, generate_latents
+from sbmae_jax.sampling.sde import VE
 
 LAYOUT = Layout(("a", "b", "c"), (1, 1, 2))
 TOWERS = TowerEnergy(LAYOUT.sizes, width=48, num_blocks=1, embedding=16, level_width=16)
@@ -290,7 +290,7 @@ def push(negatives, observed, t):
 
 
 def optimum(negatives, x, observed, target, t):
-    """Return the energy of one target alone, by (1) or (2) of sbmae_jax/energy.py, with c = 0: [B]."""
+    """Return the energy of one target alone, by (1) or (2) of sbmae_jax/models/energy.py, with c = 0: [B]."""
     seen = np.flatnonzero(np.repeat(observed, LAYOUT.sizes))
     free = np.flatnonzero(np.repeat(np.arange(3) == target, LAYOUT.sizes))
     alpha, sigma = VP().alpha(t), VP().sigma(t)

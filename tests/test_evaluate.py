@@ -4,10 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from sbmae_jax.evaluate import Subject
-from sbmae_jax.protocols.classes import evaluate
-from sbmae_jax.protocols.judging import Eyes
-from sbmae_jax.protocols.subsets import nested_subsets
+from sbmae_jax.evaluation.generator import Subject
+from sbmae_jax.evaluation.labels.judging import Eyes
+from sbmae_jax.evaluation.labels.protocol import evaluate
+from sbmae_jax.evaluation.subsets import nested_subsets
 
 NAMES = ("a", "b", "c")
 CLASSES = 4

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sbmae_jax import inception_weights
-from sbmae_jax.evaluate import Subject
-from sbmae_jax.predictor import Predictor
-from sbmae_jax.protocols.faces import FaceProtocol, subsets
-from sbmae_jax.task import Task
-from sbmae_jax.training import Training
+from sbmae_jax.evaluation import inception as inception_weights
+from sbmae_jax.evaluation.faces.protocol import FaceProtocol, subsets
+from sbmae_jax.evaluation.generator import Subject
+from sbmae_jax.models.predictor import Predictor
+from sbmae_jax.models.task import Task
+from sbmae_jax.training.config import Training
 
 NAMES = ("attributes", "image", "mask")
 WORDS = ("Hat", "Smile", "Beard")

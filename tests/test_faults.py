@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import tiny
 
-from sbmae_jax import pipeline, sharding
-from sbmae_jax.data.loader import resident, streamed
+from sbmae_jax.app import pipeline
 from sbmae_jax.data.source import ArraySource
-from sbmae_jax.log import FILE, Log
-from sbmae_jax.task import Task
-from sbmae_jax.train import train
-from sbmae_jax.training import Training
-from sbmae_jax.workdir import held
+from sbmae_jax.models.task import Task
+from sbmae_jax.training import sharding
+from sbmae_jax.training.config import Training
+from sbmae_jax.training.feed import resident, streamed
+from sbmae_jax.training.log import FILE, Log
+from sbmae_jax.training.loop import train
+from sbmae_jax.training.workdir import held
 
 SIZE = 300_000  # parameters, so that a checkpoint is over 2 MB
 ROWS = {"y": np.random.default_rng(0).normal(size=64).astype(np.float32)}

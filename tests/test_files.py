@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from own_files import N, arrays
 
-from sbmae_jax import sharding
-from sbmae_jax.data import look as looking
-from sbmae_jax.data import opened
 from sbmae_jax.data.description import describe, load, save
-from sbmae_jax.data.files import files
-from sbmae_jax.data.loader import streamed
-from sbmae_jax.data.opened import open_files
 from sbmae_jax.data.source import map_batches
+from sbmae_jax.data.user import opened
+from sbmae_jax.data.user import profile as looking
+from sbmae_jax.data.user.files import files
+from sbmae_jax.data.user.opened import open_files
+from sbmae_jax.training import sharding
+from sbmae_jax.training.feed import streamed
 
 
 def test_a_source_has_one_prepared_array_for_each_modality(own_file):

@@ -11,11 +11,11 @@ import numpy as np
 from fuzzing import attempt, counts, fuzz
 from hypothesis import strategies as st
 
-from sbmae_jax.build import build, check_keys
+from sbmae_jax.app.build import build, check_keys
 from sbmae_jax.data.description import Description
-from sbmae_jax.energy import energy_task
-from sbmae_jax.generate import generate_latents
-from sbmae_jax.score import score_task
+from sbmae_jax.models.energy import energy_task
+from sbmae_jax.models.score import score_task
+from sbmae_jax.sampling.generate import generate_latents
 
 sys.path.append(str(Path(__file__).parents[1] / "configs"))
 import celebahq

@@ -9,10 +9,12 @@ from fuzzing import attempt, counts, fuzz
 from hypothesis import strategies as st
 from test_fuzz_configs import changed, changes, named, trace
 
-from sbmae_jax.build import build, build_source, check_keys
-from sbmae_jax.choices import choose_values
-from sbmae_jax.data import celebahq, polydigits, polymnist, toyfaces_source
+from sbmae_jax.app.build import build, build_source, check_keys
+from sbmae_jax.app.choices import choose_values
+from sbmae_jax.data import polydigits, polymnist
+from sbmae_jax.data.celebahq import source as celebahq
 from sbmae_jax.data.description import describe
+from sbmae_jax.data.toyfaces import source as toyfaces_source
 
 sys.path.append(str(Path(__file__).parents[1] / "configs"))
 import contextlib

@@ -7,14 +7,14 @@ import numpy as np
 from fuzzing import attempt, counts, fuzz
 from hypothesis import strategies as st
 
-from sbmae_jax.autoencoder import Modality, autoencoder
-from sbmae_jax.generate import Sampling
-from sbmae_jax.latents import Moments
-from sbmae_jax.model import Model
+from sbmae_jax.data.scaling import Scaling
+from sbmae_jax.models.autoencoder import Modality, autoencoder
+from sbmae_jax.models.latents import Moments
+from sbmae_jax.models.model import Model
 from sbmae_jax.nets.mlp import MLPScore
 from sbmae_jax.nets.vector import VectorDecoder, VectorEncoder
-from sbmae_jax.scaling import Scaling
-from sbmae_jax.sde import VP
+from sbmae_jax.sampling.generate import Sampling
+from sbmae_jax.sampling.sde import VP
 
 MODALITIES = (
     Modality("colour", (3,), "categorical", "vector", 2, 0.1),

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sbmae_jax import gaussian
+from sbmae_jax.models import gaussian
 
 
 def test_kl_is_zero_for_the_standard_gaussian():

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sbmae_jax.generate import CONDITIONINGS, SAMPLERS, Sampling, generate_latents
-from sbmae_jax.sde import VP
+from sbmae_jax.sampling.generate import CONDITIONINGS, SAMPLERS, Sampling, generate_latents
+from sbmae_jax.sampling.sde import VP
 
 TARGET = analytic.three_modalities()
 SCALE = np.sqrt(np.diag(TARGET.cov))

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sbmae_jax.app.impute import impute_file
 from sbmae_jax.data.description import Description
-from sbmae_jax.impute import impute_file
-from sbmae_jax.scaling import Scaling
+from sbmae_jax.data.scaling import Scaling
 
 RNG = np.random.default_rng(0)
 N, S = 40, 50

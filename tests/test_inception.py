@@ -19,10 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sbmae_jax import inception_weights
-from sbmae_jax.inception_weights import convert, fold, kernel_shapes, load, main, probe
+from sbmae_jax.evaluation import inception as inception_weights
+from sbmae_jax.evaluation.inception import convert, fold, kernel_shapes, load, main, probe
+from sbmae_jax.evaluation.torch_file import Tensor, as_array, read_tensors
 from sbmae_jax.nets.inception import InceptionFeatures, average, prepare
-from sbmae_jax.torch_file import Tensor, as_array, read_tensors
 
 GOLDEN = Path(__file__).parent / "golden"
 TENSORS = {

@@ -8,9 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sbmae_jax import gaussian
-from sbmae_jax.autoencoder import Modality
-from sbmae_jax.joint_rules import (
+from sbmae_jax.baselines.joint_rules import (
     RULES,
     Experts,
     JointPosterior,
@@ -22,7 +20,9 @@ from sbmae_jax.joint_rules import (
     pick,
     subsets,
 )
-from sbmae_jax.joint_vae import joint_vae
+from sbmae_jax.baselines.joint_vae import joint_vae
+from sbmae_jax.models import gaussian
+from sbmae_jax.models.autoencoder import Modality
 
 B, D = 5, 4
 

@@ -23,7 +23,7 @@ from sbmae_jax import (
     sample,
     uniform_times,
 )  # fmt: skip
-from sbmae_jax.samplers import reverse_kernel
+from sbmae_jax.sampling.samplers import reverse_kernel
 
 ALL = [VP(), SubVP(), VE(), EDM()]
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from sbmae_jax.data import look as looking
-from sbmae_jax.data.columns import Columns
-from sbmae_jax.data.kinds import kinds_of
-from sbmae_jax.data.look import look
-from sbmae_jax.data.tables import assemble
+from sbmae_jax.data.user import profile as looking
+from sbmae_jax.data.user.columns import Columns
+from sbmae_jax.data.user.kinds import kinds_of
+from sbmae_jax.data.user.profile import look
+from sbmae_jax.data.user.tables import assemble
 
 RNG = np.random.default_rng(0)
 N = 60

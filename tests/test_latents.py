@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sbmae_jax.latents import Layout, moments
+from sbmae_jax.models.latents import Layout, moments
 
 LAYOUT = Layout(("a", "b", "c"), (2, 1, 3))
 

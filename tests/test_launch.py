@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1]))
-from launch import with_modalities
+from sbmae_jax.app.cli import with_modalities
 
 ROOT = Path(__file__).parents[1]
 MNIST = Path(os.environ.get("SBMAE_DATA_DIR", ROOT.parent / "shared" / "data")) / "mnist"
@@ -271,7 +270,7 @@ def test_the_wheel_installs_and_imports_in_an_empty_environment(tmp_path):
     run(sys.executable, "-m", "venv", "empty")
     python = tmp_path / "empty" / "bin" / "python"
     run(sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", python, wheel)
-    run(python, "-c", "import sbmae_jax.pipeline; from sbmae_jax import VP, sample")
+    run(python, "-c", "import sbmae_jax.app.pipeline; from sbmae_jax import VP, sample")
     run(
         python,
         "-c",

@@ -3,9 +3,9 @@ import jax
 import numpy as np
 import pytest
 
-from sbmae_jax import sharding
-from sbmae_jax.data.loader import resident, streamed
 from sbmae_jax.data.source import ArraySource, map_batches
+from sbmae_jax.training import sharding
+from sbmae_jax.training.feed import resident, streamed
 
 ROWS = {"x": np.arange(20, dtype=np.uint8)[:, None], "label": np.arange(20)}
 MESH = sharding.make_mesh(1)

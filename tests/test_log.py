@@ -1,4 +1,4 @@
-from sbmae_jax.log import FILE, Log, read
+from sbmae_jax.training.log import FILE, Log, read
 
 
 def test_rows_come_back_by_stage_and_step(tmp_path):

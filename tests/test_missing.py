@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import tiny
 
-from sbmae_jax import pipeline
-from sbmae_jax import run as runs
+from sbmae_jax.app import pipeline
+from sbmae_jax.app import run as runs
+from sbmae_jax.app.run import Run, load_moments, one_batch
 from sbmae_jax.data.polydigits import polydigits
 from sbmae_jax.data.source import PRESENT
-from sbmae_jax.run import Run, load_moments, one_batch
-from sbmae_jax.workdir import MOMENTS
+from sbmae_jax.training.workdir import MOMENTS
 
 NAMES = ("hubble", "retina")
 

@@ -8,15 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sbmae_jax import model as models
-from sbmae_jax.autoencoder import Modality, autoencoder
-from sbmae_jax.generate import Sampling
-from sbmae_jax.latents import Moments
-from sbmae_jax.model import Model
-from sbmae_jax.observation import LOG_VARIANCE_SCALE, MIN_VARIANCE
-from sbmae_jax.scaling import Scaling
-from sbmae_jax.score import MAX_LOG_SNR, score_fn
-from sbmae_jax.sde import VP
+from sbmae_jax.data.scaling import Scaling
+from sbmae_jax.models import model as models
+from sbmae_jax.models.autoencoder import Modality, autoencoder
+from sbmae_jax.models.latents import Moments
+from sbmae_jax.models.likelihoods import LOG_VARIANCE_SCALE, MIN_VARIANCE
+from sbmae_jax.models.model import Model
+from sbmae_jax.models.score import MAX_LOG_SNR, score_fn
+from sbmae_jax.sampling.generate import Sampling
+from sbmae_jax.sampling.sde import VP
 
 N = 400
 TOWNS = ("Bonn", "Oslo", "Rome")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from sbmae_jax.observation import (
+from sbmae_jax.models.likelihoods import (
     LOG_VARIANCE_SCALE,
     MAX_LOG_RATE,
     MIN_VARIANCE,

@@ -10,13 +10,13 @@ import pytest
 from sklearn.linear_model import RidgeCV
 from stand_ins import NOISE, Gaussian, Mixture, rng_of
 
-from sbmae_jax.evaluate import Subject
+from sbmae_jax.evaluation.generator import Subject
+from sbmae_jax.evaluation.paired import baselines, predicting, questions
+from sbmae_jax.evaluation.paired.baselines import Target, fit_linear, fit_neighbours, inputs, ridge
+from sbmae_jax.evaluation.paired.columns import fit_columns
+from sbmae_jax.evaluation.paired.protocol import PairedProtocol
+from sbmae_jax.evaluation.subsets import nested_of_present, nested_subsets
 from sbmae_jax.metrics.prediction import losses
-from sbmae_jax.protocols import baselines, predicting, questions
-from sbmae_jax.protocols.baselines import Target, fit_linear, fit_neighbours, inputs, ridge
-from sbmae_jax.protocols.columns import fit_columns
-from sbmae_jax.protocols.paired import PairedProtocol
-from sbmae_jax.protocols.subsets import nested_of_present, nested_subsets
 
 GAUSSIAN = Gaussian({"a": 2, "b": 3, "c": 4})
 TEST, TRAIN = GAUSSIAN.rows(500, seed=1), GAUSSIAN.rows(2000, seed=2)

@@ -7,10 +7,10 @@ import tiny
 from PIL import Image
 from stand_ins import Gaussian, Mixture
 
-from sbmae_jax import pipeline
-from sbmae_jax.evaluate import Subject
-from sbmae_jax.protocols import calibration_pages
-from sbmae_jax.protocols.paired import PairedProtocol
+from sbmae_jax.app import pipeline
+from sbmae_jax.evaluation.generator import Subject
+from sbmae_jax.evaluation.paired import calibration_pages
+from sbmae_jax.evaluation.paired.protocol import PairedProtocol
 
 SPEED = {"seconds_per_1000_samples": 1.0, "num_evaluations": 3}
 MIXTURE = Mixture()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sbmae_jax import VP, ancestral, clamp, draw, log_snr_times, steer, twisted_sample
-from sbmae_jax.particles import _systematic
+from sbmae_jax.sampling.particles import _systematic
 
 SDE = VP()
 CASES = {

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from fitting import DATA, EXAMPLE, TRAINING, TRUE, X, assert_equal, fit, interrupted, regression
 
-from sbmae_jax import sharding
-from sbmae_jax.data.loader import resident
-from sbmae_jax.log import read
-from sbmae_jax.step import HELD_OUT, TrainState, make_step
-from sbmae_jax.train import is_finished, load_params
-from sbmae_jax.training import Training
+from sbmae_jax.training import sharding
+from sbmae_jax.training.config import Training
+from sbmae_jax.training.feed import resident
+from sbmae_jax.training.log import read
+from sbmae_jax.training.loop import is_finished, load_params
+from sbmae_jax.training.step import HELD_OUT, TrainState, make_step
 
 PATIENT = dataclasses.replace(TRAINING, num_steps=100, patience=15, held_out_every=10)
 # The training passes by what these rows want, and goes on: their loss falls, and rises again.

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tiny
 
-from sbmae_jax import pipeline
-from sbmae_jax.protocols.classes import evaluate
-from sbmae_jax.protocols.judging import Eyes
+from sbmae_jax.app import pipeline
+from sbmae_jax.evaluation.labels.judging import Eyes
+from sbmae_jax.evaluation.labels.protocol import evaluate
 
 NAMES = ("a", "b", "c")
 

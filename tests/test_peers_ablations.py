@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import tiny
 
-from sbmae_jax import pipeline
+from sbmae_jax.app import pipeline
 
 ROOT = Path(__file__).resolve().parents[1]
 

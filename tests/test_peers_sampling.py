@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import tiny
 
-from sbmae_jax import pipeline
+from sbmae_jax.app import pipeline
 
 
 class Still:

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import tiny
 
-from sbmae_jax import checkpoint, pipeline
-from sbmae_jax.run import load_autoencoders
+from sbmae_jax.app import pipeline
+from sbmae_jax.app.run import load_autoencoders
+from sbmae_jax.training import checkpoint
 
 DOCUMENTED = {
     "classifier_accuracy", "reconstruction_accuracy", "conditional_coherence",
@@ -210,7 +211,7 @@ def test_generate_names_what_does_not_fit(model, given, num_samples, message):
 
 
 def test_one_executable_serves_every_subset(model):
-    from sbmae_jax.model import complete
+    from sbmae_jax.models.model import complete
 
     x = np.zeros((2, 28, 28, 3), np.float32)
     model.generate({"hubble": x})

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from sbmae_jax.places import copy, drawn_into, files_below, is_remote, place
+from sbmae_jax._io import copy, drawn_into, files_below, is_remote, place
 
 
 def test_urls_stay_urls_and_paths_paths(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from idx_files import digits, write_digits
 from PIL import Image
 
-from sbmae_jax.build import SOURCES
+from sbmae_jax.app.build import SOURCES
 from sbmae_jax.data import polymnist as module
 from sbmae_jax.data import prepared
 from sbmae_jax.data.backgrounds import backgrounds

@@ -5,9 +5,9 @@ import numpy as np
 import optax
 import pytest
 
-from sbmae_jax.autoencoder import Modality
-from sbmae_jax.predictor import predictor
-from sbmae_jax.step import TrainState, make_step
+from sbmae_jax.models.autoencoder import Modality
+from sbmae_jax.models.predictor import predictor
+from sbmae_jax.training.step import TrainState, make_step
 
 X = np.random.default_rng(0).integers(0, 256, (64, 2, 2, 1)).astype(np.uint8)
 Y = (X.reshape(64, 4)[:, :3] > 127).astype(np.float32)

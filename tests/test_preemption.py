@@ -8,10 +8,13 @@ import threading
 
 import pytest
 
-from sbmae_jax.preemption import Notice, Preempted
-from sbmae_jax.workdir import held
+from sbmae_jax.training.preemption import Notice, Preempted
+from sbmae_jax.training.workdir import held
 
-HOLD = "import sys, pathlib; from sbmae_jax.workdir import held\nwith held(pathlib.Path(sys.argv[1])): pass"
+HOLD = (
+    "import sys, pathlib; from sbmae_jax.training.workdir import held\n"
+    "with held(pathlib.Path(sys.argv[1])): pass"
+)
 
 
 def terminate():

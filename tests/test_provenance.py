@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sbmae_jax import provenance
+from sbmae_jax.app import provenance
 
 
 @pytest.fixture

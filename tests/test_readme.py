@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tiny
 
-from sbmae_jax import pipeline
+from sbmae_jax.app import pipeline
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sbmae_jax.autoencoder import Modality
+from sbmae_jax.app.request import generate_files, read_given
 from sbmae_jax.data.description import Description, load, save
-from sbmae_jax.request import generate_files, read_given
-from sbmae_jax.scaling import Scaling
+from sbmae_jax.data.scaling import Scaling
+from sbmae_jax.models.autoencoder import Modality
 
 WORDS = ("Bald", "Bangs", "Smiling")
 IMAGE = Modality("image", (8, 8, 3), "gaussian", "", 2, 1.0)

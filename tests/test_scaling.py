@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sbmae_jax.data.description import Description, load, save
-from sbmae_jax.scaling import Scaling, from_json, to_json
+from sbmae_jax.data.scaling import Scaling, from_json, to_json
 
 RNG = np.random.default_rng(0)
 MEAN, STD = np.array([1e9, -2.0, 0.5]), np.array([3.0, 0.1, 1.0])

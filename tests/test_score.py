@@ -7,12 +7,19 @@ import numpy as np
 import pytest
 from scipy import special
 
-from sbmae_jax.latents import Layout
+from sbmae_jax.models.latents import Layout
+from sbmae_jax.models.score import (
+    WEIGHTINGS,
+    Matching,
+    draw_observed,
+    draw_times,
+    score_fn,
+    score_task,
+)
 from sbmae_jax.nets.hub import HubScore
-from sbmae_jax.score import WEIGHTINGS, Matching, draw_observed, draw_times, score_fn, score_task
-from sbmae_jax.sde import VE, VP, SubVP
-from sbmae_jax.step import make_step
-from sbmae_jax.training import Training
+from sbmae_jax.sampling.sde import VE, VP, SubVP
+from sbmae_jax.training.config import Training
+from sbmae_jax.training.step import make_step
 
 LAYOUT = Layout(("a", "b", "c"), (1, 2, 2))
 SDES = {"vp": VP(), "sub_vp": SubVP(), "ve": VE()}
@@ -122,7 +129,7 @@ def trained():
 
     @jax.jit
     def run(key, params):
-        from sbmae_jax.step import TrainState
+        from sbmae_jax.training.step import TrainState
 
         def body(state, i):
             rows = jax.random.randint(jax.random.fold_in(jax.random.key(7), i), (256,), 0, len(z))

@@ -3,8 +3,8 @@
 import numpy as np
 from own_files import SPLITS, N, arrays
 
-from sbmae_jax.data.files import files
-from sbmae_jax.data.survey import survey
+from sbmae_jax.data.user.files import files
+from sbmae_jax.data.user.survey import survey
 
 
 def test_splits_share_no_row_and_depend_on_the_seed_alone(own_file):

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 from fitting import DATA, TRAINING, X, regression
 
-from sbmae_jax.step import TrainState, make_step
-from sbmae_jax.task import Task, stacked
-from sbmae_jax.training import Training
+from sbmae_jax.models.task import Task, stacked
+from sbmae_jax.training.config import Training
+from sbmae_jax.training.step import TrainState, make_step
 
 
 def test_the_first_step_is_adams(key):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from own_files import N, arrays
 
-from sbmae_jax.data.files import files
-from sbmae_jax.data.opened import open_files
-from sbmae_jax.data.survey import survey
-from sbmae_jax.data.survey import table as printed
+from sbmae_jax.data.user.files import files
+from sbmae_jax.data.user.opened import open_files
+from sbmae_jax.data.user.survey import survey
+from sbmae_jax.data.user.survey import table as printed
 
 
 def test_the_survey_tells_what_is_there(own_file):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from opening import one_sentence, rows_of
 
-from sbmae_jax.data.columns import row_numbers
-from sbmae_jax.data.tables import open_table
+from sbmae_jax.data.user.columns import row_numbers
+from sbmae_jax.data.user.tables import open_table
 
 RNG = np.random.default_rng(0)
 N = 12

@@ -5,7 +5,7 @@ import pytest
 from opening import one_sentence, rows_of
 from PIL import Image
 
-from sbmae_jax.data.tables import open_table
+from sbmae_jax.data.user.tables import open_table
 
 
 @pytest.fixture

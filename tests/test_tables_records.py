@@ -10,7 +10,7 @@ from etils import epath
 from opening import one_sentence, rows_of
 from PIL import Image
 
-from sbmae_jax.data.tables import open_table
+from sbmae_jax.data.user.tables import open_table
 
 RNG = np.random.default_rng(0)
 N = 12

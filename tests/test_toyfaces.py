@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sbmae_jax.data import toyfaces
-from sbmae_jax.data.celebahq_layout import (
+from sbmae_jax.data.celebahq.layout import (
     ATTRIBUTE_FILE,
     ATTRIBUTES,
     MAPPING_FILE,
@@ -18,7 +17,8 @@ from sbmae_jax.data.celebahq_layout import (
     mask_path,
     split_of,
 )
-from sbmae_jax.data.toyfaces import (
+from sbmae_jax.data.toyfaces import faces as toyfaces
+from sbmae_jax.data.toyfaces.faces import (
     attributes_of,
     choices_of,
     draw_face,

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from fitting import DATA, EXAMPLE, TRAINING, TRUE, assert_equal, fit, interrupted, regression
 
-from sbmae_jax import sharding
-from sbmae_jax.data.loader import resident
-from sbmae_jax.log import Log, read
-from sbmae_jax.preemption import Preempted
-from sbmae_jax.task import Task
-from sbmae_jax.train import is_finished, load_params, train
-from sbmae_jax.training import Training
+from sbmae_jax.models.task import Task
+from sbmae_jax.training import sharding
+from sbmae_jax.training.config import Training
+from sbmae_jax.training.feed import resident
+from sbmae_jax.training.log import Log, read
+from sbmae_jax.training.loop import is_finished, load_params, train
+from sbmae_jax.training.preemption import Preempted
 
 
 def test_what_is_asked_to_stop_saves_and_goes_on_to_the_same_bits(tmp_path):

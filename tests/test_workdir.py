@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from sbmae_jax.run import load_moments
-from sbmae_jax.workdir import CONFIG, claim, write
+from sbmae_jax._io import write
+from sbmae_jax.app.run import load_moments
+from sbmae_jax.training.workdir import CONFIG, claim
 
 CONFIG_A = {"seed": 0, "score": {"steps": 3, "names": ("x", "y")}}
 

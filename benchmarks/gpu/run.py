@@ -27,9 +27,9 @@ import polymnist_reference  # noqa: E402
 from polymnist_claims import rows_table  # noqa: E402
 from polymnist_cost import UNET  # noqa: E402
 
-from sbmae_jax import pipeline, provenance  # noqa: E402
-from sbmae_jax.log import read  # noqa: E402
-from sbmae_jax.report import summary  # noqa: E402
+from sbmae_jax.app import pipeline, provenance  # noqa: E402
+from sbmae_jax.evaluation.report import summary  # noqa: E402
+from sbmae_jax.training.log import read  # noqa: E402
 
 PICTURES = ("conditional", "unconditional", "coherence", "from_attributes", "joint", "losses")
 MAX_BYTES = 16 * 2**20

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sbmae_jax import scaling
+from sbmae_jax._io import write
+from sbmae_jax.data import scaling
+from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.source import Source
-from sbmae_jax.scaling import Scaling
-from sbmae_jax.workdir import write
 
 
 class Description(NamedTuple):

@@ -13,7 +13,7 @@ import grain
 import numpy as np
 import tensorflow_datasets as tfds
 
-from sbmae_jax.scaling import Scaling
+from sbmae_jax.data.scaling import Scaling
 
 READING = grain.ReadOptions(num_threads=4, prefetch_buffer_size=64)
 

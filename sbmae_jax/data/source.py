@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from sbmae_jax.scaling import Scaling
+from sbmae_jax.data.scaling import Scaling
 
 PRESENT = "present"
 """The array of bool [N, M] that says which modalities a row has, in the order of their names."""

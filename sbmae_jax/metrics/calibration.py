@@ -25,8 +25,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sbmae_jax._check import require_whole
 from sbmae_jax.metrics.rows import rows, same_shape
-from sbmae_jax.values import require_whole
 
 
 def ranks(truth: np.ndarray, draws: np.ndarray, rng: np.random.Generator) -> np.ndarray:

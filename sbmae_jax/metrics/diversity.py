@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from sbmae_jax._check import require_whole
 from sbmae_jax.metrics.rows import rows, same_shape
-from sbmae_jax.values import require_whole
 
 
 def label_shares(labels: np.ndarray, num_classes: int) -> np.ndarray:

@@ -18,9 +18,9 @@ quadratic score); (1) is the delta method.
 
 import numpy as np
 
+from sbmae_jax._check import require_number
 from sbmae_jax.metrics.coherence import Estimate
 from sbmae_jax.metrics.rows import rows, same_shape
-from sbmae_jax.values import require_number
 
 KINDS = ("real", "binary", "category", "counts")
 SMALLEST = 1e-6  # a probability or a rate below this counts as this

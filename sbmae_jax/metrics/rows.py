@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from sbmae_jax.values import shown
+from sbmae_jax._check import shown
 
 
 def rows(

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sbmae_jax._check import require_type, require_whole
 from sbmae_jax.types import Array
-from sbmae_jax.values import require_type, require_whole
 
 WIDEST, DEEPEST = 2**16, 1000  # beyond these a network is a slip of the hand
 

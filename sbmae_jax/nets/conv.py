@@ -2,9 +2,9 @@
 
 import flax.linen as nn
 
+from sbmae_jax._check import require_number
 from sbmae_jax.nets.blocks import check_sizes
 from sbmae_jax.types import Array
-from sbmae_jax.values import require_number
 
 
 class ConvClassifier(nn.Module):

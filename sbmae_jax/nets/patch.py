@@ -5,9 +5,9 @@ import math
 import flax.linen as nn
 import jax.numpy as jnp
 
+from sbmae_jax._check import require_number
 from sbmae_jax.nets.blocks import check_sizes, from_patches, neighbourhoods, to_patches
 from sbmae_jax.types import Array
-from sbmae_jax.values import require_number
 
 
 def check_patches(shape: tuple[int, ...], patch: int) -> None:

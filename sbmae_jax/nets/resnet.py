@@ -21,6 +21,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax.numpy as jnp
 
+from sbmae_jax._check import require_whole
 from sbmae_jax.nets.blocks import (
     activation,
     avg_pool,
@@ -32,7 +33,6 @@ from sbmae_jax.nets.blocks import (
     upsample,
 )
 from sbmae_jax.types import Array
-from sbmae_jax.values import require_whole
 
 Stages = tuple[tuple[int, int, int], ...]
 """For each residual block its middle width, its width, and the factor by which the picture then changes."""

@@ -1,0 +1,259 @@
+"""The stages of a run, in order: autoencoders, score, energy, judges, evaluate, report.
+
+Each stage reads what earlier ones left in the workdir and leaves its own there; one that is finished is
+not done again. Calling `run` again after an interruption goes on from the last checkpoint.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sbmae_jax._io import place
+from sbmae_jax.app import provenance
+from sbmae_jax.app.choices import choose_values, explain
+from sbmae_jax.app.impute import Imputed, impute_file
+from sbmae_jax.app.request import generate_files
+from sbmae_jax.app.run import HELD_OUT, Run, load_judges, load_model, load_moments, one_batch
+from sbmae_jax.data.source import PRESENT
+from sbmae_jax.evaluation.generator import Subject
+from sbmae_jax.evaluation.report import summary, write_report
+from sbmae_jax.models.energy import energy_task
+from sbmae_jax.models.latents import moments
+from sbmae_jax.models.model import Model, draw
+from sbmae_jax.models.score import score_task
+from sbmae_jax.training import distributed
+from sbmae_jax.training.log import read
+from sbmae_jax.training.preemption import Notice
+from sbmae_jax.training.sharding import by_rows
+from sbmae_jax.training.workdir import CHOICES, CONFIG, MOMENTS, RESULTS, SAMPLES, held
+from sbmae_jax.types import Generate
+
+
+def train_autoencoders(run: Run) -> None:
+    """Train the autoencoder of each modality; none sees another modality."""
+    for group in run.parts.groups:
+        views = (group.view,)
+        run.train(
+            group.stage, group.task, group.training, run.feed(views), partial(run.held_out, views)
+        )
+
+
+def train_score(run: Run) -> None:
+    """Standardise the latents of the training set, and train the score of the joint latents."""
+    parts = run.parts
+    task = score_task(parts.network, parts.sde, parts.layout, parts.matching)
+
+    def latents():
+        z = run.train_latents
+        present = parts.layout.spread(jnp.asarray(z[PRESENT])) if PRESENT in z else None
+        scale = moments(jnp.asarray(z["z"]), present)
+        run.write(MOMENTS, lambda file: np.savez(file, mean=scale.mean, std=scale.std))
+        return standardised(run, z)
+
+    def held_out():
+        return one_batch(standardised(run, run.latents(run.valid_source, HELD_OUT)))
+
+    run.train("score", task, parts.score_training, run.feed_arrays(latents), held_out)
+
+
+def train_energy(run: Run) -> None:
+    """Train the coherence energy on the same latents, where the config has one."""
+    parts, energy = run.parts, run.parts.energy
+    if energy is None:
+        return
+    task = energy_task(energy.network, parts.sde, parts.layout, energy.contrast)
+
+    def held_out():
+        return one_batch(standardised(run, run.latents(run.valid_source, HELD_OUT)))
+
+    feed = run.feed_arrays(lambda: standardised(run, run.train_latents))
+    run.train("energy", task, energy.training, feed, held_out)
+
+
+def standardised(run: Run, latents: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return latents as the score sees them, by the moments of the training set."""
+    scale = load_moments(run.workdir / MOMENTS)
+    return {**latents, "z": np.asarray(scale.standardise(jnp.asarray(latents["z"])))}
+
+
+def train_judges(run: Run) -> None:
+    """Train the networks by which generated examples are judged, on real ones."""
+    for name, judge in run.parts.protocol.judges().items():
+        run.train(
+            name,
+            judge.task,
+            judge.training,
+            run.feed(judge.views),
+            partial(run.held_out, judge.views),
+        )
+
+
+def evaluate_model(run: Run) -> None:
+    """Measure the model on the test split, and draw samples."""
+    if run.has(RESULTS):
+        run.log.line("evaluate: done already")
+        return
+    start = time.perf_counter()
+    figures, samples = measure(run, load_model(run), "test")
+    run.write(SAMPLES, lambda file: np.savez_compressed(file, allow_pickle=False, **samples))
+    seconds = {stage: sum(r["seconds"] for r in rows) for stage, rows in read(run.workdir).items()}
+    figures |= {
+        "seconds": seconds | {"evaluate": time.perf_counter() - start},
+        "peak_memory_bytes": provenance.peak_memory_bytes(),
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
+        "device": provenance.device(),
+        "seed": run.config["seed"],
+    }
+    run.write(RESULTS, lambda file: file.write(json.dumps(figures, indent=1).encode()))
+    run.log.line(f"evaluate: {figures['num_rows']} rows, {figures['seconds']['evaluate']:.0f} s")
+
+
+def measure(
+    run: Run, model: Model, split: str, complete: Generate | None = None
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return the figures of a model on a split, by the protocol of the run, and samples to show.
+
+    complete: another generator than the model's own.
+    """
+    protocol = run.parts.protocol
+    source = run.test_source if split == "test" else run.source(split, protocol.num_rows)
+    rows = {name: source.arrays[name] for name in run.data.shapes}
+    compiled = by_rows(run.mesh, Model.complete, num_whole=2)
+    timed_complete, durations = timed(complete or partial(compiled, model))
+    timed_draw, drawing = timed(partial(by_rows(run.mesh, Model.draw, num_whole=2), model))
+    rebuild = partial(by_rows(run.mesh, Model.reconstruct, num_whole=1), model)
+    subject = Subject(model.layout.names, timed_complete, rebuild, protocol.batch_size, timed_draw)
+    key = run.named_key("evaluate")
+    figures, samples = protocol.measure(
+        key, rows, subject, load_judges(run), lambda: run.read_source.arrays
+    )
+    calls = durations or drawing  # one of them may not have been used
+    # The first call compiles.
+    seconds = 1000 * float(np.median(calls[1:] or calls)) / protocol.batch_size
+    speed = {
+        "num_evaluations": model.sampling.num_evaluations, "seconds_per_1000_samples": seconds,
+    }  # fmt: skip
+    return {"num_rows": len(source), **figures, **speed}, samples
+
+
+def make_report(run: Run) -> None:
+    """Turn what the run has left behind into a page, and print the main figures."""
+    if not run.has(RESULTS):
+        raise ValueError(f"{run.workdir} has no results yet: run the stage evaluate first")
+    if not distributed.is_first():
+        return
+    page, protocol = run.workdir / "report" / "index.html", run.parts.protocol
+    if not page.exists():
+        page = write_report(run.workdir, run.parts.layout.names, protocol)
+    results = json.loads((run.workdir / RESULTS).read_text())
+    run.log.line(summary(protocol.figures(results)))
+    run.log.line(f"report: {page}")
+
+
+def timed(function: Callable) -> tuple[Callable, list[float]]:
+    """Return a function that waits for its result, and the list to which it adds its seconds."""
+    durations: list[float] = []
+
+    def call(*args):
+        start = time.perf_counter()
+        result = jax.block_until_ready(function(*args))
+        durations.append(time.perf_counter() - start)
+        return result
+
+    return call, durations
+
+
+STAGES: dict[str, Callable[[Run], None]] = {
+    "autoencoders": train_autoencoders,
+    "score": train_score,
+    "energy": train_energy,
+    "judges": train_judges,
+    "evaluate": evaluate_model,
+    "report": make_report,
+}
+
+
+def run(
+    config: Mapping[str, Any], workdir: str | Path, stage: str = "all", notice: Notice | None = None,
+    profile: bool = False,
+) -> Path:  # fmt: skip
+    """Run one stage, or all in order, and return the workdir.
+
+    config: plain dicts and values.  notice: of being asked to stop.
+    profile: trace a few calls of each training; TensorBoard shows WORKDIR/profile.
+
+    Raises ValueError for what does not fit, in one sentence, and where another process uses the workdir;
+    Preempted after a notice.
+    """
+    if stage != "all" and stage not in STAGES:
+        raise ValueError(f"unknown stage {stage!r}: choose all, {', '.join(STAGES)}")
+    config, chosen = close(config)
+    this = Run(config, workdir, notice, profile)
+    this.claim()
+    with held(this.workdir) if distributed.is_first() else nullcontext():
+        try:
+            if chosen:
+                this.log.line(chosen)
+                this.write(CHOICES, lambda file: file.write(chosen.encode()))
+            if stage == "all" and not this.has(RESULTS):
+                # What is wrong with the data is to be known before hours of training.
+                _ = this.train_source, this.test_source
+            for name in STAGES if stage == "all" else [stage]:
+                STAGES[name](this)
+                distributed.wait(name)
+        finally:
+            this.log.close()
+    return this.workdir
+
+
+def close(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """Return the config without open values, and in words what was chosen; most configs have none."""
+    if config["data"]["name"] != "files":
+        return config, ""
+    config, made, found = choose_values(config)
+    return config, explain(config, made, found)
+
+
+def load(workdir: str | Path) -> Model:
+    """Load the model of a run whose autoencoders and score are trained.
+
+    Raises ValueError if there is no such run, or if it is not finished.
+    """
+    return load_model(open_run(workdir))
+
+
+def open_run(workdir: str | Path) -> Run:
+    """Open a run that was begun, by the config in its workdir. Raises ValueError if there is none."""
+    path = place(workdir) / CONFIG
+    if not path.exists():
+        raise ValueError(f"{workdir} is not the workdir of a run: it has no {CONFIG}")
+    return Run(json.loads(path.read_text()), workdir)
+
+
+def generate(
+    workdir: str | Path, given: Sequence[str], num_samples: int, folder: Path, seed: int = 0
+) -> Path:
+    """Generate what is not given, with the model of a finished run; as `request.generate_files`."""
+    this = open_run(workdir)
+    return generate_files(load_model(this), this.data, given, num_samples, folder, seed)
+
+
+def impute(
+    workdir: str | Path, path: str | Path, output: str | Path, num_samples: int = 20, seed: int = 0
+) -> Imputed:
+    """Fill the holes of new rows with the model of a finished run; as `impute.impute_file`."""
+    this = open_run(workdir)
+    return impute_file(
+        partial(draw, load_model(this)),
+        this.data, path, output, num_samples, seed,
+        partial_rows=this.config["data"].get("partial_rows", "refuse"),
+    )  # fmt: skip

@@ -1,0 +1,205 @@
+"""Generate from files: pictures, names, numbers or classes in, PNGs, tables and a contact sheet out."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.image import imsave
+from PIL import Image, UnidentifiedImageError
+
+from sbmae_jax._check import require_whole
+from sbmae_jax.data.description import Description
+from sbmae_jax.data.scaling import PICTURES, Scaling, few
+from sbmae_jax.evaluation.pictures import as_bytes, frame, sheet
+from sbmae_jax.models.autoencoder import Modality
+from sbmae_jax.models.model import Model
+
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+MOST_LINES = 6  # of numbers in a cell of the contact sheet
+
+
+def generate_files(
+    model: Model,
+    data: Description,
+    given: Sequence[str],
+    num_samples: int,
+    folder: Path,
+    seed: int = 0,
+) -> Path:
+    """Generate what is not given, `num_samples` times; write the files, and return the contact sheet.
+
+    given: as `read_given` takes it; nothing given is generated from nothing.
+    Written to `folder`: `NAME_NUMBER.png` for each picture, `NAME.csv` for all else, `sheet.png`. Data of
+    one's own are drawn with their noise, and written in their units.
+
+    Raises ValueError for what cannot be read or does not fit, naming it.
+    """
+    require_whole("num_samples", num_samples, 1)
+    examples = read_given(given, model.modalities, data)
+    rows = {name: np.repeat(x[None], num_samples, axis=0) for name, x in examples.items()}
+    made = model.generate(
+        rows, key=seed, num_samples=None if rows else num_samples, noise=bool(data.scalings)
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    for modality in model.modalities:
+        if modality.name not in examples:
+            write_samples(folder, modality, made[modality.name], data)
+    imsave(folder / "sheet.png", contact_sheet(model.modalities, data, examples, made))
+    return folder / "sheet.png"
+
+
+def read_given(
+    given: Sequence[str], modalities: Sequence[Modality], data: Description
+) -> dict[str, np.ndarray]:
+    """Read `name=value`: a file for a picture, comma-separated names for a vector of attributes.
+
+    Pictures are resized, and cut to a square where the model's are square. A vector takes all names that
+    are not in the list for absent; an empty list is a vector of zeros. Of data of one's own, a category is
+    given by its class, and all other modalities but pictures by comma-separated numbers or an `.npy` file,
+    in their units.
+    """
+    known, examples = {modality.name: modality for modality in modalities}, {}
+    for word in given:
+        name, equals, value = word.partition("=")
+        if not equals or name not in known:
+            raise ValueError(
+                f"--given {word!r}: write NAME=VALUE, where NAME is one of {', '.join(known)}"
+            )
+        if name in examples:
+            raise ValueError(f"--given {name} stands twice: give each modality once")
+        modality = known[name]
+        scaling = data.scalings.get(name)
+        if scaling is not None:
+            examples[name] = read_own(value, modality, scaling)
+        elif len(modality.shape) == 3:
+            examples[name] = read_picture(value, modality)
+        else:
+            examples[name] = read_names(value, modality, data)
+    return examples
+
+
+def read_own(value: str, modality: Modality, scaling: Scaling) -> np.ndarray:
+    """Read one example of data of one's own [*raw_shape], in its units."""
+    name, shape = modality.name, scaling.raw_shape
+    if scaling.kind in PICTURES:
+        picture = read_picture(value, modality)
+        if scaling.kind == "mask":
+            picture = np.where(picture > 127, 255, 0).astype(np.uint8)
+        return scaling.restore(picture)
+    if scaling.kind == "category":
+        for known in scaling.class_values:
+            if value == str(known):
+                return np.asarray(known)
+        known = few(scaling.classes)
+        raise ValueError(f"--given {name}: unknown class {value!r}; choose from {known}")
+    try:
+        if value.endswith(".npy"):
+            numbers = np.load(value, allow_pickle=False).astype(float)
+        else:
+            numbers = np.array([float(word) for word in value.split(",")])
+    except (OSError, EOFError, ValueError):
+        raise ValueError(
+            f"--given {name}: cannot read {value}: write comma-separated numbers, or the name of an .npy file"
+        ) from None
+    if numbers.size != np.prod(shape, dtype=np.int64):
+        raise ValueError(f"--given {name}: needs numbers of shape {shape}, got {numbers.shape}")
+    return numbers.reshape(shape)
+
+
+def read_picture(path: str, modality: Modality) -> np.ndarray:
+    """Read a picture file as [H, W, C] uint8 of the modality's shape."""
+    height, width, depth = modality.shape
+    if depth not in MODES:
+        raise ValueError(f"--given {modality.name}: no picture file has {depth} channels")
+    try:
+        with Image.open(path) as file:
+            image = file.convert(MODES[depth])
+    except FileNotFoundError:
+        raise ValueError(f"--given {modality.name}: there is no file {path}") from None
+    except (UnidentifiedImageError, OSError):
+        raise ValueError(f"--given {modality.name}: {path} is not a picture, or damaged") from None
+    side = min(image.width / width, image.height / height)
+    cut_width, cut_height = side * width, side * height
+    left, top = (image.width - cut_width) / 2, (image.height - cut_height) / 2
+    box = (left, top, left + cut_width, top + cut_height)
+    resized = image.resize((width, height), Image.Resampling.BILINEAR, box=box)
+    return np.asarray(resized, np.uint8).reshape(modality.shape)
+
+
+def read_names(value: str, modality: Modality, data: Description) -> np.ndarray:
+    """Read a list of names as a vector of 0 and 1."""
+    names = data.entries.get(modality.name, ())
+    wanted = [word.strip() for word in value.split(",") if word.strip()]
+    for word in wanted:
+        if word not in names:
+            raise ValueError(
+                f"--given {modality.name}: unknown name {word!r}; choose from {', '.join(names)}"
+            )
+    return np.array([name in wanted for name in names], np.float32)
+
+
+def write_samples(folder: Path, modality: Modality, samples: np.ndarray, data: Description) -> None:
+    """Write pictures as PNGs, all else as a table."""
+    scaling = data.scalings.get(modality.name)
+    if len(modality.shape) == 3:
+        for number, image in enumerate(samples):
+            imsave(folder / f"{modality.name}_{number}.png", picture_of(image, scaling))
+        return
+    if scaling is not None and scaling.kind == "category":
+        names, lines = [modality.name], [[value] for value in samples]
+    else:
+        names = data.entries.get(modality.name) or list(map(str, range(np.prod(modality.shape))))
+        digits = ".4f" if scaling is None else ".6g"
+        lines = [[f"{value:{digits}}" for value in np.ravel(values)] for values in samples]
+    with open(folder / f"{modality.name}.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["sample", *names])
+        writer.writerows([number, *line] for number, line in enumerate(lines))
+
+
+def picture_of(image: np.ndarray, scaling: Scaling | None) -> np.ndarray:
+    """Return a picture [H, W, C], or of data of one's own in their units, as RGB bytes."""
+    if scaling is None:
+        return as_bytes(image)
+    x = np.clip((image.astype(np.float64) - scaling.shift) / scaling.scale, 0, 1)
+    return as_bytes(x.reshape(scaling.shape)[..., : 3 if scaling.shape[-1] > 2 else 1])
+
+
+def text_of(value: np.ndarray, names: Sequence[str], scaling: Scaling | None) -> str:
+    """Return in a few lines what is no picture."""
+    if scaling is None:
+        return "\n".join(n for n, v in zip(names, value, strict=True) if v > 0.5) or "(none)"
+    if scaling.kind == "category":
+        return str(value)
+    numbers = np.ravel(value)
+    lines = [f"{n}: {v:.4g}" for n, v in zip(names, numbers[:MOST_LINES], strict=False)]
+    return "\n".join([*lines, *["..."] * (numbers.size > MOST_LINES)])
+
+
+def contact_sheet(
+    modalities: Sequence[Modality],
+    data: Description,
+    examples: Mapping[str, np.ndarray],
+    made: Mapping[str, np.ndarray],
+) -> np.ndarray:
+    """Lay out what was given, with a red edge, beside the samples: a row for each modality."""
+
+    def cell(modality, value):
+        scaling = data.scalings.get(modality.name)
+        if len(modality.shape) == 3:
+            return picture_of(value, scaling)
+        names = data.entries.get(modality.name) or list(map(str, range(np.size(value))))
+        return text_of(value, names, scaling)
+
+    num_samples = len(next(iter(made.values())))
+    rows = []
+    for modality in modalities:
+        name = modality.name
+        if name in examples:
+            shown = cell(modality, examples[name])
+            first = shown if isinstance(shown, str) else frame(shown)
+            rows.append([f"{name}\n(given)", first, *[""] * (num_samples - 1)])
+        else:
+            rows.append([name, *(cell(modality, value) for value in made[name])])
+    return sheet(rows, [""] * (num_samples + 1), side=160)

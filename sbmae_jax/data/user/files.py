@@ -1,0 +1,196 @@
+"""A user's files as a data set of a run: rows at random, prepared for the networks as they are read."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sbmae_jax.data.scaling import Scaling
+from sbmae_jax.data.source import PRESENT
+from sbmae_jax.data.user.checks import SPLITS
+from sbmae_jax.data.user.columns import row_numbers
+from sbmae_jax.data.user.opened import Opened, open_files
+from sbmae_jax.data.user.profile import pieces
+
+LABEL = "label"
+
+
+def files(
+    split: str,
+    num_rows: int | None = None,
+    names: Sequence[str] = (),
+    seed: int = 0,
+    *,
+    path: str | Path,
+    kinds: Mapping[str, str] | None = None,
+    partial_rows: str = "refuse",
+) -> "FileSource":
+    """Open one split of a user's files.
+
+    num_rows: the first of an order drawn from the seed; None or 0 for the whole split.
+    names: of modalities; none for all of them.
+    path, kinds, partial_rows: as in `open_table`, `kinds_of` and `look`.
+
+    Its arrays are the modalities, prepared; `present` [N, M] bool in the sorted order of the names, where
+    anything is missing in any split; and `label` [N] int32, where the data have labels. Rows in which none
+    of the names is measured are left out.
+
+    Raises ValueError as `open_files`, and for a split, a name or a number of rows that are not there.
+    """
+    opened = open_files(path, kinds, seed, partial_rows, names)
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
+    modalities, rows = opened.table.names, opened.rows[split]
+    if not 0 <= (num_rows or 0) <= len(rows) or not len(rows):
+        raise ValueError(
+            f"the split {split!r} of {opened.table.path} has {len(rows):,} rows, and {num_rows or 'all'} "
+            "were asked for"
+        )
+    present = opened.present(modalities)
+    anything_missing = not present[present.any(axis=1)].all()
+    others = [PRESENT] * anything_missing + [LABEL] * (opened.label is not None)
+    return FileSource(opened, rows[: num_rows or None], (*modalities, *others), modalities, present)
+
+
+@dataclass(frozen=True, eq=False)
+class FileSource:
+    """Rows of a user's files, as a `Source`.
+
+    `source[i]` reads and prepares one example. `source.arrays[name]` is read and prepared where it is
+    indexed, unless it has been loaded; `np.asarray` of it reads it whole.
+
+    rows: numbers of these examples in the files.  names: of the arrays, modalities and others.
+    present: [all rows of the files, M] bool, in the order of `modalities`.
+    """
+
+    opened: Opened
+    rows: np.ndarray
+    names: tuple[str, ...]
+    modalities: tuple[str, ...]
+    present: np.ndarray
+    loaded: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        batch = self.read(row_numbers([index], len(self)), self.names)
+        return {name: array[0] for name, array in batch.items()}
+
+    def read(self, numbers: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Read and prepare rows, by their numbers in this source."""
+        rows = self.rows[numbers]
+        found = {name: self.loaded[name][numbers] for name in names if name in self.loaded}
+        unread = [name for name in names if name in self.modalities and name not in found]
+        found |= self.opened.prepare(rows, unread)
+        if PRESENT in names:
+            found[PRESENT] = self.present[rows]
+        if LABEL in names and self.opened.label is not None:
+            found[LABEL] = self.opened.label.codes[rows]
+        return {name: found[name] for name in names}
+
+    @property
+    def arrays(self) -> Mapping[str, Any]:
+        """The arrays: in memory where they have been loaded, or else read as they are indexed."""
+        return _Arrays(self)
+
+    @property
+    def scalings(self) -> dict[str, Scaling]:
+        """How each modality was prepared, and how it is restored."""
+        return {name: self.opened.scalings[name] for name in self.names if name in self.modalities}
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of one example of each array."""
+        others = {PRESENT: (len(self.modalities),), LABEL: ()}
+        return {n: others[n] if n in others else self.scalings[n].shape for n in self.names}
+
+    @property
+    def dtypes(self) -> dict[str, np.dtype]:
+        """The type of each array."""
+        others = {PRESENT: np.dtype(bool), LABEL: np.dtype(np.int32)}
+        return {n: others.get(n) or self.scalings[n].prepared_dtype for n in self.names}
+
+    @property
+    def entries(self) -> dict[str, tuple[str, ...]]:
+        """The names of the classes of `label` and of categories, and of the entries of named vectors."""
+        named = dict(self.opened.table.entries)
+        named |= {
+            n: tuple(map(str, s.classes)) for n, s in self.opened.scalings.items() if s.classes
+        }
+        if self.opened.label is not None:
+            named[LABEL] = tuple(map(str, self.opened.label.values))
+        return {name: named[name] for name in self.names if name in named}
+
+    def nbytes(self, name: str) -> int:
+        """Return the size of a whole array, loaded or not."""
+        size = self.dtypes[name].itemsize * len(self)
+        return size * int(np.prod(self.shapes[name], dtype=np.int64))
+
+    def load(self, names: Sequence[str]) -> None:
+        """Load arrays in one pass, in the order of the files, a piece at a time."""
+        shapes, dtypes = self.shapes, self.dtypes
+        missing = [name for name in self.select(names).names if name not in self.loaded]
+        arrays = {n: np.empty((len(self), *shapes[n]), dtypes[n]) for n in missing}
+        raw = [name for name in missing if name in self.modalities]
+        order = np.argsort(self.rows)
+        for numbers in pieces(self.opened.table, raw, order) if missing else ():
+            for name, array in self.read(numbers, missing).items():
+                arrays[name][numbers] = array
+        self.loaded.update(arrays)
+
+    def select(self, names: Sequence[str]) -> "FileSource":
+        """Return the same examples with these arrays alone; what is loaded is shared."""
+        for name in names:
+            if name not in self.names:
+                raise ValueError(f"no {name!r} in these data: choose from {', '.join(self.names)}")
+        return dataclasses.replace(self, names=tuple(names))
+
+
+class _Arrays(Mapping[str, Any]):
+    """The arrays of a source."""
+
+    def __init__(self, source: FileSource):
+        self._source = source
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._source.names:
+            raise KeyError(name)
+        if name in (PRESENT, LABEL):
+            self._source.load([name])
+        return self._source.loaded.get(name, Column(self._source, name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._source.names)
+
+    def __len__(self) -> int:
+        return len(self._source.names)
+
+
+class Column:
+    """One array of a source, read and prepared as it is indexed along its rows."""
+
+    def __init__(self, source: FileSource, name: str):
+        self._source, self._name = source, name
+        self.shape = (len(source), *source.shapes[name])
+        self.dtype = source.dtypes[name]
+        self.ndim = len(self.shape)
+        self.nbytes = source.nbytes(name)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        numbers = row_numbers(rows, len(self))
+        x = self._source.read(np.atleast_1d(numbers), [self._name])[self._name]
+        return x if np.ndim(numbers) else x[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        del copy  # it is always made
+        whole = np.empty(self.shape, dtype or self.dtype)
+        for numbers in pieces(self._source.opened.table, [self._name], np.arange(len(self))):
+            whole[numbers] = self[numbers]
+        return whole

@@ -1,0 +1,173 @@
+"""Conditional coherence: is what was generated of the class of what was observed?
+
+Three protocols, which say what is observed and what is scored, and average differently:
+
+    nested       each row observes growing subsets of its own; all other modalities are targets
+    prefix       all rows observe the first modalities; the last one is the target (reference implementation)
+    all_subsets  all rows observe every subset in turn; all other modalities are targets (MultiVae library)
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from sbmae_jax.evaluation.labels.judging import Trial
+from sbmae_jax.evaluation.subsets import nested_subsets, prefixes, subsets_by_size
+from sbmae_jax.metrics.coherence import conditional_coherence, estimate, macro_estimate
+from sbmae_jax.metrics.diversity import spread_ratio
+from sbmae_jax.types import Key
+
+Measure = Callable[[Key, Trial], dict[str, Any]]
+
+
+def measures(subsets_per_size: int) -> dict[str, Measure]:
+    """Return all protocols by name. subsets_per_size: as `measure_all_subsets`."""
+    return {
+        "nested": measure_nested,
+        "prefix": measure_prefix,
+        "all_subsets": partial(measure_all_subsets, subsets_per_size=subsets_per_size),
+    }
+
+
+def measure_conditional(
+    keys: Sequence[Key], trial: Trial, protocols: tuple[str, ...], subsets_per_size: int
+) -> dict[str, Any]:
+    """Return the figures of the protocols that are named. keys: one for each that there is."""
+    figures = {}
+    for key, (name, measure) in zip(keys, measures(subsets_per_size).items(), strict=True):
+        if name in protocols:
+            figures |= measure(key, trial)
+    return figures
+
+
+def measure_nested(key: Key, trial: Trial) -> dict[str, Any]:
+    """Return coherence by number of observed modalities, and the diversity of what one leaves open.
+
+    Each row observes growing subsets of its own, and all other modalities are targets. Means and errors are
+    over rows, each first averaged over its targets.
+    """
+    gain_key, again_key = jax.random.split(key)
+    label, nested = trial.label, nested_subsets(len(trial.label), len(trial.subject.names))
+    # One key for all: what one more modality adds is then not hidden by fresh noise.
+    first = trial.completed(gain_key, nested[0])
+    classes = [first["class"], *(trial.completed(gain_key, more)["class"] for more in nested[1:])]
+    coherence = {
+        str(num_observed): conditional_coherence(predicted, label, observed)._asdict()
+        for num_observed, (predicted, observed) in enumerate(zip(classes, nested, strict=True), 1)
+    }
+    again = trial.completed(again_key, nested[0])
+    ratios = []
+    for m, seen in enumerate(nested[0].T):
+        # A sample of a wrong class is an error, not diversity.
+        right = (first["class"][:, m] == label) & (again["class"][:, m] == label) & ~seen
+        pair = first["features"][right, m], again["features"][right, m]
+        ratios.append(spread_ratio(*pair, trial.real["features"][:, m], label))
+    return {"conditional_coherence": coherence, "conditional_diversity": float(np.mean(ratios))}
+
+
+def measure_prefix(key: Key, trial: Trial) -> dict[str, Any]:
+    """Return coherence and Fréchet distance of the last modality, given the first 1, 2, .. M-1.
+
+    All that is not observed is generated, but nothing else is scored. Means and errors are over rows; the
+    distance is to the real pictures of the same rows.
+    """
+    names, coherence = trial.subject.names, {}
+    distances: dict[str, dict[str, Any]] = {}
+    # One key for all, as above.
+    for num_observed, observed in enumerate(prefixes(len(names)), 1):
+        made = trial.completed(key, observed)
+        correct = (made["class"][:, -1] == trial.label).astype(float)
+        coherence[str(num_observed)] = estimate(correct)._asdict()
+        for figure, distance in trial.distances(made, -1).items():
+            distances.setdefault(f"prefix_{figure}", {})[str(num_observed)] = {"mean": distance}
+    return {
+        "prefix_target": names[-1],
+        "prefix_coherence": coherence,
+        **distances,
+    }
+
+
+class Scored(NamedTuple):
+    """The targets of all subsets of one size, with NaN for what is observed.
+
+    subsets: [S, M] bool.  correct: [S, N, M], 1 or 0.  distances: Fréchet, over all rows, each [S, M].
+    """
+
+    subsets: np.ndarray
+    correct: np.ndarray
+    distances: dict[str, np.ndarray]
+
+    @property
+    def targets(self) -> np.ndarray:
+        """The modalities that some subset does not observe."""
+        return np.flatnonzero(~self.subsets.all(axis=0))
+
+
+def measure_all_subsets(key: Key, trial: Trial, subsets_per_size: int) -> dict[str, Any]:
+    """Return coherence and Fréchet distance by number of observed modalities, over subsets and targets.
+
+    subsets_per_size: as in `subsets_by_size`; which subsets these are is among the results.
+
+    Coherence is averaged over subsets of a size and their targets, then over the rows of a class, then over
+    classes; its error is over rows, each one's mean over subsets and targets, and says nothing about the
+    choice of subsets. A distance is that of one target given one subset to the real pictures of the same
+    rows; these are averaged. Each also stands by modality, as a target.
+    """
+    names, label = trial.subject.names, trial.label
+    by_size = subsets_by_size(len(names), subsets_per_size)
+    # One key for all, as above.
+    scored = {str(n): score(key, trial, subsets) for n, subsets in enumerate(by_size, 1)}
+    return {
+        "all_subsets_coherence": {n: coherences(s, label, names) for n, s in scored.items()},
+        **{
+            f"all_subsets_{figure}": {
+                n: mean_distances(s, s.distances[figure], names) for n, s in scored.items()
+            }
+            for figure in scored["1"].distances
+        },
+        "all_subsets_listed": {n: listed(s, label, names) for n, s in scored.items()},
+    }
+
+
+def score(key: Key, trial: Trial, subsets: np.ndarray) -> Scored:
+    """Generate and score the targets of subsets [S, M], one after the other."""
+    correct = np.full((len(subsets), len(trial.label), subsets.shape[1]), np.nan)
+    distances: dict[str, np.ndarray] = {}
+    for s, observed in enumerate(subsets):
+        made = trial.completed(key, observed)
+        for m in np.flatnonzero(~observed).tolist():
+            correct[s, :, m] = made["class"][:, m] == trial.label
+            for figure, distance in trial.distances(made, m).items():
+                distances.setdefault(figure, np.full(subsets.shape, np.nan))[s, m] = distance
+    return Scored(subsets, correct, distances)
+
+
+def coherences(scored: Scored, label: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
+    """Return the coherence of one size: the mean with its standard error, and by target."""
+    by_target = {names[m]: np.nanmean(scored.correct[:, :, m], axis=0) for m in scored.targets}
+    return macro_estimate(np.nanmean(scored.correct, axis=(0, 2)), label)._asdict() | {
+        name: macro_estimate(correct, label).mean for name, correct in by_target.items()
+    }
+
+
+def mean_distances(
+    scored: Scored, distances: np.ndarray, names: tuple[str, ...]
+) -> dict[str, float]:
+    """Return a Fréchet distance of one size: the mean over subsets and targets, and by target."""
+    by_target = {names[m]: float(np.nanmean(distances[:, m])) for m in scored.targets}
+    return {"mean": float(np.nanmean(distances)), **by_target}
+
+
+def listed(scored: Scored, label: np.ndarray, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return the subsets of one size by the names of what they observe, each with its own figures."""
+    return [
+        {
+            "observed": [names[m] for m in np.flatnonzero(observed)],
+            "coherence": macro_estimate(np.nanmean(correct, axis=1), label)._asdict(),
+            **{figure: float(np.nanmean(each[s])) for figure, each in scored.distances.items()},
+        }
+        for s, (observed, correct) in enumerate(zip(scored.subsets, scored.correct, strict=True))
+    ]
