@@ -29,10 +29,10 @@ from celeba_claims import claims, figures, markdown  # noqa: E402
 from reuse import reuse  # noqa: E402
 
 from sbmae_jax.app import pipeline, provenance  # noqa: E402
-from sbmae_jax.app.run import Run, load_judges, load_model  # noqa: E402
+from sbmae_jax.app.run import Run, load_evaluators, load_model  # noqa: E402
 from sbmae_jax.data.description import Description  # noqa: E402
 from sbmae_jax.evaluation.faces.protocol import agreement, distances, reading, shuffled  # noqa: E402
-from sbmae_jax.evaluation.generator import Subject  # noqa: E402
+from sbmae_jax.evaluation.generator import Generator  # noqa: E402
 from sbmae_jax.models import model as models  # noqa: E402
 
 RESULTS = ROOT / "results" / "celeba.json"
@@ -74,16 +74,16 @@ def read_back(run: Run, complete: Any, split: str, num_rows: int) -> dict[str, f
     source = run.source(split, num_rows)
     rows = {name: source.arrays[name] for name in run.parts.layout.names}
     names, size = run.parts.layout.names, protocol.batch_size
-    subject = Subject(names, complete, lambda batch: batch, size)
-    read = reading(protocol.predictors, load_judges(run), size)
+    generator = Generator(names, complete, lambda batch: batch, size)
+    read = reading(protocol.predictors, load_evaluators(run), size)
     observed = np.array([name == "attributes" for name in names])
     key, spread_key = jax.random.split(run.named_key("read back"))
-    made = subject.completed(key, rows, observed)
+    made = generator.completed(key, rows, observed)
     scores = agreement(rows, read(made["image"]))
     scores_of_mask = agreement(made, read(made["image"]))
     num = min(NUM_CONDITIONS, num_rows // NUM_REPEATS)
     repeated = {name: np.repeat(x[:num], NUM_REPEATS, axis=0) for name, x in rows.items()}
-    images = subject.completed(spread_key, repeated, observed)["image"]
+    images = generator.completed(spread_key, repeated, observed)["image"]
     spread = distances(images.reshape(num, NUM_REPEATS, *images.shape[1:]), read)
     real = distances(shuffled(rows["image"], num, NUM_REPEATS), read)
     return {
@@ -103,8 +103,8 @@ def sweep(kind: str, seed: int, negatives: str) -> dict[str, Any]:
     """
     config = config_of(kind, seed)
     name = f"{kind}-{negatives}"
-    config["contrast"]["negatives"] = negatives
-    same = negatives == config_of(kind, seed)["contrast"]["negatives"]
+    config["nce"]["negatives"] = negatives
+    same = negatives == config_of(kind, seed)["nce"]["negatives"]
     take_over(
         kind, name, seed, ("autoencoder", "score", "predictor", *(("energy",) if same else ()))
     )

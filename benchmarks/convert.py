@@ -40,7 +40,7 @@ from sbmae_jax.data.celebahq.source import CHUNK_SIZE, SPLITS, celebahq, prepare
 from sbmae_jax.data.records import open_records
 from sbmae_jax.data.toyfaces.faces import write_toyfaces
 from sbmae_jax.training import sharding
-from sbmae_jax.training.feed import streamed
+from sbmae_jax.training.batches import streamed
 
 SIDE, BATCH_SIZE = 128, 256
 

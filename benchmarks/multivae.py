@@ -32,9 +32,9 @@ from peers_runs import figures, kept, measure, train_joint, with_rows
 from reuse import reuse
 
 from sbmae_jax.app import provenance
-from sbmae_jax.app.run import Run, load_judges
+from sbmae_jax.app.run import Run, load_evaluators
 from sbmae_jax.data.source import Source, map_batches
-from sbmae_jax.evaluation.labels.protocol import ClassProtocol
+from sbmae_jax.evaluation.labels.protocol import SharedLabelProtocol
 from sbmae_jax.evaluation.subsets import nested_subsets
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,7 +49,7 @@ FEW_ROWS = {"jnf": 200}  # it samples by 1,100 gradients for each set of observe
 
 
 class FromDisk:
-    """Stands for `evaluate.Subject` with samples that another program has made."""
+    """Stands for `evaluate.Generator` with samples that another program has made."""
 
     def __init__(
         self, path: Path, observed: Mapping[str, np.ndarray], names: tuple[str, ...], batch: int
@@ -115,9 +115,9 @@ def measure_model(
     this: Comparison, name: str, seed: int, page: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Train and sample one model in its environment, and judge the samples."""
-    run = Run(this.config(seed), this.judge(seed))
+    run = Run(this.config(seed), this.evaluator(seed))
     protocol, names = run.parts.protocol, run.parts.layout.names
-    assert isinstance(protocol, ClassProtocol)
+    assert isinstance(protocol, SharedLabelProtocol)
     num = min(FEW_ROWS.get(name, protocol.num_rows), protocol.num_rows)
     protocol = with_rows(protocol, num)
     observed, source = requests(num, len(names)), run.source("test", num)
@@ -137,10 +137,10 @@ def measure_model(
             f"--latent={size if name == 'mmvae_plus' else size * len(names)}", f"--seed={seed}",
         ]  # fmt: skip
         subprocess.run(command, check=True)
-    subject = FromDisk(made, observed, names, protocol.batch_size)
+    generator = FromDisk(made, observed, names, protocol.batch_size)
     rows = {n: source.arrays[n] for n in run.data.shapes}
     found, _ = protocol.measure(
-        jax.random.key(0), rows, subject, load_judges(run), lambda: run.read_source.arrays
+        jax.random.key(0), rows, generator, load_evaluators(run), lambda: run.read_source.arrays
     )  # pyright: ignore[reportArgumentType]
     arrays = np.load(made)
     return figures(found) | {
@@ -164,9 +164,11 @@ def passes(run: Run, num_steps: int) -> tuple[int, int]:
 
 def measure_port(this: Comparison, name: str, seed: int, page: Mapping[str, Any]) -> dict[str, Any]:
     """Train and measure our port of a model as MultiVae trains it."""
-    _, num_steps = passes(Run(this.config(seed), this.judge(seed)), page["rows"][name][0]["steps"])
+    _, num_steps = passes(
+        Run(this.config(seed), this.evaluator(seed)), page["rows"][name][0]["steps"]
+    )
     workdir = FOLDER / f"port-{name}-{seed}"
-    reuse(this.judge(seed), workdir, ("classifier",), ())
+    reuse(this.evaluator(seed), workdir, ("classifier",), ())
     trained = train_joint(
         this.config(seed), workdir, name, beta_of(name, page),
         num_steps=num_steps, stratified=name in ("mmvae", "mmvae_plus"), kernel_scale=KERNEL_SCALE,

@@ -150,9 +150,9 @@ def measure_missing() -> dict[str, Any]:
         config.autoencoder_training.num_steps //= 2
         config.score_training.num_steps = 2000
         name = f"own-{'complete' if complete_only else 'missing'}-{round(100 * share)}"
-        workdir, judge = ROOT / "runs" / name, ROOT / "runs" / "own-missing-0" / "classifier"
+        workdir, evaluator = ROOT / "runs" / name, ROOT / "runs" / "own-missing-0" / "classifier"
         if share and not (workdir / "classifier").exists():  # all are judged by one classifier
-            shutil.copytree(judge, workdir / "classifier")
+            shutil.copytree(evaluator, workdir / "classifier")
         pipeline.run(config.to_dict(), workdir)
         results = json.loads((workdir / "results.json").read_text())
         rows[name.removeprefix("own-")] = {

@@ -92,7 +92,7 @@ def choose_ours(this: Comparison) -> tuple[dict[str, Any], dict[str, Any]]:
 def prepare(this: Comparison, methods: Sequence[str], seeds: Sequence[int], jobs: int) -> None:
     """Train and measure side by side what `compare` then finds kept."""
     rivals = [method for method in methods if method != "ours"]
-    do_all([partial(this.judge, seed) for seed in {0, *seeds}], jobs)
+    do_all([partial(this.evaluator, seed) for seed in {0, *seeds}], jobs)
     tried = [partial(this.tried, rival, v) for rival in rivals for v in TUNED[rival]]
     do_all([partial(choose_ours, this), *tried], jobs)
     ways = this.choose_colder()["value"]

@@ -101,7 +101,7 @@ class Ablations:
     def run(self, name: str, config: Config, train: Train = train_latent) -> Trained:
         """Train something in a workdir of its own, with the judge of all."""
         workdir = self.folder / name.replace(" ", "-").replace(",", "")
-        reuse(self.this.judge(0), workdir, ("classifier",), ())
+        reuse(self.this.evaluator(0), workdir, ("classifier",), ())
         return train(config, workdir)
 
     def ours(self) -> Trained:
@@ -204,7 +204,7 @@ def main() -> None:
     arguments = parser.parse_args()
     share_executables()
     smoke = arguments.smoke
-    way = {"noise_scale": 0.5}
+    way = {"temperature": 0.5}
     chosen = {
         "mopoe": {"value": 0.5}, "mvtcae": {"value": 0.5},
         COLDER: {"value": {"given": way, "nothing": way}},

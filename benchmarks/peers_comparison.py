@@ -62,12 +62,12 @@ class Comparison:
         config = scaled(config, self.times)
         return shrink(config) if self.smoke else config
 
-    def judge(self, seed: int) -> Path:
+    def evaluator(self, seed: int) -> Path:
         """Train the classifier that judges all methods of a seed, and return its run."""
         workdir = self.folder / f"judge-{seed}"
 
         def make():
-            pipeline.run(self.config(seed), workdir, "judges")
+            pipeline.run(self.config(seed), workdir, "evaluators")
             return {"commit": provenance.commit()}
 
         # Where this is kept no process needs the run for itself.
@@ -77,7 +77,7 @@ class Comparison:
     def train(self, method: str, name: str, seed: int, share: float, choice: float) -> Trained:
         """Train a method with a share of the budget, or load it."""
         workdir = self.folder / name
-        reuse(self.judge(seed), workdir, ("classifier",), ())
+        reuse(self.evaluator(seed), workdir, ("classifier",), ())
         config = scaled(self.config(seed), share)
         if method == "ours":
             return train_latent(config, workdir)
@@ -116,7 +116,7 @@ class Comparison:
         # From nothing there is nothing to guide by.
         plain = [row for row in tried if row["classifier_free"] == 1]
         nothing = max(plain, key=lambda row: row["all agree"])
-        ways = {name: {key: row[key] for key in ("noise_scale", "classifier_free")}
+        ways = {name: {key: row[key] for key in ("temperature", "classifier_free")}
                 for name, row in (("given", given), ("nothing", nothing))}  # fmt: skip
         return {"value": ways, "validation coherence": tried}
 

@@ -23,11 +23,11 @@ from matplotlib.figure import Figure
 from peers_claims import COLDER, RIVALS
 from peers_comparison import ROOT, Comparison
 from peers_jobs import do_all, share_executables
-from peers_runs import Trained, asked, kept, load_judges, measure
+from peers_runs import Trained, asked, kept, load_evaluators, measure
 from peers_sampling import colder
 
 from sbmae_jax.data.backgrounds import PHOTOGRAPHS
-from sbmae_jax.evaluation.labels.judging import Eyes, Trial, classifying, judge, judged
+from sbmae_jax.evaluation.labels.evaluators import Eyes, Trial, classifying, evaluator, judged
 
 FIRST = tuple(PHOTOGRAPHS)[:2]
 COUNTS = (2, 5, 10)
@@ -39,7 +39,7 @@ def measure_counts(
 ) -> dict[str, dict[str, Any]]:
     """Train and measure each method with each number of modalities."""
     these = {num: Comparison("polydigits", num_modalities=num) for num in counts}
-    do_all([partial(this.judge, 0) for this in these.values()], jobs)
+    do_all([partial(this.evaluator, 0) for this in these.values()], jobs)
     # The longest first, so that no core waits for one.
     tasks = [
         partial(measure_number, these[num], [m for m in methods if trained_as(m) == base], chosen)
@@ -81,12 +81,12 @@ def measure_first(trained: Trained, split: str) -> dict[str, float]:
     given all others.
     """
     run = trained.run
-    protocol, rows, subject = asked(trained, split, run.parts.protocol.num_rows)
-    eyes = Eyes(classifying(protocol.classifier, load_judges(run)["classifier"]))
-    label, real = rows["label"], judged(subject, eyes, rows)
-    trial = Trial(subject, eyes, rows, label, real)
+    protocol, rows, generator = asked(trained, split, run.parts.protocol.num_rows)
+    eyes = Eyes(classifying(protocol.classifier, load_evaluators(run)["classifier"]))
+    label, real = rows["label"], judged(generator, eyes, rows)
+    trial = Trial(generator, eyes, rows, label, real)
     key, names = run.named_key("first two"), run.parts.layout.names
-    rebuilt = subject.reconstructed(rows, partial(judge, names, eyes))["class"]
+    rebuilt = generator.reconstructed(rows, partial(evaluator, names, eyes))["class"]
     places = [names.index(name) for name in FIRST]
     found: dict[str, list[float]] = {}
     for target, other in zip(places, reversed(places), strict=True):

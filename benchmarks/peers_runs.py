@@ -23,17 +23,17 @@ import polymnist  # noqa: E402
 
 from sbmae_jax.app import pipeline, provenance  # noqa: E402
 from sbmae_jax.app.encoder_decoders import build_decoder, build_encoder  # noqa: E402
-from sbmae_jax.app.run import MakeFeed, Run, load_judges, load_model  # noqa: E402
+from sbmae_jax.app.run import MakeBatchFn, Run, load_evaluators, load_model  # noqa: E402
 from sbmae_jax.baselines.joint_rules import JointPosterior  # noqa: E402
 from sbmae_jax.baselines.joint_vae import JointVAE, joint_vae  # noqa: E402
 from sbmae_jax.data.backgrounds import PHOTOGRAPHS  # noqa: E402
 from sbmae_jax.data.source import PRESENT  # noqa: E402
-from sbmae_jax.evaluation.generator import Arrays, Subject  # noqa: E402
-from sbmae_jax.evaluation.labels.protocol import ClassProtocol  # noqa: E402
+from sbmae_jax.evaluation.generator import Arrays, Generator  # noqa: E402
+from sbmae_jax.evaluation.labels.protocol import SharedLabelProtocol  # noqa: E402
 from sbmae_jax.models import model as models  # noqa: E402
 from sbmae_jax.models.score import score_task  # noqa: E402
 from sbmae_jax.models.task import Task  # noqa: E402
-from sbmae_jax.training.config import Training  # noqa: E402
+from sbmae_jax.training.config import TrainingConfig  # noqa: E402
 from sbmae_jax.training.log import read  # noqa: E402
 from sbmae_jax.types import Array, Generate  # noqa: E402
 
@@ -73,7 +73,7 @@ def base_config(data: str, seed: int, num_modalities: int = 5, large: bool = Fal
     config.autoencoder_training.update(num_steps=250, batch_size=128)
     config.score_training.update(num_steps=1000, batch_size=256)
     if large:
-        config.score.observed_power = 0.0
+        config.score.subset_size_power = 0.0
     else:
         for training in (config.autoencoder_training, config.score_training):
             training.num_steps *= SMALLER
@@ -102,7 +102,7 @@ def scaled(config: Config, share: float) -> Config:
     return config | changed
 
 
-def mld_config(config: Config, observed_share: float) -> Config:
+def mld_config(config: Config, conditioning_prob: float) -> Config:
     """Return Multi-Modal Latent Diffusion in our pieces: plain autoencoders, a residual MLP, uniform times.
 
     Bounoua et al. 2024 (arXiv:2306.04445). The width gives about as many weights as our network has.
@@ -112,7 +112,7 @@ def mld_config(config: Config, observed_share: float) -> Config:
         "modalities": {name: section | plain for name, section in config["modalities"].items()},
         "autoencoder": {"kind": "rae"},
         "network": {"name": "mlp", "width": 384, "num_blocks": 4},
-        "score": {"weighting": "noise", "observed_share": observed_share},
+        "score": {"weighting": "noise", "conditioning_prob": conditioning_prob},
     }
     # The autoencoders cost the same, so what is left for the score does, too.
     ours, theirs = (gflop(c)[1] / c["score_training"]["num_steps"] for c in (config, changed))
@@ -171,7 +171,7 @@ def posterior_of(rule: str, config: Config, beta: float) -> JointPosterior:
 
 def joint_training(
     run: Run, task: Task, budget: float, num_steps: int = 0
-) -> tuple[Training, float]:
+) -> tuple[TrainingConfig, float]:
     """Return the training of our autoencoders with the steps that a budget pays for, and what they cost.
 
     num_steps: to take instead.
@@ -186,7 +186,7 @@ def joint_training(
     return dataclasses.replace(training, num_steps=num_steps), num_steps * cost
 
 
-def joint_feed(run: Run, view: Mapping[str, str]) -> MakeFeed:
+def joint_feed(run: Run, view: Mapping[str, str]) -> MakeBatchFn:
     """Feed all rows; where some lack modalities, with which those are."""
     if PRESENT not in run.train_source.shapes:
         return run.feed((view,))
@@ -260,9 +260,13 @@ def measure(trained: Trained, split: str, num_rows: int = 0) -> dict[str, Any]:
     """Return the figures of a method. num_rows: of the split; 0 takes as many as the config says."""
     run = trained.run
     num = num_rows or run.parts.protocol.num_rows
-    protocol, rows, subject = asked(trained, split, num)
+    protocol, rows, generator = asked(trained, split, num)
     found, _ = protocol.measure(
-        run.named_key("evaluate"), rows, subject, load_judges(run), lambda: run.read_source.arrays
+        run.named_key("evaluate"),
+        rows,
+        generator,
+        load_evaluators(run),
+        lambda: run.read_source.arrays,
     )
     return figures(found) | {
         "evaluations": trained.evaluations,
@@ -275,21 +279,21 @@ def measure(trained: Trained, split: str, num_rows: int = 0) -> dict[str, Any]:
     }
 
 
-def asked(trained: Trained, split: str, num: int) -> tuple[ClassProtocol, Arrays, Subject]:
+def asked(trained: Trained, split: str, num: int) -> tuple[SharedLabelProtocol, Arrays, Generator]:
     """Return what asks, the rows of the split that it asks about, and who is asked."""
     run, protocol = trained.run, trained.run.parts.protocol
-    assert isinstance(protocol, ClassProtocol)
+    assert isinstance(protocol, SharedLabelProtocol)
     protocol, source = with_rows(protocol, num), run.source(split, num)
     rows = {name: source.arrays[name] for name in run.data.shapes}
     names = run.parts.layout.names
     return (
         protocol,
         rows,
-        Subject(names, trained.complete, trained.reconstruct, protocol.batch_size),
+        Generator(names, trained.complete, trained.reconstruct, protocol.batch_size),
     )
 
 
-def with_rows(protocol: ClassProtocol, num: int) -> ClassProtocol:
+def with_rows(protocol: SharedLabelProtocol, num: int) -> SharedLabelProtocol:
     """Return a protocol that judges as many rows, and as many samples from nothing."""
     return dataclasses.replace(
         protocol, num_rows=num, num_unconditional=num, batch_size=min(protocol.batch_size, num)

@@ -15,7 +15,7 @@ from sbmae_jax.app.run import load_model
 from sbmae_jax.evaluation.generator import Arrays
 from sbmae_jax.models import model as models
 from sbmae_jax.models.score import score_fn
-from sbmae_jax.sampling.conditioning import clamp, divide, given, renoise, resample
+from sbmae_jax.sampling.conditioning import clamp, given, renoise, repaint, substeps
 from sbmae_jax.sampling.samplers import ancestral, chain, denoise, sample, uniform_times
 from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.types import Array, Generate, Key, Step
@@ -27,7 +27,7 @@ ALONG_ODE = {"sampler": "dpm_solver", "num_corrections": 0, "eta": 0.0}
 # Noise scales of the method's first version, some unconditional, some conditional, and one nearer to 1; and
 # weights of classifier-free guidance.
 COLDER = tuple(
-    {"noise_scale": scale, "classifier_free": weight}
+    {"temperature": scale, "classifier_free": weight}
     for weight, scale in itertools.product((1.0, 3.0), (0.5, 0.7, 0.8, 0.9))
 )
 
@@ -40,7 +40,7 @@ def few_steps(model: models.Model, num_levels: int) -> models.Model:
 def colder(trained: Trained, given: Mapping[str, float], nothing: Mapping[str, float]) -> Trained:
     """Return a trained method sampled in one way given something, in another given nothing.
 
-    given, nothing: noise scale and weight of classifier-free guidance, as `Sampling` has them.
+    given, nothing: noise scale and weight of classifier-free guidance, as `SamplingConfig` has them.
     """
     model = load_model(trained.run)
     by_given, by_nothing = model.with_sampling(**given), model.with_sampling(**nothing)
@@ -53,21 +53,28 @@ def colder(trained: Trained, given: Mapping[str, float], nothing: Mapping[str, f
 
 
 def repainted(
-    key: Key, sde: SDE, step: Step, x: Array, times: Array, jump: int, visits: int, last: Step
+    key: Key,
+    sde: SDE,
+    step: Step,
+    x: Array,
+    times: Array,
+    stride: int,
+    visits: int,
+    last: Step,
 ) -> Array:
     """Walk down levels by RePaint (Lugmayr et al. 2022, arXiv:2201.09865).
 
-    step: the conditional one.  times: every `jump`-th level. All intervals but the first, in which there is
+    step: the conditional one.  times: every `stride`-th level. All intervals but the first, in which there is
     nothing to repair yet, are taken `visits` times.
     """
     first_key, loop_key = jax.random.split(key)
-    step = divide(step, jump)
+    step = substeps(step, stride)
     x = sample(first_key, step, x, times[:2])
-    return sample(loop_key, resample(step, sde, visits), x, times[1:], last=last)
+    return sample(loop_key, repaint(step, sde, visits), x, times[1:], last=last)
 
 
-def repaint(
-    model: models.Model, levels: int = 250, jump: int = 10, visits: int = 10
+def repaint_sampler(
+    model: models.Model, levels: int = 250, stride: int = 10, visits: int = 10
 ) -> tuple[Generate, int]:
     """Return the sampler of Multi-Modal Latent Diffusion, and its evaluations of the score.
 
@@ -76,20 +83,20 @@ def repaint(
     sde, layout = model.sde, model.layout
 
     def complete(model, key, batch, observed):
-        value, mask = model.encode(batch), layout.spread(observed)
+        value, mask = model.encode(batch), layout.expand(observed)
         prior_key, loop_key = jax.random.split(key)
         score = score_fn(model.network.apply, model.params["score"], sde, layout)
         step = given(ancestral(sde, score), renoise(sde, value, mask))
-        times = uniform_times(levels // jump, model.sampling.t_min)
+        times = uniform_times(levels // stride, model.sampling.t_min)
         x, last = sde.prior(prior_key, value.shape), chain(denoise(sde, score), clamp(value, mask))
-        return model.decode(repainted(loop_key, sde, step, x, times, jump, visits, last))
+        return model.decode(repainted(loop_key, sde, step, x, times, stride, visits, last))
 
-    return partial(jax.jit(complete), model), num_evaluations(levels, jump, visits)
+    return partial(jax.jit(complete), model), num_evaluations(levels, stride, visits)
 
 
-def num_evaluations(levels: int, jump: int, visits: int) -> int:
-    """Return how many evaluations of the score `repaint` takes, one of them to denoise the end."""
-    return jump + (levels - jump) * visits + 1
+def num_evaluations(levels: int, stride: int, visits: int) -> int:
+    """Return how many evaluations of the score `repaint_sampler` takes, one of them to denoise the end."""
+    return stride + (levels - stride) * visits + 1
 
 
 def with_model(trained: Trained, model: models.Model) -> Trained:
@@ -113,7 +120,7 @@ def measure_colder(trained: Trained, split: str, num_rows: int) -> list[dict[str
 
 def measure_repaint(trained: Trained, split: str, num_rows: int) -> dict[str, Any]:
     """Return the figures of a score with the sampler of Multi-Modal Latent Diffusion."""
-    complete, evaluations = repaint(load_model(trained.run))
+    complete, evaluations = repaint_sampler(load_model(trained.run))
     other = dataclasses.replace(trained, complete=complete, evaluations=evaluations)
     return measure(other, split, num_rows)
 

@@ -96,7 +96,7 @@ def way(how: Mapping[str, float]) -> str:
     """Say how ours is sampled colder."""
     weight = how["classifier_free"]
     guided = f", guidance {weight:g}" if weight != 1 else ""
-    return f"noise scale {how['noise_scale']:g}{guided}"
+    return f"noise scale {how['temperature']:g}{guided}"
 
 
 def sampler_table(page: Mapping[str, Any]) -> str:

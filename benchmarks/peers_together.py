@@ -26,23 +26,23 @@ def together_task(parts: Parts, weight: float) -> Task:
     The latents are standardised by the moments of the batch, so that they cannot shrink to be easy.
     """
     score = score_task(parts.network, parts.sde, parts.layout, parts.matching)
-    coders = dict(zip(parts.layout.names, parts.autoencoders, strict=True))
+    encoder_decoders = dict(zip(parts.layout.names, parts.autoencoders, strict=True))
 
     def init(key, batch):
-        keys = jax.random.split(key, len(coders) + 1)
+        keys = jax.random.split(key, len(encoder_decoders) + 1)
         return {
             "autoencoders": {
                 name: coder.task.init(k, {"x": batch[name]})
-                for k, (name, coder) in zip(keys[1:], coders.items(), strict=True)
+                for k, (name, coder) in zip(keys[1:], encoder_decoders.items(), strict=True)
             },
             "score": score.init(keys[0], {"z": jnp.zeros((1, parts.layout.size))}),
         }
 
     def loss(params, key, batch):
-        keys = jax.random.split(key, len(coders) + 1)
+        keys = jax.random.split(key, len(encoder_decoders) + 1)
         bounds = [
             coder.task.loss(params["autoencoders"][name], k, {"x": batch[name]})[0]
-            for k, (name, coder) in zip(keys[1:], coders.items(), strict=True)
+            for k, (name, coder) in zip(keys[1:], encoder_decoders.items(), strict=True)
         ]
         z = models.encode(parts.modalities, parts.autoencoders, params["autoencoders"], batch)
         matching, _ = score.loss(params["score"], keys[0], {"z": moments(z).standardise(z)})

@@ -2,14 +2,16 @@
 
     python benchmarks/polymnist.py runs --seeds 0      # configs/polymnist.py:cpu, under 45 minutes a seed
     python benchmarks/polymnist.py networks            # score networks on the autoencoders of seed 0
-    python benchmarks/polymnist.py coders              # VAE of several betas, and the RAE
+    python benchmarks/polymnist.py encoder_decoders              # VAE of several betas, and the RAE
     python benchmarks/polymnist.py samplers            # numbers of levels and corrections, with seed 0
     python benchmarks/polymnist.py cost                # 2 to 32 modalities, and results/polymnist_cost.png
     python benchmarks/polymnist.py reference           # operations of a sample, ours and the reference's
     python benchmarks/polymnist.py claims              # compares what was measured with the targets again
 
-Networks, coders and samplers are compared on the validation split by the nested protocol, on 500 examples
-and 500 samples from nothing; networks after 1,000 steps, a sixth of what the variant takes; coders on the
+Networks, encoder_decoders and samplers are compared on the validation split by the nested
+protocol, on 500 examples
+and 500 samples from nothing; networks after 1,000 steps, a sixth of what the variant takes;
+encoder_decoders on the
 modalities m00 and m04, after 400 steps of each autoencoder and of the score. The UNet is too slow for
 two cores, and is compared on an accelerator (benchmarks/gpu). Each part keeps its own command and commit.
 Runs are kept under runs/polymnist-NAME and not repeated. MNIST is needed for all but cost and reference, see
@@ -118,7 +120,7 @@ def variant(name: str, config: dict[str, Any], keep: tuple[str, ...]) -> dict[st
     """Train and measure a config with finished networks of the run of seed 0. keep: their folders."""
     workdir = workdir_of(name)
     reuse(workdir_of("cpu-0"), workdir, keep, ())
-    for stage in ("autoencoders", "score", "judges"):
+    for stage in ("autoencoders", "score", "evaluators"):
         pipeline.run(config, workdir, stage)
     run = Run(config, workdir)
     return quality(run, load_model(run), "valid") | {
@@ -155,11 +157,11 @@ def measure(part: str, arguments: argparse.Namespace) -> dict[str, Any]:
         gflop = polymnist_cost.gflop_of_one_sample()
         return {"commit": provenance.commit(), "gflop_of_one_sample": gflop}
     return {
-        "networks": measure_networks, "coders": measure_coders, "samplers": measure_samplers,
+        "networks": measure_networks, "encoder_decoders": measure_coders, "samplers": measure_samplers,
     }[part]()  # fmt: skip
 
 
-PARTS = ("runs", "networks", "coders", "samplers", "cost", "reference")
+PARTS = ("runs", "networks", "encoder_decoders", "samplers", "cost", "reference")
 
 
 def main() -> None:

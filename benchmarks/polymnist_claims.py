@@ -36,7 +36,8 @@ SHORT = (
 SHOWN = ("given 1", "given 9", "all agree")  # against the reference
 # The parts whose rows are compared, and of what the rows are.
 TITLES = {
-    "networks": "score network", "coders": "autoencoder", "samplers": "sampling", "cost": "modalities",
+    "networks": "score network", "encoder_decoders": "autoencoder", "samplers": "sampling", "cost":
+    "modalities",
 }  # fmt: skip
 
 Claim = dict[str, Any]

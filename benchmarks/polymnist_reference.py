@@ -35,7 +35,7 @@ def compare(
     config: ours.  network, training: the UNet's.  folder: of the workdirs.
     """
     own, other = folder / "ours", folder / "theirs"
-    ours = trained(config, own, ("autoencoders", "score", "judges"))
+    ours = trained(config, own, ("autoencoders", "score", "evaluators"))
     reuse(own, other, KEPT, ("data.json",))
     theirs = trained(reference_config(config, network, training), other, ("score",))
     model = load_model(theirs)

@@ -35,7 +35,7 @@ SNR = 0.16
 @partial(jax.jit, static_argnames="num_levels")
 def complete(model: models.Model, key, batch, observed, *, num_levels: int):
     """Generate with the reference's sampler, of 2 `num_levels` evaluations; arguments as `Model.complete`."""
-    x, mask = model.encode(batch), model.layout.spread(observed)
+    x, mask = model.encode(batch), model.layout.expand(observed)
     score = score_fn(model.network.apply, model.params["score"], model.sde, model.layout)
     observe = clamp(x, mask)
     prior_key, loop_key = jax.random.split(key)
@@ -52,7 +52,7 @@ def joint(config: Mapping[str, Any], network: Mapping[str, Any]) -> dict[str, An
     return {
         **config,
         "network": network,
-        "score": {**config["score"], "observed_share": 0.0},
+        "score": {**config["score"], "conditioning_prob": 0.0},
         "sampling": {**config["sampling"], "conditioning": "clamp", "guidance": 0.0},
     }
 
@@ -81,7 +81,7 @@ def untrained(parts: Parts) -> models.Model:
     score = score_task(parts.network, parts.sde, layout, parts.matching)
     params = {"score": jax.eval_shape(score.init, key, z)}
     if energy is not None:
-        guide = energy_task(energy.network, parts.sde, layout, energy.contrast)
+        guide = energy_task(energy.network, parts.sde, layout, energy.nce)
         params["energy"] = jax.eval_shape(guide.init, key, z)
     vector = jax.ShapeDtypeStruct((layout.size,), jnp.float32)
     return models.Model(

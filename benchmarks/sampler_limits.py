@@ -17,10 +17,10 @@ from sbmae_jax import (
     edm_times,
     given,
     heun,
+    init_multistep,
     langevin,
     log_snr_times,
     probability_flow,
-    remember,
     renoise,
     repeat,
     sample,
@@ -47,7 +47,7 @@ def order(quick):
         for name, (solver, grid) in solvers.items():
             errors = []
             for num in steps:
-                start = remember(x) if solver is dpm_solver else x
+                start = init_multistep(x) if solver is dpm_solver else x
                 step, times = solver(SDE, truth.score(SDE)), grid(SDE, num, t_min)
                 end = sample(jax.random.key(0), step, start, times)
                 end = end.x if solver is dpm_solver else end
@@ -163,7 +163,7 @@ def speed(quick, batch=256, evaluations=32):
 
     def few_step(key, weights, x):
         step = dpm_solver(SDE, lambda x, t: score(weights, x, t))
-        return sample(key, step, remember(x), log_snr_times(SDE, evaluations)).x
+        return sample(key, step, init_multistep(x), log_snr_times(SDE, evaluations)).x
 
     def conditional(key, weights, x):
         net, put = (lambda x, t: score(weights, x, t)), renoise(SDE, value, mask)

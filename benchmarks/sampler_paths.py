@@ -17,16 +17,16 @@ from sbmae_jax import (
     euler_maruyama,
     given,
     heun,
+    init_multistep,
     langevin,
     lift,
     log_snr_times,
     probability_flow,
-    remember,
+    reconstruction_guidance,
     renoise,
+    repaint,
     repeat,
-    resample,
     sample,
-    steer,
     uniform_times,
 )  # fmt: skip
 
@@ -53,7 +53,7 @@ class Path:
         num = max((budget - 1) // self.cost, 1)
         times = uniform_times(num) if self.grid is uniform_times else self.grid(sde, num)
         if self.memory:
-            end = sample(key, step, remember(x), times).x
+            end = sample(key, step, init_multistep(x), times).x
             return last(jax.random.fold_in(key, num), end, times[-1], times[-1])
         return sample(key, step, x, times, last=last)
 
@@ -70,10 +70,13 @@ class Path:
             "clamp": (clamp(value, mask), joint),
             "renoise": (renoise(sde, value, mask), joint),
             "fixed noise": (renoise(sde, value, mask, noise), joint),
-            "reconstruction": (renoise(sde, value, mask), steer(sde, joint, value, mask)),
+            "reconstruction": (
+                renoise(sde, value, mask),
+                reconstruction_guidance(sde, joint, value, mask),
+            ),
             "with covariance": (
                 renoise(sde, value, mask),
-                steer(sde, joint, value, mask, covariance),
+                reconstruction_guidance(sde, joint, value, mask, covariance),
             ),
             "amortised": (clamp(value, mask), amortised(lambda x, t, mask: exact(x, t), mask)),
         }[self.conditioning]
@@ -135,7 +138,7 @@ CONDITIONAL = (
     Path("Heun", wrapped(heun), 2, edm_times, "fixed noise"),
     Path(
         "RePaint, 5 visits",
-        lambda sde, score, put: resample(ANCESTRAL(sde, score, put), sde, 5),
+        lambda sde, score, put: repaint(ANCESTRAL(sde, score, put), sde, 5),
         5,
         conditioning="renoise",
     ),

@@ -15,7 +15,7 @@ def get_config() -> ml_collections.ConfigDict:
     for name in ("coffee", "rocket", "chelsea"):
         del config.modalities[name]
     widths = {"patch": 4, "channels": 8, "width": 32}
-    config.coders = {"patch": {"name": "patch", "encoder": widths, "decoder": widths}}
+    config.encoder_decoders = {"patch": {"name": "patch", "encoder": widths, "decoder": widths}}
     with config.unlocked():
         config.network = {"name": "mlp", "width": 32, "num_blocks": 1, "level_width": 8}
     config.num_train = 200

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from sbmae_jax.app import pipeline
-from sbmae_jax.app.run import load_judges, load_model
+from sbmae_jax.app.run import load_evaluators, load_model
 from sbmae_jax.training.checkpoint import find_damage
 from sbmae_jax.training.log import read
 from sbmae_jax.training.workdir import RESULTS, SAMPLES
@@ -50,7 +50,7 @@ def fingerprint(workdir: Path) -> str:
     """Return the SHA-256 of all that a finished run has learned, logged, measured and drawn, times aside."""
     run, digest = pipeline.open_run(workdir), hashlib.sha256()
     for leaf in jax.tree.leaves(
-        (load_model(run).params, load_model(run).moments, load_judges(run))
+        (load_model(run).params, load_model(run).moments, load_evaluators(run))
     ):
         digest.update(np.asarray(leaf).tobytes())
     with np.load(workdir / SAMPLES) as samples:

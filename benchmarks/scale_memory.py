@@ -13,17 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from sbmae_jax.models.latents import Layout
-from sbmae_jax.models.score import Matching, score_task
+from sbmae_jax.models.score import ScoreMatchingConfig, score_task
 from sbmae_jax.models.task import Task
 from sbmae_jax.nets.hub import HubScore
 from sbmae_jax.nets.transformer import TransformerScore
 from sbmae_jax.sampling.sde import VP
 from sbmae_jax.training import sharding
-from sbmae_jax.training.config import Training
+from sbmae_jax.training.config import TrainingConfig
 from sbmae_jax.training.step import compile_training
 
 SIZES = (64,) * 10  # ten modalities, as in Extended PolyMNIST
-TRAINING = Training(num_steps=100, batch_size=256, learning_rate=1e-3, steps_per_call=1)
+TRAINING = TrainingConfig(num_steps=100, batch_size=256, learning_rate=1e-3, steps_per_call=1)
 HUB = {"width": 128, "hub_width": 192, "num_blocks": 4}
 TRANSFORMER = {"width": 192, "num_blocks": 4, "num_heads": 6}
 CASES: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
@@ -56,7 +56,7 @@ def measure_case(
     """Return the bytes of the state, of what is kept and needed besides, and the least seconds of a step."""
     layout = Layout(tuple(f"m{i}" for i in range(len(SIZES))), SIZES)
     task = score_task(
-        network(SIZES, **options), VP(0.1, 20.0), layout, Matching(observed_share=0.6)
+        network(SIZES, **options), VP(0.1, 20.0), layout, ScoreMatchingConfig(conditioning_prob=0.6)
     )
     mesh, training = sharding.make_mesh(1), dataclasses.replace(TRAINING, **changes)
     init, steps = compile_training(task, training, mesh)

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from sbmae_jax.app import pipeline
-from sbmae_jax.app.run import load_judges, load_model
+from sbmae_jax.app.run import load_evaluators, load_model
 from sbmae_jax.training.workdir import SAMPLES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,7 +57,7 @@ def finish(processes: Sequence[subprocess.Popen], workdir: Path, timeout: float 
 def difference(a: Path, b: Path) -> dict[str, float]:
     """Return the largest difference of parameters, over the largest of each array, and of samples in 0..1."""
     runs = [pipeline.open_run(path) for path in (a, b)]
-    params = [jax.tree.leaves((load_model(run).params, load_judges(run))) for run in runs]
+    params = [jax.tree.leaves((load_model(run).params, load_evaluators(run))) for run in runs]
     with np.load(a / SAMPLES) as ours, np.load(b / SAMPLES) as theirs:
         samples = [
             np.abs(ours[name].astype(float) - theirs[name].astype(float)).max()

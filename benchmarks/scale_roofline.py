@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from sbmae_jax.models.latents import Layout
-from sbmae_jax.models.score import Matching, score_task
+from sbmae_jax.models.score import ScoreMatchingConfig, score_task
 from sbmae_jax.nets.hub import HubScore
 from sbmae_jax.nets.unet import UNetScore
 from sbmae_jax.sampling.sde import VP
@@ -43,7 +43,7 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[int, ...], int]] = {
 def count(make: Callable[..., Any], sizes: tuple[int, ...]) -> tuple[int, float]:
     """Return the number of parameters, and the operations of the gradient for one row."""
     layout = Layout(tuple(f"m{i}" for i in range(len(sizes))), sizes)
-    task = score_task(make(sizes), VP(0.1, 20.0), layout, Matching())
+    task = score_task(make(sizes), VP(0.1, 20.0), layout, ScoreMatchingConfig())
     batch = {"z": jax.ShapeDtypeStruct((COUNTED, layout.size), jnp.float32)}
     params = jax.eval_shape(task.init, jax.random.key(0), batch)
     gradient = jax.grad(lambda params, key, batch: jnp.mean(task.loss(params, key, batch)[0]))

@@ -38,7 +38,7 @@ from sbmae_jax.models.latents import Moments  # noqa: E402
 from sbmae_jax.models.score import score_task  # noqa: E402
 from sbmae_jax.models.task import Task  # noqa: E402
 from sbmae_jax.training import sharding  # noqa: E402
-from sbmae_jax.training.config import Training  # noqa: E402
+from sbmae_jax.training.config import TrainingConfig  # noqa: E402
 from sbmae_jax.training.step import compile_training  # noqa: E402
 
 SHAPE = (28, 28, 3)
@@ -75,7 +75,7 @@ def description(num_modalities: int) -> Description:
     return Description(shapes, dtypes, {"label": tuple(map(str, range(10)))})
 
 
-def step_cost(task: Task, training: Training, example: Any) -> dict[str, float]:
+def step_cost(task: Task, training: TrainingConfig, example: Any) -> dict[str, float]:
     """Return operations and bytes of one optimiser step, as XLA counts them."""
     chunk = jax.tree.map(
         lambda a: jax.ShapeDtypeStruct((1, training.batch_size, *a.shape), a.dtype), example
@@ -128,7 +128,7 @@ def score_cost(model: models.Model, num_rows: int = 1) -> dict[str, float]:
     return cost_of(lower)
 
 
-def step_seconds(task: Task, training: Training, example: Any, at_least: float) -> float:
+def step_seconds(task: Task, training: TrainingConfig, example: Any, at_least: float) -> float:
     """Return the seconds of one optimiser step, in calls of as many steps as the training makes."""
     init, run = compile_training(task, training, sharding.make_mesh())
     shape, rng = (training.steps_per_call, training.batch_size), np.random.default_rng(0)
@@ -148,7 +148,7 @@ def step_seconds(task: Task, training: Training, example: Any, at_least: float) 
 
 def stage(
     task: Task,
-    training: Training,
+    training: TrainingConfig,
     example: Any,
     found: dict[str, float],
     dtype: str,
@@ -178,9 +178,9 @@ def parts_of(config: dict[str, Any], **changes: Any) -> Parts:
     return build({**config, **changes}, description(len(config["modalities"])))
 
 
-def with_dtype(coders: dict[str, Any], dtype: str) -> dict[str, Any]:
-    """Return the sections of the coders with another type of computing, where they have one."""
-    changed = json.loads(json.dumps(coders))
+def with_dtype(encoder_decoders: dict[str, Any], dtype: str) -> dict[str, Any]:
+    """Return the sections of the encoder_decoders with another type of computing, where they have one."""
+    changed = json.loads(json.dumps(encoder_decoders))
     for section in changed.values():
         for side in ("encoder", "decoder"):
             if "dtype" in section[side]:
@@ -193,11 +193,11 @@ def autoencoders(
 ) -> dict[str, Any]:
     """Measure the training of all autoencoders: in turns and stacked, in each type."""
     rows = {}
-    computes = any("dtype" in s["encoder"] for s in config["coders"].values())
+    computes = any("dtype" in s["encoder"] for s in config["encoder_decoders"].values())
     for dtype in ("float32", "bfloat16") if computes else ("float32",):
         for stack in (False, True):
-            coders = with_dtype(config["coders"], dtype)
-            parts = parts_of(config, coders=coders, stack_autoencoders=stack)
+            encoder_decoders = with_dtype(config["encoder_decoders"], dtype)
+            parts = parts_of(config, encoder_decoders=encoder_decoders, stack_autoencoders=stack)
             group: Group = parts.groups[0]
             example = {name: jax.ShapeDtypeStruct(SHAPE, np.uint8) for name in group.view}
             row = stage(group.task, group.training, example, found, dtype, at_least)
@@ -214,11 +214,13 @@ def measure(config: dict[str, Any], at_least: float) -> dict[str, Any]:
     task = score_task(parts.network, parts.sde, parts.layout, parts.matching)
     z = {"z": jax.ShapeDtypeStruct((parts.layout.size,), np.float32)}
     rows["score"] = stage(task, parts.score_training, z, found, "float32", at_least)
-    judge = parts.protocol.judges()["classifier"]
+    evaluator = parts.protocol.evaluators()["classifier"]
     labelled = {
         "x": jax.ShapeDtypeStruct(SHAPE, np.uint8), "label": jax.ShapeDtypeStruct((), np.int32),
     }  # fmt: skip
-    rows["classifier"] = stage(judge.task, judge.training, labelled, found, "float32", at_least)
+    rows["classifier"] = stage(
+        evaluator.task, evaluator.training, labelled, found, "float32", at_least
+    )
     rows["sampling"] = sampling(parts, config["evaluation"]["batch_size"], found, at_least)
     return {"ceilings": found, "stages": rows}
 

@@ -53,12 +53,12 @@ def full_size() -> ml_collections.ConfigDict:
     }  # fmt: skip
     config.autoencoder = {"kind": "vae"}
     config.stack_autoencoders = False  # train alike ones as one; slower on a CPU
-    config.coders = {
+    config.encoder_decoders = {
         "image": {
             "name": "resnet",
             "encoder": {
                 "stem": 64, "stages": ((128, 128, 2), (256, 256, 2), (512, 512, 2)),
-                "activation": "gelu", "slope": 0.1, "dtype": "bfloat16",
+                "activation": "gelu", "negative_slope": 0.1, "dtype": "bfloat16",
             },
             "decoder": {
                 "start": 512, "stages": ((512, 256, 2), (256, 128, 2), (128, 64, 2)),
@@ -68,7 +68,8 @@ def full_size() -> ml_collections.ConfigDict:
         "mask": {
             "name": "resnet",
             "encoder": {
-                "stem": 64, "stages": ((128, 128, 4), (256, 256, 4)), "activation": "gelu", "slope": 0.1,
+                "stem": 64, "stages": ((128, 128, 4), (256, 256, 4)), "activation": "gelu",
+                "negative_slope": 0.1,
                 "dtype": "bfloat16",
             },
             "decoder": {
@@ -88,13 +89,18 @@ def full_size() -> ml_collections.ConfigDict:
     }  # fmt: skip
     config.sde = {"name": "vp", "beta_min": 0.1, "beta_max": 20.0}
     config.network = {"name": "hub", "width": 768, "hub_width": 1024, "num_blocks": 4}
-    config.score = {"weighting": "unit", "level_mean": 0.0, "level_std": 1.3, "observed_share": 0.6}
+    config.score = {
+        "weighting": "unit",
+        "level_mean": 0.0,
+        "level_std": 1.3,
+        "conditioning_prob": 0.6,
+    }
     config.score_training = {
         "num_steps": 60_000, "batch_size": 256, "learning_rate": 3e-4, "warmup_steps": 1000,
         "ema_decay": 0.9995, "steps_per_call": 100, "checkpoint_every": 5000,
     }  # fmt: skip
     config.energy = {"name": "tower", "width": 512, "embedding": 128}
-    config.contrast = {"negatives": "batch", "level_mean": 0.0, "level_std": 1.3}
+    config.nce = {"negatives": "batch", "level_mean": 0.0, "level_std": 1.3}
     config.energy_training = {
         "num_steps": 10_000, "batch_size": 512, "learning_rate": 5e-4, "steps_per_call": 100,
         "checkpoint_every": 5000, "weight_decay": 1e-3,
@@ -109,7 +115,7 @@ def full_size() -> ml_collections.ConfigDict:
     }  # fmt: skip
     config.sampling = {
         "sampler": "predictor_corrector", "conditioning": "amortised", "num_levels": 128,
-        "num_corrections": 0, "snr": 0.3, "t_min": 3e-3, "noise_scale": 1.0, "guidance": 0.5,
+        "num_corrections": 0, "snr": 0.3, "t_min": 3e-3, "temperature": 1.0, "guidance": 0.5,
     }  # fmt: skip
     config.evaluation = {
         "name": "faces", "num_rows": 0, "batch_size": 200, "num_conditions": 100, "num_repeats": 5,
@@ -137,12 +143,12 @@ def two_cores(config: ml_collections.ConfigDict) -> None:
     # outputs are in [0, 1]. What reads attributes from faces stays convolutional, one step in each call.
     for name, channels, width in (("image", 96, 640), ("mask", 32, 256)):
         widths = {"patch": 8, "channels": channels, "width": width}
-        config.coders[name] = {"name": "patch", "encoder": widths, "decoder": widths}
+        config.encoder_decoders[name] = {"name": "patch", "encoder": widths, "decoder": widths}
     config.modalities.mask.likelihood = "gaussian"
-    config.coders.attributes.encoder.widths = (128, 256, 256)
-    config.coders.attributes.decoder.widths = (256, 256, 128)
-    config.predictor.attributes = "judge"
-    config.coders.judge = {
+    config.encoder_decoders.attributes.encoder.widths = (128, 256, 256)
+    config.encoder_decoders.attributes.decoder.widths = (256, 256, 128)
+    config.predictor.attributes = "evaluator"
+    config.encoder_decoders.evaluator = {
         "name": "resnet",
         "encoder": {
             "stem": 16, "stages": ((32, 32, 2), (64, 64, 2), (64, 64, 2)), "activation": "gelu",
@@ -179,6 +185,6 @@ def shrink(config: ml_collections.ConfigDict) -> None:
         training.update(steps_per_call=5)
     config.network.update(width=32, hub_width=32, num_blocks=1)
     config.energy.update(width=32, embedding=16, num_blocks=1)
-    config.coders.judge.encoder.stages = ((16, 16, 4), (16, 16, 4))
+    config.encoder_decoders.evaluator.encoder.stages = ((16, 16, 4), (16, 16, 4))
     config.sampling.update(num_levels=4)
     config.evaluation.update(num_rows=16, batch_size=16, num_conditions=8, num_repeats=2)

@@ -31,7 +31,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     config.modalities = {}  # {name: {"latent_size": 8, ..}}: what is not said is chosen
     config.autoencoder = {"kind": "vae"}
     config.stack_autoencoders = False
-    config.coders = {}
+    config.encoder_decoders = {}
     config.autoencoder_training = {
         "num_steps": placeholder(int), "batch_size": placeholder(int), "patience": placeholder(int),
         "learning_rate": 2e-3, "b2": 0.99, "clip_norm": 50.0, "ema_decay": 0.99,
@@ -42,7 +42,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
         "name": "hub", "width": placeholder(int), "hub_width": placeholder(int), "num_blocks": 2,
     }  # fmt: skip
     config.score = {
-        "weighting": "unit", "level_mean": placeholder(float), "level_std": 1.4, "observed_share": 0.6,
+        "weighting": "unit", "level_mean": placeholder(float), "level_std": 1.4, "conditioning_prob": 0.6,
     }  # fmt: skip
     config.score_training = {
         "num_steps": placeholder(int), "patience": placeholder(int), "batch_size": 256,
@@ -53,7 +53,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     config.sampling = {
         "sampler": placeholder(str), "conditioning": "amortised", "num_levels": placeholder(int),
         "num_corrections": placeholder(int), "snr": 0.3, "t_min": placeholder(float),
-        "noise_scale": 1.0,
+        "temperature": 1.0,
     }  # fmt: skip
     config.evaluation = {
         "name": "paired", "num_rows": 0, "num_unconditional": 500, "batch_size": 500,

@@ -27,7 +27,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     config.autoencoder = {"kind": "vae"}
     config.stack_autoencoders = False  # train alike ones as one; slower on a CPU
     widths = {"patch": 4, "channels": 48, "width": 384}
-    config.coders = {"patch": {"name": "patch", "encoder": widths, "decoder": widths}}
+    config.encoder_decoders = {"patch": {"name": "patch", "encoder": widths, "decoder": widths}}
     config.autoencoder_training = {
         "num_steps": 1000, "batch_size": 128, "learning_rate": 2e-3, "b2": 0.99, "clip_norm": 50.0,
         "steps_per_call": 50, "checkpoint_every": 500,
@@ -35,8 +35,8 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     config.sde = {"name": "vp", "beta_min": 0.1, "beta_max": 20.0}
     config.network = {"name": "hub", "width": 128, "hub_width": 192, "num_blocks": 2}
     config.score = {
-        "weighting": "unit", "level_mean": 0.0, "level_std": 1.3, "observed_share": 0.6,
-        "observed_power": 1.0,
+        "weighting": "unit", "level_mean": 0.0, "level_std": 1.3, "conditioning_prob": 0.6,
+        "subset_size_power": 1.0,
     }  # fmt: skip
     config.score_training = {
         "num_steps": 3500, "batch_size": 256, "learning_rate": 1e-3, "b2": 0.99, "warmup_steps": 200,
@@ -50,7 +50,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     }  # fmt: skip
     config.sampling = {
         "sampler": "predictor_corrector", "conditioning": "amortised", "num_levels": 32,
-        "num_corrections": 1, "snr": 0.3, "t_min": 3e-3, "noise_scale": 1.0,
+        "num_corrections": 1, "snr": 0.3, "t_min": 3e-3, "temperature": 1.0,
     }  # fmt: skip
     config.evaluation = {
         "name": "classes",

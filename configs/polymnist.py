@@ -41,7 +41,7 @@ def accelerator(num_modalities: int) -> ml_collections.ConfigDict:
     }
     config.autoencoder = {"kind": "vae"}
     config.stack_autoencoders = False  # train alike ones as one; slower on a CPU
-    config.coders = {
+    config.encoder_decoders = {
         "image": {
             "name": "resnet",
             "encoder": {
@@ -60,7 +60,12 @@ def accelerator(num_modalities: int) -> ml_collections.ConfigDict:
     }  # fmt: skip
     config.sde = {"name": "vp", "beta_min": 0.1, "beta_max": 20.0}
     config.network = {"name": "hub", "width": 256, "hub_width": 384, "num_blocks": 3}
-    config.score = {"weighting": "unit", "level_mean": 0.0, "level_std": 1.3, "observed_share": 0.6}
+    config.score = {
+        "weighting": "unit",
+        "level_mean": 0.0,
+        "level_std": 1.3,
+        "conditioning_prob": 0.6,
+    }
     config.score_training = {
         "num_steps": 20_000, "batch_size": 512, "learning_rate": 1e-3, "b2": 0.99, "warmup_steps": 500,
         "ema_decay": 0.9995, "steps_per_call": 200, "checkpoint_every": 5000,
@@ -73,7 +78,7 @@ def accelerator(num_modalities: int) -> ml_collections.ConfigDict:
     }  # fmt: skip
     config.sampling = {  # by docs/polymnist.md a hundredth of the reference's operations, as coherent as more
         "sampler": "predictor_corrector", "conditioning": "amortised", "num_levels": 25,
-        "num_corrections": 0, "snr": 0.3, "t_min": 3e-3, "noise_scale": 1.0,
+        "num_corrections": 0, "snr": 0.3, "t_min": 3e-3, "temperature": 1.0,
     }  # fmt: skip
     config.evaluation = {
         "name": "classes", "num_rows": 10_000, "num_unconditional": 10_000, "batch_size": 1000,
@@ -87,7 +92,7 @@ def two_cores(config: ml_collections.ConfigDict) -> None:
     for modality in config.modalities.values():
         modality.update(network="patch", latent_size=48, weight=0.1)
     widths = {"patch": 4, "channels": 48, "width": 384}
-    config.coders = {"patch": {"name": "patch", "encoder": widths, "decoder": widths}}
+    config.encoder_decoders = {"patch": {"name": "patch", "encoder": widths, "decoder": widths}}
     config.autoencoder_training.update(
         num_steps=2500, batch_size=128, learning_rate=2e-3, b2=0.99, steps_per_call=50, checkpoint_every=500,
     )  # fmt: skip

@@ -12,16 +12,16 @@ from sbmae_jax.sampling.conditioning import (
     amortised,
     amortised_times,
     clamp,
-    divide,
+    forward_transition,
     given,
-    jump,
     renoise,
-    resample,
+    repaint,
+    substeps,
 )
 from sbmae_jax.sampling.guidance import classifier_free, guide, noise_condition
 from sbmae_jax.sampling.likelihood import log_density, log_density_adaptive
-from sbmae_jax.sampling.ode import dpm_solver, heun, lift, probability_flow, remember
-from sbmae_jax.sampling.particles import Particles, draw, steer, twisted_sample
+from sbmae_jax.sampling.ode import dpm_solver, heun, init_multistep, lift, probability_flow
+from sbmae_jax.sampling.particles import Particles, draw, reconstruction_guidance, twisted_sample
 from sbmae_jax.sampling.samplers import (
     ancestral,
     annealed_langevin,
@@ -66,15 +66,15 @@ __all__ = [
     "clamp",
     "classifier_free",
     "denoise",
-    "divide",
     "dpm_solver",
     "draw",
     "edm_times",
     "euler_maruyama",
+    "forward_transition",
     "given",
     "guide",
     "heun",
-    "jump",
+    "init_multistep",
     "ladder_times",
     "langevin",
     "lift",
@@ -84,12 +84,12 @@ __all__ = [
     "log_snr_times",
     "noise_condition",
     "probability_flow",
-    "remember",
+    "reconstruction_guidance",
     "renoise",
+    "repaint",
     "repeat",
-    "resample",
     "sample",
-    "steer",
+    "substeps",
     "twisted_sample",
     "uniform_times",
 ]

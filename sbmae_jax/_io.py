@@ -14,7 +14,7 @@ from typing import Any, cast
 from etils import epath
 
 
-def place(path: str | Path) -> Path:
+def as_path(path: str | Path) -> Path:
     """Return the folder of a path, or of a URL as gs://bucket/folder."""
     if isinstance(path, str) and "://" in path:
         return cast(Path, epath.Path(path))

@@ -7,15 +7,15 @@ import numpy as np
 
 from sbmae_jax.models.task import Task
 from sbmae_jax.training import sharding
-from sbmae_jax.training.config import Training
-from sbmae_jax.training.feed import resident
+from sbmae_jax.training.batches import resident
+from sbmae_jax.training.config import TrainingConfig
 from sbmae_jax.training.log import Log
 from sbmae_jax.training.loop import train
 
 TRUE = np.array([1.0, -2.0, 0.5], np.float32)
 X = np.random.default_rng(0).normal(size=(256, 3)).astype(np.float32)
 DATA = {"x": X, "y": X @ TRUE}
-TRAINING = Training(
+TRAINING = TrainingConfig(
     num_steps=40, batch_size=16, learning_rate=0.1, warmup_steps=5, ema_decay=0.9,
     steps_per_call=5, checkpoint_every=10,
 )  # fmt: skip

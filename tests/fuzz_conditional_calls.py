@@ -12,26 +12,26 @@ from sbmae_jax import (
     clamp,
     classifier_free,
     denoise,
-    divide,
     draw,
+    forward_transition,
     given,
     guide,
-    jump,
     log_density,
     log_density_adaptive,
     noise_condition,
+    reconstruction_guidance,
     renoise,
+    repaint,
     repeat,
-    resample,
-    steer,
+    substeps,
     twisted_sample,
 )
 from sbmae_jax.models.latents import Layout, moments
-from sbmae_jax.sampling.generate import Sampling, generate_latents
+from sbmae_jax.sampling.generate import SamplingConfig, generate_latents
 
 CONDITIONAL_CALLS = {
     "chain": Call(
-        lambda key, step, x: sampled(chain(step, jump(VP())), key, x),
+        lambda key, step, x: sampled(chain(step, forward_transition(VP())), key, x),
         (2, 3),
         step=("step", denoise(VP(), score)),
         x=x,
@@ -43,21 +43,23 @@ CONDITIONAL_CALLS = {
         num=whole,
         x=x,
     ),
-    "resample": Call(
-        lambda key, step, num, x: sampled(resample(step, VP(), num), key, x),
+    "repaint": Call(
+        lambda key, step, num, x: sampled(repaint(step, VP(), num), key, x),
         (2, 3),
         step=("step", denoise(VP(), score)),
         num=whole,
         x=x,
     ),
-    "divide": Call(
-        lambda key, step, num, x: sampled(divide(step, num), key, x),
+    "substeps": Call(
+        lambda key, step, num, x: sampled(substeps(step, num), key, x),
         (2, 3),
         step=("step", denoise(VP(), score)),
         num=whole,
         x=x,
     ),
-    "jump": Call(lambda key, sde, x: sampled(jump(sde), key, x), (2, 3), sde=sde, x=x),
+    "forward_transition": Call(
+        lambda key, sde, x: sampled(forward_transition(sde), key, x), (2, 3), sde=sde, x=x
+    ),
     "clamp": Call(
         lambda key, value, mask, x: sampled(clamp(value, mask), key, x),
         (2, 3),
@@ -176,8 +178,8 @@ CONDITIONAL_CALLS = {
         max_steps=("whole", 16),
         mask=mask,
     ),
-    "steer": Call(
-        lambda sde, score, value, mask, covariance, x, t: steer(
+    "reconstruction_guidance": Call(
+        lambda sde, score, value, mask, covariance, x, t: reconstruction_guidance(
             sde, score, value, mask, covariance
         )(x, t),
         (2, 3),
@@ -229,7 +231,7 @@ CONDITIONAL_CALLS = {
     ),
     "generate_latents": Call(
         lambda key, value, mask: generate_latents(
-            key, VP(), score, Sampling(num_levels=2, num_corrections=1), value, mask
+            key, VP(), score, SamplingConfig(num_levels=2, num_corrections=1), value, mask
         ),
         (2, 3),
         value=x,

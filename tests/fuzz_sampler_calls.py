@@ -16,14 +16,14 @@ from sbmae_jax import (
     dpm_solver,
     edm_times,
     euler_maruyama,
+    forward_transition,
     heun,
-    jump,
+    init_multistep,
     ladder_times,
     langevin,
     lift,
     log_snr_times,
     probability_flow,
-    remember,
     sample,
     uniform_times,
 )
@@ -61,8 +61,13 @@ SAMPLER_CALLS = {
     "SDE.perturb": Call(
         lambda sde, x, eps, t: sde.perturb(x, eps, t), (2, 3), sde=sde, x=x, eps=x, t=t
     ),
-    "SDE.slope": Call(
-        lambda sde, x, score, t: sde.slope(x, score, t), (2, 3), sde=sde, x=x, score=x, t=t
+    "SDE.probability_flow_drift": Call(
+        lambda sde, x, score, t: sde.probability_flow_drift(x, score, t),
+        (2, 3),
+        sde=sde,
+        x=x,
+        score=x,
+        t=t,
     ),
     "SDE.score_from_noise": Call(
         lambda sde, eps, t: sde.score_from_noise(eps, t), (2, 3), sde=sde, eps=x, t=t
@@ -114,14 +119,16 @@ SAMPLER_CALLS = {
         times=("array", TIMES),
     ),
     "sample every": Call(
-        lambda key, x, times, every: sample(key, jump(VP()), x, times, every=every)[0],
+        lambda key, x, times, every: sample(key, forward_transition(VP()), x, times, every=every)[
+            0
+        ],
         (2, 3),
         x=x,
         times=("array", TIMES),
         every=whole,
     ),
     "sample last": Call(
-        lambda key, last, x: sample(key, jump(VP()), x, TIMES, last=last),
+        lambda key, last, x: sample(key, forward_transition(VP()), x, TIMES, last=last),
         (2, 3),
         last=("step", denoise(VP(), score)),
         x=x,
@@ -134,15 +141,15 @@ SAMPLER_CALLS = {
         x=x,
     ),
     "ancestral": Call(
-        lambda key, sde, score, x, data_scale, noise_scale: sampled(
-            ancestral(sde, score, data_scale, noise_scale), key, x
+        lambda key, sde, score, x, data_scale, temperature: sampled(
+            ancestral(sde, score, data_scale, temperature), key, x
         ),
         (2, 3),
         sde=sde,
         score=s,
         x=x,
         data_scale=("number", 1.0),
-        noise_scale=("number", 1.0),
+        temperature=("number", 1.0),
     ),
     "probability_flow": Call(
         lambda key, sde, score, x: sampled(probability_flow(sde, score), key, x),
@@ -167,22 +174,22 @@ SAMPLER_CALLS = {
         x=x,
     ),
     "dpm_solver": Call(
-        lambda key, sde, score, x, eta, noise_scale: (
-            sampled(dpm_solver(sde, score, eta, noise_scale), key, remember(x)).x
+        lambda key, sde, score, x, eta, temperature: (
+            sampled(dpm_solver(sde, score, eta, temperature), key, init_multistep(x)).x
         ),
         (2, 3),
         sde=sde,
         score=s,
         x=x,
         eta=("number", 0.5),
-        noise_scale=("number", 1.0),
+        temperature=("number", 1.0),
     ),
     "dpm_solver alone": Call(lambda key, x: sampled(dpm_solver(VP(), score), key, x), None, x=x),
-    "remember": Call(lambda x: remember(x).x, (2, 3), x=x),
-    "lift": Call(lambda key, x: sampled(lift(jump(VP())), key, x), None, x=x),
+    "init_multistep": Call(lambda x: init_multistep(x).x, (2, 3), x=x),
+    "lift": Call(lambda key, x: sampled(lift(forward_transition(VP())), key, x), None, x=x),
     "langevin": Call(
-        lambda key, sde, score, snr, num_steps, mask, noise_scale, x: sampled(
-            langevin(sde, score, snr, num_steps, mask, noise_scale), key, x
+        lambda key, sde, score, snr, num_steps, mask, temperature, x: sampled(
+            langevin(sde, score, snr, num_steps, mask, temperature), key, x
         ),
         (2, 3),
         sde=sde,
@@ -190,7 +197,7 @@ SAMPLER_CALLS = {
         snr=("number", 0.1),
         num_steps=whole,
         mask=mask,
-        noise_scale=("number", 1.0),
+        temperature=("number", 1.0),
         x=x,
     ),
     "annealed_langevin": Call(

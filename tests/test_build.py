@@ -48,10 +48,18 @@ def changed(path, value):
         (
             "modalities.hubble.network",
             "",
-            r"modalities.hubble.network: config.coders has no ''; choose",
+            r"modalities.hubble.network: config.encoder_decoders has no ''; choose",
         ),
-        ("coders.patch.name", "conv", r"config.coders.patch.name: no 'conv'; choose one of patch,"),
-        ("coders.patch.encoder", {"patch": 5}, r"config.coders.patch: network 'patch' needs"),
+        (
+            "encoder_decoders.patch.name",
+            "conv",
+            r"config.encoder_decoders.patch.name: no 'conv'; choose one of patch,",
+        ),
+        (
+            "encoder_decoders.patch.encoder",
+            {"patch": 5},
+            r"config.encoder_decoders.patch: network 'patch' needs",
+        ),
         ("evaluation.name", "words", r"config.evaluation.name: no 'words'; choose one of classes"),
         ("evaluation.protocols", ("suffix",), r"config.evaluation: protocols must be .*'prefix'"),
         ("sampling.guidance", 1.0, r"config.sampling.guidance: there is no energy to guide with"),
@@ -60,7 +68,7 @@ def changed(path, value):
         ("modalities.hubble.latent_size", 0, r"hubble: latent_size must be at least 1, got 0"),
         ("modalities.hubble.likelihood", "cauchy", r"hubble: unknown likelihood 'cauchy'"),
         ("autoencoder.kind", "gan", r"autoencoder.kind must be one of vae, rae, got 'gan'"),
-        ("score.observed_share", 0.0, r"set config.score.observed_share above 0"),
+        ("score.conditioning_prob", 0.0, r"set config.score.conditioning_prob above 0"),
         ("score_training.batch_size", 0, r"batch_size must be at least 1, got 0"),
     ],
 )
@@ -83,7 +91,7 @@ def test_every_variant_of_faces_can_be_built(variant):
     shapes = {"image": (side, side, 3), "mask": (side, side, 1), "attributes": (18,)}
     parts = build(config, FACE_DATA._replace(shapes=shapes))
     assert parts.layout.names == ("attributes", "image", "mask")
-    assert set(parts.protocol.judges()) == {"predictor/attributes", "predictor/mask"}
+    assert set(parts.protocol.evaluators()) == {"predictor/attributes", "predictor/mask"}
     assert hash(parts.network) == hash(build(config, FACE_DATA._replace(shapes=shapes)).network)
 
 
@@ -116,9 +124,9 @@ def test_faces_of_full_size_have_the_networks_of_the_reference():
     ("section", "values", "message"),
     [
         (
-            "contrast",
+            "nce",
             {"observed_clean": False},
-            "config.contrast.observed_clean: an energy must see",
+            "config.nce.observed_clean: an energy must see",
         ),
         (
             "network",
@@ -127,13 +135,13 @@ def test_faces_of_full_size_have_the_networks_of_the_reference():
         ),
         (
             "predictor",
-            {"mask": "eye", "attributes": "judge"},
-            "predictor.mask: config.coders has no 'eye'",
+            {"mask": "eye", "attributes": "evaluator"},
+            "predictor.mask: config.encoder_decoders has no 'eye'",
         ),
         (
             "energy",
             {"name": "pair"},
-            "config.contrast: .* 'batch' needs an energy that embeds both",
+            "config.nce: .* 'batch' needs an energy that embeds both",
         ),
         (
             "predictor",
@@ -154,9 +162,11 @@ def test_faces_need_their_three_modalities():
 
 
 def test_the_judge_of_classes_can_be_that_of_the_reference():
-    judge = build(changed("classifier", {"name": "conv"}), DATA).protocol.judges()["classifier"]
+    evaluator = build(changed("classifier", {"name": "conv"}), DATA).protocol.evaluators()[
+        "classifier"
+    ]
     batch = {"x": jax.ShapeDtypeStruct((1, 28, 28, 3), np.uint8)}
-    params = jax.eval_shape(judge.task.init, jax.random.key(0), batch)
+    params = jax.eval_shape(evaluator.task.init, jax.random.key(0), batch)
     assert sum(p.size for p in jax.tree.leaves(params)) == 1_147_466
 
 

@@ -80,7 +80,7 @@ def test_each_kind_gets_its_likelihood_and_its_network(path):
         section = closed["modalities"][name]
         assert closed["data"]["kinds"][name] == kind
         assert (section["likelihood"], section["network"]) == (likelihood, net)
-        assert net in closed["coders"]
+        assert net in closed["encoder_decoders"]
     assert {choice.key for choice in made} >= {f"modalities.{name}.latent_size" for name in WANTED}
 
 
@@ -212,7 +212,7 @@ def test_a_network_that_is_not_there_is_named_where_it_is_built(vectors):
         closed, _, _ = choose_values(config(vectors, modalities={"wide": {"network": name}}))
         data = describe(build_source(closed, "train", 1))
         with pytest.raises(
-            ValueError, match=f"modalities.wide.network: config.coders has no '{name}'"
+            ValueError, match=f"modalities.wide.network: config.encoder_decoders has no '{name}'"
         ):
             build(closed, data)
 
@@ -220,12 +220,12 @@ def test_a_network_that_is_not_there_is_named_where_it_is_built(vectors):
 def test_networks_are_named_by_what_they_are(vectors):
     # So that a user may ask for another of the same kind.
     closed, _, _ = choose_values(config(vectors, modalities={"wide": {"network": "vector-32"}}))
-    assert closed["coders"]["vector-32"]["encoder"] == {"width": 32}
+    assert closed["encoder_decoders"]["vector-32"]["encoder"] == {"width": 32}
     own = {"vector-32": {"name": "dense", "encoder": {}, "decoder": {}}}
     closed, _, _ = choose_values(
-        config(vectors, coders=own, modalities={"wide": {"network": "vector-32"}})
+        config(vectors, encoder_decoders=own, modalities={"wide": {"network": "vector-32"}})
     )
-    assert closed["coders"]["vector-32"] == own["vector-32"]
+    assert closed["encoder_decoders"]["vector-32"] == own["vector-32"]
 
 
 def surveyed(path, height, width, depth=3):
@@ -250,7 +250,7 @@ def test_pictures_of_odd_sides_are_refused(tmp_path, sides):
 def test_networks_of_pictures_take_them(tmp_path, height, width, name):
     m = surveyed(tmp_path, height, width)
     assert network(m)[0] == name
-    sections = {"coders": coder(name)}
+    sections = {"encoder_decoders": coder(name)}
     modality = Modality("photo", m.shape, "gaussian", name, latent_size=6, weight=1.0)
     x, z = (jax.ShapeDtypeStruct((2, *shape), jnp.float32) for shape in (m.shape, (6,)))
     for net, given, shape in (

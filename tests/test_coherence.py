@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from sbmae_jax.evaluation import inception as inception_weights
-from sbmae_jax.evaluation.generator import Subject
+from sbmae_jax.evaluation.generator import Generator
 from sbmae_jax.evaluation.labels import coherence_pages
-from sbmae_jax.evaluation.labels.judging import Eyes
-from sbmae_jax.evaluation.labels.protocol import ClassProtocol, evaluate
+from sbmae_jax.evaluation.labels.evaluators import Eyes
+from sbmae_jax.evaluation.labels.protocol import SharedLabelProtocol, evaluate
 from sbmae_jax.evaluation.subsets import prefixes, subsets_by_size
 from sbmae_jax.metrics.coherence import estimate, macro_estimate
 from sbmae_jax.models.classifier import Classifier
@@ -48,8 +48,8 @@ def measured(mistaken, protocols=ALL, classify=classify, inception=None):
                     row[0] = 2 - row[0] if row[0] != 1 else 0
         return made
 
-    subject = Subject(NAMES, complete, lambda batch: batch, batch_size=4)
-    return evaluate(jax.random.key(0), ROWS, subject, Eyes(classify, inception), 10, protocols)
+    generator = Generator(NAMES, complete, lambda batch: batch, batch_size=4)
+    return evaluate(jax.random.key(0), ROWS, generator, Eyes(classify, inception), 10, protocols)
 
 
 @pytest.mark.parametrize("num_modalities", [2, 5, 7, 10])
@@ -176,7 +176,7 @@ def test_only_the_protocols_that_are_asked_for_are_measured():
 def test_fid_is_measured_where_there_are_weights_and_only_there(monkeypatch, tmp_path):
     weights = tmp_path / "inception.npz"
     apply = lambda params, x: (-((x[:, :1] - jnp.arange(3.0)[None]) ** 2), x)  # noqa: E731
-    protocol = ClassProtocol(NAMES, Classifier(None, apply), None, protocols=ALL)
+    protocol = SharedLabelProtocol(NAMES, Classifier(None, apply), None, protocols=ALL)
     with pytest.raises(ValueError, match=r"no file .*inception.npz: make it with python -m"):
         dataclasses.replace(protocol, inception=str(weights))
     weights.touch()
@@ -185,10 +185,10 @@ def test_fid_is_measured_where_there_are_weights_and_only_there(monkeypatch, tmp
     rows = {name: np.concatenate([x, x]).astype(np.float32) for name, x in ROWS.items()}
     rows["label"] = rows["label"].astype(int)
     shifted = lambda key, batch, observed: {name: batch[name] + [0, 0, 3] for name in NAMES}  # noqa: E731
-    subject = Subject(NAMES, shifted, lambda batch: batch, batch_size=20)
+    generator = Generator(NAMES, shifted, lambda batch: batch, batch_size=20)
     plain, found = (
         dataclasses.replace(protocol, inception=inception).measure(
-            jax.random.key(0), rows, subject, {"classifier": None}, dict
+            jax.random.key(0), rows, generator, {"classifier": None}, dict
         )[0]
         for inception in ("", str(weights))
     )
@@ -215,8 +215,8 @@ def test_no_more_than_a_batch_of_pictures_is_kept():
         assert len(observed) == 4
         return batch
 
-    subject = Subject(NAMES, complete, lambda batch: batch, batch_size=4)
-    read = subject.completed(
+    generator = Generator(NAMES, complete, lambda batch: batch, batch_size=4)
+    read = generator.completed(
         jax.random.key(0), ROWS, np.ones(3, bool), lambda made: {"class": made["a"][:, 0]}
     )
     assert read.keys() == {"class"}
@@ -236,7 +236,7 @@ def test_no_more_than_a_batch_of_pictures_is_kept():
 )
 def test_options_that_there_are_not_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        ClassProtocol(NAMES, None, None, **options)
+        SharedLabelProtocol(NAMES, None, None, **options)
 
 
 def test_the_report_compares_the_protocols():

@@ -11,7 +11,7 @@ import tiny
 from sbmae_jax.app.run import Run
 from sbmae_jax.models.score import score_task
 from sbmae_jax.training import sharding
-from sbmae_jax.training.feed import resident
+from sbmae_jax.training.batches import resident
 from sbmae_jax.training.step import compile_training
 
 COLLECTIVES = (
@@ -32,8 +32,8 @@ def stage(run, name):
     if name == "autoencoder":
         return parts.groups[0].task, parts.groups[0].training, {"x": pictures["x"]}
     if name == "classifier":
-        judge = parts.protocol.judges()["classifier"]
-        return judge.task, judge.training, pictures
+        evaluator = parts.protocol.evaluators()["classifier"]
+        return evaluator.task, evaluator.training, pictures
     task = score_task(parts.network, parts.sde, parts.layout, parts.matching)
     return task, parts.score_training, {"z": np.zeros((40, parts.layout.size), np.float32)}
 
@@ -65,7 +65,7 @@ def test_the_step_has_one_all_reduce_and_no_transfer(run, name, steps_per_call, 
 def test_what_the_test_looks_for_would_be_found(key):
     # The same reading of a program that gathers, and of one that calls the host.
     mesh = sharding.make_mesh()
-    x = sharding.place(np.ones((16, 4), np.float32), sharding.split(mesh))
+    x = sharding.put(np.ones((16, 4), np.float32), sharding.split(mesh))
 
     def talk(x):
         jax.debug.callback(lambda _: None, x.sum())

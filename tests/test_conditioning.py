@@ -17,20 +17,20 @@ from sbmae_jax import (
     chain,
     clamp,
     denoise,
-    divide,
     dpm_solver,
     euler_maruyama,
+    forward_transition,
     given,
     heun,
-    jump,
+    init_multistep,
     langevin,
     lift,
     log_snr_times,
-    remember,
     renoise,
+    repaint,
     repeat,
-    resample,
     sample,
+    substeps,
     uniform_times,
 )  # fmt: skip
 
@@ -102,7 +102,7 @@ def test_given_restores_at_the_time_before_and_the_time_after():
 
 def test_one_visit_is_a_plain_step():
     args = jnp.ones((2, 3)), jnp.asarray(0.75), jnp.asarray(0.5)
-    found = resample(stay, VP(), 1)(jax.random.key(1), *args)
+    found = repaint(stay, VP(), 1)(jax.random.key(1), *args)
     expected = stay(jax.random.fold_in(jax.random.key(1), 0), *args)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
@@ -110,15 +110,15 @@ def test_one_visit_is_a_plain_step():
 def test_two_visits_step_jump_and_step():
     sde, x = VP(), jnp.ones((2, 3))
     t, t_next = jnp.asarray(0.75), jnp.asarray(0.5)
-    found = resample(stay, sde, 2)(jax.random.key(1), x, t, t_next)
+    found = repaint(stay, sde, 2)(jax.random.key(1), x, t, t_next)
     keys = [jax.random.fold_in(jax.random.key(1), j) for j in range(3)]
-    x = jump(sde)(keys[1], stay(keys[0], x, t, t_next), t_next, t)
+    x = forward_transition(sde)(keys[1], stay(keys[0], x, t, t_next), t_next, t)
     np.testing.assert_allclose(found, stay(keys[2], x, t, t_next), rtol=1e-5)
 
 
 def test_a_divided_step_is_its_parts_at_equally_spaced_times():
     x, t, t_next = jnp.ones((2, 3)), jnp.asarray(0.75), jnp.asarray(0.5)
-    found = divide(stay, 2)(jax.random.key(1), x, t, t_next)
+    found = substeps(stay, 2)(jax.random.key(1), x, t, t_next)
     keys = [jax.random.fold_in(jax.random.key(1), j) for j in range(2)]
     x = stay(keys[0], x, t, jnp.asarray(0.625))
     np.testing.assert_allclose(found, stay(keys[1], x, jnp.asarray(0.625), t_next), rtol=1e-6)
@@ -128,8 +128,10 @@ def test_a_divided_step_is_its_parts_at_equally_spaced_times():
 def test_jump_carries_the_law_from_one_time_to_a_later_one(sde, x64):
     t, t_next = jnp.asarray(0.3), jnp.asarray(0.6)
     x, eps = jnp.asarray([[2.0]]), jax.random.normal(jax.random.key(0), (1, 1))
-    centre = jump(sde)(jax.random.key(0), jnp.zeros((1, 1)), t, t_next) / eps  # its noise scale
-    ratio = (jump(sde)(jax.random.key(0), x, t, t_next) - centre * eps) / x
+    centre = (
+        forward_transition(sde)(jax.random.key(0), jnp.zeros((1, 1)), t, t_next) / eps
+    )  # its noise scale
+    ratio = (forward_transition(sde)(jax.random.key(0), x, t, t_next) - centre * eps) / x
     np.testing.assert_allclose(ratio * sde.alpha(t), sde.alpha(t_next)[None, None], rtol=1e-8)
     variance = (ratio * sde.sigma(t)) ** 2 + centre**2
     np.testing.assert_allclose(variance[0, 0], sde.sigma(t_next) ** 2, rtol=1e-8)
@@ -148,7 +150,7 @@ def conditional_steps(sde, score, value, mask):
             given(ancestral(sde, score), put),
             repeat(given(langevin(sde, score, mask=mask), put), 2),
         ),
-        "resample": resample(given(ancestral(sde, score), put), sde, 3),
+        "repaint": repaint(given(ancestral(sde, score), put), sde, 3),
     }
 
 
@@ -184,7 +186,7 @@ def test_an_empty_mask_leaves_sampling_unconditional():
 def test_dpm_solver_is_conditioned_through_lift():
     sde = VP()
     step = given(dpm_solver(sde, lambda x, t: -x), lift(clamp(VALUE, MASK)))
-    x = sample(jax.random.key(0), step, remember(jnp.ones((2, 3))), log_snr_times(sde, 8)).x
+    x = sample(jax.random.key(0), step, init_multistep(jnp.ones((2, 3))), log_snr_times(sde, 8)).x
     np.testing.assert_array_equal(x[MASK], VALUE[MASK])
 
 
@@ -251,7 +253,7 @@ def corrected(num):
 def resampled(num):
     def make(sde, score, value, mask):
         put = renoise(sde, value, mask)
-        return resample(given(euler_maruyama(sde, score), put), sde, num)
+        return repaint(given(euler_maruyama(sde, score), put), sde, num)
 
     return make
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sbmae_jax.training import distributed, sharding
-from sbmae_jax.training.feed import share
+from sbmae_jax.training.batches import share
 
 TOLD = {
     "JAX_COORDINATOR_ADDRESS": "host:1", "JAX_NUM_PROCESSES": "4", "JAX_PROCESS_ID": "3"
@@ -58,7 +58,7 @@ def test_launchers_that_count_their_processes_are_known(environ, expected):
 def test_one_process_agrees_with_itself():
     assert distributed.is_first()
     assert distributed.is_alone()
-    assert distributed.first_says(7) == 7
+    assert distributed.broadcast_from_first(7) == 7
     assert distributed.any_says(True)
     assert not distributed.any_says(False)
     distributed.wait("here")
@@ -98,10 +98,10 @@ def test_rows_are_shared_out_whatever_their_number(num_rows):
         return {"y": scale * x + jax.random.normal(key, x.shape), "row": x[:, 0]}
 
     x = np.arange(num_rows * 3, dtype=np.float32).reshape(num_rows, 3)
-    made = sharding.by_rows(sharding.make_mesh(), function, num_whole=2)(
+    made = sharding.data_parallel(sharding.make_mesh(), function, num_whole=2)(
         jnp.ones(()), jax.random.key(5), x
     )
-    alone = sharding.by_rows(sharding.make_mesh(1), function, num_whole=2)(
+    alone = sharding.data_parallel(sharding.make_mesh(1), function, num_whole=2)(
         jnp.ones(()), jax.random.key(5), x
     )
     np.testing.assert_allclose(

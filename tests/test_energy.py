@@ -10,11 +10,11 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from sbmae_jax import VP, guide
-from sbmae_jax.models.energy import Contrast, energy_fn, energy_task
+from sbmae_jax.models.energy import NCEConfig, energy_fn, energy_task
 from sbmae_jax.models.latents import Layout
 from sbmae_jax.models.score import MAX_LOG_SNR
 from sbmae_jax.nets.energy import PairEnergy, TowerEnergy
-from sbmae_jax.sampling.generate import Sampling, generate_latents
+from sbmae_jax.sampling.generate import SamplingConfig, generate_latents
 from sbmae_jax.sampling.sde import VE
 
 LAYOUT = Layout(("a", "b", "c"), (1, 1, 2))
@@ -75,7 +75,7 @@ def test_a_pair_depends_on_its_two_modalities_and_levels_only():
     by_x, by_level = jax.jit(jax.jacobian(terms, argnums=(0, 1)))(X[:1], jnp.ones((1, 3)))
     reads = np.array([[1, 1, 0], [1, 0, 1], [0, 1, 1]], bool)
     np.testing.assert_array_equal(by_level[:, 0] != 0, reads)
-    np.testing.assert_array_equal(by_x[:, 0] != 0, LAYOUT.spread(reads))
+    np.testing.assert_array_equal(by_x[:, 0] != 0, LAYOUT.expand(reads))
 
 
 def test_embeddings_give_the_terms_of_the_towers():
@@ -150,14 +150,14 @@ def test_one_compiled_energy_serves_all_subsets(network):
 def test_guidance_of_strength_zero_changes_no_sample(network):
     sde = VP()
     energy = energy_fn(network.apply, scrambled(network), sde, LAYOUT, ROWS)
-    mask = LAYOUT.spread(ROWS)
+    mask = LAYOUT.expand(ROWS)
 
     def score(x, t):
         return -x / (sde.alpha(t) ** 2 + sde.sigma(t) ** 2)
 
     @jax.jit
     def draw(strength):
-        sampling = Sampling(num_levels=3)
+        sampling = SamplingConfig(num_levels=3)
         guided = guide(score, energy, strength, mask=mask)
         keys = [jax.random.clone(jax.random.key(5)) for _ in range(2)]
         return [
@@ -190,11 +190,11 @@ class Nothing:
 @pytest.mark.parametrize("negatives", ["two", "batch"])
 def test_a_network_that_knows_nothing_pays_the_entropy(negatives, times, observed_clean, key):
     # ln B for one among B, and ln 2 for each of two questions answered by a coin.
-    task = energy_task(Nothing(), VP(), LAYOUT, Contrast(negatives, observed_clean, times))
+    task = energy_task(Nothing(), VP(), LAYOUT, NCEConfig(negatives, observed_clean, times))
     loss, metrics = task.loss({}, key, {"z": jnp.ones((6, 4))})
     expected = 2 * math.log(2) if negatives == "two" else math.log(6)
     np.testing.assert_allclose(loss, np.full(6, expected), rtol=1e-6)
-    assert metrics["wins"].shape == (6,)
+    assert metrics["nce_accuracy"].shape == (6,)
 
 
 def test_towers_start_by_knowing_nothing():
@@ -217,16 +217,16 @@ class Recorder:
 @pytest.mark.parametrize("observed_clean", [True, False])
 def test_the_reference_shuffles_targets_and_shares_levels(observed_clean, key):
     z = 100 * jnp.arange(8.0)[:, None] + jnp.zeros((8, 4))
-    contrast = Contrast("two", observed_clean, level_mean=-4.0, level_std=0.1)
+    nce = NCEConfig("two", observed_clean, level_mean=-4.0, level_std=0.1)
 
     @jax.jit
     def calls(key):
         network = Recorder()
-        energy_task(network, VP(), LAYOUT, contrast).loss({}, key, {"z": z})
+        energy_task(network, VP(), LAYOUT, nce).loss({}, key, {"z": z})
         return network.calls
 
     (own, own_level, observed), (other, level, _), (noise, noise_level, _) = calls(key)
-    seen = LAYOUT.spread(observed)
+    seen = LAYOUT.expand(observed)
     # At this noise, 0.02, and with alpha near 1, the hundreds say from which row a latent comes.
     np.testing.assert_array_equal(jnp.round(own / 100), z / 100)
     np.testing.assert_array_equal(
@@ -246,7 +246,7 @@ def test_the_reference_shuffles_targets_and_shares_levels(observed_clean, key):
 def trained(negatives):
     """Train small towers on a known Gaussian; one vector of parameters compiles fastest."""
     z = gaussian().sample(jax.random.key(0), 20_000)
-    task = energy_task(TOWERS, VP(), LAYOUT, Contrast(negatives))
+    task = energy_task(TOWERS, VP(), LAYOUT, NCEConfig(negatives))
     start, unravel = untrained()
     optimizer = optax.adam(optax.cosine_decay_schedule(2e-2, NUM_STEPS), b2=0.99)
 
@@ -284,7 +284,7 @@ def push(negatives, observed, t):
     """Return noised rows x and the learned -grad E there: [2000, 4] each."""
     key, noise_key = jax.random.split(jax.random.key(2))
     z, eps = gaussian().sample(key, 2000), jax.random.normal(noise_key, (2000, 4))
-    x = jnp.where(LAYOUT.spread(jnp.asarray(observed))[None], z, VP().perturb(z, eps, t))
+    x = jnp.where(LAYOUT.expand(jnp.asarray(observed))[None], z, VP().perturb(z, eps, t))
     known = jnp.broadcast_to(jnp.asarray(observed), (2000, 3))
     return x, compiled_push(trained(negatives), x, t, known)
 
@@ -351,27 +351,27 @@ def test_the_push_is_the_difference_of_the_conditional_and_the_marginal_score():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"negatives": "three"}, "contrast.negatives must be one of two, batch, got 'three'"),
-        ({"times": "log"}, "contrast.times must be one of level, uniform, got 'log'"),
-        ({"level_std": -1.0}, "contrast.level_std must be in 0..20, got -1.0"),
+        ({"negatives": "three"}, "nce.negatives must be one of two, batch, got 'three'"),
+        ({"times": "log"}, "nce.times must be one of level, uniform, got 'log'"),
+        ({"level_std": -1.0}, "nce.level_std must be in 0..20, got -1.0"),
     ],
 )
 def test_impossible_settings_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
-        Contrast(**values)
+        NCEConfig(**values)
 
 
 def test_a_network_without_embeddings_cannot_be_set_against_the_batch():
     with pytest.raises(ValueError, match="'batch' needs an energy that embeds both sides, Tower"):
-        energy_task(NETWORKS["pair"], VP(), LAYOUT, Contrast("batch"))
+        energy_task(NETWORKS["pair"], VP(), LAYOUT, NCEConfig("batch"))
 
 
 def test_one_modality_has_no_energy():
     with pytest.raises(ValueError, match=r"an energy needs at least two modalities, got \('a',\)"):
-        energy_task(NETWORKS["pair"], VP(), Layout(("a",), (4,)), Contrast("two"))
+        energy_task(NETWORKS["pair"], VP(), Layout(("a",), (4,)), NCEConfig("two"))
 
 
 def test_one_row_has_nothing_to_be_set_against(key):
-    task = energy_task(NETWORKS["tower"], VP(), LAYOUT, Contrast())
+    task = energy_task(NETWORKS["tower"], VP(), LAYOUT, NCEConfig())
     with pytest.raises(ValueError, match="at least two rows at a time, got a batch of 1"):
         task.loss({}, key, {"z": X[:1]})

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from sbmae_jax.evaluation.generator import Subject
-from sbmae_jax.evaluation.labels.judging import Eyes
+from sbmae_jax.evaluation.generator import Generator
+from sbmae_jax.evaluation.labels.evaluators import Eyes
 from sbmae_jax.evaluation.labels.protocol import evaluate
 from sbmae_jax.evaluation.subsets import nested_subsets
 
@@ -24,8 +24,8 @@ def classify(x):
     return np.round(x[:, 0]).astype(int), x
 
 
-def subject(complete):
-    return Subject(NAMES, complete, lambda batch: batch, batch_size=128)
+def generator(complete):
+    return Generator(NAMES, complete, lambda batch: batch, batch_size=128)
 
 
 def redraw(key, batch, observed):
@@ -49,7 +49,7 @@ def careless(key, batch, observed):
 
 def test_a_perfect_generator_scores_the_ceiling():
     figures = evaluate(
-        jax.random.key(0), ROWS, subject(redraw), Eyes(classify), num_unconditional=600
+        jax.random.key(0), ROWS, generator(redraw), Eyes(classify), num_unconditional=600
     )
     assert figures["classifier_accuracy"]["mean"] == 1
     assert figures["reconstruction_accuracy"]["mean"] == 1
@@ -62,7 +62,7 @@ def test_a_perfect_generator_scores_the_ceiling():
 
 def test_a_careless_generator_is_at_chance():
     figures = evaluate(
-        jax.random.key(0), ROWS, subject(careless), Eyes(classify), num_unconditional=600
+        jax.random.key(0), ROWS, generator(careless), Eyes(classify), num_unconditional=600
     )
     for entry in figures["conditional_coherence"].values():
         assert abs(entry["mean"] - 1 / CLASSES) < 4 * entry["se"]
@@ -75,7 +75,7 @@ def test_a_collapsed_generator_is_coherent_but_found_out():
         return {name: np.tile([1.0, 0.0], (len(observed), 1)) for name in NAMES}
 
     figures = evaluate(
-        jax.random.key(0), ROWS, subject(collapsed), Eyes(classify), num_unconditional=600
+        jax.random.key(0), ROWS, generator(collapsed), Eyes(classify), num_unconditional=600
     )
     assert figures["unconditional_coherence"]["all_agree"]["mean"] == 1
     assert figures["label_total_variation"]["uniform"] == pytest.approx(1 - 1 / CLASSES)

@@ -9,10 +9,10 @@ import pytest
 
 from sbmae_jax.evaluation import inception as inception_weights
 from sbmae_jax.evaluation.faces.protocol import FaceProtocol, subsets
-from sbmae_jax.evaluation.generator import Subject
+from sbmae_jax.evaluation.generator import Generator
 from sbmae_jax.models.predictor import Predictor
 from sbmae_jax.models.task import Task
-from sbmae_jax.training.config import Training
+from sbmae_jax.training.config import TrainingConfig
 
 NAMES = ("attributes", "image", "mask")
 WORDS = ("Hat", "Smile", "Beard")
@@ -46,7 +46,7 @@ def reader(name):
     return Predictor(Task(lambda *_: {}, lambda *_: (0, {})), apply)
 
 
-TRAINING = Training(1, 1, 1.0)
+TRAINING = TrainingConfig(1, 1, 1.0)
 PROTOCOL = FaceProtocol(
     {name: reader(name) for name in ("attributes", "mask")},
     dict.fromkeys(("attributes", "mask"), TRAINING),
@@ -83,8 +83,10 @@ def collapsed(key, batch, observed):
 
 
 def measure(complete):
-    subject = Subject(NAMES, complete, lambda batch: {n: as_unit(x) for n, x in batch.items()}, 64)
-    return PROTOCOL.measure(jax.random.key(0), ROWS, subject, JUDGES, dict)
+    generator = Generator(
+        NAMES, complete, lambda batch: {n: as_unit(x) for n, x in batch.items()}, 64
+    )
+    return PROTOCOL.measure(jax.random.key(0), ROWS, generator, JUDGES, dict)
 
 
 def as_unit(x):
@@ -143,10 +145,10 @@ def test_fid_is_measured_where_there_are_weights_and_only_there(results, monkeyp
     monkeypatch.setattr(inception_weights, "load", lambda path: 2.0)
     double = lambda params, x: params * jnp.asarray(x, jnp.float32).reshape(len(x), -1)  # noqa: E731
     monkeypatch.setattr(inception_weights, "features", double)
-    subject = Subject(NAMES, perfect, lambda batch: batch, 64)
+    generator = Generator(NAMES, perfect, lambda batch: batch, 64)
     protocol = dataclasses.replace(PROTOCOL, inception=str(weights))
     rows = ROWS | {"image": as_unit(IMAGE)}
-    measured, _ = protocol.measure(jax.random.key(0), rows, subject, JUDGES, dict)
+    measured, _ = protocol.measure(jax.random.key(0), rows, generator, JUDGES, dict)
     theirs = measured["image_frechet_classifier_features"]
     assert measured["fid"].keys() == theirs.keys()
     for name, distance in measured["fid"].items():  # twice the features, four times the distance

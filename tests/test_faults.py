@@ -14,15 +14,15 @@ from sbmae_jax.app import pipeline
 from sbmae_jax.data.source import ArraySource
 from sbmae_jax.models.task import Task
 from sbmae_jax.training import sharding
-from sbmae_jax.training.config import Training
-from sbmae_jax.training.feed import resident, streamed
+from sbmae_jax.training.batches import resident, streamed
+from sbmae_jax.training.config import TrainingConfig
 from sbmae_jax.training.log import FILE, Log
 from sbmae_jax.training.loop import train
 from sbmae_jax.training.workdir import held
 
 SIZE = 300_000  # parameters, so that a checkpoint is over 2 MB
 ROWS = {"y": np.random.default_rng(0).normal(size=64).astype(np.float32)}
-TRAINING = Training(
+TRAINING = TrainingConfig(
     num_steps=20, batch_size=8, learning_rate=0.1, steps_per_call=2, checkpoint_every=4
 )
 MESH = sharding.make_mesh(1)

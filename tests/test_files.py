@@ -11,7 +11,7 @@ from sbmae_jax.data.user import profile as looking
 from sbmae_jax.data.user.files import files
 from sbmae_jax.data.user.opened import open_files
 from sbmae_jax.training import sharding
-from sbmae_jax.training.feed import streamed
+from sbmae_jax.training.batches import streamed
 
 
 def test_a_source_has_one_prepared_array_for_each_modality(own_file):

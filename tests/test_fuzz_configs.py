@@ -187,19 +187,19 @@ def trace(parts, data):
     """Initialise all networks, and draw samples, as far as shapes go."""
     shapes_of_score(parts.network, parts.sde, parts.layout, parts.matching, parts.sampling)
     if parts.energy is not None:
-        task = energy_task(parts.energy.network, parts.sde, parts.layout, parts.energy.contrast)
+        task = energy_task(parts.energy.network, parts.sde, parts.layout, parts.energy.nce)
         batch = {"z": jax.ShapeDtypeStruct((2, parts.layout.size), jnp.float32)}
         shapes_of.__wrapped__(task, *batch.items())
     for modality, autoencoder in zip(parts.modalities, parts.autoencoders, strict=True):
         shapes_of(autoencoder.task, ("x", jax.ShapeDtypeStruct((2, *modality.shape), jnp.float32)))
     trainings = [parts.score_training, *(g.training for g in parts.groups)]
-    for judge in parts.protocol.judges().values():
-        trainings.append(judge.training)
+    for evaluator in parts.protocol.evaluators().values():
+        trainings.append(evaluator.training)
         batch = {
             field: jax.ShapeDtypeStruct((2, *data.shapes[name]), data.dtypes[name])
-            for field, name in judge.views[0].items()
+            for field, name in evaluator.views[0].items()
         }
-        shapes_of(judge.task, *batch.items())
+        shapes_of(evaluator.task, *batch.items())
     for training in trainings:
         training.optimizer()
 

@@ -13,7 +13,7 @@ from sbmae_jax.models.latents import Moments
 from sbmae_jax.models.model import Model
 from sbmae_jax.nets.mlp import MLPScore
 from sbmae_jax.nets.vector import VectorDecoder, VectorEncoder
-from sbmae_jax.sampling.generate import Sampling
+from sbmae_jax.sampling.generate import SamplingConfig
 from sbmae_jax.sampling.sde import VP
 
 MODALITIES = (
@@ -46,7 +46,7 @@ def model():
     score = network.init(jax.random.fold_in(key, 9), np.zeros((1, size)), np.zeros((1, 4)))
     return Model(
         {"autoencoders": params, "score": score}, Moments(np.zeros(size), np.ones(size)), MODALITIES,
-        tuple(autoencoders), network, VP(), Sampling(num_levels=2), scalings=SCALINGS,
+        tuple(autoencoders), network, VP(), SamplingConfig(num_levels=2), scalings=SCALINGS,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sbmae_jax.sampling.generate import CONDITIONINGS, SAMPLERS, Sampling, generate_latents
+from sbmae_jax.sampling.generate import CONDITIONINGS, SAMPLERS, SamplingConfig, generate_latents
 from sbmae_jax.sampling.sde import VP
 
 TARGET = analytic.three_modalities()
@@ -17,8 +17,8 @@ SDE = VP()
 MASK = np.array([True, False, False, True, False])
 VALUE = np.array([1.0, 0, 0, -0.5, 0])
 SETTINGS = {
-    "langevin": Sampling("langevin", "renoise", num_levels=40, num_corrections=8, snr=0.3),
-    "predictor_corrector": Sampling(
+    "langevin": SamplingConfig("langevin", "renoise", num_levels=40, num_corrections=8, snr=0.3),
+    "predictor_corrector": SamplingConfig(
         "predictor_corrector", "renoise", 60, num_corrections=3, snr=0.3
     ),
 }
@@ -59,7 +59,9 @@ def test_conditional_samples_have_the_right_mean_and_covariance(sampling):
 
 def test_amortised_conditioning_needs_no_correction():
     # What is left is the first-order error of the ancestral step, which falls with the levels.
-    x = np.asarray(draw(Sampling("predictor_corrector", "amortised", 250), MASK, conditional=True))
+    x = np.asarray(
+        draw(SamplingConfig("predictor_corrector", "amortised", 250), MASK, conditional=True)
+    )
     exact = UNIT.given(VALUE, MASK)
     assert_moments(x[:, ~MASK], exact.mean, exact.cov, bias=0.06)
 
@@ -71,7 +73,7 @@ def test_dpm_solver_needs_few_levels_and_no_correction(conditional):
     exact = UNIT.given(VALUE, MASK) if conditional else UNIT
     spread = {}
     for kind in ("dpm_solver", "predictor_corrector"):
-        sampling = Sampling(kind, "amortised", 24)
+        sampling = SamplingConfig(kind, "amortised", 24)
         x = np.asarray(draw(sampling, mask, 20_000, conditional))[:, ~mask]
         spread[kind] = np.trace(np.cov(x.T)) / np.trace(exact.covariance)
         if kind == "dpm_solver":
@@ -84,7 +86,7 @@ def test_dpm_solver_needs_few_levels_and_no_correction(conditional):
 def test_dpm_solver_of_eta_0_follows_the_flow_from_the_prior_draw():
     # So it draws nothing but the start: from there the exact flow of the ODE leads, and then the exact
     # denoiser. The error is of order 2: twice the levels, a quarter of it.
-    sampling = Sampling("dpm_solver", "amortised", 32, eta=0.0)
+    sampling = SamplingConfig("dpm_solver", "amortised", 32, eta=0.0)
     start = SDE.prior(jax.random.split(jax.random.key(0))[0], (200, 5))
     t = jnp.asarray(sampling.t_min)
     x = jnp.asarray(UNIT.flow(SDE, start, 1.0, sampling.t_min), jnp.float32)
@@ -103,9 +105,9 @@ def test_dpm_solver_of_eta_0_follows_the_flow_from_the_prior_draw():
 @pytest.mark.parametrize("kind", SAMPLERS)
 def test_less_noise_draws_closer_to_the_mean(kind):
     # Deviations of the mean over the draws are within 0.02.
-    sampling = Sampling(kind, "amortised", 32, 4, noise_scale=0.7)
+    sampling = SamplingConfig(kind, "amortised", 32, 4, temperature=0.7)
     found = np.asarray(draw(sampling, MASK, 4000, conditional=True))[:, ~MASK]
-    plain = dataclasses.replace(sampling, noise_scale=1.0)
+    plain = dataclasses.replace(sampling, temperature=1.0)
     other = np.asarray(draw(plain, MASK, 4000, conditional=True))[:, ~MASK]
     np.testing.assert_allclose(found.mean(0), UNIT.given(VALUE, MASK).mean, atol=0.1)
     assert 0.3 < np.trace(np.cov(found.T)) / np.trace(np.cov(other.T)) < 0.8
@@ -114,14 +116,14 @@ def test_less_noise_draws_closer_to_the_mean(kind):
 @pytest.mark.parametrize("kind", SAMPLERS)
 @pytest.mark.parametrize("conditioning", CONDITIONINGS)
 def test_observed_entries_come_back_bit_for_bit(kind, conditioning):
-    x = draw(Sampling(kind, conditioning, 4, 1), MASK, num=8)
+    x = draw(SamplingConfig(kind, conditioning, 4, 1), MASK, num=8)
     np.testing.assert_array_equal(
         x[:, MASK], np.broadcast_to(VALUE[MASK].astype(np.float32), (8, 2))
     )
 
 
 def test_a_full_mask_returns_the_value_and_an_empty_one_reads_nothing_of_it():
-    sampling = Sampling("predictor_corrector", "renoise", 4, 1)
+    sampling = SamplingConfig("predictor_corrector", "renoise", 4, 1)
     np.testing.assert_array_equal(draw(sampling, np.ones(5, bool), 3)[0], VALUE.astype(np.float32))
     nan = jnp.full((3, 5), jnp.nan)
     x = sampler(sampling)(jax.random.key(0), value=nan, mask=jnp.zeros((3, 5), bool))
@@ -137,7 +139,10 @@ def test_one_trace_serves_every_subset_also_mixed_in_a_batch():
 
     run = jax.jit(
         functools.partial(
-            generate_latents, sde=SDE, score=score, sampling=Sampling("langevin", "renoise", 4, 1)
+            generate_latents,
+            sde=SDE,
+            score=score,
+            sampling=SamplingConfig("langevin", "renoise", 4, 1),
         )
     )
     subsets = np.arange(32)[:, None] >> np.arange(5) & 1 == 1
@@ -151,7 +156,7 @@ def test_one_trace_serves_every_subset_also_mixed_in_a_batch():
 
 
 def test_rows_with_different_subsets_equal_batches_with_one():
-    sampling = Sampling("predictor_corrector", "renoise", 6, 2)
+    sampling = SamplingConfig("predictor_corrector", "renoise", 6, 2)
     masks = jnp.asarray([MASK, ~MASK, np.zeros(5, bool), MASK])
     value = jnp.broadcast_to(jnp.asarray(VALUE, jnp.float32), (4, 5))
     mixed = sampler(sampling)(jax.random.key(3), value=value, mask=masks)
@@ -163,7 +168,7 @@ def test_rows_with_different_subsets_equal_batches_with_one():
 
 
 def test_a_row_does_not_depend_on_its_batch_mates():
-    sampling = Sampling("predictor_corrector", "renoise", 6, 2)
+    sampling = SamplingConfig("predictor_corrector", "renoise", 6, 2)
     mask = jnp.broadcast_to(jnp.asarray(MASK), (3, 5))
     value = jnp.asarray(np.random.default_rng(0).normal(size=(3, 5)), jnp.float32)
     x = sampler(sampling)(jax.random.key(3), value=value, mask=mask)
@@ -182,16 +187,16 @@ def test_a_row_does_not_depend_on_its_batch_mates():
             "classifier_free needs sampling.conditioning 'amortised', whose score knows what is",
         ),
         ({"classifier_free": -1.0}, "sampling.classifier_free must be"),
-        ({"noise_scale": -0.1}, "sampling.noise_scale must be"),
+        ({"temperature": -0.1}, "sampling.temperature must be"),
         (
-            {"sampler": "dpm_solver", "eta": 0.0, "noise_scale": 0.5},
-            "sampling.noise_scale scales the noise of steps, and sampler 'dpm_solver' with sampling.eta 0",
+            {"sampler": "dpm_solver", "eta": 0.0, "temperature": 0.5},
+            "sampling.temperature scales the noise of steps, and sampler 'dpm_solver' with sampling.eta 0",
         ),
     ],
 )
 def test_impossible_settings_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
-        Sampling(**values)
+        SamplingConfig(**values)
 
 
 def test_number_of_evaluations_is_what_is_called():
@@ -202,9 +207,9 @@ def test_number_of_evaluations_is_what_is_called():
         return -x
 
     for sampling in (
-        Sampling("langevin", "clamp", 3, 2),
-        Sampling("predictor_corrector", "clamp", 3, 2),
-        Sampling("dpm_solver", "clamp", 3, 2),
+        SamplingConfig("langevin", "clamp", 3, 2),
+        SamplingConfig("predictor_corrector", "clamp", 3, 2),
+        SamplingConfig("dpm_solver", "clamp", 3, 2),
     ):
         calls.clear()
         x = generate_latents(

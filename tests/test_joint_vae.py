@@ -91,14 +91,14 @@ def test_mopoe_pays_the_mean_over_all_sets(num, key):
     (term,) = mopoe(
         key, experts, everything(num), JointPosterior("mopoe", D), jnp.zeros((num, 1, 0))
     )
-    paid = []
+    kl_paid = []
     for size in range(1, num + 1):
         for chosen in itertools.combinations(range(num), size):
             means = [np.asarray(experts.mean[m], np.float64) for m in chosen]
             variances = [np.exp(np.asarray(experts.log_var[m], np.float64)) for m in chosen]
-            paid.append(plain_kl(*plain_product(means, variances)))
-    assert len(paid) == 2**num - 1
-    np.testing.assert_allclose(term.price, np.mean(paid, axis=0), rtol=1e-4)
+            kl_paid.append(plain_kl(*plain_product(means, variances)))
+    assert len(kl_paid) == 2**num - 1
+    np.testing.assert_allclose(term.kl, np.mean(kl_paid, axis=0), rtol=1e-4)
     np.testing.assert_array_equal(term.weights, 1)
 
 
@@ -112,7 +112,7 @@ def test_mvtcae_pays_the_prior_and_each_expert(num, key):
     mean, variance = plain_product(means, variances)
     each = [plain_kl(mean, variance, m, v) for m, v in zip(means, variances, strict=True)]
     exact = 0.3 * plain_kl(mean, variance) + 0.7 / num * np.sum(each, axis=0)
-    np.testing.assert_allclose(term.price, exact, rtol=1e-4)
+    np.testing.assert_allclose(term.kl, exact, rtol=1e-4)
     np.testing.assert_allclose(term.weights, (num - 0.7) / num, rtol=1e-6)
 
 
@@ -122,16 +122,16 @@ def test_mmvae_pays_the_divergence_of_the_mixture_which_is_less_than_the_mean(ke
     nothing = jnp.zeros((2, 1, 0))
     experts, present = Experts(mean, log_var, nothing, nothing), jnp.ones((1, 2), bool)
 
-    def price(key):
+    def kl(key):
         terms = mixture(key, experts, present, JointPosterior("mmvae", 1), 0.0)
-        return sum(term.price[0] for term in terms)
+        return sum(term.kl[0] for term in terms)
 
     z = np.linspace(-12, 12, 20_001)
     q = np.mean([np.exp(-0.5 * (z - m) ** 2 / v) / np.sqrt(2 * np.pi * v)
                  for m, v in zip([-1, 2], np.exp([-1, 0.5]), strict=True)], axis=0)  # fmt: skip
     log_prior = -0.5 * z**2 - 0.5 * np.log(2 * np.pi)
     exact = np.sum(q * (np.log(q) - log_prior)) * (z[1] - z[0])
-    draws = jax.vmap(lambda i: price(jax.random.fold_in(key, i)))(jnp.arange(20_000))
+    draws = jax.vmap(lambda i: kl(jax.random.fold_in(key, i)))(jnp.arange(20_000))
     assert abs(float(draws.mean()) - exact) < 4 * float(draws.std()) / len(draws) ** 0.5
     assert exact < float(gaussian.kl_to_standard(mean, log_var).mean()) - 0.1
 
@@ -149,19 +149,19 @@ def test_mvae_pays_all_each_and_one_random_set(key):
     means = [np.zeros((B, D)), *(np.asarray(m, np.float64) for m in experts.mean)]
     variances = [np.ones((B, D)), *(np.exp(np.asarray(v, np.float64)) for v in experts.log_var)]
 
-    def price(*chosen):
+    def kl(*chosen):
         factors = [0, *(m + 1 for m in chosen)]
         return plain_kl(
             *plain_product([means[f] for f in factors], [variances[f] for f in factors])
         )
 
-    np.testing.assert_allclose(terms[0].price, price(0, 1, 2), rtol=1e-4)
-    np.testing.assert_allclose(terms[2].price, price(0) + price(1) + price(2), rtol=1e-4)
+    np.testing.assert_allclose(terms[0].kl, kl(0, 1, 2), rtol=1e-4)
+    np.testing.assert_allclose(terms[2].kl, kl(0) + kl(1) + kl(2), rtol=1e-4)
     weights = np.asarray(terms[1].weights)
     np.testing.assert_array_equal(weights.sum(axis=1), 2)  # of three, a set of 2 to 2
     for b in range(B):
-        exact = price(*np.flatnonzero(weights[b]))[b]
-        np.testing.assert_allclose(terms[1].price[b], exact, rtol=1e-4)
+        exact = kl(*np.flatnonzero(weights[b]))[b]
+        np.testing.assert_allclose(terms[1].kl[b], exact, rtol=1e-4)
 
 
 @pytest.mark.parametrize("stratified", [False, True])
@@ -183,7 +183,7 @@ def test_mmvae_plus_pays_the_mixture_and_its_own_part(stratified, key):
         exponent = -0.5 * ((z - means) ** 2 / np.exp(log_vars) + log_vars).sum(axis=-1)
         density = np.log(np.mean(np.exp(exponent), axis=0)) + 0.5 * (z**2).sum(axis=-1)
         exact = density + (own_price * chosen).sum(axis=0)
-        np.testing.assert_allclose(term.price, exact / len(terms), rtol=1e-3)
+        np.testing.assert_allclose(term.kl, exact / len(terms), rtol=1e-3)
         np.testing.assert_allclose(term.weights, 1 / len(terms), rtol=1e-6)
         for m in range(1, 3):
             np.testing.assert_array_equal(term.codes[m, :, :D], term.codes[0, :, :D])
@@ -202,7 +202,7 @@ def test_strata_are_one_draw_in_expectation(rule, key):
         posterior = JointPosterior(rule, D, own, stratified=stratified)
         terms = RULES[rule].objective(key, experts, present, posterior, elsewhere)
         errors = [term.weights * jnp.sum(term.codes, axis=-1).T for term in terms]
-        return sum(errors), sum(term.price for term in terms)
+        return sum(errors), sum(term.kl for term in terms)
 
     def mean_and_error(stratified):
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(2000 * stratified + jnp.arange(2000))
@@ -217,15 +217,15 @@ def test_strata_are_one_draw_in_expectation(rule, key):
 def test_sampled_sets_are_the_full_sum_in_expectation(key):
     experts = experts_of(3, np.random.default_rng(7))
 
-    def price(key, num):
+    def kl(key, num):
         posterior = JointPosterior("mopoe", D, num_subsets=num)
         (term,) = mopoe(key, experts, everything(3), posterior, jnp.zeros((3, 1, 0)))
-        return term.price
+        return term.kl
 
-    exact = price(jax.random.fold_in(key, 0), 0)
-    np.testing.assert_array_equal(price(jax.random.fold_in(key, 1), 7), exact)
+    exact = kl(jax.random.fold_in(key, 0), 0)
+    np.testing.assert_array_equal(kl(jax.random.fold_in(key, 1), 7), exact)
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(2, 2002))
-    draws = jax.vmap(lambda k: price(k, 3))(keys)
+    draws = jax.vmap(lambda k: kl(k, 3))(keys)
     error = jnp.std(draws, axis=0) / len(draws) ** 0.5
     assert float(jnp.max(error)) > 0
     assert bool(jnp.all(jnp.abs(draws.mean(axis=0) - exact) < 4 * error))

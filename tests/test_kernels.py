@@ -17,9 +17,9 @@ from sbmae_jax import (
     by_norm,
     dpm_solver,
     euler_maruyama,
+    init_multistep,
     ladder_times,
     langevin,
-    remember,
     sample,
     uniform_times,
 )  # fmt: skip
@@ -66,9 +66,9 @@ def test_ancestral_step_is_exact_on_the_data_it_assumes(sde, data_scale, x64):
 @pytest.mark.parametrize(
     "kernel",
     [
-        lambda scale: ancestral(VP(), lambda x, t: -x, noise_scale=scale),
-        lambda scale: langevin(VP(), lambda x, t: -x, noise_scale=scale),
-        lambda scale: from_memory(dpm_solver(VP(), lambda x, t: -x, eta=0.7, noise_scale=scale)),
+        lambda scale: ancestral(VP(), lambda x, t: -x, temperature=scale),
+        lambda scale: langevin(VP(), lambda x, t: -x, temperature=scale),
+        lambda scale: from_memory(dpm_solver(VP(), lambda x, t: -x, eta=0.7, temperature=scale)),
     ],
     ids=["ancestral", "langevin", "dpm_solver"],
 )
@@ -81,13 +81,13 @@ def test_noise_scale_multiplies_the_noise_alone(kernel):
 
 
 def from_memory(step):
-    return lambda key, x, t, t_next: step(key, remember(x), t, t_next).x
+    return lambda key, x, t, t_next: step(key, init_multistep(x), t, t_next).x
 
 
 def test_langevin_walks_the_path_of_its_noise():
     sde, t = VE(), jnp.asarray(0.5)
     x = x0 = jnp.asarray([[1.0, -2.0]])
-    step = langevin(sde, lambda x, t: -x, snr=0.3, num_steps=2, noise_scale=0.5)
+    step = langevin(sde, lambda x, t: -x, snr=0.3, num_steps=2, temperature=0.5)
     found = step(jax.random.key(2), x0, t, t)
     size = 2 * (0.3 * 0.70710678) ** 2
     for j in range(2):
@@ -98,7 +98,7 @@ def test_langevin_walks_the_path_of_its_noise():
 def test_annealed_langevin_takes_the_published_step_at_each_level():
     sigmas = jnp.linspace(5.0, 0.1, 3)
     sde, rate = VE(), 2e-3
-    step = annealed_langevin(sde, lambda x, t: -x, rate, sigma_last=0.1, noise_scale=0.7)
+    step = annealed_langevin(sde, lambda x, t: -x, rate, sigma_last=0.1, temperature=0.7)
     x = x0 = jnp.asarray([[1.0, -2.0]])
     found = sample(jax.random.key(2), step, x0, ladder_times(sde, sigmas))
     for i, sigma in enumerate(sigmas):

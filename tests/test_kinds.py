@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from sbmae_jax.data.user import profile as looking
-from sbmae_jax.data.user.columns import Columns
 from sbmae_jax.data.user.kinds import kinds_of
-from sbmae_jax.data.user.profile import look
+from sbmae_jax.data.user.profile import profile
+from sbmae_jax.data.user.raw import RawArrays
 from sbmae_jax.data.user.tables import assemble
 
 RNG = np.random.default_rng(0)
@@ -18,8 +18,8 @@ def bits(*shape):
 
 
 def kind_of(array, kinds=None, **columns):
-    table = assemble("data.npz", Columns({"x": array, **columns}))
-    return kinds_of(table, look(table), kinds)["x"]
+    table = assemble("data.npz", RawArrays({"x": array, **columns}))
+    return kinds_of(table, profile(table), kinds)["x"]
 
 
 @pytest.mark.parametrize(
@@ -70,12 +70,12 @@ def test_what_holds_in_all_pieces_is_what_holds_in_the_whole(monkeypatch):
         "holes": np.where(np.arange(N)[:, None] % 7 == 0, np.nan, RNG.normal(size=(N, 3))),
         "few": np.arange(N) % 9,
     }
-    table = assemble("data.npz", Columns(arrays))
-    whole = look(table)
+    table = assemble("data.npz", RawArrays(arrays))
+    whole = profile(table)
     monkeypatch.setattr(looking, "PIECE_BYTES", 7 * table.row_bytes(table.names))
     pieces = list(looking.pieces(table, table.names, np.arange(N)))
     assert [len(rows) for rows in pieces] == [7] * 8 + [4]
-    for name, seen in look(table).items():
+    for name, seen in profile(table).items():
         for one, other in zip(seen, whole[name], strict=True):
             np.testing.assert_array_equal(one, other)
     assert not whole["late"].only_01
@@ -88,14 +88,14 @@ def test_values_that_are_not_measured_do_not_count():
     array[3] = 1e30
     array[4] = np.nan
     present = np.arange(N) != 3
-    table = assemble("data.npz", Columns({"x": array, "x_present": present}))
-    seen = look(table)["x"]
+    table = assemble("data.npz", RawArrays({"x": array, "x_present": present}))
+    seen = profile(table)["x"]
     assert seen.only_01
     assert np.flatnonzero(~seen.present).tolist() == [3, 4]
 
 
 def test_empty_words_are_not_measured():
-    seen = look(assemble("d", Columns({"x": np.array(["a", "", "b"] * 20)})))["x"]
+    seen = profile(assemble("d", RawArrays({"x": np.array(["a", "", "b"] * 20)})))["x"]
     assert seen.values is not None
     assert seen.values.tolist() == ["a", "b"]
     assert seen.present.tolist() == [True, False, True] * 20
@@ -161,11 +161,11 @@ def spoiled(row, value, entry=slice(None)):
 )
 def test_values_that_cannot_be_used_are_counted(columns, message):
     with pytest.raises(ValueError, match=message):
-        look(assemble("d", Columns(columns)))
+        profile(assemble("d", RawArrays(columns)))
 
 
 def test_rows_with_nan_in_part_may_be_taken_for_not_measured():
-    table = assemble("d", Columns({"x": spoiled([5, 9], np.nan, 1)}))
-    assert np.flatnonzero(~look(table, "missing")["x"].present).tolist() == [5, 9]
+    table = assemble("d", RawArrays({"x": spoiled([5, 9], np.nan, 1)}))
+    assert np.flatnonzero(~profile(table, "missing")["x"].present).tolist() == [5, 9]
     with pytest.raises(ValueError, match="partial_rows must be one of refuse, missing, got 'drop'"):
-        look(table, "drop")
+        profile(table, "drop")

@@ -20,7 +20,7 @@ def test_unpack_undoes_pack(key):
 
 
 def test_spread_gives_each_coordinate_the_value_of_its_modality():
-    spread = LAYOUT.spread(jnp.array([[True, False, True]]))
+    spread = LAYOUT.expand(jnp.array([[True, False, True]]))
     np.testing.assert_array_equal(spread, [[True, True, False, True, True, True]])
 
 

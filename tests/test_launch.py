@@ -34,7 +34,7 @@ def launch(*arguments):
         (["--config=configs/polydigits.py:tiny"], "unknown variant 'tiny'"),
         (["--config=configs/polydigits.py", "--stage=scores"], "scores"),
         (["--config=configs/polydigits.py", "--config.modalities.hubble.network=unet"],
-         "launch.py: config.modalities.hubble.network: config.coders has no 'unet'"),
+         "launch.py: config.modalities.hubble.network: config.encoder_decoders has no 'unet'"),
         (["--config=configs/missing.py"], "missing.py"),
         ([], "say what to run: --config=configs/"),
     ],

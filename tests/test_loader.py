@@ -5,7 +5,7 @@ import pytest
 
 from sbmae_jax.data.source import ArraySource, map_batches
 from sbmae_jax.training import sharding
-from sbmae_jax.training.feed import resident, streamed
+from sbmae_jax.training.batches import resident, streamed
 
 ROWS = {"x": np.arange(20, dtype=np.uint8)[:, None], "label": np.arange(20)}
 MESH = sharding.make_mesh(1)

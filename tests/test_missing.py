@@ -77,11 +77,11 @@ def test_held_out_rows_are_the_first_that_have_it_repeated_where_they_are_few(ru
     source = polydigits("train", 60, NAMES, 1, missing=0.5)
     run.__dict__["valid_source"] = source
     held_out = run.held_out(({"x": "retina"},))["x"]
-    first = source.arrays["retina"][has(source, "retina")][: runs.HELD_OUT]
+    first = source.arrays["retina"][has(source, "retina")][: runs.MAX_HELD_OUT_ROWS]
     np.testing.assert_array_equal(held_out[: len(first)], first)
-    assert len(held_out) >= runs.LEAST_HELD_OUT
+    assert len(held_out) >= runs.MIN_HELD_OUT
     again = one_batch({"x": np.arange(3)})["x"]
-    np.testing.assert_array_equal(again, np.arange(runs.LEAST_HELD_OUT) % 3)
+    np.testing.assert_array_equal(again, np.arange(runs.MIN_HELD_OUT) % 3)
 
 
 def test_moments_are_those_of_the_rows_that_have_the_modality(tmp_path, monkeypatch):
@@ -90,7 +90,7 @@ def test_moments_are_those_of_the_rows_that_have_the_modality(tmp_path, monkeypa
     rng, size = np.random.default_rng(0), this.parts.layout.size
     present = rng.random((300, 2)) < 0.6
     present[:, 0] |= ~present.any(axis=1)
-    wide = np.asarray(this.parts.layout.spread(present))
+    wide = np.asarray(this.parts.layout.expand(present))
     z = np.where(wide, rng.normal(2.0, 3.0, (300, size)), 1e3).astype(np.float32)
     this.__dict__["train_latents"] = {"z": z, PRESENT: present}
     fed = {}
@@ -106,7 +106,7 @@ def test_moments_are_those_of_the_rows_that_have_the_modality(tmp_path, monkeypa
     np.testing.assert_allclose(scale.std, masked.std(axis=0), rtol=1e-4)
     # The score is fed whole rows, each with what it has.
     assert fed["z"].shape == (1, 16, size)
-    seen = np.asarray(this.parts.layout.spread(fed[PRESENT]))
+    seen = np.asarray(this.parts.layout.expand(fed[PRESENT]))
     assert (np.abs(np.asarray(fed["z"]))[seen] < 10).all()
     assert (np.asarray(fed["z"])[~seen] > 100).all()
 

@@ -15,7 +15,7 @@ from sbmae_jax.models.latents import Moments
 from sbmae_jax.models.likelihoods import LOG_VARIANCE_SCALE, MIN_VARIANCE
 from sbmae_jax.models.model import Model
 from sbmae_jax.models.score import MAX_LOG_SNR, score_fn
-from sbmae_jax.sampling.generate import Sampling
+from sbmae_jax.sampling.generate import SamplingConfig
 from sbmae_jax.sampling.sde import VP
 
 N = 400
@@ -76,7 +76,7 @@ def model():
         tuple(autoencoder(m, "rae", Encoder(), Decoder(m.shape)) for m in modalities),
         Standard(),
         VP(),
-        Sampling("dpm_solver", "amortised", 8),
+        SamplingConfig("dpm_solver", "amortised", 8),
         scalings=tuple(sorted(SCALINGS.items())),
     )
 
@@ -93,15 +93,15 @@ def test_classifier_free_guidance_moves_away_from_the_joint_score(key):
     plain = dataclasses.replace(model(), network=Telling())
     guided = plain.with_sampling(classifier_free=3.0)
     assert (plain.sampling.classifier_free, guided.sampling.classifier_free) == (1, 3)
-    with pytest.raises(ValueError, match=r"sampling must be one of .*noise_scale.*'temperature'"):
+    with pytest.raises(ValueError, match=r"sampling must be one of .*temperature.*'temperature'"):
         plain.with_sampling(temperature=0.5)
-    with pytest.raises(ValueError, match=r"sampling\.noise_scale must be"):
-        plain.with_sampling(noise_scale=2.0)
+    with pytest.raises(ValueError, match=r"sampling\.temperature must be"):
+        plain.with_sampling(temperature=2.0)
     assert guided.sampling.num_evaluations == 2 * plain.sampling.num_evaluations
     observed = jnp.asarray([[True, False, False, False], [False] * 4])
     x_key, key = jax.random.split(key)
     x, t = jax.random.normal(x_key, (2, plain.layout.size)), jnp.asarray(0.5)
-    mask = plain.layout.spread(observed)
+    mask = plain.layout.expand(observed)
     joint = jnp.where(mask, 0, score_fn(plain.network.apply, {}, VP(), plain.layout)(x, t))
     conditional = plain.score(x_key, observed)(x, t)  # which needs no key
     found = guided.score(key, observed)(x, t)

@@ -10,7 +10,7 @@ import pytest
 from sklearn.linear_model import RidgeCV
 from stand_ins import NOISE, Gaussian, Mixture, rng_of
 
-from sbmae_jax.evaluation.generator import Subject
+from sbmae_jax.evaluation.generator import Generator
 from sbmae_jax.evaluation.paired import baselines, predicting, questions
 from sbmae_jax.evaluation.paired.baselines import Target, fit_linear, fit_neighbours, inputs, ridge
 from sbmae_jax.evaluation.paired.columns import fit_columns
@@ -27,11 +27,11 @@ FEWER = {name: x[:300] for name, x in LABELLED_TRAIN.items()}
 
 def measured(model, rows, train, likelihoods, **changes):
     functions = {"complete": model.complete, "draw": model.draw} | changes
-    subject = Subject(
+    generator = Generator(
         names=model.names, reconstruct=lambda batch: batch, batch_size=1000, **functions
     )
     protocol = PairedProtocol(likelihoods, num_unconditional=600, batch_size=1000)
-    results, _ = protocol.measure(jax.random.key(0), rows, subject, {}, lambda: train)
+    results, _ = protocol.measure(jax.random.key(0), rows, generator, {}, lambda: train)
     return json.loads(json.dumps(results, allow_nan=False))
 
 
@@ -174,10 +174,10 @@ def test_words_flags_and_counts_are_predicted_as_well_as_can_be(labelled):
                 model["log_loss"]["mean"]
                 < labelled["prediction"][name]["marginal"]["log_loss"]["mean"]
             )
-        rivals = [
+        baselines = [
             labelled["prediction"][name][rival]["error"] for rival in ("linear", "neighbours")
         ]
-        for rival in rivals:
+        for rival in baselines:
             assert model["error"]["mean"] < rival["mean"] + 2 * rival["se"]
             assert rival["mean"] < 1
 
@@ -268,10 +268,10 @@ def test_a_modality_that_no_training_row_has_is_refused():
 def test_a_handful_of_rows_and_a_constant_modality_are_measured():
     rows = {name: x[:3] for name, x in TEST.items()}
     constant = {"c": np.zeros((3, 4), np.float32)}
-    subject = Subject(GAUSSIAN.names, GAUSSIAN.complete, lambda batch: batch, 10, GAUSSIAN.draw)
+    generator = Generator(GAUSSIAN.names, GAUSSIAN.complete, lambda batch: batch, 10, GAUSSIAN.draw)
     protocol = PairedProtocol(dict.fromkeys(GAUSSIAN.names, "normal"), 0, 10, 10)
     results, _ = protocol.measure(
-        jax.random.key(0), rows | constant, subject, {}, lambda: rows | constant
+        jax.random.key(0), rows | constant, generator, {}, lambda: rows | constant
     )
     assert np.isfinite(results["prediction"]["a"]["linear"]["error"]["mean"])
     assert np.isnan(results["prediction"]["c"]["model"]["error"]["mean"])  # there is no variance
@@ -336,10 +336,10 @@ def test_many_counts_and_flags_share_a_ridge_that_gives_possible_means():
 
 
 def test_of_wide_binary_values_some_probabilities_are_kept():
-    setting = SimpleNamespace(kinds={"mask": "binary"})
+    eval_data = SimpleNamespace(kinds={"mask": "binary"})
     rng = np.random.default_rng(0)
     truth, draws = rng.random((4, 2000)) < 0.5, rng.random((4, 5, 2000))
-    found = predicting.score_means(setting, "mask", truth, draws)
+    found = predicting.score_means(eval_data, "mask", truth, draws)
     assert found["error"].shape == (4,)
     assert found["probability"].shape == found["hit"].shape == (4, 286)
     np.testing.assert_allclose(found["probability"][:, 1], draws[:, :, 7].mean(axis=1))

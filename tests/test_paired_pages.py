@@ -8,7 +8,7 @@ from PIL import Image
 from stand_ins import Gaussian, Mixture
 
 from sbmae_jax.app import pipeline
-from sbmae_jax.evaluation.generator import Subject
+from sbmae_jax.evaluation.generator import Generator
 from sbmae_jax.evaluation.paired import calibration_pages
 from sbmae_jax.evaluation.paired.protocol import PairedProtocol
 
@@ -18,12 +18,12 @@ MIXTURE = Mixture()
 
 def reported(model, rows, train, likelihoods, folder):
     """Measure a model and report it, and return figures, sections and results."""
-    subject = Subject(
+    generator = Generator(
         names=model.names, complete=model.complete, draw=model.draw, reconstruct=lambda batch: batch,
         batch_size=500,
     )  # fmt: skip
     protocol = PairedProtocol(likelihoods, num_unconditional=50, num_samples=9)
-    results, samples = protocol.measure(jax.random.key(0), rows, subject, {}, lambda: train)
+    results, samples = protocol.measure(jax.random.key(0), rows, generator, {}, lambda: train)
     results |= SPEED
     found = {section.title: section for section in protocol.sections(results, samples, folder)}
     for section in found.values():

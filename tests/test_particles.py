@@ -6,7 +6,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sbmae_jax import VP, ancestral, clamp, draw, log_snr_times, steer, twisted_sample
+from sbmae_jax import (
+    VP,
+    ancestral,
+    clamp,
+    draw,
+    log_snr_times,
+    reconstruction_guidance,
+    twisted_sample,
+)
 from sbmae_jax.sampling.particles import _systematic
 
 SDE = VP()
@@ -80,8 +88,10 @@ def test_a_covariance_of_one_changes_nothing():
     data, value, mask = CASES["pair"]
     args = SDE, data.score(SDE), jnp.asarray(value), jnp.asarray(mask)
     x = jax.random.normal(jax.random.key(0), (4, 2))
-    found = steer(*args, covariance=jnp.eye(2))(x, jnp.asarray(0.3))
-    np.testing.assert_allclose(found, steer(*args)(x, jnp.asarray(0.3)), rtol=1e-4)
+    found = reconstruction_guidance(*args, covariance=jnp.eye(2))(x, jnp.asarray(0.3))
+    np.testing.assert_allclose(
+        found, reconstruction_guidance(*args)(x, jnp.asarray(0.3)), rtol=1e-4
+    )
 
 
 def test_error_falls_as_the_root_of_the_number_of_particles():
@@ -101,7 +111,9 @@ def test_one_particle_is_reconstruction_guidance():
     found = run(jax.random.key(3), "three modalities", 1, 10)
     prior_key, loop_key = jax.random.split(jax.random.key(3))
     x = SDE.prior(prior_key, (1, 5))
-    step = ancestral(SDE, steer(SDE, data.score(SDE), value, mask), data_scale=1.0)
+    step = ancestral(
+        SDE, reconstruction_guidance(SDE, data.score(SDE), value, mask), data_scale=1.0
+    )
     times = log_snr_times(SDE, 10)
     for i in range(10):
         move_key = jax.random.split(jax.random.fold_in(loop_key, i))[0]

@@ -10,11 +10,11 @@ import pytest
 from fitting import DATA, EXAMPLE, TRAINING, TRUE, X, assert_equal, fit, interrupted, regression
 
 from sbmae_jax.training import sharding
-from sbmae_jax.training.config import Training
-from sbmae_jax.training.feed import resident
+from sbmae_jax.training.batches import resident
+from sbmae_jax.training.config import TrainingConfig
 from sbmae_jax.training.log import read
 from sbmae_jax.training.loop import is_finished, load_params
-from sbmae_jax.training.step import HELD_OUT, TrainState, make_step
+from sbmae_jax.training.step import HELD_OUT_FOLD, TrainState, make_step
 
 PATIENT = dataclasses.replace(TRAINING, num_steps=100, patience=15, held_out_every=10)
 # The training passes by what these rows want, and goes on: their loss falls, and rises again.
@@ -28,19 +28,22 @@ def by_hand():
     feed = resident(jax.random.key(1), DATA, PATIENT.batch_size, sharding.make_mesh(1))
     step = jax.jit(make_step(task, optimizer, PATIENT.ema_decay))
     params = task.init(jax.random.key(2), None)
-    state, looks = TrainState(jnp.zeros((), jnp.int32), params, params, optimizer.init(params)), {}
+    state, losses_by_step = (
+        TrainState(jnp.zeros((), jnp.int32), params, params, optimizer.init(params)),
+        {},
+    )
     for i in range(PATIENT.num_steps):
         state, _ = step(jax.random.key(2), state, jax.tree.map(lambda a: a[0], feed(i, 1)))
         if (i + 1) % PATIENT.held_out_every == 0:
-            noise_key = jax.random.fold_in(jax.random.key(2), HELD_OUT)
+            noise_key = jax.random.fold_in(jax.random.key(2), HELD_OUT_FOLD)
             losses, _ = task.loss(state.ema_params, noise_key, ASIDE)
-            looks[i + 1] = float(losses.mean()), state.ema_params
-    return looks
+            losses_by_step[i + 1] = float(losses.mean()), state.ema_params
+    return losses_by_step
 
 
 def test_patience_ends_the_training_and_keeps_the_best_average(tmp_path):
-    looks = by_hand()
-    best = min(looks, key=lambda step: looks[step][0])
+    losses_by_step = by_hand()
+    best = min(losses_by_step, key=lambda step: losses_by_step[step][0])
     # It ends with the first call that is `patience` steps past the best look, whether or not there is a look.
     end = best + PATIENT.patience
     assert best > PATIENT.held_out_every
@@ -49,11 +52,11 @@ def test_patience_ends_the_training_and_keeps_the_best_average(tmp_path):
     rows = read(tmp_path)["fit"]
     assert rows[-1]["step"] == end
     found = {row["step"]: row["held_out_loss"] for row in rows if "held_out_loss" in row}
-    assert list(found) == [step for step in looks if step <= end]
+    assert list(found) == [step for step in losses_by_step if step <= end]
     for step, loss in found.items():
-        assert loss == pytest.approx(looks[step][0], rel=1e-4)
+        assert loss == pytest.approx(losses_by_step[step][0], rel=1e-4)
     assert int(state.best.step) == best
-    np.testing.assert_allclose(state.ema_params["w"], looks[best][1]["w"], rtol=1e-4)
+    np.testing.assert_allclose(state.ema_params["w"], losses_by_step[best][1]["w"], rtol=1e-4)
     assert_equal(state.ema_params, state.best.params)
     assert (np.asarray(state.params["w"]) != np.asarray(state.ema_params["w"])).all()
 
@@ -91,11 +94,11 @@ def test_resumed_equals_straight_with_patience(tmp_path, at):
 
 def test_patience_that_does_not_run_out_keeps_the_best_of_all(tmp_path):
     patient = dataclasses.replace(PATIENT, patience=100)
-    looks = by_hand()
-    best = min(looks, key=lambda step: looks[step][0])
+    losses_by_step = by_hand()
+    best = min(losses_by_step, key=lambda step: losses_by_step[step][0])
     state = fit(tmp_path, regression(), training=patient, held_out=ASIDE)
     assert read(tmp_path)["fit"][-1]["step"] == patient.num_steps
-    np.testing.assert_allclose(state.ema_params["w"], looks[best][1]["w"], rtol=1e-4)
+    np.testing.assert_allclose(state.ema_params["w"], losses_by_step[best][1]["w"], rtol=1e-4)
 
 
 def test_each_look_draws_the_same_noise(tmp_path):
@@ -103,9 +106,9 @@ def test_each_look_draws_the_same_noise(tmp_path):
     still = dataclasses.replace(PATIENT, num_steps=30, learning_rate=0.0, patience=30)
     fit(tmp_path, regression(1.0), training=still, held_out=ASIDE)
     rows = read(tmp_path)["fit"]
-    looks = [row["held_out_loss"] for row in rows if "held_out_loss" in row]
-    assert len(looks) == 3
-    np.testing.assert_allclose(looks, looks[0], rtol=1e-5)
+    losses_by_step = [row["held_out_loss"] for row in rows if "held_out_loss" in row]
+    assert len(losses_by_step) == 3
+    np.testing.assert_allclose(losses_by_step, losses_by_step[0], rtol=1e-5)
     assert np.std([row["loss"] for row in rows]) > 0.1
 
 
@@ -126,6 +129,6 @@ def test_patience_must_see_the_held_out_rows_once():
     with pytest.raises(
         ValueError, match="patience must be 0, or at least held_out_every = 100, got 50"
     ):
-        Training(1000, 16, 0.1, patience=50, held_out_every=100)
+        TrainingConfig(1000, 16, 0.1, patience=50, held_out_every=100)
     with pytest.raises(ValueError, match="patience must be 0, or at least"):
-        Training(1000, 16, 0.1, patience=-1)
+        TrainingConfig(1000, 16, 0.1, patience=-1)

@@ -11,7 +11,7 @@ import pytest
 import tiny
 
 from sbmae_jax.app import pipeline
-from sbmae_jax.evaluation.labels.judging import Eyes
+from sbmae_jax.evaluation.labels.evaluators import Eyes
 from sbmae_jax.evaluation.labels.protocol import evaluate
 
 NAMES = ("a", "b", "c")
@@ -42,7 +42,7 @@ def test_large_batches_are_the_demos_and_see_as_many_rows(script):
     assert {key for key in small if small[key] != large[key]} == {
         "autoencoder_training", "score", "score_training",
     }  # fmt: skip
-    assert large["score"] == small["score"] | {"observed_power": 0.0}
+    assert large["score"] == small["score"] | {"subset_size_power": 0.0}
 
 
 def test_tasks_are_done_in_other_processes_and_an_error_is_told(script, tmp_path):
@@ -115,15 +115,15 @@ def test_samples_on_disk_are_judged_as_those_of_a_generator(script, tmp_path):
         mean = np.asarray(x, np.float64).mean(axis=(1, 2, 3))
         return (mean // 80).astype(int), np.stack([mean, mean**2], axis=1)
 
-    subject = multivae.FromDisk(tmp_path / "made.npz", observed, NAMES, 20)
-    found = evaluate(jax.random.key(0), rows, subject, Eyes(classify), 60)
+    generator = multivae.FromDisk(tmp_path / "made.npz", observed, NAMES, 20)
+    found = evaluate(jax.random.key(0), rows, generator, Eyes(classify), 60)
     assert found["conditional_coherence"]["1"]["mean"] == 1
     assert found["conditional_coherence"]["2"]["mean"] == np.mean(label == np.roll(label, 1))
     assert found["unconditional_coherence"]["all_agree"]["mean"] == 1
     other = dict(observed, nothing=observed["all"])
-    subject = multivae.FromDisk(tmp_path / "made.npz", other, NAMES, 20)
+    generator = multivae.FromDisk(tmp_path / "made.npz", other, NAMES, 20)
     with pytest.raises(ValueError, match="samples of 'nothing' are for other observed modalities"):
-        evaluate(jax.random.key(0), rows, subject, Eyes(classify), 60)
+        evaluate(jax.random.key(0), rows, generator, Eyes(classify), 60)
 
 
 def test_steps_are_whole_passes(script):
@@ -145,7 +145,7 @@ def test_each_number_is_trained_once_for_all_ways_of_sampling(script, tmp_path, 
             return {"number": num_modalities, "method": method, "choice": choice}
 
         folder = tmp_path / str(num_modalities)
-        return SimpleNamespace(folder=folder, train=train, judge=lambda seed: None)
+        return SimpleNamespace(folder=folder, train=train, evaluator=lambda seed: None)
 
     monkeypatch.setattr(modalities, "Comparison", comparison)
     monkeypatch.setattr(modalities, "do_all", lambda some, jobs: tasks.append([t() for t in some]))
@@ -172,7 +172,7 @@ def test_the_first_two_are_asked_with_each_number(script, tmp_path):
     config["modalities"] = dict.fromkeys(
         ("coffee", *modalities.FIRST), next(iter(config["modalities"].values()))
     )
-    pipeline.run(config, tmp_path, "judges")
+    pipeline.run(config, tmp_path, "evaluators")
     run, asked = pipeline.open_run(tmp_path), []
     names = run.parts.layout.names
 

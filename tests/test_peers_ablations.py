@@ -81,7 +81,7 @@ def test_all_rows_are_named(script):
     this = SimpleNamespace(
         config=lambda seed: runs.base_config("polydigits", seed), folder=ROOT / "peers-x", gflop=1.0
     )
-    way = {"noise_scale": 0.5}
+    way = {"temperature": 0.5}
     chosen = {rule: {"value": 0.5} for rule in ("mopoe", "mvtcae")}
     chosen["ours, colder"] = {"value": {"given": way, "nothing": way}}
     these = ablations.Ablations(this, chosen)

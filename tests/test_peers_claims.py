@@ -26,7 +26,7 @@ def page(claims, ours, rival):
         "ours, 1 level": 1.9,
         "ours, 6 levels": 2.5,
     }
-    plain = {"noise_scale": 0.7, "classifier_free": 1.0}
+    plain = {"temperature": 0.7, "classifier_free": 1.0}
     ways = {"given": plain | {"classifier_free": 3.0}, "nothing": plain}
     return {
         "rows": {"ours": rows(ours), **{r: rows(rival) for r in claims.RIVALS},

@@ -39,7 +39,7 @@ def test_repaint_takes_the_published_steps(script):
 
 def test_ours_is_chosen_one_way_given_something_and_one_from_nothing(script):
     comparison, sampling = script("peers_comparison"), script("peers_sampling")
-    assert {how["noise_scale"] for how in sampling.COLDER} == {0.5, 0.7, 0.8, 0.9}
+    assert {how["temperature"] for how in sampling.COLDER} == {0.5, 0.7, 0.8, 0.9}
     figures = dict.fromkeys(script("peers_claims").GIVEN, 0.5) | {"all agree": 0.5}
     rows = [how | figures for how in sampling.COLDER]
     assert [row["classifier_free"] for row in (rows[1], rows[4])] == [1, 3]
@@ -48,8 +48,8 @@ def test_ours_is_chosen_one_way_given_something_and_one_from_nothing(script):
     this = SimpleNamespace(colder=lambda seed, split, num_rows: rows)
     chosen = comparison.Comparison.choose_colder(this)
     assert chosen["value"] == {
-        "given": {"noise_scale": rows[4]["noise_scale"], "classifier_free": 3},
-        "nothing": {"noise_scale": rows[1]["noise_scale"], "classifier_free": 1},
+        "given": {"temperature": rows[4]["temperature"], "classifier_free": 3},
+        "nothing": {"temperature": rows[1]["temperature"], "classifier_free": 1},
     }
 
 
@@ -61,13 +61,13 @@ def test_each_row_is_sampled_as_was_chosen_for_what_it_observes(script, monkeypa
     asked = []
 
     def complete(model, key, rows, observed):
-        asked.append((model.sampling.noise_scale, model.sampling.classifier_free))
+        asked.append((model.sampling.temperature, model.sampling.classifier_free))
         return rows
 
     monkeypatch.setattr(sampling.models, "complete", complete)
     trained = runs.Trained(pipeline.open_run(tmp_path), None, dict, 0, 0, 0.0, 0)
     given, nothing = (
-        {"noise_scale": scale, "classifier_free": weight}
+        {"temperature": scale, "classifier_free": weight}
         for scale, weight in ((0.5, 3.0), (0.7, 1.0))
     )
     found = sampling.colder(trained, given, nothing)

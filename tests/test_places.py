@@ -2,19 +2,19 @@ from pathlib import Path
 
 import pytest
 
-from sbmae_jax._io import copy, drawn_into, files_below, is_remote, place
+from sbmae_jax._io import as_path, copy, drawn_into, files_below, is_remote
 
 
 def test_urls_stay_urls_and_paths_paths(tmp_path):
-    assert str(place("gs://bucket/run") / "a") == "gs://bucket/run/a"
-    assert place(str(tmp_path)) == tmp_path
-    assert place(place("gs://bucket/run")) == place("gs://bucket/run")
-    assert isinstance(place(tmp_path), Path)
+    assert str(as_path("gs://bucket/run") / "a") == "gs://bucket/run/a"
+    assert as_path(str(tmp_path)) == tmp_path
+    assert as_path(as_path("gs://bucket/run")) == as_path("gs://bucket/run")
+    assert isinstance(as_path(tmp_path), Path)
 
 
 @pytest.mark.parametrize(("path", "expected"), [("gs://b/a", True), ("runs/a", False)])
 def test_what_is_remote(path, expected):
-    assert is_remote(path) == is_remote(place(path)) == expected
+    assert is_remote(path) == is_remote(as_path(path)) == expected
 
 
 def test_all_files_of_a_folder_are_found_and_copied(tmp_path):

@@ -21,7 +21,7 @@ REFERENCE = {
     ),
     "celeba_image": (
         (128, 128, 3), 256,
-        {"stages": ((128, 128, 2), (256, 256, 2), (512, 512, 2)), "slope": 0.1, **CELEBA},
+        {"stages": ((128, 128, 2), (256, 256, 2), (512, 512, 2)), "negative_slope": 0.1, **CELEBA},
         {
             "start": 512, "stages": ((512, 256, 2), (256, 128, 2), (128, 64, 2)),
             "upsampling": "bilinear", **CELEBA,
@@ -30,7 +30,7 @@ REFERENCE = {
     ),
     "celeba_mask": (
         (128, 128, 1), 256,
-        {"stages": ((128, 128, 4), (256, 256, 4)), "slope": 0.1, **CELEBA},
+        {"stages": ((128, 128, 4), (256, 256, 4)), "negative_slope": 0.1, **CELEBA},
         {
             "start": 256, "stages": ((256, 128, 4), (128, 64, 4)),
             "upsampling": "bilinear", **CELEBA,

@@ -19,10 +19,10 @@ from sbmae_jax import (
     edm_times,
     euler_maruyama,
     heun,
+    init_multistep,
     langevin,
     lift,
     log_snr_times,
-    remember,
     repeat,
     sample,
     uniform_times,
@@ -123,7 +123,7 @@ def test_a_sharded_batch_gives_the_same_samples():
 def test_lift_lets_an_array_kernel_follow_a_multistep_one():
     sde, times = VP(), log_snr_times(VP(), 6)
     step = chain(dpm_solver(sde, lambda x, t: -x), lift(lambda key, x, t, t_next: x + 1.0))
-    end = sample(jax.random.key(0), step, remember(jnp.ones((2, 3))), times)
+    end = sample(jax.random.key(0), step, init_multistep(jnp.ones((2, 3))), times)
     assert end.x.shape == (2, 3)
     assert jnp.all(end.x > 1.0)
 

@@ -10,7 +10,7 @@ from scipy import special
 from sbmae_jax.models.latents import Layout
 from sbmae_jax.models.score import (
     WEIGHTINGS,
-    Matching,
+    ScoreMatchingConfig,
     draw_observed,
     draw_times,
     score_fn,
@@ -18,7 +18,7 @@ from sbmae_jax.models.score import (
 )
 from sbmae_jax.nets.hub import HubScore
 from sbmae_jax.sampling.sde import VE, VP, SubVP
-from sbmae_jax.training.config import Training
+from sbmae_jax.training.config import TrainingConfig
 from sbmae_jax.training.step import make_step
 
 LAYOUT = Layout(("a", "b", "c"), (1, 2, 2))
@@ -40,7 +40,7 @@ class Linear:
 def test_weighted_error_of_the_network_is_that_of_the_score(sde, weighting, x64):
     # Equation (2): the loss on F with its factor is mean_d (sigma s + eps)^2 of the score that F stands for.
     network_key, loss_key = jax.random.split(jax.random.key(0))
-    network, matching = Linear(network_key), Matching(weighting)
+    network, matching = Linear(network_key), ScoreMatchingConfig(weighting)
     z = jax.random.normal(jax.random.key(1), (64, 5))
     task = score_task(network, sde, LAYOUT, matching)
     loss, _ = task.loss({}, loss_key, {"z": z})
@@ -59,20 +59,22 @@ def test_target_of_the_network_has_unit_variance_at_every_level(sde, key):
     zero = type("Zero", (), {"apply": staticmethod(lambda params, x, log_snr: 0 * x)})
     z = jax.random.normal(jax.random.key(1), (20_000, 5))
     for level in (-3.0, 0.0, 3.0):
-        task = score_task(zero, sde, LAYOUT, Matching("unit", level, 0.0))
+        task = score_task(zero, sde, LAYOUT, ScoreMatchingConfig("unit", level, 0.0))
         loss, _ = task.loss({}, jax.random.fold_in(key, int(level) + 3), {"z": z})
         assert float(loss.mean()) == pytest.approx(1, abs=4 * (2 / (5 * 20_000)) ** 0.5)
 
 
 def test_unit_weighting_draws_the_levels_it_says(key):
-    matching = Matching("unit", level_mean=0.3, level_std=0.8)
+    matching = ScoreMatchingConfig("unit", level_mean=0.3, level_std=0.8)
     level = -0.5 * VP().log_snr(draw_times(key, VP(), matching, 20_000))
     assert float(level.mean()) == pytest.approx(0.3, abs=0.03)
     assert float(level.std()) == pytest.approx(0.8, abs=0.03)
 
 
 def test_observed_subsets_are_proper_and_as_frequent_as_asked(key):
-    observed = draw_observed(key, Matching(observed_share=0.4), jnp.ones((30_000, 4), bool))
+    observed = draw_observed(
+        key, ScoreMatchingConfig(conditioning_prob=0.4), jnp.ones((30_000, 4), bool)
+    )
     size = observed.sum(axis=1)
     assert int(size.max()) == 3
     np.testing.assert_allclose(
@@ -83,7 +85,7 @@ def test_observed_subsets_are_proper_and_as_frequent_as_asked(key):
 
 def test_few_are_observed_more_often_by_the_power_asked_for(key):
     present = jnp.asarray(np.tile([[True] * 4, [True, True, True, False]], (20_000, 1)))
-    matching = Matching(observed_share=0.5, observed_power=1.0)
+    matching = ScoreMatchingConfig(conditioning_prob=0.5, subset_size_power=1.0)
     size = np.asarray(draw_observed(key, matching, present).sum(axis=1)).reshape(-1, 2)
     for column, wanted in enumerate(([6 / 11, 3 / 11, 2 / 11], [2 / 3, 1 / 3, 0])):
         counts = np.bincount(size[:, column], minlength=4) / len(size)
@@ -92,17 +94,21 @@ def test_few_are_observed_more_often_by_the_power_asked_for(key):
 
 def test_nothing_is_observed_without_a_share_or_with_one_modality(key):
     one, two = jax.random.split(key)
-    assert not draw_observed(one, Matching(observed_share=0.0), jnp.ones((50, 4), bool)).any()
-    assert not draw_observed(two, Matching(observed_share=1.0), jnp.ones((50, 1), bool)).any()
+    assert not draw_observed(
+        one, ScoreMatchingConfig(conditioning_prob=0.0), jnp.ones((50, 4), bool)
+    ).any()
+    assert not draw_observed(
+        two, ScoreMatchingConfig(conditioning_prob=1.0), jnp.ones((50, 1), bool)
+    ).any()
 
 
 def test_error_on_observed_coordinates_does_not_count(key):
     # A network that is wrong on observed coordinates only: told by the level that it is given for them.
     def apply(params, x, log_snr):
-        return jnp.where(LAYOUT.spread(log_snr) > 13.9, params, 0.0) * jnp.ones_like(x)
+        return jnp.where(LAYOUT.expand(log_snr) > 13.9, params, 0.0) * jnp.ones_like(x)
 
     network = type("Wrong", (), {"apply": staticmethod(apply)})
-    task = score_task(network, VP(), LAYOUT, Matching("unit", observed_share=1.0))
+    task = score_task(network, VP(), LAYOUT, ScoreMatchingConfig("unit", conditioning_prob=1.0))
     batch = {"z": jax.random.normal(jax.random.key(3), (32, 5))}
     losses = [task.loss(jnp.asarray(wrong), jax.random.key(4), batch)[0] for wrong in (0.0, 1e3)]
     np.testing.assert_array_equal(*losses)
@@ -122,8 +128,10 @@ def trained():
     target = unit_gaussian()
     z = target.sample(jax.random.key(0), 20_000)
     network = HubScore(LAYOUT.sizes, width=32, hub_width=48, num_blocks=2, level_width=16)
-    task = score_task(network, VP(), LAYOUT, Matching("unit", 0.0, 1.3, observed_share=0.5))
-    training = Training(1500, 256, 3e-3, ema_decay=0.99)
+    task = score_task(
+        network, VP(), LAYOUT, ScoreMatchingConfig("unit", 0.0, 1.3, conditioning_prob=0.5)
+    )
+    training = TrainingConfig(1500, 256, 3e-3, ema_decay=0.99)
     optimizer = training.optimizer()
     step = make_step(task, optimizer, training.ema_decay)
 
@@ -163,7 +171,7 @@ def test_the_same_network_knows_every_conditional(observed):
     target, network, params = trained()
     sde = VP()
     t = sde.time(jnp.asarray(0.0))
-    mask = np.asarray(LAYOUT.spread(jnp.asarray(observed)))
+    mask = np.asarray(LAYOUT.expand(jnp.asarray(observed)))
     z, eps = target.sample(jax.random.key(2), 2000), jax.random.normal(jax.random.key(3), (2000, 5))
     x = jnp.where(mask[None], z, sde.perturb(z, eps, t))
     known = jnp.broadcast_to(jnp.asarray(observed), (2000, 3))
@@ -177,7 +185,7 @@ def test_the_same_network_knows_every_conditional(observed):
 def test_the_network_beats_the_joint_score_where_it_is_told_what_is_clean():
     # The conditional test above could pass if conditioning did not matter here: it does.
     target, _, _ = trained()
-    sde, mask = VP(), np.asarray(LAYOUT.spread(jnp.asarray((True, True, False))))
+    sde, mask = VP(), np.asarray(LAYOUT.expand(jnp.asarray((True, True, False))))
     t = sde.time(jnp.asarray(0.0))
     z, eps = target.sample(jax.random.key(2), 2000), jax.random.normal(jax.random.key(3), (2000, 5))
     noised = sde.perturb(z, eps, t)
@@ -228,7 +236,7 @@ def slopes(batch):
     coupling[0, 2] = coupling[2, 0] = 1
 
     def losses(cov):
-        matching = Matching("unit", 0.0, 1.3, observed_share=0.6)
+        matching = ScoreMatchingConfig("unit", 0.0, 1.3, conditioning_prob=0.6)
         task = score_task(ExactMarginals(cov), VP(), LAYOUT, matching)
         return np.asarray(task.loss({}, jax.random.key(5), batch)[0])
 
@@ -242,7 +250,7 @@ def test_the_exact_score_of_every_marginal_makes_the_loss_stationary(x64):
     mean, error = slopes({"z": z, "present": present})
     assert (np.abs(mean) < 4 * error).all()
     # With imputed values, here the mean of each coordinate, the loss would have it be another.
-    mean, error = slopes({"z": jnp.where(LAYOUT.spread(present), z, 0)})
+    mean, error = slopes({"z": jnp.where(LAYOUT.expand(present), z, 0)})
     assert (np.abs(mean) > 8 * error).all()
 
 
@@ -271,7 +279,9 @@ def test_least_squares_on_the_loss_finds_the_exact_coefficients_of_every_pattern
 
     network = type("Recorded", (), {"apply": staticmethod(apply)})
     level, cov = 0.2, unit_gaussian().cov
-    task = score_task(network, VP(), LAYOUT, Matching("unit", level, 0.0, observed_share=0.6))
+    task = score_task(
+        network, VP(), LAYOUT, ScoreMatchingConfig("unit", level, 0.0, conditioning_prob=0.6)
+    )
     batch = {"z": z, "present": present}
     said = jax.grad(lambda out: task.loss(out, jax.random.key(5), batch)[0].sum())
     slope = np.asarray(said(jnp.zeros_like(z)))
@@ -310,7 +320,9 @@ def loss_and_gradient(batch):
     rng = np.random.default_rng(0)
     shapes = {"w": (5, 5), "v": (3, 5)}
     params = {k: jnp.asarray(rng.normal(size=s), jnp.float32) for k, s in shapes.items()}
-    task = score_task(Layer, VP(), LAYOUT, Matching("unit", 0.0, 1.3, observed_share=0.6))
+    task = score_task(
+        Layer, VP(), LAYOUT, ScoreMatchingConfig("unit", 0.0, 1.3, conditioning_prob=0.6)
+    )
 
     def total(params):
         losses = task.loss(params, jax.random.key(4), batch)[0]
@@ -334,7 +346,7 @@ def test_with_everything_present_the_loss_is_that_of_complete_rows():
 
 def test_latents_of_what_is_absent_are_not_used():
     batch = holes_batch()
-    absent = ~LAYOUT.spread(batch["present"])
+    absent = ~LAYOUT.expand(batch["present"])
     assert absent.any()
     other = batch | {"z": jnp.where(absent, 1e4, batch["z"])}
     assert_same(loss_and_gradient(other), loss_and_gradient(batch))
@@ -348,7 +360,9 @@ def test_what_is_observed_was_present_and_something_present_is_left(key):
     share, num = 0.5, 40_000
     patterns = np.array([[m >> i & 1 for i in range(4)] for m in range(1, 16)], bool)
     present = patterns[np.arange(num) % 15]
-    observed = np.asarray(draw_observed(key, Matching(observed_share=share), jnp.asarray(present)))
+    observed = np.asarray(
+        draw_observed(key, ScoreMatchingConfig(conditioning_prob=share), jnp.asarray(present))
+    )
     assert not (observed & ~present).any()
     assert (observed.sum(axis=1) < present.sum(axis=1)).all()
     for size in (1, 2, 3, 4):
@@ -367,10 +381,10 @@ def test_what_is_observed_was_present_and_something_present_is_left(key):
     ("values", "message"),
     [
         ({"weighting": "none"}, f"score.weighting must be one of {', '.join(WEIGHTINGS)}"),
-        ({"observed_share": 1.5}, r"score.observed_share must be in 0..1, got 1.5"),
-        ({"observed_power": -1.0}, r"score.observed_power must be in 0..8, got -1"),
+        ({"conditioning_prob": 1.5}, r"score.conditioning_prob must be in 0..1, got 1.5"),
+        ({"subset_size_power": -1.0}, r"score.subset_size_power must be in 0..8, got -1"),
     ],
 )
 def test_impossible_settings_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
-        Matching(**values)
+        ScoreMatchingConfig(**values)

@@ -102,7 +102,7 @@ def test_slope_is_the_derivative_of_the_exact_flow(sde, x64, key):
     data, t, h = analytic.three_modalities(), 0.4, 1e-5
     x = jax.random.normal(key, (3, 5))
     ends = [data.flow(sde, x, t, s) for s in (t - h, t + h)]
-    slope = sde.slope(x, data.score(sde)(x, t), jnp.asarray(t))
+    slope = sde.probability_flow_drift(x, data.score(sde)(x, t), jnp.asarray(t))
     np.testing.assert_allclose(slope, (ends[1] - ends[0]) / (2 * h), rtol=1e-6)
 
 
@@ -120,10 +120,10 @@ def test_likelihood_times_follow_the_closed_form_of_vp(x64):
     found = VP(b0, b1).sample_time(jax.random.key(3), (1000,), "likelihood")
     u = 1 - jax.random.uniform(jax.random.key(3), (1000,))  # ours runs from noise to data
 
-    def integral(t):
+    def beta_integral(t):
         return b0 * t + (b1 - b0) * t**2 / 2
 
-    low, high = (math.log(math.exp(integral(t)) - 1) for t in (t_min, 1.0))
+    low, high = (math.log(math.exp(beta_integral(t)) - 1) for t in (t_min, 1.0))
     big = jnp.log(1 + jnp.exp(low + u * (high - low)))
     expected = (-b0 + jnp.sqrt(b0**2 + 2 * (b1 - b0) * big)) / (b1 - b0)
     np.testing.assert_allclose(found, expected, rtol=1e-6)

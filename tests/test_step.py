@@ -6,12 +6,12 @@ import numpy as np
 from fitting import DATA, TRAINING, X, regression
 
 from sbmae_jax.models.task import Task, stacked
-from sbmae_jax.training.config import Training
+from sbmae_jax.training.config import TrainingConfig
 from sbmae_jax.training.step import TrainState, make_step
 
 
 def test_the_first_step_is_adams(key):
-    task, optimizer = regression(0.0), Training(10, 4, 0.1, warmup_steps=0).optimizer()
+    task, optimizer = regression(0.0), TrainingConfig(10, 4, 0.1, warmup_steps=0).optimizer()
     batch = jax.tree.map(lambda a: jnp.asarray(a[:4]), DATA)
     params = {"w": jnp.array([5.0, 5.0, 5.0])}
     state = TrainState(jnp.zeros((), jnp.int32), params, params, optimizer.init(params))
@@ -31,7 +31,7 @@ def test_stacked_networks_are_trained_as_each_would_be_alone(key):
     both = stacked(alone, ("a", "b"))
     # Gradients of different lengths, of which the clipping keeps neither as it is.
     batch = {"a": jnp.asarray(X[:8]), "b": jnp.asarray(30 * X[8:16])}
-    training = Training(10, 8, 0.1, warmup_steps=0, clip_norm=0.1)
+    training = TrainingConfig(10, 8, 0.1, warmup_steps=0, clip_norm=0.1)
 
     def two_steps(task, params, batch):
         optimizer = training.optimizer(task.num_members)

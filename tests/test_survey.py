@@ -91,9 +91,9 @@ def test_one_modality_works_and_says_what_it_is(tmp_path):
 def test_what_is_left_out_is_not_looked_at(tmp_path):
     names = np.arange(N).astype(str)  # no category
     np.savez(tmp_path / "d.npz", **arrays(), names=names, bad=np.full((N, 2), np.inf))
-    for look_at in (survey, open_files):
+    for call in (survey, open_files):
         with pytest.raises(ValueError, match=r"bad: infinite values|names cannot be of the kind"):
-            look_at(tmp_path / "d.npz")
+            call(tmp_path / "d.npz")
     with pytest.raises(ValueError, match="names cannot be of the kind category"):
         survey(tmp_path / "d.npz", leave_out=("bad",))
     found = survey(tmp_path / "d.npz", {"count": "vector"}, leave_out=("bad", "names", "signal"))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from opening import one_sentence, rows_of
 
-from sbmae_jax.data.user.columns import row_numbers
+from sbmae_jax.data.user.raw import row_numbers
 from sbmae_jax.data.user.tables import open_table
 
 RNG = np.random.default_rng(0)

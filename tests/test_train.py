@@ -11,8 +11,8 @@ from fitting import DATA, EXAMPLE, TRAINING, TRUE, assert_equal, fit, interrupte
 
 from sbmae_jax.models.task import Task
 from sbmae_jax.training import sharding
-from sbmae_jax.training.config import Training
-from sbmae_jax.training.feed import resident
+from sbmae_jax.training.batches import resident
+from sbmae_jax.training.config import TrainingConfig
 from sbmae_jax.training.log import Log, read
 from sbmae_jax.training.loop import is_finished, load_params, train
 from sbmae_jax.training.preemption import Preempted
@@ -119,7 +119,7 @@ def test_load_params_gives_the_average_of_a_finished_stage_only(tmp_path):
 def test_counts_must_be_positive(field):
     values = {"num_steps": 1, "batch_size": 1, "learning_rate": 1.0} | {field: 0}
     with pytest.raises(ValueError, match=f"{field} must be at least 1"):
-        Training(**values)
+        TrainingConfig(**values)
 
 
 def test_a_gradient_that_is_not_a_number_stops_before_it_is_saved(tmp_path):

@@ -12,7 +12,7 @@ def config():
     values = polydigits.get_config("smoke").to_dict()
     values["modalities"] = {name: values["modalities"][name] for name in ("hubble", "retina")}
     widths = {"patch": 4, "channels": 4, "width": 16}
-    values["coders"] = {"patch": {"name": "patch", "encoder": widths, "decoder": widths}}
+    values["encoder_decoders"] = {"patch": {"name": "patch", "encoder": widths, "decoder": widths}}
     values["network"] = {"name": "mlp", "width": 16, "num_blocks": 1, "level_width": 8}
     values["classifier"] = {"name": "patch", "channels": (4, 4), "width": 8, "dropout": 0.1}
     values["num_train"] = 200
@@ -23,7 +23,7 @@ def rivals(runs):
     """Return our config in the comparison with rivals, of two modalities with small networks."""
     values = runs.base_config("polydigits", 0, 2)
     widths = {"patch": 4, "channels": 4, "width": 16}
-    values["coders"] = {"patch": {"name": "patch", "encoder": widths, "decoder": widths}}
+    values["encoder_decoders"] = {"patch": {"name": "patch", "encoder": widths, "decoder": widths}}
     values["network"] = {"name": "hub", "width": 8, "hub_width": 8, "num_blocks": 1}
     values["score_training"]["batch_size"] = values["autoencoder_training"]["batch_size"] = 8
     return values

@@ -27,18 +27,18 @@ from sbmae_jax.data.toyfaces.source import toyfaces
 from sbmae_jax.data.user.files import files
 from sbmae_jax.evaluation.base import EvaluationProtocol
 from sbmae_jax.models.autoencoder import Autoencoder, Modality
-from sbmae_jax.models.energy import Contrast, energy_task
+from sbmae_jax.models.energy import NCEConfig, energy_task
 from sbmae_jax.models.latents import Layout
 from sbmae_jax.models.model import check_array, check_shape, layout
-from sbmae_jax.models.score import Matching
+from sbmae_jax.models.score import ScoreMatchingConfig
 from sbmae_jax.nets.energy import PairEnergy, TowerEnergy
 from sbmae_jax.nets.hub import HubScore
 from sbmae_jax.nets.mlp import MLPScore
 from sbmae_jax.nets.transformer import TransformerScore
 from sbmae_jax.nets.unet import UNetScore
-from sbmae_jax.sampling.generate import Sampling
+from sbmae_jax.sampling.generate import SamplingConfig
 from sbmae_jax.sampling.sde import SDE, VE, VP, SubVP
-from sbmae_jax.training.config import Training
+from sbmae_jax.training.config import TrainingConfig
 
 SOURCES: dict[str, Callable[..., Source]] = {
     "polydigits": polydigits, "polymnist": polymnist, "celebahq": celebahq, "toyfaces": toyfaces,
@@ -55,8 +55,8 @@ class EnergyParts(NamedTuple):
     """The coherence energy, its loss and its training."""
 
     network: Any
-    contrast: Contrast
-    training: Training
+    nce: NCEConfig
+    training: TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ class Parts:
     groups: tuple[Group, ...]
     network: Any
     sde: SDE
-    matching: Matching
-    score_training: Training
+    matching: ScoreMatchingConfig
+    score_training: TrainingConfig
     energy: EnergyParts | None
-    sampling: Sampling
+    sampling: SamplingConfig
     protocol: EvaluationProtocol
 
     @property
@@ -101,10 +101,10 @@ def build(config: Mapping[str, Any], data: Description) -> Parts:
         groups=build_groups(config, modalities, autoencoders),
         network=build_score(config["network"], joint),
         sde=sde,
-        matching=fill(Matching, config["score"], "score"),
-        score_training=fill(Training, config["score_training"], "score_training"),
+        matching=fill(ScoreMatchingConfig, config["score"], "score"),
+        score_training=fill(TrainingConfig, config["score_training"], "score_training"),
         energy=build_energy(config, sde, joint),
-        sampling=fill(Sampling, config["sampling"], "sampling"),
+        sampling=fill(SamplingConfig, config["sampling"], "sampling"),
         protocol=build_protocol(config, modalities, data),
     )
     check_conditioning(parts)
@@ -113,16 +113,16 @@ def build(config: Mapping[str, Any], data: Description) -> Parts:
 
 def check_conditioning(parts: Parts) -> None:
     """Raise ValueError if the samples ask for something that is not trained."""
-    sampling, observed_share = parts.sampling, parts.matching.observed_share
-    if sampling.conditioning == "amortised" and not observed_share:
+    sampling, conditioning_prob = parts.sampling, parts.matching.conditioning_prob
+    if sampling.conditioning == "amortised" and not conditioning_prob:
         raise ValueError(
             "config.sampling.conditioning: 'amortised' needs a score trained with observed modalities: "
-            "set config.score.observed_share above 0, or choose 'renoise' with corrections"
+            "set config.score.conditioning_prob above 0, or choose 'renoise' with corrections"
         )
-    if observed_share and not getattr(parts.network, "per_modality_levels", True):
+    if conditioning_prob and not getattr(parts.network, "per_modality_levels", True):
         raise ValueError(
             "config.network.per_modality_levels: a score trained with observed modalities must be told "
-            "which are clean: set it to True, or config.score.observed_share to 0"
+            "which are clean: set it to True, or config.score.conditioning_prob to 0"
         )
     if parts.energy is None:
         if sampling.guidance:
@@ -130,9 +130,9 @@ def check_conditioning(parts: Parts) -> None:
                 "config.sampling.guidance: there is no energy to guide with: set config.energy, or "
                 "config.sampling.guidance to 0"
             )
-    elif parts.energy.contrast.observed_clean == (sampling.conditioning == "renoise"):
+    elif parts.energy.nce.observed_clean == (sampling.conditioning == "renoise"):
         raise ValueError(
-            "config.contrast.observed_clean: an energy must see observed latents in training as in "
+            "config.nce.observed_clean: an energy must see observed latents in training as in "
             "sampling: True for conditioning 'amortised' and 'clamp', False for 'renoise'"
         )
 
@@ -167,13 +167,13 @@ def build_energy(config: Mapping[str, Any], sde: SDE, joint: Layout) -> EnergyPa
     levels = floats(len(joint.sizes))
     observed = jax.ShapeDtypeStruct(levels.shape, bool)
     check_network(network, "energy", floats(joint.size), levels, observed)
-    contrast = fill(Contrast, needed(config, "contrast", "energy"), "contrast")
+    nce = fill(NCEConfig, needed(config, "nce", "energy"), "nce")
     # What the two cannot do together is to be known before the stages that come first.
-    fill(energy_task, {}, "contrast", network=network, sde=sde, layout=joint, contrast=contrast)
-    training = fill(Training, needed(config, "energy_training", "energy"), "energy_training")
+    fill(energy_task, {}, "nce", network=network, sde=sde, layout=joint, nce=nce)
+    training = fill(TrainingConfig, needed(config, "energy_training", "energy"), "energy_training")
     if training.batch_size < 2:
         raise ValueError("config.energy_training: batch_size must be at least 2, got 1")
-    return EnergyParts(network, contrast, training)
+    return EnergyParts(network, nce, training)
 
 
 def build_source(config: Mapping[str, Any], split: str, num_rows: int) -> Source:

@@ -17,9 +17,9 @@ LIKELIHOODS = {
     "vector": "normal", "signal": "normal", "image": "gaussian", "mask": "gaussian",
     "binary": "bernoulli", "category": "categorical", "counts": "poisson",
 }  # fmt: skip
-PICTURES = ("image", "mask")
+IMAGE_KINDS = ("image", "mask")
 PATCHES = (2, 4, 8)
-MOST_PATCHES = 100  # beyond it the dense layers on patches grow too wide
+MAX_PATCHES = 100  # beyond it the dense layers on patches grow too wide
 # The score network's widths of streams and hub, by the least number of training rows that is too many.
 WIDTHS = ((1000, (48, 64)), (5000, (64, 96)), (20_000, (96, 128)), (math.inf, (128, 192)))
 LARGEST = 64  # latents of one modality
@@ -69,8 +69,8 @@ def choose_values(
                 section[key] = value
                 made.append(Choice(f"modalities.{m.name}.{key}", value, reason))
         require_type(f"config.modalities.{m.name}: network", section["network"], str)
-        if section["network"] not in config["coders"]:
-            config["coders"] |= coder(section["network"])
+        if section["network"] not in config["encoder_decoders"]:
+            config["encoder_decoders"] |= coder(section["network"])
     return config, made + close_run(config, kept, found), found
 
 
@@ -137,7 +137,7 @@ def of_modality(m: Modality) -> Iterator[tuple[str, Any, str]]:
     yield "likelihood", LIKELIHOODS[m.kind], f"it is of the kind {m.kind}"
     yield "network", *network(m)
     yield "latent_size", *latent_size(m)
-    if m.kind in PICTURES:
+    if m.kind in IMAGE_KINDS:
         yield "weight", 0.35, "pictures: sharp enough to read, smooth enough to learn"
     else:
         reason = "below 1, so that no direction is given up of which another modality may speak"
@@ -167,7 +167,7 @@ def network(m: Modality) -> tuple[str, str]:
 
     Raises ValueError for pictures whose sides do not halve.
     """
-    if m.kind not in PICTURES:
+    if m.kind not in IMAGE_KINDS:
         num = math.prod(m.shape)
         return f"vector-{128 if num <= 64 else 256}", f"{num} values"
     height, width, _ = m.shape
@@ -176,7 +176,7 @@ def network(m: Modality) -> tuple[str, str]:
             f"{m.name}: pictures of {height} x {width} do not halve: cut or pad them to even sides"
         )
     for patch in PATCHES:
-        if height % patch == width % patch == 0 and height * width <= MOST_PATCHES * patch**2:
+        if height % patch == width % patch == 0 and height * width <= MAX_PATCHES * patch**2:
             return (
                 f"patch-{patch}",
                 f"{height} x {width}: dense layers on patches, quick on any device",
@@ -207,7 +207,7 @@ def coder(name: str) -> dict[str, Any]:
 
 def of_run(kept: list[Modality], num_rows: int) -> Iterator[tuple[str, Any, str]]:
     """Yield what is chosen for the trainings, the score network and the samples."""
-    pictures = any(m.kind in PICTURES for m in kept)
+    pictures = any(m.kind in IMAGE_KINDS for m in kept)
     batch = 2 ** int(math.log2(max(16, min(128, num_rows / 8))))
     rows = f"{num_rows:,} training rows"
     yield "autoencoder_training.batch_size", batch, f"about an eighth of {rows}, in 16..128"

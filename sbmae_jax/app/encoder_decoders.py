@@ -16,11 +16,11 @@ from sbmae_jax.nets.dense import DenseDecoder, DenseEncoder
 from sbmae_jax.nets.patch import PatchDecoder, PatchEncoder
 from sbmae_jax.nets.resnet import ResNetDecoder, ResNetEncoder
 from sbmae_jax.nets.vector import VectorDecoder, VectorEncoder
-from sbmae_jax.training.config import Training
+from sbmae_jax.training.config import TrainingConfig
 
 # For each name the modules of encoder and decoder. The encoder gets `num_heads` and `latent_size`, the
-# decoder `shape`; the rest is in the section of `config.coders` that a modality names.
-CODERS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+# decoder `shape`; the rest is in the section of `config.encoder_decoders` that a modality names.
+ENCODER_DECODERS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "patch": (PatchEncoder, PatchDecoder),
     "resnet": (ResNetEncoder, ResNetDecoder),
     "dense": (DenseEncoder, DenseDecoder),
@@ -35,7 +35,7 @@ class Group(NamedTuple):
 
     names: tuple[str, ...]
     autoencoder: Autoencoder
-    training: Training
+    training: TrainingConfig
 
     @property
     def stage(self) -> str:
@@ -100,14 +100,14 @@ def build_modalities(sections: Mapping[str, Any], data: Description) -> tuple[Mo
     )  # fmt: skip
 
 
-def build_training(config: Mapping[str, Any], name: str) -> Training:
+def build_training(config: Mapping[str, Any], name: str) -> TrainingConfig:
     """Build the training of an autoencoder: that of all, with what its modality changes in it."""
     changes = config["modalities"][name].get("training", {})
     section = {
         **part(config, "autoencoder_training"),
         **entries(changes, f"modalities.{name}.training"),
     }
-    return fill(Training, section, f"autoencoder_training, with modalities.{name}.training")
+    return fill(TrainingConfig, section, f"autoencoder_training, with modalities.{name}.training")
 
 
 def build_autoencoder(config: Mapping[str, Any], modality: Modality) -> Autoencoder:
@@ -144,13 +144,17 @@ def build_decoder(config: Mapping[str, Any], modality: Modality) -> Any:
 
 def coder(config: Mapping[str, Any], modality: Modality) -> tuple[Any, tuple[str, str]]:
     """Return the modules of the networks that a modality names, and the place of their section."""
-    name, sections = modality.network, part(config, "coders")
+    name, sections = modality.network, part(config, "encoder_decoders")
     if name not in sections:
         raise ValueError(
-            f"config.modalities.{modality.name}.network: config.coders has no {name!r}; choose one of "
+            f"config.modalities.{modality.name}.network: config.encoder_decoders has no {name!r}; choose "
+            "one of "
             f"{', '.join(sections)}"
         )
-    return chosen(CODERS, sections[name], f"coders.{name}"), ("coders", name)
+    return chosen(ENCODER_DECODERS, sections[name], f"encoder_decoders.{name}"), (
+        "encoder_decoders",
+        name,
+    )
 
 
 def floats(*shape: int) -> jax.ShapeDtypeStruct:

@@ -10,14 +10,14 @@ from sbmae_jax.app.sections import choose, chosen, fill, needed, part, without
 from sbmae_jax.data.description import Description
 from sbmae_jax.evaluation.base import EvaluationProtocol
 from sbmae_jax.evaluation.faces.protocol import FaceProtocol
-from sbmae_jax.evaluation.labels.protocol import ClassProtocol
+from sbmae_jax.evaluation.labels.protocol import SharedLabelProtocol
 from sbmae_jax.evaluation.paired.protocol import PairedProtocol
 from sbmae_jax.models.autoencoder import Modality
 from sbmae_jax.models.classifier import classifier
 from sbmae_jax.models.predictor import predictor
 from sbmae_jax.nets.conv import ConvClassifier
 from sbmae_jax.nets.patch import PatchClassifier
-from sbmae_jax.training.config import Training
+from sbmae_jax.training.config import TrainingConfig
 
 CLASSIFIERS: dict[str, Callable[..., Any]] = {"patch": PatchClassifier, "conv": ConvClassifier}
 
@@ -25,7 +25,7 @@ CLASSIFIERS: dict[str, Callable[..., Any]] = {"patch": PatchClassifier, "conv": 
 def class_protocol(
     config: Mapping[str, Any], modalities: tuple[Modality, ...], data: Description,
     options: Mapping[str, Any],
-) -> ClassProtocol:  # fmt: skip
+) -> SharedLabelProtocol:  # fmt: skip
     """Build the evaluation of modalities that share a class."""
     if "label" not in data.entries:
         raise ValueError("config.evaluation: 'classes' needs data with a `label`: choose 'paired'")
@@ -44,11 +44,11 @@ def class_protocol(
     )
     check_network(network, "classifier", floats(*modalities[0].shape), train=False)
     training = fill(
-        Training, needed(config, "classifier_training", "evaluation"), "classifier_training"
+        TrainingConfig, needed(config, "classifier_training", "evaluation"), "classifier_training"
     )
     names = tuple(modality.name for modality in modalities)
     return fill(
-        ClassProtocol, options, "evaluation",
+        SharedLabelProtocol, options, "evaluation",
         names=names, classifier=classifier(network), training=training,
     )  # fmt: skip
 
@@ -67,16 +67,17 @@ def face_protocol(
     readers = needed(config, "predictor", "evaluation")
     if readers.keys() != {"attributes", "mask"}:
         raise ValueError(
-            "config.evaluation: needs in config.predictor the coders by which pictures are read for "
+            "config.evaluation: needs in config.predictor the encoder_decoders by which pictures are "
+            "read for "
             f"attributes and for mask, got {', '.join(readers) or 'none'}"
         )
     predictors, trainings = {}, {}
     for name, network in readers.items():
         require_type(f"config.predictor.{name}", network, str)
-        if network not in config["coders"]:
-            known = ", ".join(config["coders"])
+        if network not in config["encoder_decoders"]:
+            known = ", ".join(config["encoder_decoders"])
             raise ValueError(
-                f"config.predictor.{name}: config.coders has no {network!r}; choose one of {known}"
+                f"config.predictor.{name}: config.encoder_decoders has no {network!r}; choose one of {known}"
             )
         source = dataclasses.replace(named["image"], network=network)
         encoder = build_encoder(config, source, 1)
@@ -84,7 +85,7 @@ def face_protocol(
         predictors[name] = predictor(named["image"], named[name], encoder, decoder)
         where = "predictor_training", name
         needed(config, where[0], "evaluation")
-        trainings[name] = fill(Training, part(config, *where), ".".join(where))
+        trainings[name] = fill(TrainingConfig, part(config, *where), ".".join(where))
     return fill(
         FaceProtocol, options, "evaluation",
         predictors=predictors, trainings=trainings, attributes=data.entries["attributes"],

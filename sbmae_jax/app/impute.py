@@ -18,7 +18,7 @@ from sbmae_jax._io import write
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.user.profile import check as check_values
-from sbmae_jax.data.user.profile import look_at
+from sbmae_jax.data.user.profile import profile_piece
 from sbmae_jax.data.user.tables import Table, open_table
 from sbmae_jax.types import Generate
 
@@ -141,7 +141,7 @@ def read_rows(table: Table, scalings: Mapping[str, Scaling], partial_rows: str) 
     none = np.zeros(table.num_rows, bool)
     for name, scaling in sorted(scalings.items()):
         if name in found:
-            seen = look_at(found[name], table.present.get(name), partial_rows)
+            seen = profile_piece(found[name], table.present.get(name), partial_rows)
             check_values(name, seen, partial_rows)
             raw[name] = found[name]
             observed.append(seen.present)

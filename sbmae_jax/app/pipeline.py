@@ -16,14 +16,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sbmae_jax._io import place
+from sbmae_jax._io import as_path
 from sbmae_jax.app import provenance
 from sbmae_jax.app.choices import choose_values, explain
 from sbmae_jax.app.impute import Imputed, impute_file
 from sbmae_jax.app.request import generate_files
-from sbmae_jax.app.run import HELD_OUT, Run, load_judges, load_model, load_moments, one_batch
+from sbmae_jax.app.run import (
+    MAX_HELD_OUT_ROWS,
+    Run,
+    load_evaluators,
+    load_model,
+    load_moments,
+    one_batch,
+)
 from sbmae_jax.data.source import PRESENT
-from sbmae_jax.evaluation.generator import Subject
+from sbmae_jax.evaluation.generator import Generator
 from sbmae_jax.evaluation.report import summary, write_report
 from sbmae_jax.models.energy import energy_task
 from sbmae_jax.models.latents import moments
@@ -32,7 +39,7 @@ from sbmae_jax.models.score import score_task
 from sbmae_jax.training import distributed
 from sbmae_jax.training.log import read
 from sbmae_jax.training.preemption import Notice
-from sbmae_jax.training.sharding import by_rows
+from sbmae_jax.training.sharding import data_parallel
 from sbmae_jax.training.workdir import CHOICES, CONFIG, MOMENTS, RESULTS, SAMPLES, held
 from sbmae_jax.types import Generate
 
@@ -53,13 +60,13 @@ def train_score(run: Run) -> None:
 
     def latents():
         z = run.train_latents
-        present = parts.layout.spread(jnp.asarray(z[PRESENT])) if PRESENT in z else None
+        present = parts.layout.expand(jnp.asarray(z[PRESENT])) if PRESENT in z else None
         scale = moments(jnp.asarray(z["z"]), present)
         run.write(MOMENTS, lambda file: np.savez(file, mean=scale.mean, std=scale.std))
         return standardised(run, z)
 
     def held_out():
-        return one_batch(standardised(run, run.latents(run.valid_source, HELD_OUT)))
+        return one_batch(standardised(run, run.latents(run.valid_source, MAX_HELD_OUT_ROWS)))
 
     run.train("score", task, parts.score_training, run.feed_arrays(latents), held_out)
 
@@ -69,10 +76,10 @@ def train_energy(run: Run) -> None:
     parts, energy = run.parts, run.parts.energy
     if energy is None:
         return
-    task = energy_task(energy.network, parts.sde, parts.layout, energy.contrast)
+    task = energy_task(energy.network, parts.sde, parts.layout, energy.nce)
 
     def held_out():
-        return one_batch(standardised(run, run.latents(run.valid_source, HELD_OUT)))
+        return one_batch(standardised(run, run.latents(run.valid_source, MAX_HELD_OUT_ROWS)))
 
     feed = run.feed_arrays(lambda: standardised(run, run.train_latents))
     run.train("energy", task, energy.training, feed, held_out)
@@ -84,15 +91,15 @@ def standardised(run: Run, latents: Mapping[str, np.ndarray]) -> dict[str, np.nd
     return {**latents, "z": np.asarray(scale.standardise(jnp.asarray(latents["z"])))}
 
 
-def train_judges(run: Run) -> None:
+def train_evaluators(run: Run) -> None:
     """Train the networks by which generated examples are judged, on real ones."""
-    for name, judge in run.parts.protocol.judges().items():
+    for name, evaluator in run.parts.protocol.evaluators().items():
         run.train(
             name,
-            judge.task,
-            judge.training,
-            run.feed(judge.views),
-            partial(run.held_out, judge.views),
+            evaluator.task,
+            evaluator.training,
+            run.feed(evaluator.views),
+            partial(run.held_out, evaluator.views),
         )
 
 
@@ -127,14 +134,16 @@ def measure(
     protocol = run.parts.protocol
     source = run.test_source if split == "test" else run.source(split, protocol.num_rows)
     rows = {name: source.arrays[name] for name in run.data.shapes}
-    compiled = by_rows(run.mesh, Model.complete, num_whole=2)
+    compiled = data_parallel(run.mesh, Model.complete, num_whole=2)
     timed_complete, durations = timed(complete or partial(compiled, model))
-    timed_draw, drawing = timed(partial(by_rows(run.mesh, Model.draw, num_whole=2), model))
-    rebuild = partial(by_rows(run.mesh, Model.reconstruct, num_whole=1), model)
-    subject = Subject(model.layout.names, timed_complete, rebuild, protocol.batch_size, timed_draw)
+    timed_draw, drawing = timed(partial(data_parallel(run.mesh, Model.draw, num_whole=2), model))
+    rebuild = partial(data_parallel(run.mesh, Model.reconstruct, num_whole=1), model)
+    generator = Generator(
+        model.layout.names, timed_complete, rebuild, protocol.batch_size, timed_draw
+    )
     key = run.named_key("evaluate")
     figures, samples = protocol.measure(
-        key, rows, subject, load_judges(run), lambda: run.read_source.arrays
+        key, rows, generator, load_evaluators(run), lambda: run.read_source.arrays
     )
     calls = durations or drawing  # one of them may not have been used
     # The first call compiles.
@@ -176,7 +185,7 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "autoencoders": train_autoencoders,
     "score": train_score,
     "energy": train_energy,
-    "judges": train_judges,
+    "evaluators": train_evaluators,
     "evaluate": evaluate_model,
     "report": make_report,
 }
@@ -233,7 +242,7 @@ def load(workdir: str | Path) -> Model:
 
 def open_run(workdir: str | Path) -> Run:
     """Open a run that was begun, by the config in its workdir. Raises ValueError if there is none."""
-    path = place(workdir) / CONFIG
+    path = as_path(workdir) / CONFIG
     if not path.exists():
         raise ValueError(f"{workdir} is not the workdir of a run: it has no {CONFIG}")
     return Run(json.loads(path.read_text()), workdir)

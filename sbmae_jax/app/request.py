@@ -10,13 +10,13 @@ from PIL import Image, UnidentifiedImageError
 
 from sbmae_jax._check import require_whole
 from sbmae_jax.data.description import Description
-from sbmae_jax.data.scaling import PICTURES, Scaling, few
+from sbmae_jax.data.scaling import IMAGE_KINDS, Scaling, few
 from sbmae_jax.evaluation.pictures import as_bytes, frame, sheet
 from sbmae_jax.models.autoencoder import Modality
 from sbmae_jax.models.model import Model
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-MOST_LINES = 6  # of numbers in a cell of the contact sheet
+MAX_LINES = 6  # of numbers in a cell of the contact sheet
 
 
 def generate_files(
@@ -82,7 +82,7 @@ def read_given(
 def read_own(value: str, modality: Modality, scaling: Scaling) -> np.ndarray:
     """Read one example of data of one's own [*raw_shape], in its units."""
     name, shape = modality.name, scaling.raw_shape
-    if scaling.kind in PICTURES:
+    if scaling.kind in IMAGE_KINDS:
         picture = read_picture(value, modality)
         if scaling.kind == "mask":
             picture = np.where(picture > 127, 255, 0).astype(np.uint8)
@@ -173,8 +173,8 @@ def text_of(value: np.ndarray, names: Sequence[str], scaling: Scaling | None) ->
     if scaling.kind == "category":
         return str(value)
     numbers = np.ravel(value)
-    lines = [f"{n}: {v:.4g}" for n, v in zip(names, numbers[:MOST_LINES], strict=False)]
-    return "\n".join([*lines, *["..."] * (numbers.size > MOST_LINES)])
+    lines = [f"{n}: {v:.4g}" for n, v in zip(names, numbers[:MAX_LINES], strict=False)]
+    return "\n".join([*lines, *["..."] * (numbers.size > MAX_LINES)])
 
 
 def contact_sheet(

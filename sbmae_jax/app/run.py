@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sbmae_jax._io import place, write
+from sbmae_jax._io import as_path, write
 from sbmae_jax.app.build import build, build_source, check_keys, check_source
 from sbmae_jax.data import description
 from sbmae_jax.data.source import PRESENT, Source, Subset, map_batches, rows_with
@@ -23,18 +23,18 @@ from sbmae_jax.models.model import Model, encode
 from sbmae_jax.models.score import score_task
 from sbmae_jax.models.task import Params, Task
 from sbmae_jax.training import distributed, sharding
-from sbmae_jax.training.config import Training
-from sbmae_jax.training.feed import Feed, resident, streamed
+from sbmae_jax.training.batches import BatchFn, resident, streamed
+from sbmae_jax.training.config import TrainingConfig
 from sbmae_jax.training.log import Log, NoLog, read
 from sbmae_jax.training.loop import is_finished, load_params, train
 from sbmae_jax.training.preemption import Notice
 from sbmae_jax.training.workdir import DATA, MOMENTS, check_claim, claim
 
 ENCODE_BATCH = 250
-HELD_OUT = 2048  # rows of a view by which patience judges; they are all in one batch
-LEAST_HELD_OUT = 512  # where there are fewer they are repeated, as each gets noise of its own
+MAX_HELD_OUT_ROWS = 2048  # rows of a view by which patience judges; they are all in one batch
+MIN_HELD_OUT = 512  # where there are fewer they are repeated, as each gets noise of its own
 
-MakeFeed = Callable[[jax.Array, int], Feed]
+MakeBatchFn = Callable[[jax.Array, int], BatchFn]
 """(key, batch size) -> the batches of a training"""
 
 
@@ -50,7 +50,7 @@ class Run:
         profile: bool = False,
     ):  # fmt: skip
         self.notice = notice or Notice()
-        self.config, self.workdir = dict(config), place(workdir)
+        self.config, self.workdir = dict(config), as_path(workdir)
         check_keys(self.config)
         check_claim(self.workdir, self.config)
         self.data = self._describe()
@@ -80,7 +80,7 @@ class Run:
 
     def has(self, name: str) -> bool:
         """Return whether a file is there, for all processes as the first sees it."""
-        return bool(distributed.first_says((self.workdir / name).exists()))
+        return bool(distributed.broadcast_from_first((self.workdir / name).exists()))
 
     def write(self, name: str, fill: Callable[[Any], Any]) -> None:
         """Write a file of the workdir; the first process does, and all wait for it."""
@@ -123,7 +123,7 @@ class Run:
         """
         parts, params = self.parts, load_autoencoders(self)
         encoding = partial(encode, parts.modalities, parts.autoencoders)
-        compiled = sharding.by_rows(self.mesh, encoding, num_whole=1)
+        compiled = sharding.data_parallel(self.mesh, encoding, num_whole=1)
         rows = {name: source.arrays[name][:most] for name in parts.layout.names}
         z = map_batches(lambda _, batch: {"z": compiled(params, batch)}, rows, ENCODE_BATCH)
         missing = PRESENT in source.shapes
@@ -139,7 +139,7 @@ class Run:
         check_source(source, self.parts.modalities)
         return source
 
-    def feed(self, views: tuple[View, ...]) -> MakeFeed:
+    def feed(self, views: tuple[View, ...]) -> MakeBatchFn:
         """Feed from the training split: what fits is kept on the device, the rest is read as it goes.
 
         views: {name in a batch: name of an array}; where there are several, a batch has rows of all.
@@ -180,7 +180,7 @@ class Run:
             )
         return rows
 
-    def stream(self, key: jax.Array, view: View, batch_size: int) -> Feed:
+    def stream(self, key: jax.Array, view: View, batch_size: int) -> BatchFn:
         """Feed arrays of the training split that need not fit into memory."""
         source = self.train_source.select(tuple(view.values()))
         rows = self.rows_of(self.train_source, view)
@@ -189,14 +189,14 @@ class Run:
 
     def held_out(self, views: tuple[View, ...]) -> dict[str, Any]:
         """Return one batch of held-out rows, by which patience judges."""
-        return one_batch(self.viewed(self.valid_source, views, HELD_OUT))
+        return one_batch(self.viewed(self.valid_source, views, MAX_HELD_OUT_ROWS))
 
-    def feed_arrays(self, arrays: Callable[[], Mapping[str, Any]]) -> MakeFeed:
+    def feed_arrays(self, arrays: Callable[[], Mapping[str, Any]]) -> MakeBatchFn:
         """Feed from arrays, which are made only if there is work to do."""
         return lambda key, batch_size: resident(key, arrays(), batch_size, self.mesh)
 
     def train(
-        self, name: str, task: Task, training: Training, make_feed: MakeFeed,
+        self, name: str, task: Task, training: TrainingConfig, make_feed: MakeBatchFn,
         held_out: Callable[[], Mapping[str, Any]],
     ) -> None:  # fmt: skip
         """Train one network unless it is finished.
@@ -220,7 +220,7 @@ class Run:
             last, seconds = read(self.workdir)[name][-1], time.perf_counter() - start
             self.log.line(f"{name}: {last['step']} steps, loss {last['loss']:.4g}, {seconds:.0f} s")
 
-    def load(self, name: str, task: Task, training: Training, example: Any) -> Params:
+    def load(self, name: str, task: Task, training: TrainingConfig, example: Any) -> Params:
         """Load the parameters of a finished network."""
         return load_params(task, training, example, self.mesh, self.workdir / name)
 
@@ -236,7 +236,7 @@ class Run:
         return jax.random.fold_in(self.key, zlib.crc32(name.encode()))
 
 
-def renamed(view: View, feed: Feed) -> Feed:
+def renamed(view: View, feed: BatchFn) -> BatchFn:
     """Give the arrays of each chunk the names that the task knows."""
 
     def call(step, num_steps):
@@ -254,7 +254,7 @@ def joined(arrays: list[np.ndarray]) -> np.ndarray:
 def one_batch(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return rows as one batch, repeated if they are few."""
     num_rows = len(next(iter(arrays.values())))
-    rows = np.arange(max(num_rows, LEAST_HELD_OUT)) % num_rows
+    rows = np.arange(max(num_rows, MIN_HELD_OUT)) % num_rows
     return {name: array[rows] for name, array in arrays.items()}
 
 
@@ -278,7 +278,7 @@ def load_model(run: Run) -> Model:
     }
     energy = parts.energy
     if energy is not None:
-        task = energy_task(energy.network, parts.sde, parts.layout, energy.contrast)
+        task = energy_task(energy.network, parts.sde, parts.layout, energy.nce)
         params["energy"] = run.load("energy", task, energy.training, example)
     scale = load_moments(run.workdir / MOMENTS)
     return Model(
@@ -294,11 +294,11 @@ def load_model(run: Run) -> Model:
     )
 
 
-def load_judges(run: Run) -> dict[str, Params]:
+def load_evaluators(run: Run) -> dict[str, Params]:
     """Load the parameters of the networks that the evaluation needs."""
     return {
-        name: run.load(name, judge.task, judge.training, run.example(judge.views[0]))
-        for name, judge in run.parts.protocol.judges().items()
+        name: run.load(name, evaluator.task, evaluator.training, run.example(evaluator.views[0]))
+        for name, evaluator in run.parts.protocol.evaluators().items()
     }
 
 

@@ -11,7 +11,8 @@ T = TypeVar("T")
 # What every config has; what an evaluation needs beyond it is its own.
 KEYS = (
     "seed", "data", "num_train", "resident_bytes", "num_state_shards", "modalities", "autoencoder",
-    "stack_autoencoders", "coders", "autoencoder_training", "sde", "network", "score", "score_training",
+    "stack_autoencoders", "encoder_decoders", "autoencoder_training", "sde", "network", "score",
+    "score_training",
     "energy", "sampling", "evaluation",
 )  # fmt: skip
 

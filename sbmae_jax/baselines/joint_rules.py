@@ -98,12 +98,13 @@ class Experts(NamedTuple):
 class Term(NamedTuple):
     """Part of an objective.
 
-    codes: to decode, [M, B, d + p].  weights: of R_m, [B, M].  price: what is paid for the code, [B].
+    codes: to decode, [M, B, d + p].  weights: of R_m, [B, M].  kl: divergence of the code from the
+    prior, [B].
     """
 
     codes: Array
     weights: Array
-    price: Array
+    kl: Array
 
 
 class Rule(NamedTuple):
@@ -170,14 +171,14 @@ def mvae(key, experts, present, posterior, elsewhere) -> list[Term]:
     del posterior, elsewhere
     everything_key, some_key, alone_key = jax.random.split(key, 3)
 
-    def price(members):
+    def kl(members):
         return gaussian.kl_to_standard(
             *gaussian.product(experts.mean, experts.log_var, members, True)
         )
 
     def elbo(term_key, members):
         z = draw_product(term_key, experts, members, True)
-        return Term(join(z, experts.own_mean), members.astype(z.dtype), price(members))
+        return Term(join(z, experts.own_mean), members.astype(z.dtype), kl(members))
 
     terms = [elbo(everything_key, present)]
     if present.shape[1] > 2:
@@ -185,8 +186,8 @@ def mvae(key, experts, present, posterior, elsewhere) -> list[Term]:
         terms.append(elbo(code_key, draw_members(members_key, present)))
     z = draw_product(alone_key, experts, alone(present), True)
     # The product of nothing is the prior, which costs nothing.
-    paid = jnp.sum(price(alone(present)), axis=0)
-    return [*terms, Term(join(z, experts.own_mean), present.astype(z.dtype), paid)]
+    kl_paid = jnp.sum(kl(alone(present)), axis=0)
+    return [*terms, Term(join(z, experts.own_mean), present.astype(z.dtype), kl_paid)]
 
 
 def mopoe(key, experts, present, posterior, elsewhere) -> list[Term]:
@@ -201,8 +202,8 @@ def mopoe(key, experts, present, posterior, elsewhere) -> list[Term]:
     valid = jnp.any(members, axis=-1)
     drawn = jnp.argmax(pick(row_key, valid.T), axis=-1)
     z = draw_product(code_key, experts, sets[drawn] & present, False)
-    price = mean_over(gaussian.kl_to_standard(*products), valid)
-    return [Term(join(z, experts.own_mean), present.astype(z.dtype), price)]
+    kl = mean_over(gaussian.kl_to_standard(*products), valid)
+    return [Term(join(z, experts.own_mean), present.astype(z.dtype), kl)]
 
 
 def mvtcae(key, experts, present, posterior, elsewhere) -> list[Term]:
@@ -214,10 +215,10 @@ def mvtcae(key, experts, present, posterior, elsewhere) -> list[Term]:
     to_each = jax.vmap(gaussian.kl, in_axes=(None, None, 0, 0))(
         mean, log_var, experts.mean, experts.log_var
     )
-    price = (1 - alpha) * gaussian.kl_to_standard(mean, log_var)
-    price = price + alpha * mean_over(to_each, present.T)
+    kl = (1 - alpha) * gaussian.kl_to_standard(mean, log_var)
+    kl = kl + alpha * mean_over(to_each, present.T)
     weights = present * ((num - alpha) / num)[:, None]
-    return [Term(join(z, experts.own_mean), weights, price)]
+    return [Term(join(z, experts.own_mean), weights, kl)]
 
 
 def mixture(key, experts, present, posterior, elsewhere) -> list[Term]:
@@ -235,9 +236,9 @@ def mixture(key, experts, present, posterior, elsewhere) -> list[Term]:
             jnp.where(chosen, experts.own_log_var, elsewhere),
         )
         zeros = jnp.zeros_like(z)
-        paid = log_mixture(z, experts, present) - gaussian.log_prob(z, zeros, zeros)
-        price = paid + jnp.sum(jnp.where(one.T, paid_own, 0), axis=0)
-        terms.append(Term(join(z, own), share[:, None] * present, share * price))
+        kl_paid = log_mixture(z, experts, present) - gaussian.log_prob(z, zeros, zeros)
+        kl = kl_paid + jnp.sum(jnp.where(one.T, paid_own, 0), axis=0)
+        terms.append(Term(join(z, own), share[:, None] * present, share * kl))
     return terms
 
 

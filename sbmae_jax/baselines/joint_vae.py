@@ -93,7 +93,7 @@ def joint_vae(
         num_rows = len(batch[names[0]])
         present = batch.get("present", jnp.ones((num_rows, len(names)), bool))
         experts = encode(params, batch, present)
-        total = reconstruction = price = jnp.zeros(num_rows)
+        total = reconstruction = kl = jnp.zeros(num_rows)
         elsewhere = params.get("elsewhere_log_var", 0.0)
         for term in rule.objective(key, experts, present, posterior, elsewhere):
             errors = [
@@ -103,9 +103,9 @@ def joint_vae(
                 )
             ]
             error = jnp.sum(term.weights * jnp.stack(errors, axis=1), axis=1)
-            reconstruction, price = reconstruction + error, price + term.price
-            total = total + error + posterior.beta * term.price
-        return total, {"reconstruction": reconstruction, "price": price}
+            reconstruction, kl = reconstruction + error, kl + term.kl
+            total = total + error + posterior.beta * term.kl
+        return total, {"reconstruction": reconstruction, "kl": kl}
 
     def complete(params, key, batch, observed):
         pick_key, shared_key, own_key = jax.random.split(key, 3)

@@ -39,7 +39,7 @@ NUM_CLASSES = 10
 PARTS = {"train": "train", "valid": "train", "test": "test"}  # of MNIST, by split
 SPLITS = tuple(PARTS)
 SIZES = (50_000, 10_000, 10_000)
-MOST_MODALITIES = 100  # as their names have two digits
+MAX_MODALITIES = 100  # as their names have two digits
 THRESHOLD = 128  # a pixel above it belongs to the digit
 DATA_SEED = 0  # of the examples, so that runs with other seeds share the records
 SHARD_SIZE = 2000  # rows: 50 MB of ten modalities; an interruption costs no more than one
@@ -78,8 +78,8 @@ def polymnist(
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
-    if not 1 <= num_modalities <= MOST_MODALITIES:
-        raise ValueError(f"num_modalities must be 1..{MOST_MODALITIES}, got {num_modalities}")
+    if not 1 <= num_modalities <= MAX_MODALITIES:
+        raise ValueError(f"num_modalities must be 1..{MAX_MODALITIES}, got {num_modalities}")
     modalities = modality_names(num_modalities)
     names = modalities if names is None else tuple(names)
     unknown = [name for name in names if name not in (*modalities, "label", "instance")]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 KINDS = ("vector", "signal", "image", "mask", "binary", "category", "counts")
-PICTURES = ("image", "mask")
+IMAGE_KINDS = ("image", "mask")
 
 
 @dataclass(frozen=True, eq=False)  # hashed by identity, to be static in compiled functions
@@ -43,7 +43,7 @@ class Scaling:
         """The shape of one prepared example: pictures have channels, signals too, vectors one axis."""
         if self.kind == "category":
             return (len(self.classes),)
-        if self.kind in PICTURES:
+        if self.kind in IMAGE_KINDS:
             return self.raw_shape if len(self.raw_shape) == 3 else (*self.raw_shape, 1)
         if self.kind == "signal":
             return self.raw_shape if len(self.raw_shape) == 2 else (*self.raw_shape, 1)
@@ -58,7 +58,7 @@ class Scaling:
     @property
     def restores_bytes(self) -> bool:
         """Whether the user's pictures are bytes in 0..255."""
-        return self.kind in PICTURES and self.dtype == "uint8" and self.scale == 255
+        return self.kind in IMAGE_KINDS and self.dtype == "uint8" and self.scale == 255
 
     def prepare(self, raw: np.ndarray) -> np.ndarray:
         """Return raw examples [B, *raw_shape] as the networks see them [B, *shape].
@@ -99,7 +99,7 @@ class Scaling:
         lead = x.shape[: x.ndim - len(self.shape)]
         if self.kind == "category":
             return self.class_values[x.argmax(axis=-1)]
-        if self.kind in PICTURES:
+        if self.kind in IMAGE_KINDS:
             x = x / 255 if x.dtype == np.uint8 else np.clip(x, 0, 1)
         raw = x.astype(np.float64) * self.scale + self.shift
         raw = np.reshape(raw, (*lead, *self.raw_shape))

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from sbmae_jax.evaluation.generator import Subject
+from sbmae_jax.evaluation.generator import Generator
 from sbmae_jax.models.task import Params, Task
-from sbmae_jax.training.config import Training
+from sbmae_jax.training.config import TrainingConfig
 from sbmae_jax.types import Key
 
 View = Mapping[str, str]
@@ -19,14 +19,14 @@ Rows = Callable[[], Mapping[str, np.ndarray]]
 """gives the arrays of a split: they are read only if somebody asks"""
 
 
-class Judge(NamedTuple):
+class Evaluator(NamedTuple):
     """A network that reads what was generated; it is trained on real examples.
 
     views: of the data; where there are several, a batch has rows of all.
     """
 
     task: Task
-    training: Training
+    training: TrainingConfig
     views: tuple[View, ...]
 
 
@@ -67,7 +67,7 @@ class EvaluationProtocol(Protocol):
     @property
     def batch_size(self) -> int: ...
 
-    def judges(self) -> dict[str, Judge]:
+    def evaluators(self) -> dict[str, Evaluator]:
         """Return the networks that this protocol needs, by name."""
         ...
 
@@ -75,8 +75,8 @@ class EvaluationProtocol(Protocol):
         self,
         key: Key,
         rows: Mapping[str, np.ndarray],
-        subject: Subject,
-        judges: Mapping[str, Params],
+        generator: Generator,
+        evaluators: Mapping[str, Params],
         train: Rows,
     ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return all figures, ready for JSON, and the samples that the report shows.

@@ -12,7 +12,7 @@ import numpy as np
 from sbmae_jax.data.source import map_batches
 from sbmae_jax.evaluation import inception as inception_weights
 
-Look = Callable[[np.ndarray], np.ndarray]
+FeatureExtractor = Callable[[np.ndarray], np.ndarray]
 """pictures [N, H, W, 3] -> features [N, 2048]"""
 
 
@@ -33,7 +33,7 @@ def is_file(path: str) -> bool:
         return False
 
 
-def looking(path: str, batch_size: int = 100) -> Look | None:
+def looking(path: str, batch_size: int = 100) -> FeatureExtractor | None:
     """Return the function that gives Inception features of pictures, or None without weights.
 
     batch_size: pictures that are looked at together, each as 299x299 floats.

@@ -20,7 +20,7 @@ Read = Callable[[Mapping[str, Array]], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Subject:
+class Generator:
     """What is measured. All functions work on batches of `batch_size`.
 
     complete: the generator, as `Model.complete`.

@@ -67,7 +67,7 @@ def training(workdir: Path, results: Mapping[str, Any], folder: Path) -> Section
     rows = [(stage, f"{seconds:.1f} s") for stage, seconds in results["seconds"].items()]
     memory = ("peak memory", f"{results['peak_memory_bytes'] / 2**30:.2f} GiB")
     return Section(
-        "Training",
+        "TrainingConfig",
         (Picture("losses.png", "", pixels=False),),
         table=(("stage", "took"), *rows, memory),
     )

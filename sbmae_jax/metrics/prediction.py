@@ -22,7 +22,7 @@ from sbmae_jax._check import require_number
 from sbmae_jax.metrics.coherence import Estimate
 from sbmae_jax.metrics.rows import rows, same_shape
 
-KINDS = ("real", "binary", "category", "counts")
+VALUE_TYPES = ("real", "binary", "category", "counts")
 SMALLEST = 1e-6  # a probability or a rate below this counts as this
 
 
@@ -54,8 +54,8 @@ def losses(
     Raises ValueError for a kind that there is not, for shapes that do not fit, and for values that are not
     finite or that the kind cannot have.
     """
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise ValueError(f"unknown kind {kind!r}: choose one of {', '.join(KINDS)}")
+    if not isinstance(kind, str) or kind not in VALUE_TYPES:
+        raise ValueError(f"unknown kind {kind!r}: choose one of {', '.join(VALUE_TYPES)}")
     truth = rows("truth", truth, "N, F").astype(np.float64)
     mean = rows("mean", mean, "N, F").astype(np.float64)
     same_shape(truth=truth, mean=mean)

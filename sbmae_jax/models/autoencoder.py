@@ -37,7 +37,7 @@ from sbmae_jax.types import Array, Key
 
 Values = TypeVar("Values", Array, np.ndarray)
 
-KINDS = ("vae", "rae")
+AUTOENCODER_KINDS = ("vae", "rae")
 LONGEST = 2**16  # latents
 
 
@@ -47,7 +47,7 @@ class Modality:
 
     shape: of one example, without the batch: (28, 28, 3) for a picture, (18,) for a vector.
     likelihood: of a decoded example, one of `observation.OBSERVATIONS`.
-    network: name of its networks, a section of `config.coders`.
+    network: name of its networks, a section of `config.encoder_decoders`.
     latent_size: length of the latent vector.
     weight: beta of the VAE, lambda of the regularised autoencoder.
     code_noise: c of equation (2); not used by the VAE.
@@ -95,8 +95,10 @@ def autoencoder(modality: Modality, kind: str, encoder: Any, decoder: Any) -> Au
 
     Raises ValueError for an unknown kind.
     """
-    if kind not in KINDS:
-        raise ValueError(f"autoencoder.kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    if kind not in AUTOENCODER_KINDS:
+        raise ValueError(
+            f"autoencoder.kind must be one of {', '.join(AUTOENCODER_KINDS)}, got {kind!r}"
+        )
     size, observation = modality.latent_size, OBSERVATIONS[modality.likelihood]
 
     def code_of(params, x):

@@ -54,7 +54,13 @@ import jax.numpy as jnp
 
 from sbmae_jax._check import require_number, require_one_of, require_type
 from sbmae_jax.models.latents import Layout
-from sbmae_jax.models.score import MAX_LEVEL, MAX_LOG_SNR, Matching, draw_observed, draw_times
+from sbmae_jax.models.score import (
+    MAX_LEVEL,
+    MAX_LOG_SNR,
+    ScoreMatchingConfig,
+    draw_observed,
+    draw_times,
+)
 from sbmae_jax.models.task import Params, Task
 from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.types import Array, EnergyFn, Key
@@ -64,7 +70,7 @@ TIMES = ("level", "uniform")
 
 
 @dataclass(frozen=True)
-class Contrast:
+class NCEConfig:
     """What an energy is trained on; see the head of this file.
 
     negatives: "two", the reference's, for both networks; "batch" for `TowerEnergy` only.
@@ -82,24 +88,27 @@ class Contrast:
     level_std: float = 1.4
 
     def __post_init__(self):
-        require_one_of("contrast.negatives", self.negatives, NEGATIVES)
-        require_one_of("contrast.times", self.times, TIMES)
-        require_type("contrast.observed_clean", self.observed_clean, bool)
-        require_number("contrast.level_mean", self.level_mean, -MAX_LEVEL, MAX_LEVEL)
-        require_number("contrast.level_std", self.level_std, 0, MAX_LEVEL)
+        require_one_of("nce.negatives", self.negatives, NEGATIVES)
+        require_one_of("nce.times", self.times, TIMES)
+        require_type("nce.observed_clean", self.observed_clean, bool)
+        require_number("nce.level_mean", self.level_mean, -MAX_LEVEL, MAX_LEVEL)
+        require_number("nce.level_std", self.level_std, 0, MAX_LEVEL)
 
     def draw_times(self, key: Key, sde: SDE, num: int) -> Array:
         """Draw training times: [num] in score.T_MIN..1."""
         weighting = "unit" if self.times == "level" else "noise"
-        return draw_times(key, sde, Matching(weighting, self.level_mean, self.level_std), num)
+        return draw_times(
+            key, sde, ScoreMatchingConfig(weighting, self.level_mean, self.level_std), num
+        )
 
 
-def energy_task(network: Any, sde: SDE, layout: Layout, contrast: Contrast) -> Task:
+def energy_task(network: Any, sde: SDE, layout: Layout, nce: NCEConfig) -> Task:
     """Bind an energy network to a contrastive loss.
 
     network: a Flax module of `nets.energy`, (x [B, D], ln snr [B, M], observed [B, M]) -> (terms [B, T],
         weights [B, T]); for negatives "batch" also with methods `embed_given` and `embed_target`.
-    The batch is {"z": [B, D]}, standardised latents. Metric `wins`: share of targets whose own row has a
+    The batch is {"z": [B, D]}, standardised latents. Metric `nce_accuracy`: share of targets whose
+    own row has a
     lower energy than the shuffled one ("two") or than all others ("batch").
 
     Raises ValueError for a single modality, for negatives "batch" with a network that has no embeddings,
@@ -107,12 +116,12 @@ def energy_task(network: Any, sde: SDE, layout: Layout, contrast: Contrast) -> T
     """
     if len(layout.sizes) < 2:
         raise ValueError(f"an energy needs at least two modalities, got {layout.names}")
-    if contrast.negatives == "batch" and not hasattr(network, "embed_target"):
+    if nce.negatives == "batch" and not hasattr(network, "embed_target"):
         raise ValueError(
-            "contrast.negatives 'batch' needs an energy that embeds both sides, TowerEnergy (name 'tower'), "
+            "nce.negatives 'batch' needs an energy that embeds both sides, TowerEnergy (name 'tower'), "
             f"got {type(network).__name__}: choose that one, or negatives 'two'"
         )
-    compare = {"two": _against_two, "batch": _against_batch}[contrast.negatives]
+    compare = {"two": _against_two, "batch": _against_batch}[nce.negatives]
 
     def init(key, batch):
         z = batch["z"][:1]
@@ -126,9 +135,9 @@ def energy_task(network: Any, sde: SDE, layout: Layout, contrast: Contrast) -> T
                 "an energy is trained on at least two rows at a time, got a batch of 1"
             )
         observed_key, loss_key = jax.random.split(key)
-        subsets = Matching(observed_share=1.0)
+        subsets = ScoreMatchingConfig(conditioning_prob=1.0)
         observed = draw_observed(observed_key, subsets, jnp.ones((len(z), len(layout.sizes)), bool))
-        return compare(network, sde, layout, contrast, params, loss_key, z, observed)
+        return compare(network, sde, layout, nce, params, loss_key, z, observed)
 
     return Task(init, loss)
 
@@ -142,7 +151,7 @@ def energy_fn(
     observed: [B, M] bool, an array, so that one compiled function serves every subset; rows may differ. A
         row with nothing or everything observed has energy 0 and gradient 0. The gradient in observed
         coordinates is not 0: pass their mask to `guidance.guide`.
-    observed_clean: as in training (`Contrast`), which must be how x holds observed latents.
+    observed_clean: as in training (`NCEConfig`), which must be how x holds observed latents.
     """
 
     def energy(x, t):
@@ -154,13 +163,12 @@ def energy_fn(
     return energy
 
 
-def _against_two(network, sde, layout, contrast, params, key, z, observed):
+def _against_two(network, sde, layout, nce, params, key, z, observed):
     keys = jax.random.split(key, 5)
-    shuffled = jnp.where(layout.spread(observed), z, jnp.roll(z, 1, axis=0))
-    clean = observed & contrast.observed_clean
+    shuffled = jnp.where(layout.expand(observed), z, jnp.roll(z, 1, axis=0))
+    clean = observed & nce.observed_clean
     t, shuffled_t = (
-        jnp.broadcast_to(contrast.draw_times(k, sde, len(z))[:, None], observed.shape)
-        for k in keys[:2]
+        jnp.broadcast_to(nce.draw_times(k, sde, len(z))[:, None], observed.shape) for k in keys[:2]
     )
     own = _noised(keys[2], sde, layout, z, t, clean)
     other, log_snr = _noised(keys[3], sde, layout, shuffled, shuffled_t, clean)
@@ -170,16 +178,15 @@ def _against_two(network, sde, layout, contrast, params, key, z, observed):
     noise_terms, _ = network.apply(params, noise, log_snr, observed)
     others = jax.nn.softplus(-other_terms) + jax.nn.softplus(-noise_terms)
     loss = jax.nn.softplus(own_terms) + 0.5 * others
-    wins = (own_terms < other_terms).astype(loss.dtype)
-    return _mean(loss, weights), {"wins": _mean(wins, weights)}
+    nce_accuracy = (own_terms < other_terms).astype(loss.dtype)
+    return _mean(loss, weights), {"nce_accuracy": _mean(nce_accuracy, weights)}
 
 
-def _against_batch(network, sde, layout, contrast, params, key, z, observed):
+def _against_batch(network, sde, layout, nce, params, key, z, observed):
     keys = jax.random.split(key, 4)
-    clean = observed & contrast.observed_clean
+    clean = observed & nce.observed_clean
     given_t, t = (
-        jnp.broadcast_to(contrast.draw_times(k, sde, len(z))[:, None], observed.shape)
-        for k in keys[:2]
+        jnp.broadcast_to(nce.draw_times(k, sde, len(z))[:, None], observed.shape) for k in keys[:2]
     )
     given = _noised(keys[2], sde, layout, z, given_t, clean)
     target = _noised(keys[3], sde, layout, z, t, jnp.zeros_like(observed))
@@ -187,23 +194,23 @@ def _against_batch(network, sde, layout, contrast, params, key, z, observed):
     target = network.apply(params, *target, method="embed_target")
     logits = jnp.einsum("bk,cmk->mbc", given, target)  # condition b, candidate c, of modality m
     loss = -jnp.diagonal(jax.nn.log_softmax(logits, axis=-1), axis1=1, axis2=2).T
-    wins = (jnp.argmax(logits, axis=-1) == jnp.arange(len(z))[None]).T.astype(loss.dtype)
+    nce_accuracy = (jnp.argmax(logits, axis=-1) == jnp.arange(len(z))[None]).T.astype(loss.dtype)
     hidden = (~observed).astype(loss.dtype)
-    return _mean(loss, hidden), {"wins": _mean(wins, hidden)}
+    return _mean(loss, hidden), {"nce_accuracy": _mean(nce_accuracy, hidden)}
 
 
 def _noised(key, sde: SDE, layout: Layout, z, t, clean) -> tuple[Array, Array]:
     """Noise z [B, D] to times t [B, M] except where clean [B, M]; return the inputs of a network."""
     eps = jax.random.normal(key, z.shape)
-    x = layout.spread(sde.alpha(t)) * z + layout.spread(sde.sigma(t)) * eps
-    return _inputs(sde, layout, jnp.where(layout.spread(clean), z, x), t, clean)
+    x = layout.expand(sde.alpha(t)) * z + layout.expand(sde.sigma(t)) * eps
+    return _inputs(sde, layout, jnp.where(layout.expand(clean), z, x), t, clean)
 
 
 def _inputs(sde: SDE, layout: Layout, x, t, clean) -> tuple[Array, Array]:
     """Scale x [B, D] at times t [B, M] to unit variance, and return it with ln snr [B, M]."""
     scale = jnp.where(clean, 1.0, jnp.sqrt(sde.alpha(t) ** 2 + sde.sigma(t) ** 2))
     log_snr = jnp.where(clean, MAX_LOG_SNR, jnp.minimum(sde.log_snr(t), MAX_LOG_SNR))
-    return x / layout.spread(scale), log_snr
+    return x / layout.expand(scale), log_snr
 
 
 def _mean(values: Array, weights: Array) -> Array:

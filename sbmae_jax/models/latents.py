@@ -51,7 +51,7 @@ class Layout:
         parts = jnp.split(x, np.cumsum(self.sizes)[:-1].tolist(), axis=-1)
         return dict(zip(self.names, parts, strict=True))
 
-    def spread(self, values: Array) -> Array:
+    def expand(self, values: Array) -> Array:
         """Repeat one value per modality [..., M] over its coordinates: [..., D]."""
         return jnp.repeat(values, np.array(self.sizes), axis=-1, total_repeat_length=self.size)
 

@@ -17,12 +17,12 @@ from sbmae_jax.models.latents import Layout, Moments
 from sbmae_jax.models.likelihoods import check_values
 from sbmae_jax.models.score import score_fn
 from sbmae_jax.models.task import Params
-from sbmae_jax.sampling.generate import Sampling, generate_latents
+from sbmae_jax.sampling.generate import SamplingConfig, generate_latents
 from sbmae_jax.sampling.guidance import classifier_free, guide, noise_condition
 from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.types import Array, Key, ScoreFn
 
-MOST_SAMPLES = 1_000_000  # in one call: they are drawn at once
+MAX_SAMPLES = 1_000_000  # in one call: they are drawn at once
 GUIDANCE = 1  # what the key of its noise is folded with
 
 
@@ -59,7 +59,7 @@ class Model:
     autoencoders: tuple[Autoencoder, ...]
     network: Any
     sde: SDE
-    sampling: Sampling
+    sampling: SamplingConfig
     energy: Any = None
     scalings: tuple[tuple[str, Scaling], ...] = ()
 
@@ -90,7 +90,7 @@ class Model:
         observed: [B, M] bool.  key: of the noise that classifier-free guidance adds to what is observed.
         """
         known = observed if self.sampling.conditioning == "amortised" else None
-        mask = self.layout.spread(observed)
+        mask = self.layout.expand(observed)
         network = self.network.apply, self.params["score"], self.sde, self.layout
         score = score_fn(*network, known)
         if self.sampling.classifier_free != 1:
@@ -109,7 +109,7 @@ class Model:
         """Draw the unobserved latents: x [B, D] standardised, observed [B, M] bool -> [B, D]."""
         # A key of its own, and the other as it is: without guidance this draws what it always drew.
         score = self.score(jax.random.fold_in(key, GUIDANCE), observed)
-        mask = self.layout.spread(observed)
+        mask = self.layout.expand(observed)
         return generate_latents(key, self.sde, score, self.sampling, x, mask)
 
     def complete(self, key: Key, batch: Mapping[str, Array], observed: Array) -> dict[str, Array]:
@@ -185,12 +185,13 @@ class Model:
         }
 
     def with_sampling(self, **changes: Any) -> "Model":
-        """Return the same model, sampled in another way: `model.with_sampling(noise_scale=0.7)`.
+        """Return the same model, sampled in another way: `model.with_sampling(temperature=0.7)`.
 
-        changes: to fields of `Sampling`. Raises ValueError for one that it does not have, and as `Sampling`.
+        changes: to fields of `SamplingConfig`. Raises ValueError for one that it does not have,
+        and as `SamplingConfig`.
         """
         for name in changes:
-            require_one_of("sampling", name, [field.name for field in fields(Sampling)])
+            require_one_of("sampling", name, [field.name for field in fields(SamplingConfig)])
         return replace(self, sampling=replace(self.sampling, **changes))
 
     def prepare(self, modality: Modality, values: Any) -> np.ndarray:
@@ -212,7 +213,7 @@ class Model:
 
     def _num_rows(self, given: Mapping[str, Any], num_samples: int | None) -> int:
         if num_samples is not None:
-            require_whole("num_samples", num_samples, 1, MOST_SAMPLES)
+            require_whole("num_samples", num_samples, 1, MAX_SAMPLES)
         sizes = {name: np.shape(as_array(name, array))[:1] for name, array in given.items()}
         if () in sizes.values() or (0,) in sizes.values():
             raise ValueError(f"given: arrays must be [B, ...] with B at least 1, got {sizes}")

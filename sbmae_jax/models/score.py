@@ -19,7 +19,7 @@ Weightings of the loss, each a distribution of noise levels and a factor on the 
     unit         ln(sigma / alpha) normal with `level_mean`, `level_std`, factor 1
 
 One time per modality. The network gets ln snr for each modality, so the same network also serves when
-some modalities are observed and clean: a share `observed_share` of the training rows has a random
+some modalities are observed and clean: a share `conditioning_prob` of the training rows has a random
 proper subset of modalities at time 0, and the loss on the others only.
 
 Rows that lack modalities. A row with only the modalities P is a draw of the marginal p(z_P). The network gets
@@ -58,12 +58,13 @@ MAX_LOG_SNR = 14.0  # what the network is told of a clean modality, whose ln snr
 
 
 @dataclass(frozen=True)
-class Matching:
+class ScoreMatchingConfig:
     """How noise levels are drawn in training; see the head of this file.
 
     level_mean, level_std: of ln(sigma / alpha), for weighting "unit".
-    observed_share: share of the rows that have observed modalities, in 0..1; 0 trains a joint score only.
-    observed_power: in 0..8; k are observed in proportion to k^-observed_power. 0: every number alike; 1: one
+    conditioning_prob: share of the rows that have observed modalities, in 0..1; 0 trains a joint score only.
+    subset_size_power: in 0..8; k are observed in proportion to k^-subset_size_power. 0: every
+    number alike; 1: one
         modality k times as often as k. What one modality alone says of the others is hardest to learn and, of
         many modalities, the rarest to be seen.
 
@@ -73,18 +74,18 @@ class Matching:
     weighting: str = "unit"
     level_mean: float = -0.4
     level_std: float = 1.4
-    observed_share: float = 0.0
-    observed_power: float = 0.0
+    conditioning_prob: float = 0.0
+    subset_size_power: float = 0.0
 
     def __post_init__(self):
         require_one_of("score.weighting", self.weighting, WEIGHTINGS)
         require_number("score.level_mean", self.level_mean, -MAX_LEVEL, MAX_LEVEL)
         require_number("score.level_std", self.level_std, 0, MAX_LEVEL)
-        require_number("score.observed_share", self.observed_share, 0, 1)
-        require_number("score.observed_power", self.observed_power, 0, MAX_POWER)
+        require_number("score.conditioning_prob", self.conditioning_prob, 0, 1)
+        require_number("score.subset_size_power", self.subset_size_power, 0, MAX_POWER)
 
 
-def score_task(network: Any, sde: SDE, layout: Layout, matching: Matching) -> Task:
+def score_task(network: Any, sde: SDE, layout: Layout, matching: ScoreMatchingConfig) -> Task:
     """Bind a score network to the denoising loss.
 
     network: a Flax module, (x [B, D], ln snr [B, M]) -> [B, D].
@@ -102,7 +103,7 @@ def score_task(network: Any, sde: SDE, layout: Layout, matching: Matching) -> Ta
         time_key, noise_key, observed_key = jax.random.split(key, 3)
         t = draw_times(time_key, sde, matching, len(z))
         observed = draw_observed(observed_key, matching, present)
-        absent, hidden = layout.spread(~present), layout.spread(present & ~observed)
+        absent, hidden = layout.expand(~present), layout.expand(present & ~observed)
         eps = jax.random.normal(noise_key, z.shape)
         alpha, sigma, v = _coefficients(sde, t[:, None])
         x = jnp.where(hidden, alpha * z + sigma * eps, jnp.where(absent, eps, z))
@@ -132,7 +133,7 @@ def score_fn(
         alpha, sigma, v = _coefficients(sde, t[:, None])
         output = apply(network_apply, params, sde, layout, x, t, known, nothing)
         denoised = (alpha / v) * x + (sigma / jnp.sqrt(v)) * output
-        return jnp.where(layout.spread(known), 0, (alpha * denoised - x) / sigma**2)
+        return jnp.where(layout.expand(known), 0, (alpha * denoised - x) / sigma**2)
 
     return score
 
@@ -142,14 +143,14 @@ def apply(network_apply, params, sde: SDE, layout: Layout, x, t, observed, absen
 
     observed [B, M]: at time 0.  absent [B, M]: pure noise of variance 1, at the last time.
     """
-    as_it_is = layout.spread(observed | absent)
+    unscaled = layout.expand(observed | absent)
     _, _, v = _coefficients(sde, t[:, None])
     log_snr = jnp.where(observed, MAX_LOG_SNR, jnp.minimum(sde.log_snr(t), MAX_LOG_SNR)[:, None])
     log_snr = jnp.where(absent, sde.log_snr(jnp.ones(())), log_snr)
-    return network_apply(params, jnp.where(as_it_is, x, x / jnp.sqrt(v)), log_snr)
+    return network_apply(params, jnp.where(unscaled, x, x / jnp.sqrt(v)), log_snr)
 
 
-def draw_times(key: Key, sde: SDE, matching: Matching, num: int) -> Array:
+def draw_times(key: Key, sde: SDE, matching: ScoreMatchingConfig, num: int) -> Array:
     """Draw times for the weighting: [num] in T_MIN..1."""
     if matching.weighting == "unit":
         level = matching.level_mean + matching.level_std * jax.random.normal(key, (num,))
@@ -157,20 +158,21 @@ def draw_times(key: Key, sde: SDE, matching: Matching, num: int) -> Array:
     return sde.sample_time(key, (num,), matching.weighting, T_MIN)
 
 
-def draw_observed(key: Key, matching: Matching, present: Array) -> Array:
+def draw_observed(key: Key, matching: ScoreMatchingConfig, present: Array) -> Array:
     """Draw which modalities of each row are observed, [B, M] bool; never all that are present [B, M].
 
     The number observed is k in 1..n-1 of the n that are present, with a probability in proportion to
-    k^-observed_power; then the subset is uniform among those of that size. With power 0 one and all but one
+    k^-subset_size_power; then the subset is uniform among those of that size. With power 0 one and
+    all but one
     are seen as often as the many subsets in the middle.
     """
-    if matching.observed_share == 0 or present.shape[1] == 1:
+    if matching.conditioning_prob == 0 or present.shape[1] == 1:
         return jnp.zeros_like(present)
     row_key, size_key, rank_key = jax.random.split(key, 3)
-    rows = jax.random.bernoulli(row_key, matching.observed_share, (len(present), 1))
+    rows = jax.random.bernoulli(row_key, matching.conditioning_prob, (len(present), 1))
     num_present = jnp.sum(present, axis=1, keepdims=True)
     number = jnp.arange(1, present.shape[1])[None]
-    logits = -matching.observed_power * jnp.log(number)
+    logits = -matching.subset_size_power * jnp.log(number)
     logits = jnp.where(number < jnp.maximum(num_present, 2), logits, -jnp.inf)
     size = 1 + jax.random.categorical(size_key, logits)[:, None]
     draws = jax.random.uniform(rank_key, present.shape)

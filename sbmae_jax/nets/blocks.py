@@ -139,15 +139,15 @@ def recomputed(block: type[nn.Module], remat: bool) -> type[nn.Module]:
     return again
 
 
-def activation(name: str, slope: float) -> Callable[[Array], Array]:
-    """Return the activation "gelu", or "leaky_relu" with `slope` below zero.
+def activation(name: str, negative_slope: float) -> Callable[[Array], Array]:
+    """Return the activation "gelu", or "leaky_relu" with `negative_slope` below zero.
 
     Raises ValueError for another name.
     """
     if name == "gelu":
         return nn.gelu
     if name == "leaky_relu":
-        return lambda x: nn.leaky_relu(x, slope)
+        return lambda x: nn.leaky_relu(x, negative_slope)
     raise ValueError(f"activation must be 'leaky_relu' or 'gelu', got {name!r}")
 
 

@@ -14,7 +14,7 @@ class ConvClassifier(nn.Module):
     on these where `train`. As it stands this is the digit classifier of the reference implementation
     (method, section 8): for pictures 28x28x3 and 10 classes it has 1,147,466 parameters.
 
-    On a CPU train it with `steps_per_call` 1 (`Training`).
+    On a CPU train it with `steps_per_call` 1 (`TrainingConfig`).
 
     Raises ValueError for what is no picture.
     """

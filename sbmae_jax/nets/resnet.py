@@ -38,7 +38,7 @@ Stages = tuple[tuple[int, int, int], ...]
 """For each residual block its middle width, its width, and the factor by which the picture then changes."""
 
 
-MOST_PADDING = 1000  # pixels
+MAX_PADDING = 1000  # pixels
 
 
 class ResNetEncoder(nn.Module):
@@ -49,7 +49,8 @@ class ResNetEncoder(nn.Module):
 
     stem: width of the first convolution, after which the picture is halved.
     stages: (middle, width, pool) of each block.
-    activation: of the blocks, "leaky_relu" or "gelu".  slope: of leaky_relu; the stem's is always that.
+    activation: of the blocks, "leaky_relu" or "gelu".  negative_slope: of leaky_relu; the stem's
+    is always that.
     padding: zeros that are put around the picture, for sides that do not halve cleanly.
     remat: compute the activations of the blocks again for the gradient, rather than keep them.
 
@@ -61,7 +62,7 @@ class ResNetEncoder(nn.Module):
     stem: int
     stages: Stages
     activation: str = "leaky_relu"
-    slope: float = 0.2
+    negative_slope: float = 0.2
     padding: int = 0
     dtype: str = "float32"
     remat: bool = False
@@ -73,10 +74,10 @@ class ResNetEncoder(nn.Module):
         factor = 2 * math.prod(pool for _, _, pool in self.stages)
         check_factor(x.shape[1:], factor, self.padding)
         x = jnp.pad(x, ((0, 0), around, around, (0, 0)))
-        act = activation(self.activation, self.slope)
+        act = activation(self.activation, self.negative_slope)
         h = nn.Conv(self.stem, (5, 5), dtype=dtype)(x)
         h = group_norm(norm_groups(self.stem), dtype)(h)
-        h = avg_pool(nn.leaky_relu(h, self.slope), 2)
+        h = avg_pool(nn.leaky_relu(h, self.negative_slope), 2)
         for middle, width, pool in self.stages:
             h = avg_pool(recomputed(ResidualBlock, self.remat)(middle, width, act, dtype)(h), pool)
         if h.shape[-1] % self.num_heads:
@@ -95,7 +96,8 @@ class ResNetDecoder(nn.Module):
     shape: (height, width, channels) of the picture.
     start: number of channels of the smallest picture; its sides follow from `shape` and `stages`.
     stages: (middle, width, factor of the upsampling) of each block.
-    activation: of the blocks, "leaky_relu" or "gelu".  slope: of leaky_relu; the last block's is always that.
+    activation: of the blocks, "leaky_relu" or "gelu".  negative_slope: of leaky_relu; the last
+    block's is always that.
     upsampling: "nearest" or "bilinear".
     padding: pixels that are made around the picture and cut off, as the encoder puts zeros there.
 
@@ -107,7 +109,7 @@ class ResNetDecoder(nn.Module):
     stages: Stages
     activation: str = "leaky_relu"
     upsampling: str = "nearest"
-    slope: float = 0.2
+    negative_slope: float = 0.2
     padding: int = 0
     dtype: str = "float32"
     remat: bool = False
@@ -120,14 +122,14 @@ class ResNetDecoder(nn.Module):
         check_factor(self.shape, factor, pad)
         height, width, depth = self.shape
         height, width = height + 2 * pad, width + 2 * pad
-        act = activation(self.activation, self.slope)
+        act = activation(self.activation, self.negative_slope)
         size = (height // factor, width // factor, self.start)
         h = nn.relu(nn.Dense(math.prod(size), dtype=dtype)(z)).reshape(len(z), *size)
         for middle, out, factor in self.stages:
             block = recomputed(ResidualBlock, self.remat)(middle, out, act, dtype)
             h = upsample(block(h), factor, self.upsampling)
         last = h.shape[-1]
-        h = ResidualBlock(last, last, activation("leaky_relu", self.slope), dtype)(h)
+        h = ResidualBlock(last, last, activation("leaky_relu", self.negative_slope), dtype)(h)
         x = nn.Conv(depth, (5, 5))(h.astype(jnp.float32))
         return x[:, pad : height - pad, pad : width - pad]
 
@@ -153,7 +155,7 @@ class ResidualBlock(nn.Module):
 
 def check_resnet(padding: int, stages: Stages, **widths: int) -> None:
     """Raise ValueError for a padding, widths or stages out of range."""
-    require_whole("network 'resnet': padding", padding, 0, MOST_PADDING)
+    require_whole("network 'resnet': padding", padding, 0, MAX_PADDING)
     check_sizes("resnet", max(len(stages), 1), **widths)
     for stage in stages:
         check_sizes("resnet", stages=stage)

@@ -102,7 +102,7 @@ def given(step: Step, observe: Step) -> Step:
     return kernel
 
 
-def jump(sde: SDE) -> Step:
+def forward_transition(sde: SDE) -> Step:
     """Move x forwards in time, to a t_next above t, by the exact transition; no evaluation."""
 
     def kernel(key, x, t, t_next):
@@ -113,16 +113,16 @@ def jump(sde: SDE) -> Step:
     return kernel
 
 
-def resample(step: Step, sde: SDE, num: int) -> Step:
+def repaint(step: Step, sde: SDE, num: int) -> Step:
     """Take a step `num` times, jumping back in between: RePaint; `num` times the evaluations.
 
-    The wrapped step is the conditional one: `resample(given(ancestral(sde, score), put), sde, 10)`.
+    The wrapped step is the conditional one: `repaint(given(ancestral(sde, score), put), sde, 10)`.
     Visit j has the key `fold_in(key, 2 j)`, the jump after it `fold_in(key, 2 j + 1)`.
 
     Raises ValueError for a num that is not a whole number from 1.
     """
     require_whole("num", num, 1, 1_000_000)
-    back = jump(sde)
+    back = forward_transition(sde)
 
     def kernel(key, x, t, t_next):
         def visit(j, x):
@@ -134,10 +134,10 @@ def resample(step: Step, sde: SDE, num: int) -> Step:
     return kernel
 
 
-def divide(step: Step, num: int) -> Step:
+def substeps(step: Step, num: int) -> Step:
     """Take a step in `num` parts of equal time; `num` times the evaluations.
 
-    RePaint jumps back over several levels: `resample(divide(step, 10), sde, 10)`.
+    RePaint jumps back over several levels: `repaint(substeps(step, 10), sde, 10)`.
 
     Raises ValueError for a num that is not a whole number from 1.
     """

@@ -15,7 +15,7 @@ from sbmae_jax._check import (
     require_whole,
 )
 from sbmae_jax.sampling.conditioning import clamp, given, renoise
-from sbmae_jax.sampling.ode import dpm_solver, lift, remember
+from sbmae_jax.sampling.ode import dpm_solver, init_multistep, lift
 from sbmae_jax.sampling.samplers import (
     ancestral,
     chain,
@@ -30,18 +30,19 @@ from sbmae_jax.types import Array, Key, ScoreFn
 
 SAMPLERS = ("langevin", "predictor_corrector", "dpm_solver")
 CONDITIONINGS = ("amortised", "clamp", "renoise")
-MOST_STEPS = 100_000  # levels, or corrections at one: more is a slip of the hand
+MAX_LEVELS = 100_000  # levels, or corrections at one: more is a slip of the hand
 
 
 @dataclass(frozen=True)
-class Sampling:
+class SamplingConfig:
     """How latents are drawn.
 
     sampler: "langevin" walks down the noise levels by Langevin steps alone; "predictor_corrector" takes
         an ancestral step to each level first, which is too narrow where levels are few and data broad;
         "dpm_solver" a step of order 2 instead, which keeps the spread.
     conditioning: what the score sees of an observed latent at a noise level. "amortised": its clean
-        value, and the network is told so, as it was in training (`Matching.observed_share`); no bias but
+        value, and the network is told so, as it was in training
+        (`ScoreMatchingConfig.conditioning_prob`); no bias but
         the network's own. "clamp": its clean value, the network not knowing. "renoise": the value with
         fresh noise of that level at every sub-step. The last two need corrections.
     num_levels: noise levels, equally spaced in log-SNR between t = 1 and t_min.
@@ -52,7 +53,7 @@ class Sampling:
         coherent with what is observed, less diverse, and takes two evaluations for one.
     t_min: the last time, in 1e-9..1.
     eta: for "dpm_solver", 1 follows the reverse SDE, 0 the ODE, and what is between them a part of its noise.
-    noise_scale: of the noise that each step adds, the prior aside; below 1 is colder than the distribution:
+    temperature: of the noise that each step adds, the prior aside; below 1 is colder than the distribution:
         more coherent, less diverse, at no further evaluation.
 
     Raises ValueError for a name that there is not, and for a value out of its range or of another type.
@@ -67,31 +68,31 @@ class Sampling:
     guidance: float = 0.0
     classifier_free: float = 1.0
     eta: float = 1.0
-    noise_scale: float = 1.0
+    temperature: float = 1.0
 
     def __post_init__(self):
         require_fields(self, "sampling.")
         require_one_of("sampling.sampler", self.sampler, SAMPLERS)
         require_one_of("sampling.conditioning", self.conditioning, CONDITIONINGS)
-        require_whole("sampling.num_levels", self.num_levels, 1, MOST_STEPS)
-        require_whole("sampling.num_corrections", self.num_corrections, 0, MOST_STEPS)
+        require_whole("sampling.num_levels", self.num_levels, 1, MAX_LEVELS)
+        require_whole("sampling.num_corrections", self.num_corrections, 0, MAX_LEVELS)
         # Beyond 1 a Langevin step throws x farther out than it was.
         require_number("sampling.snr", self.snr, high=1, above=0)
         require_number("sampling.t_min", self.t_min, low=1e-9, below=1)
         require_number("sampling.guidance", self.guidance, low=0, high=1e6)
         require_number("sampling.classifier_free", self.classifier_free, low=0, high=1e6)
         require_number("sampling.eta", self.eta, low=0, high=1)
-        require_number("sampling.noise_scale", self.noise_scale, low=0, high=1)
+        require_number("sampling.temperature", self.temperature, low=0, high=1)
         if self.classifier_free != 1 and self.conditioning != "amortised":
             raise ValueError(
                 "sampling.classifier_free needs sampling.conditioning 'amortised', whose score knows what is "
                 f"observed, got {self.conditioning!r}: set sampling.classifier_free to 1"
             )
         noiseless = self.sampler == "dpm_solver" and self.eta == 0 and self.num_corrections == 0
-        if self.noise_scale != 1 and noiseless:
+        if self.temperature != 1 and noiseless:
             raise ValueError(
-                "sampling.noise_scale scales the noise of steps, and sampler 'dpm_solver' with "
-                "sampling.eta 0 and no corrections has none: set sampling.noise_scale to 1, or sampling.eta "
+                "sampling.temperature scales the noise of steps, and sampler 'dpm_solver' with "
+                "sampling.eta 0 and no corrections has none: set sampling.temperature to 1, or sampling.eta "
                 "above 0"
             )
         if self.sampler == "langevin" and self.num_corrections < 1:
@@ -105,7 +106,7 @@ class Sampling:
 
 
 def generate_latents(
-    key: Key, sde: SDE, score: ScoreFn, sampling: Sampling, value: Array, mask: Array
+    key: Key, sde: SDE, score: ScoreFn, sampling: SamplingConfig, value: Array, mask: Array
 ) -> Array:
     """Draw the unobserved coordinates given the observed ones.
 
@@ -126,8 +127,8 @@ def generate_latents(
     prior_key, loop_key = jax.random.split(key)
     clamped = clamp(value, mask)
     observe = renoise(sde, value, mask) if sampling.conditioning == "renoise" else clamped
-    scale = sampling.noise_scale
-    corrector = langevin(sde, score, sampling.snr, mask=mask, noise_scale=scale)
+    scale = sampling.temperature
+    corrector = langevin(sde, score, sampling.snr, mask=mask, temperature=scale)
     correct = repeat(given(corrector, observe), sampling.num_corrections)
     times = log_snr_times(sde, sampling.num_levels, sampling.t_min)
     last = chain(observe, denoise(sde, score), clamped)
@@ -135,7 +136,7 @@ def generate_latents(
     if sampling.sampler == "dpm_solver":
         predict = given(dpm_solver(sde, score, sampling.eta, scale), lift(observe))
         step = chain(predict, lift(correct))
-        return sample(loop_key, step, remember(x), times, last=lift(last)).x
-    predict = given(ancestral(sde, score, noise_scale=scale), observe)
+        return sample(loop_key, step, init_multistep(x), times, last=lift(last)).x
+    predict = given(ancestral(sde, score, temperature=scale), observe)
     step = chain(predict, correct) if sampling.sampler == "predictor_corrector" else correct
     return sample(loop_key, step, x, times, last=last)

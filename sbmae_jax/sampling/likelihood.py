@@ -154,7 +154,7 @@ def _augmented(
 
     def rate(x, t):
         def flow(x):
-            return jnp.where(held, 0.0, sde.slope(x, score(x, t), t))
+            return jnp.where(held, 0.0, sde.probability_flow_drift(x, score(x, t), t))
 
         def quadratic(probe):
             # Rows do not mix, so one probe serves the whole batch at once.

@@ -81,7 +81,7 @@ def _raise_noise(sde, key, y, t, r, churn):
     return y, jnp.where(r_up > r, sde.time(-2 * jnp.log(r_up)), t), r_up
 
 
-class Memory(NamedTuple):
+class MultistepState(NamedTuple):
     """A state that remembers one step: x, the last predicted clean data, its ln(alpha/sigma)."""
 
     x: Array
@@ -89,22 +89,22 @@ class Memory(NamedTuple):
     level: Array
 
 
-def _require_memory(state: Memory) -> None:
-    if not isinstance(state, Memory):
+def _require_memory(state: MultistepState) -> None:
+    if not isinstance(state, MultistepState):
         raise ValueError("x must be a Memory for a multistep kernel: pass remember(x)")
 
 
-def remember(x: Array) -> Memory:
+def init_multistep(x: Array) -> MultistepState:
     """Make the first state of a multistep kernel; level +inf: there is nothing to remember yet.
 
     Raises ValueError for an x that is not a floating array.
     """
     require_floats(x)
-    return Memory(x, jnp.zeros_like(x), jnp.asarray(jnp.inf, x.dtype))
+    return MultistepState(x, jnp.zeros_like(x), jnp.asarray(jnp.inf, x.dtype))
 
 
 def lift(step: Step) -> Step:
-    """Let a kernel for arrays act on the x of a `Memory`: `lift(clamp(value, mask))`.
+    """Let a kernel for arrays act on the x of a `MultistepState`: `lift(clamp(value, mask))`.
 
     Raises ValueError when given a plain array.
     """
@@ -116,18 +116,19 @@ def lift(step: Step) -> Step:
     return kernel
 
 
-def dpm_solver(sde: SDE, score: ScoreFn, eta: float = 0.0, noise_scale: float = 1.0) -> Step:
+def dpm_solver(sde: SDE, score: ScoreFn, eta: float = 0.0, temperature: float = 1.0) -> Step:
     """Step by DPM-Solver++(2M), one evaluation, order 2; the cheapest good sampler.
 
-    The state is a `Memory`: `sample(key, dpm_solver(sde, score), remember(x), times).x`. The first
+    The state is a `MultistepState`: `sample(key, dpm_solver(sde, score), init_multistep(x),
+    times).x`. The first
     step, and a step to sigma = 0, are of order 1. Its natural grid is `log_snr_times`.
     eta: 0 follows the ODE; 1 the reverse SDE with the same memory, which forgives errors of the
         score and of conditioning.
-    noise_scale: of the noise that an eta above 0 adds; below 1 is colder than the distribution.
+    temperature: of the noise that an eta above 0 adds; below 1 is colder than the distribution.
     Raises ValueError when given a plain array, and for a number below 0.
     """
     require_number("eta", eta, low=0)
-    require_number("noise_scale", noise_scale, low=0)
+    require_number("temperature", temperature, low=0)
     score = same_shape(score)
 
     def kernel(key, state, t, t_next):
@@ -144,8 +145,8 @@ def dpm_solver(sde: SDE, score: ScoreFn, eta: float = 0.0, noise_scale: float = 
             kept = kept * jnp.exp(-eta * h)
         x = kept * x - sde.alpha(t_next) * jnp.expm1(-(1 + eta) * h) * best
         if eta > 0:
-            spread = noise_scale * sde.sigma(t_next) * jnp.sqrt(-jnp.expm1(-2 * eta * h))
-            x = x + spread * jax.random.normal(key, x.shape, x.dtype)
-        return Memory(x, denoised, level)
+            std = temperature * sde.sigma(t_next) * jnp.sqrt(-jnp.expm1(-2 * eta * h))
+            x = x + std * jax.random.normal(key, x.shape, x.dtype)
+        return MultistepState(x, denoised, level)
 
     return kernel

@@ -87,8 +87,8 @@ def twist(
     spectrum = None if covariance is None else jnp.linalg.eigh(covariance)
 
     def log_twist(x, t):
-        slope, observed = score(x, t), like(mask, x, "mask")
-        denoised = sde.denoised_from_score(slope, x, t)
+        score_x, observed = score(x, t), like(mask, x, "mask")
+        denoised = sde.denoised_from_score(score_x, x, t)
         gap = jnp.where(observed, like(value, x, "value") - denoised, 0.0)
         if spectrum is None:
             log_scale = -0.5 * jnp.logaddexp(0.0, sde.log_snr(t))
@@ -98,7 +98,7 @@ def twist(
             gap = jax.scipy.linalg.solve_triangular(root, gap.T, lower=True).T
             log_det = jnp.sum(jnp.log(jnp.diagonal(root)))
         constant = 0.5 * math.log(2 * math.pi) * jnp.sum(observed, axis=1)
-        return -0.5 * jnp.sum(gap**2, axis=1) - log_det - constant, slope
+        return -0.5 * jnp.sum(gap**2, axis=1) - log_det - constant, score_x
 
     return log_twist
 
@@ -112,7 +112,7 @@ def _left_over(sde: SDE, spectrum: tuple[Array, Array], mask: Array, t: Array) -
     return jnp.linalg.cholesky(jnp.where(both, covariance, jnp.diag(1.0 - mask)))
 
 
-def steer(
+def reconstruction_guidance(
     sde: SDE, score: ScoreFn, value: Array, mask: Array, covariance: Array | None = None
 ) -> ScoreFn:
     """Add the gradient of the twist to a score: reconstruction guidance, one particle's guess.
@@ -133,8 +133,8 @@ def steer(
             raise ValueError(
                 f"x must be [B, D] and t one number, got shapes {jnp.shape(x)} and {jnp.shape(t)}"
             )
-        _, slope, push = _evaluate(log_twist, x, t)
-        return slope + push
+        _, score_x, push = _evaluate(log_twist, x, t)
+        return score_x + push
 
     return steered
 
@@ -208,29 +208,29 @@ class _Cloud(NamedTuple):
 
     x: Array
     log_q: Array
-    slope: Array
+    score_x: Array
     push: Array
 
 
 def _evaluate(log_twist: Callable, x: Array, t: Array) -> tuple[Array, Array, Array]:
     def total(x):
-        log_q, slope = log_twist(x, t)
-        return jnp.sum(log_q), (log_q, slope)
+        log_q, score_x = log_twist(x, t)
+        return jnp.sum(log_q), (log_q, score_x)
 
     # Rows do not mix, so the gradient of the sum is each row's own.
-    push, (log_q, slope) = jax.grad(total, has_aux=True)(x)
-    return log_q, slope, push
+    push, (log_q, score_x) = jax.grad(total, has_aux=True)(x)
+    return log_q, score_x, push
 
 
 def _move(
     key: Key, sde: SDE, cloud: _Cloud, t: Array, t_next: Array, data_scale: float
 ) -> tuple[Array, Array]:
     """Take the steered step; also return the log-ratio of the true kernel to the steered, [P]."""
-    mean, spread = reverse_kernel(sde, cloud.x, cloud.slope, t, t_next, data_scale)
-    steered, _ = reverse_kernel(sde, cloud.x, cloud.slope + cloud.push, t, t_next, data_scale)
-    shift = (steered - mean) / spread
+    mean, std = reverse_kernel(sde, cloud.x, cloud.score_x, t, t_next, data_scale)
+    steered, _ = reverse_kernel(sde, cloud.x, cloud.score_x + cloud.push, t, t_next, data_scale)
+    shift = (steered - mean) / std
     noise = jax.random.normal(key, mean.shape, mean.dtype)
-    return steered + spread * noise, -jnp.sum(shift * (0.5 * shift + noise), axis=1)
+    return steered + std * noise, -jnp.sum(shift * (0.5 * shift + noise), axis=1)
 
 
 def _normalise(log_w: Array) -> tuple[Array, Array]:

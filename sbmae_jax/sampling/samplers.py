@@ -38,7 +38,7 @@ from sbmae_jax._check import like, require_number, require_whole, same_shape
 from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.types import Array, Key, ScoreFn, State, Step
 
-MOST = 1_000_000  # steps: more is a slip of the hand
+MAX_STEPS_PER_CALL = 1_000_000  # steps: more is a slip of the hand
 
 
 def sample(
@@ -120,7 +120,7 @@ def repeat(step: Step, num: int) -> Step:
 
     Raises ValueError for a num that is not a whole number from 0.
     """
-    require_whole("num", num, 0, MOST)
+    require_whole("num", num, 0, MAX_STEPS_PER_CALL)
 
     def kernel(key, x, t, t_next):
         def body(j, x):
@@ -144,23 +144,23 @@ def euler_maruyama(sde: SDE, score: ScoreFn) -> Step:
     return kernel
 
 
-def ancestral(sde: SDE, score: ScoreFn, data_scale: float = 0.0, noise_scale: float = 1.0) -> Step:
+def ancestral(sde: SDE, score: ScoreFn, data_scale: float = 0.0, temperature: float = 1.0) -> Step:
     """Draw from p(x_next | x), with x0 predicted and taken as N(x0, its spread); one evaluation.
 
     data_scale: 0 takes x0 for known, as DDPM does with its smaller variance; 1 leaves x0 the spread
         that unit-variance Gaussian data would have, for which each step is then exact. The first is
         too narrow on broad data, the second too wide on data in tight clusters.
-    noise_scale: below 1 is colder than the distribution.
+    temperature: below 1 is colder than the distribution.
 
     Raises ValueError for a number below 0.
     """
     require_number("data_scale", data_scale, low=0)
-    require_number("noise_scale", noise_scale, low=0)
+    require_number("temperature", temperature, low=0)
     score = same_shape(score)
 
     def kernel(key, x, t, t_next):
-        mean, spread = reverse_kernel(sde, x, score(x, t), t, t_next, data_scale)
-        return mean + noise_scale * spread * jax.random.normal(key, x.shape, x.dtype)
+        mean, std = reverse_kernel(sde, x, score(x, t), t, t_next, data_scale)
+        return mean + temperature * std * jax.random.normal(key, x.shape, x.dtype)
 
     return kernel
 
@@ -201,7 +201,7 @@ def langevin(
     snr: float = 0.16,
     num_steps: int = 1,
     mask: Array | None = None,
-    noise_scale: float = 1.0,
+    temperature: float = 1.0,
     rule: Callable[[float, Array, Array, Array], Array] = by_level,
 ) -> Step:
     """Correct x at time t_next by Langevin steps; `num_steps` evaluations.
@@ -209,15 +209,15 @@ def langevin(
     snr: the size of the steps, of the order of the noise's standard deviation times this.
     mask: `[D]` or `[B, D]` of bool, True where observed: such coordinates never move and do not
         count in norms. To refresh them between inner steps, repeat a `given` kernel instead.
-    noise_scale: below 1 is colder than the distribution.
+    temperature: below 1 is colder than the distribution.
     rule: makes a step size of `snr`: `by_level`, `by_norm`, or any function of their signature.
 
     Raises ValueError for a number below 0, no whole number of steps from 0, and a mask that is not of bool or
     does not fit x.
     """
     require_number("snr", snr, low=0)
-    require_whole("num_steps", num_steps, 0, MOST)
-    require_number("noise_scale", noise_scale, low=0)
+    require_whole("num_steps", num_steps, 0, MAX_STEPS_PER_CALL)
+    require_number("temperature", temperature, low=0)
     if mask is not None:
         checks.require_bool(mask)
     score = same_shape(score)
@@ -227,7 +227,7 @@ def langevin(
         observed = like(jnp.asarray(False) if mask is None else mask, x, "mask")
         noise, slope = (jnp.where(observed, 0.0, v) for v in (noise, score(x, t_next)))
         size = rule(snr, noise, slope, sde.sigma(t_next))
-        moved = x + size * slope + noise_scale * jnp.sqrt(2 * size) * noise
+        moved = x + size * slope + temperature * jnp.sqrt(2 * size) * noise
         return jnp.where(observed, x, moved)
 
     return repeat(inner, num_steps)
@@ -238,7 +238,7 @@ def annealed_langevin(
 ) -> Step:
     """Take Langevin steps of size rate (sigma / sigma_last)^2, over `ladder_times`.
 
-    It is `langevin` with the level rule, without a predictor; options: `mask`, `noise_scale`. Errors as
+    It is `langevin` with the level rule, without a predictor; options: `mask`, `temperature`. Errors as
     there, and for a rate below 0 or a sigma_last that is not above 0.
     """
     require_number("rate", rate, low=0)
@@ -304,7 +304,7 @@ def ladder_times(sde: SDE, sigmas: Array) -> Array:
 
 
 def _require_grid(num: int, t_min: float) -> None:
-    require_whole("num", num, 1, MOST)
+    require_whole("num", num, 1, MAX_STEPS_PER_CALL)
     require_number("t_min", t_min, low=0, below=1)
 
 

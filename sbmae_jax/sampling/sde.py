@@ -5,7 +5,7 @@ and data are at t = 0. A linear function of Gaussians is Gaussian, so given the 
 
     x_t = alpha(t) x_0 + sigma(t) eps,    eps ~ N(0, I).    (1)
 
-Matching mean and variance gives alpha' = f alpha and (sigma^2)' = 2 f sigma^2 + g^2, that is,
+ScoreMatchingConfig mean and variance gives alpha' = f alpha and (sigma^2)' = 2 f sigma^2 + g^2, that is,
 
     f = (ln alpha)',    g^2 = (sigma^2)' - 2 f sigma^2.    (2)
 
@@ -122,7 +122,7 @@ class SDE(abc.ABC):
         require_numbers("t", t)
         return expand(self.alpha(t), x) * x + expand(self.sigma(t), x) * eps
 
-    def slope(self, x: Array, score: Array, t: Array) -> Array:
+    def probability_flow_drift(self, x: Array, score: Array, t: Array) -> Array:
         """Return dx/dt of the probability-flow ODE at `x: [B, ...]`, from the score there; (5)."""
         require_alike(x=x, score=score)
         require_numbers("t", t)
@@ -203,22 +203,22 @@ class _Beta(SDE):
     def prior_scale(self) -> float:
         return 1.0
 
-    def rate(self, t: Array) -> Array:
+    def beta(self, t: Array) -> Array:
         return self.beta_min + t * (self.beta_max - self.beta_min)
 
-    def integral(self, t: Array) -> Array:
+    def beta_integral(self, t: Array) -> Array:
         return self.beta_min * t + 0.5 * (self.beta_max - self.beta_min) * t**2
 
     def log_alpha(self, t: Array) -> Array:
-        return -0.5 * self.integral(t)
+        return -0.5 * self.beta_integral(t)
 
     def drift(self, t: Array) -> Array:
-        return -0.5 * self.rate(t)
+        return -0.5 * self.beta(t)
 
-    def _time(self, integral: Array) -> Array:
+    def _time(self, beta_integral: Array) -> Array:
         # The root of I(t) = integral, in the form that does not cancel for small I or b1 = b0.
-        root = jnp.sqrt(self.beta_min**2 + 2 * (self.beta_max - self.beta_min) * integral)
-        return 2 * integral / (self.beta_min + root)
+        root = jnp.sqrt(self.beta_min**2 + 2 * (self.beta_max - self.beta_min) * beta_integral)
+        return 2 * beta_integral / (self.beta_min + root)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,10 +232,10 @@ class VP(_Beta):
     beta_max: float = 20.0
 
     def sigma(self, t: Array) -> Array:
-        return jnp.sqrt(-jnp.expm1(-self.integral(t)))
+        return jnp.sqrt(-jnp.expm1(-self.beta_integral(t)))
 
     def diffusion(self, t: Array) -> Array:
-        return jnp.sqrt(self.rate(t))
+        return jnp.sqrt(self.beta(t))
 
     def time(self, log_snr: Array) -> Array:
         return self._time(jax.nn.softplus(-log_snr))  # exp(L) = exp(-I) / (1 - exp(-I))
@@ -249,10 +249,10 @@ class SubVP(_Beta):
     beta_max: float = 20.0
 
     def sigma(self, t: Array) -> Array:
-        return -jnp.expm1(-self.integral(t))
+        return -jnp.expm1(-self.beta_integral(t))
 
     def diffusion(self, t: Array) -> Array:
-        return jnp.sqrt(-self.rate(t) * jnp.expm1(-2 * self.integral(t)))
+        return jnp.sqrt(-self.beta(t) * jnp.expm1(-2 * self.beta_integral(t)))
 
     def time(self, log_snr: Array) -> Array:
         # With w = sigma, 1 - w = exp(L) w^2; its root in (0, 1) is 2 / (1 + sqrt(1 + 4 exp(L))).

@@ -74,7 +74,7 @@ class Checkpoints:
 
         Raises ValueError if there are finished checkpoints, but none of them is intact.
         """
-        step = distributed.first_says(self._newest() if distributed.is_first() else 0)
+        step = distributed.broadcast_from_first(self._newest() if distributed.is_first() else 0)
         if step == _ALL_DAMAGED:
             raise ValueError(
                 f"no checkpoint in {self._directory} is intact: delete that folder, and the stage "

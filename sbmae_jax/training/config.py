@@ -7,8 +7,8 @@ import optax
 
 from sbmae_jax._check import require_number, require_type, require_whole
 
-# The number after it stands for the noise of held-out rows, `step.HELD_OUT`.
-MOST_STEPS = 2**31 - 2
+# The number after it stands for the noise of held-out rows, `step.HELD_OUT_FOLD`.
+MAX_STEPS = 2**31 - 2
 COUNTS = (
     "num_steps", "batch_size", "steps_per_call", "checkpoint_every", "held_out_every",
     "num_microbatches",
@@ -16,7 +16,7 @@ COUNTS = (
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingConfig:
     """How a stage is trained: AdamW with linear warm-up and cosine decay to zero.
 
     ema_decay: of the exponential moving average of the parameters, which is what is evaluated;
@@ -50,8 +50,8 @@ class Training:
 
     def __post_init__(self):
         for name in COUNTS:
-            require_whole(name, getattr(self, name), 1, MOST_STEPS)
-        require_whole("warmup_steps", self.warmup_steps, 0, MOST_STEPS)
+            require_whole(name, getattr(self, name), 1, MAX_STEPS)
+        require_whole("warmup_steps", self.warmup_steps, 0, MAX_STEPS)
         require_type("patience", self.patience, int)
         for name in ("learning_rate", "weight_decay"):
             require_number(name, getattr(self, name), low=0, high=1e6)

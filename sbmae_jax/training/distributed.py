@@ -115,7 +115,7 @@ def wait(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
-def first_says(value: int) -> int:
+def broadcast_from_first(value: int) -> int:
     """Return what the first process gives here."""
     return value if is_alone() else int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 

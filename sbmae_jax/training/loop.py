@@ -10,17 +10,17 @@ from jax.sharding import Mesh
 
 from sbmae_jax.models.task import Batch, Params, Task
 from sbmae_jax.training import checkpoint, distributed, sharding
-from sbmae_jax.training.config import Training
-from sbmae_jax.training.feed import Feed
+from sbmae_jax.training.batches import BatchFn
+from sbmae_jax.training.config import TrainingConfig
 from sbmae_jax.training.log import Log, NoLog
 from sbmae_jax.training.preemption import Preempted
 from sbmae_jax.training.profiling import traced
-from sbmae_jax.training.step import TrainState, compile_look, compile_training
+from sbmae_jax.training.step import TrainState, compile_training, compile_validation
 from sbmae_jax.types import Key
 
 
 def train(
-    task: Task, feed: Feed, training: Training, key: Key, mesh: Mesh,
+    task: Task, feed: BatchFn, training: TrainingConfig, key: Key, mesh: Mesh,
     directory: Path, log: Log | NoLog, stage: str, held_out: Batch | None = None,
     should_stop: Callable[[], bool] = lambda: False, profile: Path | None = None,
 ) -> TrainState:  # fmt: skip
@@ -39,7 +39,7 @@ def train(
     """
     check_parts(training, mesh)
     init, run = compile_training(task, training, mesh)
-    look = compile_look(task, mesh) if training.patience else None
+    look = compile_validation(task, mesh) if training.patience else None
     with checkpoint.opened(directory) as checkpoints:
         first = feed(0, 1)
         state = checkpoints.restore(sharding.shapes(mesh, jax.eval_shape(init, key, first)))
@@ -73,7 +73,7 @@ def train(
     return state
 
 
-def check_parts(training: Training, mesh: Mesh) -> None:
+def check_parts(training: TrainingConfig, mesh: Mesh) -> None:
     """Raise ValueError if the devices cannot share out a part of a batch evenly."""
     if training.batch_size % (training.num_microbatches * mesh.size):
         raise ValueError(
@@ -82,7 +82,9 @@ def check_parts(training: Training, mesh: Mesh) -> None:
         )
 
 
-def end_of_patience(state: TrainState, step: int, training: Training) -> tuple[TrainState, int]:
+def end_of_patience(
+    state: TrainState, step: int, training: TrainingConfig
+) -> tuple[TrainState, int]:
     """At the end, which may come early, keep the best parameters; return the state and its step."""
     if state.best is None:
         return state, step
@@ -94,14 +96,14 @@ def end_of_patience(state: TrainState, step: int, training: Training) -> tuple[T
     return state._replace(step=last, ema_params=kept), training.num_steps
 
 
-def is_finished(directory: Path, training: Training) -> bool:
+def is_finished(directory: Path, training: TrainingConfig) -> bool:
     """Return whether a stage has an intact checkpoint of its last step."""
     path = directory / str(training.num_steps)
-    return bool(distributed.first_says(checkpoint.find_damage(path) is None))
+    return bool(distributed.broadcast_from_first(checkpoint.find_damage(path) is None))
 
 
 def load_params(
-    task: Task, training: Training, example: Batch, mesh: Mesh, directory: Path
+    task: Task, training: TrainingConfig, example: Batch, mesh: Mesh, directory: Path
 ) -> Params:
     """Load the averaged parameters of a finished stage, and nothing else of its checkpoint.
 

@@ -55,7 +55,7 @@ def state_layout(mesh: Mesh, shape: tuple[int, ...]) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, "state"))
 
 
-def laid_out(mesh: Mesh, tree: Tree) -> Tree:
+def with_sharding(mesh: Mesh, tree: Tree) -> Tree:
     """Return a state, inside a compiled function, with the layout of each array made sure."""
     return jax.tree.map(
         lambda a: jax.lax.with_sharding_constraint(a, state_layout(mesh, a.shape)), tree
@@ -69,7 +69,7 @@ def shapes(mesh: Mesh, tree: Tree) -> Tree:
     )
 
 
-def place(tree: Tree, layout: NamedSharding) -> Tree:
+def put(tree: Tree, layout: NamedSharding) -> Tree:
     """Turn arrays of the host, the same in every process, into global arrays with a layout."""
 
     def one(array):
@@ -105,7 +105,9 @@ def join(tree: Tree, layout: NamedSharding, axis: int, size: int, mine: np.ndarr
 
 
 @functools.cache
-def by_rows(mesh: Mesh, function: Callable[..., Any], num_whole: int = 0) -> Callable[..., Any]:
+def data_parallel(
+    mesh: Mesh, function: Callable[..., Any], num_whole: int = 0
+) -> Callable[..., Any]:
     """Return a compiled function whose rows are shared out over all devices, and whose result is whole.
 
     function: (*whole, *rows) -> arrays with one row for each row. The first `num_whole` arguments are
@@ -121,7 +123,7 @@ def by_rows(mesh: Mesh, function: Callable[..., Any], num_whole: int = 0) -> Cal
         whole, rows = args[:num_whole], args[num_whole:]
         num_rows = len(jax.tree.leaves(rows)[0])
         filled = np.minimum(np.arange(-(-num_rows // mesh.size) * mesh.size), num_rows - 1)
-        shared = place(jax.tree.map(lambda a: np.asarray(a)[filled], rows), split(mesh))
+        shared = put(jax.tree.map(lambda a: np.asarray(a)[filled], rows), split(mesh))
         made = compiled(*whole, *shared)
         if len(filled) == num_rows:
             return made

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from sbmae_jax.models.task import Batch, Params, Task
 from sbmae_jax.training import sharding
-from sbmae_jax.training.config import MOST_STEPS, Training
+from sbmae_jax.training.config import MAX_STEPS, TrainingConfig
 from sbmae_jax.types import Array, Key
 
 Tree = TypeVar("Tree")
@@ -39,7 +39,7 @@ class TrainState(NamedTuple):
 
 
 # No training takes so many steps: the noise of held-out rows is that of no step.
-HELD_OUT = MOST_STEPS + 1
+HELD_OUT_FOLD = MAX_STEPS + 1
 
 Init = Callable[[Key, Batch], TrainState]
 Steps = Callable[[Key, TrainState, Batch], tuple[TrainState, dict[str, Array]]]
@@ -47,7 +47,7 @@ Steps = Callable[[Key, TrainState, Batch], tuple[TrainState, dict[str, Array]]]
 
 
 @functools.cache
-def compile_training(task: Task, training: Training, mesh: Mesh) -> tuple[Init, Steps]:
+def compile_training(task: Task, training: TrainingConfig, mesh: Mesh) -> tuple[Init, Steps]:
     """Return the compiled functions that begin and that advance the training of a task.
 
     The state is built inside a compiled function, so that no two of its arrays share a buffer and each
@@ -61,7 +61,7 @@ def compile_training(task: Task, training: Training, mesh: Mesh) -> tuple[Init, 
         step = jnp.zeros((), jnp.int32)
         best = Best(jnp.full((), jnp.inf), step, params) if training.patience else None
         state = TrainState(step, params, params, optimizer.init(params), best)
-        return sharding.laid_out(mesh, state)
+        return sharding.with_sharding(mesh, state)
 
     def run(key, state, chunk):
         if len(jax.tree.leaves(chunk)[0]) == 1:
@@ -69,13 +69,13 @@ def compile_training(task: Task, training: Training, mesh: Mesh) -> tuple[Init, 
             state, metrics = step(key, state, jax.tree.map(lambda array: array[0], chunk))
         else:
             state, metrics = jax.lax.scan(functools.partial(step, key), state, chunk)
-        return sharding.laid_out(mesh, (state, jax.tree.map(jnp.mean, metrics)))
+        return sharding.with_sharding(mesh, (state, jax.tree.map(jnp.mean, metrics)))
 
     return jax.jit(init), jax.jit(run, donate_argnums=1)
 
 
 @functools.cache
-def compile_look(
+def compile_validation(
     task: Task, mesh: Mesh
 ) -> Callable[[Key, TrainState, Batch], tuple[TrainState, Array]]:
     """Return the compiled look at held-out rows, (key, state, batch) -> (state, mean loss).
@@ -85,11 +85,11 @@ def compile_look(
     """
 
     def look(key, state, batch):
-        losses, _ = task.loss(state.ema_params, jax.random.fold_in(key, HELD_OUT), batch)
+        losses, _ = task.loss(state.ema_params, jax.random.fold_in(key, HELD_OUT_FOLD), batch)
         loss = jnp.mean(losses)
         old, new = state.best, Best(loss, state.step, state.ema_params)
         best = jax.tree.map(lambda a, b: jnp.where(loss < old.loss, b, a), old, new)
-        return sharding.laid_out(mesh, (state._replace(best=best), loss))
+        return sharding.with_sharding(mesh, (state._replace(best=best), loss))
 
     return jax.jit(look, donate_argnums=1)
 

@@ -37,7 +37,7 @@ ENTRIES = {
 }  # fmt: skip
 SPLITS = tuple(FIRST_ORIGINAL)
 TABLES = (ATTRIBUTE_FILE, MAPPING_FILE)
-MOST_WORKERS = 1000
+MAX_WORKERS = 1000
 CHUNK_SIZE = 256  # faces: a shard of 15 MB; an interruption costs no more than one
 VERSION = 1  # of the preparation: to be raised when other records come from the same files
 
@@ -69,7 +69,7 @@ def celebahq(
         raise ValueError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
     if not 8 <= side <= 512:
         raise ValueError(f"side must be 8..512 pixels, got {side}")
-    require_whole("num_workers", num_workers, 1, MOST_WORKERS)
+    require_whole("num_workers", num_workers, 1, MAX_WORKERS)
     unknown = set(names) - set(features(side))
     if unknown or not names:
         raise ValueError(f"names must be of {', '.join(features(side))}, got {', '.join(names)}")

@@ -69,7 +69,7 @@ EARS = ("l_ear", "r_ear")  # ... but for these
 
 MARKER_FILE = "toyfaces.json"
 VERSION = 1  # of the drawing: to be raised when other pictures come from the same arguments
-MOST_FACES = 100_000  # file names have five digits
+MAX_FACES = 100_000  # file names have five digits
 
 
 class Face(NamedTuple):
@@ -128,8 +128,8 @@ def write_toyfaces(
 
     Raises ValueError for a number out of range, and for a folder that holds anything else.
     """
-    if not 1 <= num_faces <= MOST_FACES:
-        raise ValueError(f"num_faces must be 1..{MOST_FACES:,}, got {num_faces:,}")
+    if not 1 <= num_faces <= MAX_FACES:
+        raise ValueError(f"num_faces must be 1..{MAX_FACES:,}, got {num_faces:,}")
     if side < 2 or seed < 0:
         raise ValueError(f"side must be at least 2 and seed at least 0, got {side} and {seed}")
     root, mask_side = Path(folder), mask_side or side // 2

@@ -75,7 +75,7 @@ def outline(c: Choices, start=0.0, stop=1.0, num: int = 48) -> np.ndarray:
     return np.stack([u * (1 - c.shape.taper * np.maximum(v, 0) ** 2), v], axis=1)
 
 
-def place(points: np.ndarray, turns: np.ndarray, c: Choices) -> np.ndarray:
+def to_canvas(points: np.ndarray, turns: np.ndarray, c: Choices) -> np.ndarray:
     """Return where points [N, 2] of the face lie in the picture, in sides of it.
 
     turns: [N] bool, whether a point is on the head. Yaw and pitch move a point as on a sphere: most
@@ -101,7 +101,7 @@ def paint(
     fine = side * (3 if side <= 256 else 2)
     lengths = [len(stroke.points) for stroke in strokes]
     turns = np.repeat([stroke.turns for stroke in strokes], lengths)
-    points = place(np.concatenate([stroke.points for stroke in strokes]), turns, c)
+    points = to_canvas(np.concatenate([stroke.points for stroke in strokes]), turns, c)
     points = np.split(points, np.cumsum(lengths)[:-1])
     unit = c.pose.scale * c.shape.width
     picture, labels = backdrop(c.scene, fine), Image.new("L", (mask_side, mask_side))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sbmae_jax.data.user.columns import Columns
+from sbmae_jax.data.user.raw import RawArrays
 
 FORMATS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -16,7 +16,7 @@ FORMATS = {
 }
 
 
-def read_npz(path: Path) -> Columns:
+def read_npz(path: Path) -> RawArrays:
     """Map the arrays of an `.npz` file; those that are compressed are read into memory.
 
     Raises ValueError for a file that is damaged, for two arrays of one name, and for object arrays.
@@ -34,7 +34,7 @@ def read_npz(path: Path) -> Columns:
             }
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise damaged(path, error) from None
-    return Columns(arrays)
+    return RawArrays(arrays)
 
 
 def read_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
@@ -72,18 +72,18 @@ def read_whole(where: str, file: Any) -> np.ndarray:
         raise damaged(where, error) from None
 
 
-def read_npy_file(path: Path) -> Columns:
+def read_npy_file(path: Path) -> RawArrays:
     """Map one `.npy` file, the array of its name; raises ValueError as `read_npz`."""
-    return Columns({path.stem: read_npy(path)})
+    return RawArrays({path.stem: read_npy(path)})
 
 
-def read_npy_folder(path: Path) -> Columns:
+def read_npy_folder(path: Path) -> RawArrays:
     """Map the `.npy` files of a folder, each an array of its name; raises ValueError as `read_npz`."""
     children = sorted(child for child in path.iterdir() if not child.name.startswith("."))
     others = [child.name for child in children if child.suffix != ".npy"]
     notices = (f"only .npy files are read of {path}, not {', '.join(others)}",) if others else ()
     arrays = {child.stem: read_npy(child) for child in children if child.suffix == ".npy"}
-    return Columns(arrays, notices=notices)
+    return RawArrays(arrays, notices=notices)
 
 
 def read_npy(file: Path) -> np.ndarray:

@@ -11,9 +11,9 @@ import numpy as np
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.source import PRESENT
 from sbmae_jax.data.user.checks import SPLITS
-from sbmae_jax.data.user.columns import row_numbers
 from sbmae_jax.data.user.opened import Opened, open_files
 from sbmae_jax.data.user.profile import pieces
+from sbmae_jax.data.user.raw import row_numbers
 
 LABEL = "label"
 
@@ -32,7 +32,7 @@ def files(
 
     num_rows: the first of an order drawn from the seed; None or 0 for the whole split.
     names: of modalities; none for all of them.
-    path, kinds, partial_rows: as in `open_table`, `kinds_of` and `look`.
+    path, kinds, partial_rows: as in `open_table`, `kinds_of` and `profile`.
 
     Its arrays are the modalities, prepared; `present` [N, M] bool in the sorted order of the names, where
     anything is missing in any split; and `label` [N] int32, where the data have labels. Rows in which none

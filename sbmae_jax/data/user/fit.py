@@ -7,11 +7,11 @@ import numpy as np
 
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.user.kinds import Kind
-from sbmae_jax.data.user.profile import Look, pieces
+from sbmae_jax.data.user.profile import Profile, pieces
 from sbmae_jax.data.user.tables import Table
 
 
-class Spread(NamedTuple):
+class RunningMoments(NamedTuple):
     """Of each feature: the number of values, their mean, the sum of squared deviations, and the range."""
 
     num: int
@@ -27,7 +27,7 @@ class Spread(NamedTuple):
 
 
 def fit(
-    table: Table, kinds: Mapping[str, Kind], looks: Mapping[str, Look], rows: np.ndarray
+    table: Table, kinds: Mapping[str, Kind], profiles: Mapping[str, Profile], rows: np.ndarray
 ) -> tuple[dict[str, Scaling], dict[str, int]]:
     """Return the scaling of each modality, and how many of its features are constant.
 
@@ -36,24 +36,24 @@ def fit(
     Raises ValueError for a modality that no training row has.
     """
     for name in kinds:
-        if not looks[name].present[rows].any():
+        if not profiles[name].present[rows].any():
             raise ValueError(
                 f"{name}: none of the {len(rows):,} training rows is measured: leave it out, or put "
                 "rows that have it into the split 'train'"
             )
-    spreads = spread(table, kinds, looks, np.sort(rows))
+    moments = running_moments(table, kinds, profiles, np.sort(rows))
     scalings = {
-        name: scaling_of(table, name, kinds[name].name, looks[name], spreads) for name in kinds
+        name: scaling_of(table, name, kinds[name].name, profiles[name], moments) for name in kinds
     }
     constant = {
-        name: int(spreads[name].constant.sum() if name in spreads else looks[name].constant)
+        name: int(moments[name].constant.sum() if name in moments else profiles[name].constant)
         for name in kinds
     }
     return scalings, constant
 
 
 def scaling_of(
-    table: Table, name: str, kind: str, seen: Look, spreads: Mapping[str, Spread]
+    table: Table, name: str, kind: str, seen: Profile, moments: Mapping[str, RunningMoments]
 ) -> Scaling:
     """Make the scaling of one modality."""
     dtype = table.dtypes[name]
@@ -70,7 +70,7 @@ def scaling_of(
         return Scaling(kind, plain.raw_shape, type_name, scale=np.array(255.0))
     if kind in ("binary", "counts"):
         return plain
-    of = spreads[name]
+    of = moments[name]
     if kind == "image":
         low, high = picture_range(float(of.low.min()), float(of.high.max()))
         return Scaling(kind, plain.raw_shape, type_name, np.array(low), np.array(high - low))
@@ -86,21 +86,21 @@ def picture_range(low: float, high: float) -> tuple[float, float]:
     return low, high if high > low else low + 1
 
 
-def spread(
-    table: Table, kinds: Mapping[str, Kind], looks: Mapping[str, Look], rows: np.ndarray
-) -> dict[str, Spread]:
+def running_moments(
+    table: Table, kinds: Mapping[str, Kind], profiles: Mapping[str, Profile], rows: np.ndarray
+) -> dict[str, RunningMoments]:
     """Measure the features of all modalities that are numbers: of signals and float pictures the channels.
 
-    Moments of pieces are joined by the formulas of Chan, Golub and LeVeque (1983), which do not cancel.
+    Moments of pieces are merged by the formulas of Chan, Golub and LeVeque (1983), which do not cancel.
     """
     names = [name for name in kinds if has_spread(kinds[name].name, table.dtypes[name])]
-    found: dict[str, Spread] = {}
+    found: dict[str, RunningMoments] = {}
     for part in pieces(table, names, rows) if names else ():
         for name, raw in table.read(part, names).items():
-            x = raw[looks[name].present[part]]
+            x = raw[profiles[name].present[part]]
             if len(x):
-                this = spread_of(x.reshape(-1, num_features(kinds[name].name, x.shape[1:])))
-                found[name] = joined(found[name], this) if name in found else this
+                this = moments_of(x.reshape(-1, num_features(kinds[name].name, x.shape[1:])))
+                found[name] = merged(found[name], this) if name in found else this
     return found
 
 
@@ -120,18 +120,18 @@ def num_features(kind: str, shape: tuple[int, ...]) -> int:
     return int(np.prod(shape, dtype=np.int64))
 
 
-def spread_of(x: np.ndarray) -> Spread:
+def moments_of(x: np.ndarray) -> RunningMoments:
     """Measure values [N, F]."""
     low, high = x.min(axis=0), x.max(axis=0)
     x = x.astype(np.float64)
     mean = x.mean(axis=0)
-    return Spread(len(x), mean, ((x - mean) ** 2).sum(axis=0), low, high)
+    return RunningMoments(len(x), mean, ((x - mean) ** 2).sum(axis=0), low, high)
 
 
-def joined(a: Spread, b: Spread) -> Spread:
+def merged(a: RunningMoments, b: RunningMoments) -> RunningMoments:
     """Join the measurements of two pieces."""
     num, step = a.num + b.num, b.mean - a.mean
-    return Spread(
+    return RunningMoments(
         num,
         a.mean + step * b.num / num,
         a.squares + b.squares + step**2 * a.num * b.num / num,

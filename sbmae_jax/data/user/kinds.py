@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from sbmae_jax.data.scaling import KINDS
-from sbmae_jax.data.user.profile import MOST_CLASSES, Look
+from sbmae_jax.data.user.profile import MAX_CLASSES, Profile
 from sbmae_jax.data.user.tables import Table
 
 FEW_VALUES = 20  # whole numbers in an array [N] that are taken for a category
-MOST_CHANNELS = {"image": 4, "signal": 16}
+MAX_CHANNELS = {"image": 4, "signal": 16}
 
 
 class Kind(NamedTuple):
@@ -22,7 +22,7 @@ class Kind(NamedTuple):
 
 
 def kinds_of(
-    table: Table, looks: Mapping[str, Look], given: Mapping[str, str] | None = None
+    table: Table, profiles: Mapping[str, Profile], given: Mapping[str, str] | None = None
 ) -> dict[str, Kind]:
     """Return the kind of each modality, sorted by name.
 
@@ -40,7 +40,7 @@ def kinds_of(
             )
     kinds = {}
     for name in table.names:
-        shape, dtype, seen = table.shapes[name], table.dtypes[name], looks[name]
+        shape, dtype, seen = table.shapes[name], table.dtypes[name], profiles[name]
         if given and name in given:
             kinds[name] = Kind(given[name], "as config.data.kinds says")
         else:
@@ -49,7 +49,7 @@ def kinds_of(
     return kinds
 
 
-def infer(name: str, shape: tuple[int, ...], dtype: np.dtype, seen: Look) -> Kind:
+def infer(name: str, shape: tuple[int, ...], dtype: np.dtype, seen: Profile) -> Kind:
     """Infer the kind of an array from one example's shape, the type and what is in it."""
     if dtype.kind in "US":
         return Kind("category", "words")
@@ -70,7 +70,7 @@ def infer(name: str, shape: tuple[int, ...], dtype: np.dtype, seen: Look) -> Kin
     return Kind("vector", f"whole numbers below 0, too, {axes}")
 
 
-def infer_picture(name: str, shape: tuple[int, ...], dtype: np.dtype, seen: Look) -> Kind:
+def infer_picture(name: str, shape: tuple[int, ...], dtype: np.dtype, seen: Profile) -> Kind:
     """Infer the kind of an array [N, A, B] or [N, A, B, C]."""
     channels = shape[2] if len(shape) == 3 else 1
     axes = "three axes" if len(shape) == 2 else f"four axes, {channels} in the last"
@@ -80,10 +80,10 @@ def infer_picture(name: str, shape: tuple[int, ...], dtype: np.dtype, seen: Look
             f"{name}: examples of shape {shape} are pictures with their channels first: put them last, as "
             f"np.moveaxis({name}, 1, -1) does"
         )
-    signal = len(shape) == 2 and shape[1] <= MOST_CHANNELS["signal"] and dtype.kind != "b"
+    signal = len(shape) == 2 and shape[1] <= MAX_CHANNELS["signal"] and dtype.kind != "b"
     if signal and dtype != np.uint8:
         return Kind("signal", f"{number}, {axes}, {shape[1]} in the last: channels over time")
-    if channels > MOST_CHANNELS["image"]:
+    if channels > MAX_CHANNELS["image"]:
         return Kind("vector", f"{number}, {axes}, too many for a picture: one long vector")
     if dtype.kind == "b" or seen.only_01 or seen.only_0_255:
         return Kind("mask", f"{axes}, only 0 and {seen.high:g}")
@@ -100,24 +100,24 @@ def number_of(dtype: np.dtype) -> str:
 
 def channels_first(shape: tuple[int, ...]) -> bool:
     """Return whether an example looks like a picture [C, H, W]."""
-    return len(shape) == 3 and shape[0] in (1, 3, 4) and min(shape[1:]) > MOST_CHANNELS["image"]
+    return len(shape) == 3 and shape[0] in (1, 3, 4) and min(shape[1:]) > MAX_CHANNELS["image"]
 
 
-def check(name: str, kind: str, shape: tuple[int, ...], dtype: np.dtype, seen: Look) -> None:
+def check(name: str, kind: str, shape: tuple[int, ...], dtype: np.dtype, seen: Profile) -> None:
     """Raise ValueError if an array cannot be of a kind."""
     reason = misfit(kind, shape, dtype, seen)
     if reason:
         raise ValueError(f"{name} cannot be of the kind {kind}: {reason}")
 
 
-def misfit(kind: str, shape: tuple[int, ...], dtype: np.dtype, seen: Look) -> str:
+def misfit(kind: str, shape: tuple[int, ...], dtype: np.dtype, seen: Profile) -> str:
     """Return what keeps an array from being of a kind, or nothing."""
     if kind == "category":
         return no_category(shape, dtype, seen)
     if dtype.kind in "US":
         return "its values are words, which make a category"
     if kind in ("image", "mask"):
-        if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] > MOST_CHANNELS["image"]):
+        if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] > MAX_CHANNELS["image"]):
             return f"examples must be [H, W] or [H, W, C] with C in 1..4, got {shape}"
         if channels_first(shape):
             return f"channels must be the last axis, got examples of shape {shape}"
@@ -136,14 +136,14 @@ def misfit(kind: str, shape: tuple[int, ...], dtype: np.dtype, seen: Look) -> st
     return ""
 
 
-def no_category(shape: tuple[int, ...], dtype: np.dtype, seen: Look) -> str:
+def no_category(shape: tuple[int, ...], dtype: np.dtype, seen: Profile) -> str:
     """Return what keeps an array from being a category, or nothing."""
     if shape:
         return f"it must be [N], one class for each row, got examples of shape {shape}"
     if dtype.kind == "f" and not seen.whole:
         return "its classes must be whole numbers or words"
     if seen.values is None:
-        return f"it has more than {MOST_CLASSES:,} different values: leave out names and texts"
+        return f"it has more than {MAX_CLASSES:,} different values: leave out names and texts"
     num_rows = int(np.count_nonzero(seen.present))
     if len(seen.values) > max(FEW_VALUES, math.ceil(num_rows / 2)):
         return (

@@ -10,7 +10,7 @@ import numpy as np
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.user.fit import fit
 from sbmae_jax.data.user.kinds import Kind, kinds_of
-from sbmae_jax.data.user.profile import Look, look
+from sbmae_jax.data.user.profile import Profile, profile
 from sbmae_jax.data.user.splits import Classes, classes_of, split_rows
 from sbmae_jax.data.user.tables import Table, open_table
 
@@ -24,7 +24,7 @@ class Opened:
     """
 
     table: Table
-    looks: Mapping[str, Look]
+    profiles: Mapping[str, Profile]
     kinds: Mapping[str, Kind]
     scalings: Mapping[str, Scaling]
     rows: Mapping[str, np.ndarray]
@@ -33,13 +33,13 @@ class Opened:
 
     def present(self, names: Sequence[str]) -> np.ndarray:
         """Return which modalities are measured in all rows of the files: [N, M] bool."""
-        return np.stack([self.looks[name].present for name in names], axis=1)
+        return np.stack([self.profiles[name].present for name in names], axis=1)
 
     def prepare(self, rows: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
         """Read rows of modalities as the networks see them; what is not measured is 0."""
         prepared = {}
         for name, raw in self.table.read(rows, names).items():
-            measured, scaling = self.looks[name].present[rows], self.scalings[name]
+            measured, scaling = self.profiles[name].present[rows], self.scalings[name]
             x = np.zeros((len(rows), *scaling.shape), scaling.prepared_dtype)
             x[measured] = scaling.prepare(raw[measured])
             prepared[name] = x
@@ -58,7 +58,7 @@ def open_files(
     names: of modalities; none for all of them. What is wrong with others does not matter.
 
     It is done once in a process for the same arguments, unless the files change.
-    Raises ValueError as `open_table`, `look`, `kinds_of`, `split_rows` and `fit`, and for a name that is
+    Raises ValueError as `open_table`, `profile`, `kinds_of`, `split_rows` and `fit`, and for a name that is
     not there.
     """
     path = Path(path).expanduser().resolve()
@@ -90,21 +90,21 @@ def _open(
     names: tuple[str, ...],
 ) -> Opened:
     table = _table(path, state).only(names)
-    looks = look(table, partial_rows)
-    known = kinds_of(table, looks, dict(kinds))
+    profiles = profile(table, partial_rows)
+    known = kinds_of(table, profiles, dict(kinds))
     every = np.arange(table.num_rows)
     classes = {
-        name: classes_of(table.read(every, [name])[name], looks[name].present)
+        name: classes_of(table.read(every, [name])[name], profiles[name].present)
         for name, kind in known.items()
         if kind.name == "category"
     }
-    present = np.stack([looks[name].present for name in known], axis=1)
+    present = np.stack([profiles[name].present for name in known], axis=1)
     label = None if table.label is None else classes_of(table.label, np.any(present, axis=1))
     if label is not None:
         classes["label"] = label
     rows = split_rows(table, present, classes, seed)
-    scalings, constant = fit(table, known, looks, rows["train"])
-    return Opened(table, looks, known, scalings, rows, label, constant)
+    scalings, constant = fit(table, known, profiles, rows["train"])
+    return Opened(table, profiles, known, scalings, rows, label, constant)
 
 
 def state_of(path: Path) -> tuple:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from sbmae_jax.data.user.columns import Columns, row_numbers
+from sbmae_jax.data.user.raw import RawArrays, row_numbers
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 KEYS = ("id", "file")
@@ -31,7 +31,7 @@ CHANNELS = {
 }
 
 
-def read_pictures(path: Path) -> Columns:
+def read_pictures(path: Path) -> RawArrays:
     """Open such a folder; pictures are read when they are indexed.
 
     Raises ValueError for more than one CSV file, a table that is not one, two columns or a column and a
@@ -70,7 +70,7 @@ def read_pictures(path: Path) -> Columns:
             notices.append(f"{name}: {unused:,} pictures are not in {tables[0].name} and not used")
         arrays[name] = Pictures(chosen)
         present[name] = np.array([file is not None for file in chosen])
-    return Columns(arrays, present, entries, tuple(notices))
+    return RawArrays(arrays, present, entries, tuple(notices))
 
 
 def stem_of(name: str) -> str:

@@ -8,15 +8,15 @@ import numpy as np
 from sbmae_jax.data.user.tables import Table
 
 PIECE_BYTES = 32 * 2**20  # of raw arrays that are in memory at a time
-MOST_CLASSES = 1000
+MAX_CLASSES = 1000
 POLICIES = ("refuse", "missing")
 
 
-class Look(NamedTuple):
+class Profile(NamedTuple):
     """What is known of the measured rows of one modality.
 
     low, high: of numbers.  only_01, only_0_255: no other values.  whole: all values are whole numbers.
-    values: the different ones of an array [N], ascending, or None where they are more than MOST_CLASSES.
+    values: the different ones of an array [N], ascending, or None where they are more than MAX_CLASSES.
     present: [N] bool, the rows that are measured.
     infinite, partial: rows with infinite values, and with NaN in part.
     """
@@ -37,7 +37,7 @@ class Look(NamedTuple):
         return self.low == self.high or (self.values is not None and len(self.values) == 1)
 
 
-def look(table: Table, partial_rows: str = "refuse") -> dict[str, Look]:
+def profile(table: Table, partial_rows: str = "refuse") -> dict[str, Profile]:
     """Look at all arrays of a table.
 
     partial_rows: "refuse" rows that have NaN in part, or take them for "missing".
@@ -48,12 +48,12 @@ def look(table: Table, partial_rows: str = "refuse") -> dict[str, Look]:
     if partial_rows not in POLICIES:
         raise ValueError(f"partial_rows must be one of {', '.join(POLICIES)}, got {partial_rows!r}")
     names = table.names
-    found: dict[str, Look] = {}
+    found: dict[str, Profile] = {}
     for rows in pieces(table, names, np.arange(table.num_rows)):
         for name, raw in table.read(rows, names).items():
             stated = table.present[name][rows] if name in table.present else None
-            this = look_at(raw, stated, partial_rows)
-            found[name] = joined(found[name], this) if name in found else this
+            this = profile_piece(raw, stated, partial_rows)
+            found[name] = merged(found[name], this) if name in found else this
     for name in names:
         if name not in found or not found[name].present.any():
             raise ValueError(f"{name}: no row is measured: leave this array out")
@@ -88,7 +88,7 @@ def measured_rows(
     return present, partial
 
 
-def look_at(raw: np.ndarray, stated: np.ndarray | None, partial_rows: str) -> Look:
+def profile_piece(raw: np.ndarray, stated: np.ndarray | None, partial_rows: str) -> Profile:
     """Look at one piece of an array; arguments as `measured_rows`."""
     present, partial = measured_rows(raw, stated, partial_rows)
     x = raw if present.all() else raw[present]
@@ -96,12 +96,12 @@ def look_at(raw: np.ndarray, stated: np.ndarray | None, partial_rows: str) -> Lo
     if raw.dtype.kind == "f":
         infinite[present] = np.isinf(x).any(axis=tuple(range(1, x.ndim)))
     values = np.unique(x) if x.ndim == 1 else None
-    if values is not None and len(values) > MOST_CLASSES:
+    if values is not None and len(values) > MAX_CLASSES:
         values = None
-    return Look(*looks_of(x), values, present, infinite, partial)
+    return Profile(*profile_values(x), values, present, infinite, partial)
 
 
-def looks_of(x: np.ndarray) -> tuple[float, float, bool, bool, bool]:
+def profile_values(x: np.ndarray) -> tuple[float, float, bool, bool, bool]:
     """Return of values the first five entries of a Look; of none, what all others can be joined to."""
     if x.dtype.kind in "US":
         return np.nan, np.nan, False, False, False
@@ -119,23 +119,23 @@ def extremes(x: np.ndarray) -> bool:
     return bool(((x == 0) | (x == 255)).all())
 
 
-def joined(a: Look, b: Look) -> Look:
+def merged(a: Profile, b: Profile) -> Profile:
     """Join what was seen in two pieces."""
     values = None
     if a.values is not None and b.values is not None:
         values = np.union1d(a.values, b.values)
-    return Look(
+    return Profile(
         float(np.fmin(a.low, b.low)),
         float(np.fmax(a.high, b.high)),
         a.only_01 and b.only_01,
         a.only_0_255 and b.only_0_255,
         a.whole and b.whole,
-        None if values is None or len(values) > MOST_CLASSES else values,
+        None if values is None or len(values) > MAX_CLASSES else values,
         *(np.concatenate(pair) for pair in zip(a[6:], b[6:], strict=True)),
     )
 
 
-def check(name: str, seen: Look, partial_rows: str) -> None:
+def check(name: str, seen: Profile, partial_rows: str) -> None:
     """Raise ValueError for infinite values, and for NaN in part where that is refused."""
     infinite, partial = np.flatnonzero(seen.infinite), np.flatnonzero(seen.partial)
     if len(infinite):

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from sbmae_jax.data.user.columns import Columns, row_numbers
+from sbmae_jax.data.user.raw import RawArrays, row_numbers
 
 WORDS = {"train": "train", "valid": "valid", "validation": "valid", "val": "valid", "test": "test"}
 
 
-def read_records(path: Path) -> Columns:
+def read_records(path: Path) -> RawArrays:
     """Open a folder of TFDS; features are modalities, classes with names become words.
 
     Where it has the splits train and test, they are used, or else all its rows are one.
@@ -52,7 +52,7 @@ def read_records(path: Path) -> Columns:
         chosen = [records[i] for i in rows]
         return {name: arrays[name].joined([record[name] for record in chosen]) for name in names}
 
-    return Columns(arrays, unusable=unusable, read=read)
+    return RawArrays(arrays, unusable=unusable, read=read)
 
 
 def open_split(path: Path, name: str) -> Any:

@@ -9,7 +9,7 @@ from sbmae_jax.data.user.checks import SPLITS
 from sbmae_jax.data.user.tables import Table
 
 SHARES = {"train": 0.8, "test": 0.1}  # of the rows; the rest is for validation
-HELD_OUT = 0.1  # of the training rows for validation, where the data split off none
+VALID_SHARE = 0.1  # of the training rows for validation, where the data split off none
 FEWEST = 10  # rows that training can start with
 
 
@@ -39,7 +39,7 @@ def split_rows(
     present: [N, M] bool, which modalities a row has.
 
     The splits are those of the data, or else as `random_splits`. Where the data's own have no rows for
-    validation, HELD_OUT of the training rows are.
+    validation, VALID_SHARE of the training rows are.
 
     Raises ValueError for fewer than FEWEST training rows, for no test rows, and if the data's own split
     leaves a class to validation or test alone.
@@ -89,7 +89,7 @@ def own_splits(
     check_classes(splits, classes)
     train = splits["train"]
     if not len(splits["valid"]) and len(train) > FEWEST:
-        held_out = np.arange(len(train)) >= len(train) - max(1, round(HELD_OUT * len(train)))
+        held_out = np.arange(len(train)) >= len(train) - max(1, round(VALID_SHARE * len(train)))
         for codes, _ in classes.values():
             held_out &= np.isin(codes[train], known(codes, train[~held_out]))
         splits |= {"train": train[~held_out], "valid": train[held_out]}

@@ -16,7 +16,7 @@ SAMPLE, SAMPLE_OF_WIDE = (
     1000,
 )  # rows in which principal components are counted: their matrix is ...
 WIDE = 1000  # ... [features, features], or else [rows, rows], and its eigenvalues take seconds
-MOST_FEATURES = 10_000  # of wider data as many are drawn: the components count those
+MAX_FEATURES = 10_000  # of wider data as many are drawn: the components count those
 
 
 class Modality(NamedTuple):
@@ -109,7 +109,7 @@ def _survey(
         {split: len(rows) for split, rows in opened.rows.items()},
         num_empty,
         {
-            name: int(opened.looks[name].present[opened.rows["train"]].sum())
+            name: int(opened.profiles[name].present[opened.rows["train"]].sum())
             for name in opened.kinds
         },
         0 if opened.label is None else len(opened.label.values),
@@ -119,7 +119,7 @@ def _survey(
 
 def modality(opened: Opened, name: str, num_missing: int) -> Modality:
     """Survey one modality."""
-    scaling, seen, kind = opened.scalings[name], opened.looks[name], opened.kinds[name]
+    scaling, seen, kind = opened.scalings[name], opened.profiles[name], opened.kinds[name]
     return Modality(
         name,
         kind.name,
@@ -141,11 +141,11 @@ def sample(opened: Opened, name: str) -> np.ndarray:
     """Return some measured training rows [n, F], prepared; of counts the standardised ln(1 + x)."""
     width = int(np.prod(opened.scalings[name].shape, dtype=np.int64))
     rows = opened.rows["train"]
-    rows = rows[opened.looks[name].present[rows]]
+    rows = rows[opened.profiles[name].present[rows]]
     rows = np.sort(rows[: SAMPLE if width <= WIDE else SAMPLE_OF_WIDE])
     x = opened.prepare(rows, [name])[name].reshape(len(rows), -1)
-    if x.shape[1] > MOST_FEATURES:
-        chosen = np.random.default_rng(0).choice(x.shape[1], MOST_FEATURES, replace=False)
+    if x.shape[1] > MAX_FEATURES:
+        chosen = np.random.default_rng(0).choice(x.shape[1], MAX_FEATURES, replace=False)
         x = x[:, np.sort(chosen)]
     x = x / np.float32(255) if x.dtype == np.uint8 else x
     if opened.kinds[name].name == "counts":

@@ -23,8 +23,8 @@ from sbmae_jax.data.user.checks import (
     check_split,
     decoded,
 )
-from sbmae_jax.data.user.columns import Columns, Read
 from sbmae_jax.data.user.pictures import read_pictures
+from sbmae_jax.data.user.raw import RawArrays, Read
 from sbmae_jax.data.user.records import read_records
 
 
@@ -91,7 +91,7 @@ def open_table(path: str | Path) -> Table:
     return assemble(path, reader(path)(path))
 
 
-def reader(path: Path) -> Callable[[Path], Columns]:
+def reader(path: Path) -> Callable[[Path], RawArrays]:
     """Return what reads a path; raises ValueError if nothing does."""
     if not path.exists():
         raise ValueError(
@@ -122,7 +122,7 @@ def reader(path: Path) -> Callable[[Path], Columns]:
     )
 
 
-def assemble(path: Path, columns: Columns) -> Table:
+def assemble(path: Path, columns: RawArrays) -> Table:
     """Tell modalities from what describes them, and check that they fit together.
 
     Raises ValueError for arrays that differ in their number of rows, names that are reserved or cannot be

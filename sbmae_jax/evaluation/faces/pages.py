@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.image import imsave
 
 from sbmae_jax.evaluation.base import Figure, Picture, Section
-from sbmae_jax.evaluation.generator import Subject, nothing
+from sbmae_jax.evaluation.generator import Generator, nothing
 from sbmae_jax.evaluation.pictures import as_bytes, frame, grid, save_image, sheet
 from sbmae_jax.types import Key
 
@@ -21,28 +21,28 @@ ASKED = ("attributes", "mask", "image")
 
 
 def draw_samples(
-    key: Key, rows: Mapping[str, np.ndarray], subject: Subject
+    key: Key, rows: Mapping[str, np.ndarray], generator: Generator
 ) -> dict[str, np.ndarray]:
     """Return what the report shows, as arrays under `kind/modality`.
 
     kind "real", "reconstruction": [NUM_REAL, *shape].  "joint": [NUM_JOINT, *shape].  "true":
     [NUM_SHOWN, *shape], and for each observed modality "given NAME": [NUM_SHOWN, NUM_SAMPLES, *shape].
     """
-    names, drawn = subject.names, {}
+    names, drawn = generator.names, {}
     head = {name: rows[name][:NUM_REAL] for name in names}
     shown = {name: rows[name][NUM_REAL : NUM_REAL + NUM_SHOWN] for name in names}
     _store(drawn, "real", head)
-    _store(drawn, "reconstruction", subject.reconstructed(head))
+    _store(drawn, "reconstruction", generator.reconstructed(head))
     _store(drawn, "true", shown)
     num_shown = len(shown["image"])
     repeated = {name: np.repeat(x, NUM_SAMPLES, axis=0) for name, x in shown.items()}
     for i, asked in enumerate(ASKED):
         observed = np.array([name == asked for name in names])
-        made = subject.completed(jax.random.fold_in(key, i), repeated, observed)
+        made = generator.completed(jax.random.fold_in(key, i), repeated, observed)
         made = {n: x.reshape(num_shown, NUM_SAMPLES, *x.shape[1:]) for n, x in made.items()}
         _store(drawn, f"given {asked}", made)
     joint_key = jax.random.fold_in(key, len(ASKED))
-    _store(drawn, "joint", subject.completed(joint_key, *nothing(rows, names, NUM_JOINT)))
+    _store(drawn, "joint", generator.completed(joint_key, *nothing(rows, names, NUM_JOINT)))
     return drawn
 
 

@@ -16,10 +16,10 @@ import numpy as np
 
 from sbmae_jax._check import require_fields, require_whole
 from sbmae_jax.data.source import map_batches
-from sbmae_jax.evaluation.base import Figure, Judge, Rows, Section
+from sbmae_jax.evaluation.base import Evaluator, Figure, Rows, Section
 from sbmae_jax.evaluation.faces import pages as faces_pages
-from sbmae_jax.evaluation.fid import Look, check_weights, looking
-from sbmae_jax.evaluation.generator import Arrays, Subject
+from sbmae_jax.evaluation.fid import FeatureExtractor, check_weights, looking
+from sbmae_jax.evaluation.generator import Arrays, Generator
 from sbmae_jax.metrics.coherence import estimate
 from sbmae_jax.metrics.diversity import mean_pairwise_distance
 from sbmae_jax.metrics.f1 import f1_by_column, f1_by_row, iou_by_row
@@ -27,7 +27,7 @@ from sbmae_jax.metrics.frechet import frechet_distance
 from sbmae_jax.models.autoencoder import as_float
 from sbmae_jax.models.predictor import Predictor
 from sbmae_jax.models.task import Params
-from sbmae_jax.training.config import Training
+from sbmae_jax.training.config import TrainingConfig
 from sbmae_jax.types import Key
 
 NOTHING = "nothing"
@@ -49,7 +49,7 @@ class FaceProtocol:
     """
 
     predictors: Mapping[str, Predictor]
-    trainings: Mapping[str, Training]
+    trainings: Mapping[str, TrainingConfig]
     attributes: tuple[str, ...]
     num_rows: int = 0
     batch_size: int = 100
@@ -65,31 +65,36 @@ class FaceProtocol:
         require_whole("num_repeats", self.num_repeats, 2)
         check_weights(self.inception)
 
-    def judges(self) -> dict[str, Judge]:
+    def evaluators(self) -> dict[str, Evaluator]:
         """Return the supervised networks: attributes and mask from the picture."""
         return {
-            f"predictor/{name}": Judge(
+            f"predictor/{name}": Evaluator(
                 self.predictors[name].task, self.trainings[name], ({"x": "image", "y": name},)
             )
             for name in self.predictors
         }
 
     def measure(
-        self, key: Key, rows: Arrays, subject: Subject, judges: Mapping[str, Params], train: Rows
+        self,
+        key: Key,
+        rows: Arrays,
+        generator: Generator,
+        evaluators: Mapping[str, Params],
+        train: Rows,
     ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return all figures and the samples that the report shows."""
         del train
         given_key, spread_key, picture_key = jax.random.split(key, 3)
-        read = reading(self.predictors, judges, self.batch_size)
+        read = reading(self.predictors, evaluators, self.batch_size)
         inception = looking(self.inception, self.batch_size)
         figures = {
-            **measure_bounds(rows, subject, read),
-            **measure_subsets(given_key, rows, subject, read, inception, self.attributes),
+            **measure_bounds(rows, generator, read),
+            **measure_subsets(given_key, rows, generator, read, inception, self.attributes),
             "diversity": measure_diversity(
-                spread_key, rows, subject, read, self.num_conditions, self.num_repeats
+                spread_key, rows, generator, read, self.num_conditions, self.num_repeats
             ),
         }
-        return figures, faces_pages.draw_samples(picture_key, rows, subject)
+        return figures, faces_pages.draw_samples(picture_key, rows, generator)
 
     def figures(self, results: Mapping[str, Any]) -> list[Figure]:
         """Return the main figures of the results."""
@@ -124,10 +129,10 @@ def reading(
     )
 
 
-def measure_bounds(rows: Arrays, subject: Subject, read: Read) -> dict[str, Any]:
+def measure_bounds(rows: Arrays, generator: Generator, read: Read) -> dict[str, Any]:
     """Return what supervised networks reach on real pictures, and what survives the autoencoders."""
     seen = read(rows["image"])
-    rebuilt = subject.reconstructed(rows)
+    rebuilt = generator.reconstructed(rows)
     read_rebuilt = read(rebuilt["image"])
     truth, shown = as_float(rows["image"]), np.asarray(rebuilt["image"])
     return {
@@ -146,9 +151,9 @@ def measure_bounds(rows: Arrays, subject: Subject, read: Read) -> dict[str, Any]
 def measure_subsets(
     key: Key,
     rows: Arrays,
-    subject: Subject,
+    generator: Generator,
     read: Read,
-    inception: Look | None,
+    inception: FeatureExtractor | None,
     attributes: tuple[str, ...],
 ) -> dict[str, Any]:
     """Return the figures of every observed subset.
@@ -168,12 +173,12 @@ def measure_subsets(
     _, real = look(rows["image"])
     generated, image_read, by_attribute = {}, {}, {}
     distances: dict[str, dict[str, float]] = {figure: {} for figure in real}
-    for name, observed in subsets(subject.names).items():
-        made = subject.completed(key, rows, observed)
+    for name, observed in subsets(generator.names).items():
+        made = generator.completed(key, rows, observed)
         generated[name] = agreement(rows, made)
         scores = f1_by_column(rows["attributes"], made["attributes"])
         by_attribute[name] = dict(zip(attributes, map(float, scores), strict=True))
-        if observed[subject.names.index("image")]:
+        if observed[generator.names.index("image")]:
             continue
         seen, features = look(made["image"])
         image_read[name] = agreement(made if name == NOTHING else rows, seen)
@@ -195,19 +200,19 @@ def agreement(truth: Arrays, shown: Arrays) -> dict[str, dict[str, float]]:
 
 
 def measure_diversity(
-    key: Key, rows: Arrays, subject: Subject, read: Read, num_conditions: int, num_repeats: int
+    key: Key, rows: Arrays, generator: Generator, read: Read, num_conditions: int, num_repeats: int
 ) -> dict[str, dict[str, float]]:
     """Return the mean distance of pictures that share a condition, in pixels (0..1) and in features.
 
     Under `real`: of real pictures that share nothing.
     """
     num = min(num_conditions, len(rows["image"]))
-    repeated = {name: np.repeat(rows[name][:num], num_repeats, axis=0) for name in subject.names}
+    repeated = {name: np.repeat(rows[name][:num], num_repeats, axis=0) for name in generator.names}
     found = {"real": distances(shuffled(rows["image"], num, num_repeats), read)}
-    for name, observed in subsets(subject.names).items():
-        if observed[subject.names.index("image")]:
+    for name, observed in subsets(generator.names).items():
+        if observed[generator.names.index("image")]:
             continue
-        images = subject.completed(key, repeated, observed)["image"]
+        images = generator.completed(key, repeated, observed)["image"]
         found[name] = distances(images.reshape(num, num_repeats, *images.shape[1:]), read)
     return found
 

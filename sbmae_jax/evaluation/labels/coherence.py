@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from sbmae_jax.evaluation.labels.judging import Trial
+from sbmae_jax.evaluation.labels.evaluators import Trial
 from sbmae_jax.evaluation.subsets import nested_subsets, prefixes, subsets_by_size
 from sbmae_jax.metrics.coherence import conditional_coherence, estimate, macro_estimate
 from sbmae_jax.metrics.diversity import spread_ratio
@@ -50,7 +50,7 @@ def measure_nested(key: Key, trial: Trial) -> dict[str, Any]:
     over rows, each first averaged over its targets.
     """
     gain_key, again_key = jax.random.split(key)
-    label, nested = trial.label, nested_subsets(len(trial.label), len(trial.subject.names))
+    label, nested = trial.label, nested_subsets(len(trial.label), len(trial.generator.names))
     # One key for all: what one more modality adds is then not hidden by fresh noise.
     first = trial.completed(gain_key, nested[0])
     classes = [first["class"], *(trial.completed(gain_key, more)["class"] for more in nested[1:])]
@@ -74,7 +74,7 @@ def measure_prefix(key: Key, trial: Trial) -> dict[str, Any]:
     All that is not observed is generated, but nothing else is scored. Means and errors are over rows; the
     distance is to the real pictures of the same rows.
     """
-    names, coherence = trial.subject.names, {}
+    names, coherence = trial.generator.names, {}
     distances: dict[str, dict[str, Any]] = {}
     # One key for all, as above.
     for num_observed, observed in enumerate(prefixes(len(names)), 1):
@@ -116,7 +116,7 @@ def measure_all_subsets(key: Key, trial: Trial, subsets_per_size: int) -> dict[s
     choice of subsets. A distance is that of one target given one subset to the real pictures of the same
     rows; these are averaged. Each also stands by modality, as a target.
     """
-    names, label = trial.subject.names, trial.label
+    names, label = trial.generator.names, trial.label
     by_size = subsets_by_size(len(names), subsets_per_size)
     # One key for all, as above.
     scored = {str(n): score(key, trial, subsets) for n, subsets in enumerate(by_size, 1)}

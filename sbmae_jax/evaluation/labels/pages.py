@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from sbmae_jax.evaluation.base import Figure, Picture, Section
-from sbmae_jax.evaluation.generator import Subject, nothing
+from sbmae_jax.evaluation.generator import Generator, nothing
 from sbmae_jax.evaluation.labels import coherence_pages
 from sbmae_jax.evaluation.labels.coherence_pages import with_error
 from sbmae_jax.evaluation.pictures import as_bytes, frame, grid, save_image
@@ -20,7 +20,7 @@ NUM_SAMPLES = 3  # samples of each target in the conditional grid
 
 
 def draw_samples(
-    key: Key, rows: Mapping[str, np.ndarray], subject: Subject
+    key: Key, rows: Mapping[str, np.ndarray], generator: Generator
 ) -> dict[str, np.ndarray]:
     """Return what the report shows, as arrays under `kind/modality`.
 
@@ -28,14 +28,14 @@ def draw_samples(
     "conditional": [subsets, NUM_SAMPLES, *shape], with "observed" [subsets, M] and the true example of
     each subset under "true/modality": each modality alone, then growing subsets.
     """
-    names, (joint_key, given_key) = subject.names, jax.random.split(key)
+    names, (joint_key, given_key) = generator.names, jax.random.split(key)
     observed = shown_subsets(len(names))
     examples = {name: rows[name][NUM_REAL : NUM_REAL + len(observed)] for name in names}
     repeated = {name: np.repeat(x, NUM_SAMPLES, axis=0) for name, x in examples.items()}
-    conditional = subject.completed(given_key, repeated, np.repeat(observed, NUM_SAMPLES, axis=0))
-    joint = subject.completed(joint_key, *nothing(rows, names, NUM_JOINT))
+    conditional = generator.completed(given_key, repeated, np.repeat(observed, NUM_SAMPLES, axis=0))
+    joint = generator.completed(joint_key, *nothing(rows, names, NUM_JOINT))
     head = {name: rows[name][:NUM_REAL] for name in names}
-    rebuilt = subject.reconstructed(head)
+    rebuilt = generator.reconstructed(head)
     drawn = {"observed": observed}
     for name in names:
         shape = (len(observed), NUM_SAMPLES, *conditional[name].shape[1:])

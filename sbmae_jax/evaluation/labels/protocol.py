@@ -10,22 +10,29 @@ import jax
 import numpy as np
 
 from sbmae_jax._check import require_fields, require_whole
-from sbmae_jax.evaluation.base import Figure, Judge, Rows, Section
+from sbmae_jax.evaluation.base import Evaluator, Figure, Rows, Section
 from sbmae_jax.evaluation.fid import check_weights, looking
-from sbmae_jax.evaluation.generator import Arrays, Subject, nothing
+from sbmae_jax.evaluation.generator import Arrays, Generator, nothing
 from sbmae_jax.evaluation.labels import pages as classes_pages
 from sbmae_jax.evaluation.labels.coherence import measure_conditional, measures
-from sbmae_jax.evaluation.labels.judging import Eyes, Trial, classifying, distances, judge, judged
+from sbmae_jax.evaluation.labels.evaluators import (
+    Eyes,
+    Trial,
+    classifying,
+    distances,
+    evaluator,
+    judged,
+)
 from sbmae_jax.metrics.coherence import all_agree, at_least_k, estimate
 from sbmae_jax.metrics.diversity import label_shares, total_variation
 from sbmae_jax.models.classifier import Classifier
 from sbmae_jax.models.task import Params
-from sbmae_jax.training.config import Training
+from sbmae_jax.training.config import TrainingConfig
 from sbmae_jax.types import Key
 
 
 @dataclass(frozen=True)
-class ClassProtocol:
+class SharedLabelProtocol:
     """Evaluation of modalities of one shape that show the same class; the data have a `label`.
 
     num_rows: test examples; each is used once for every number of observed modalities, and by
@@ -43,7 +50,7 @@ class ClassProtocol:
 
     names: tuple[str, ...]
     classifier: Classifier
-    training: Training
+    training: TrainingConfig
     num_rows: int = 1000
     num_unconditional: int = 1000
     batch_size: int = 500
@@ -64,23 +71,28 @@ class ClassProtocol:
             )
         check_weights(self.inception)
 
-    def judges(self) -> dict[str, Judge]:
+    def evaluators(self) -> dict[str, Evaluator]:
         """Return the classifier, trained on the pictures of all modalities."""
         views = tuple({"x": name, "label": "label"} for name in self.names)
-        return {"classifier": Judge(self.classifier.task, self.training, views)}
+        return {"classifier": Evaluator(self.classifier.task, self.training, views)}
 
     def measure(
-        self, key: Key, rows: Arrays, subject: Subject, judges: Mapping[str, Params], train: Rows
+        self,
+        key: Key,
+        rows: Arrays,
+        generator: Generator,
+        evaluators: Mapping[str, Params],
+        train: Rows,
     ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return all figures and the samples that the report shows."""
         del train
         key, picture_key = jax.random.split(key)
-        classify = classifying(self.classifier, judges["classifier"])
+        classify = classifying(self.classifier, evaluators["classifier"])
         figures = evaluate(
-            key, rows, subject, Eyes(classify, looking(self.inception)),
+            key, rows, generator, Eyes(classify, looking(self.inception)),
             self.num_unconditional, self.protocols, self.subsets_per_size,
         )  # fmt: skip
-        return figures, classes_pages.draw_samples(picture_key, rows, subject)
+        return figures, classes_pages.draw_samples(picture_key, rows, generator)
 
     def figures(self, results: Mapping[str, Any]) -> list[Figure]:
         """Return the main figures of the results."""
@@ -96,7 +108,7 @@ class ClassProtocol:
 def evaluate(
     key: Key,
     rows: Arrays,
-    subject: Subject,
+    generator: Generator,
     eyes: Eyes,
     num_unconditional: int,
     protocols: tuple[str, ...] = ("nested",),
@@ -104,16 +116,16 @@ def evaluate(
 ) -> dict[str, Any]:
     """Return all figures of one generator on the rows of a test split.
 
-    rows: {name: [N, *shape]} and `label` [N].  The rest as in `ClassProtocol`.
+    rows: {name: [N, *shape]} and `label` [N].  The rest as in `SharedLabelProtocol`.
     """
-    names, label = subject.names, np.asarray(rows["label"])
+    names, label = generator.names, np.asarray(rows["label"])
     given_key, none_key, *more_keys = jax.random.split(key, 4)
     given_keys = given_key, *more_keys
-    real = judged(subject, eyes, rows)
-    trial = Trial(subject, eyes, rows, label, real)
-    read = partial(judge, names, eyes)
-    rebuilt = subject.reconstructed(rows, read)["class"]
-    made = subject.completed(none_key, *nothing(rows, names, num_unconditional), read)
+    real = judged(generator, eyes, rows)
+    trial = Trial(generator, eyes, rows, label, real)
+    read = partial(evaluator, names, eyes)
+    rebuilt = generator.reconstructed(rows, read)["class"]
+    made = generator.completed(none_key, *nothing(rows, names, num_unconditional), read)
     return {
         "num_rows": len(label),
         "num_unconditional": num_unconditional,
@@ -130,7 +142,7 @@ def measure_unconditional(
     label: np.ndarray,
     real: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
-    """Return the figures of joint samples, as `judge` sees them."""
+    """Return the figures of joint samples, as `evaluator` sees them."""
     num_classes = int(label.max()) + 1
     shares = label_shares(made["class"], num_classes)
     by_name = {name: distances(made, real, m) for m, name in enumerate(names)}

@@ -11,7 +11,7 @@ from sbmae_jax.models.autoencoder import as_float
 MAX_COLUMNS = 256  # of a modality; a wider one is reduced to so many principal components
 PCA_ROWS = 5000  # rows from which these are computed
 
-KINDS = {
+VALUE_TYPES = {
     "gaussian": "real", "normal": "real", "bernoulli": "binary", "categorical": "category",
     "poisson": "counts",
 }  # fmt: skip

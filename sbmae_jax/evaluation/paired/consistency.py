@@ -8,7 +8,7 @@ from sklearn.decomposition import PCA
 
 from sbmae_jax.evaluation.generator import Arrays
 from sbmae_jax.evaluation.paired.columns import flat
-from sbmae_jax.evaluation.paired.setting import Rivals, Setting
+from sbmae_jax.evaluation.paired.eval_data import Baselines, EvalData
 from sbmae_jax.metrics.frechet import frechet_distance
 from sbmae_jax.metrics.prediction import shared_variance
 
@@ -17,7 +17,7 @@ MIN_SHARED = 0.05  # of variance; with less there is nothing that generated moda
 MIN_COMPLETE = 20  # rows without gaps, if there are so many, stand for the real ones
 
 
-def measure_distances(setting: Setting, made: Arrays) -> dict[str, Any]:
+def measure_distances(eval_data: EvalData, made: Arrays) -> dict[str, Any]:
     """Return by modality the Fréchet distance of samples to test rows, over the variance of the data.
 
     "generated": of the samples.  "real": of as many training rows, which is what chance alone makes of it.
@@ -26,8 +26,8 @@ def measure_distances(setting: Setting, made: Arrays) -> dict[str, Any]:
     """
     results = {}
     for name, made_columns, test, train, seen, train_seen in zip(
-        setting.names, setting.read(made), setting.blocks, setting.train_blocks,
-        setting.present.T, setting.train_present.T, strict=True,
+        eval_data.names, eval_data.read(made), eval_data.blocks, eval_data.train_blocks,
+        eval_data.present.T, eval_data.train_present.T, strict=True,
     ):  # fmt: skip
         test, train = test[seen], train[train_seen]
         num = min(len(made_columns), len(test), len(train))
@@ -48,7 +48,9 @@ def measure_distances(setting: Setting, made: Arrays) -> dict[str, Any]:
     return results
 
 
-def measure_consistency(setting: Setting, made: Arrays, rivals: Sequence[Rivals]) -> dict[str, Any]:
+def measure_consistency(
+    eval_data: EvalData, made: Arrays, baselines: Sequence[Baselines]
+) -> dict[str, Any]:
     """Return how far generated modalities determine each other as real ones do, without any label.
 
     The linear predictor of a modality from all others, fitted on real training rows, is applied to joint
@@ -58,20 +60,20 @@ def measure_consistency(setting: Setting, made: Arrays, rivals: Sequence[Rivals]
     MIN_SHARED.  "mean": of the ratios, None if there is none.
     """
     results: dict[str, Any] = {}
-    whole = np.flatnonzero(setting.present.all(axis=1))
-    made_blocks = setting.read(made)
-    everything = np.ones((len(made_blocks[0]), len(setting.names)), bool)
-    for m, name in enumerate(setting.names):
-        rows = whole if len(whole) >= MIN_COMPLETE else np.flatnonzero(setting.present[:, m])
+    whole = np.flatnonzero(eval_data.present.all(axis=1))
+    made_blocks = eval_data.read(made)
+    everything = np.ones((len(made_blocks[0]), len(eval_data.names)), bool)
+    for m, name in enumerate(eval_data.names):
+        rows = whole if len(whole) >= MIN_COMPLETE else np.flatnonzero(eval_data.present[:, m])
         if not len(rows):
             continue
 
         def share(truth, blocks, present, m=m, name=name):
-            predicted = rivals[m].predictors["linear"](rivals[m].gather(blocks, present))
-            return shared_variance(flat(truth), predicted, setting.means[name])
+            predicted = baselines[m].predictors["linear"](baselines[m].gather(blocks, present))
+            return shared_variance(flat(truth), predicted, eval_data.means[name])
 
-        blocks = [block[rows] for block in setting.blocks]
-        real = share(setting.rows[name][rows], blocks, setting.present[rows])
+        blocks = [block[rows] for block in eval_data.blocks]
+        real = share(eval_data.rows[name][rows], blocks, eval_data.present[rows])
         generated = share(made[name], made_blocks, everything)
         # Not "less": a constant modality has NaN.
         defined = real >= MIN_SHARED and not np.isnan(generated)

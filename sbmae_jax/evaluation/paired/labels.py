@@ -14,9 +14,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 
-from sbmae_jax.evaluation.generator import Arrays, Subject
+from sbmae_jax.evaluation.generator import Arrays, Generator
 from sbmae_jax.evaluation.paired.baselines import split
-from sbmae_jax.evaluation.paired.setting import Setting
+from sbmae_jax.evaluation.paired.eval_data import EvalData
 from sbmae_jax.evaluation.subsets import nested_of_present
 from sbmae_jax.metrics.coherence import all_agree, at_least_k, conditional_coherence, estimate
 from sbmae_jax.metrics.diversity import label_shares, total_variation
@@ -26,21 +26,23 @@ MAX_ROWS = 10_000  # from which a judge learns
 GOOD_ENOUGH = 0.98  # accuracy of logistic regression on rows held out
 MIN_PER_CLASS = 10  # rows of a class, for a network, which needs some to stop early
 
-Judges = list[Callable[[np.ndarray], np.ndarray]]
+Evaluators = list[Callable[[np.ndarray], np.ndarray]]
 """of each modality: x [N, *shape] -> class [N]"""
 
 
-def fit_judges(setting: Setting) -> Judges:
+def fit_evaluators(eval_data: EvalData) -> Evaluators:
     """Fit a classifier to each modality's columns."""
     return [
-        fit_judge(setting.columns[name].read, block[seen], np.asarray(setting.train_label)[seen])
+        fit_evaluator(
+            eval_data.columns[name].read, block[seen], np.asarray(eval_data.train_label)[seen]
+        )
         for name, block, seen in zip(
-            setting.names, setting.train_blocks, setting.train_present.T, strict=True
+            eval_data.names, eval_data.train_blocks, eval_data.train_present.T, strict=True
         )
     ]
 
 
-def fit_judge(
+def fit_evaluator(
     read: Callable[[np.ndarray], np.ndarray], x: np.ndarray, label: np.ndarray
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Fit classifiers of columns [N, C], and return the one that does best on rows held out.
@@ -54,8 +56,8 @@ def fit_judge(
         return lambda x: np.full(len(x), classes[0])
 
     def fit(model):
-        judge = fitted(model, x[kept], label[kept])
-        return judge.score(x[held], label[held]), judge
+        evaluator = fitted(model, x[kept], label[kept])
+        return evaluator.score(x[held], label[held]), evaluator
 
     tried = [
         fit(LogisticRegression(C=1 / (penalty * len(kept)), max_iter=200, tol=1e-3))
@@ -66,8 +68,8 @@ def fit_judge(
             (128,), alpha=1e-3, early_stopping=True, max_iter=60, random_state=0
         )
         tried.append(fit(network))
-    _, judge = max(tried, key=lambda pair: pair[0])
-    return lambda x: judge.predict(read(x))
+    _, evaluator = max(tried, key=lambda pair: pair[0])
+    return lambda x: evaluator.predict(read(x))
 
 
 def fitted(model, x: np.ndarray, label: np.ndarray):
@@ -77,24 +79,31 @@ def fitted(model, x: np.ndarray, label: np.ndarray):
         return model.fit(x, label)
 
 
-def measure_labels(key: Key, setting: Setting, subject: Subject, made: Arrays) -> dict[str, Any]:
+def measure_labels(
+    key: Key, eval_data: EvalData, generator: Generator, made: Arrays
+) -> dict[str, Any]:
     """Return the accuracy of the judges, and the coherence of conditional and of joint samples.
 
     made: joint samples, {name: [N, ...]}.
     """
-    names, judges, label = setting.names, fit_judges(setting), np.asarray(setting.label)
+    names, evaluators, label = (
+        eval_data.names,
+        fit_evaluators(eval_data),
+        np.asarray(eval_data.label),
+    )
 
     def read(batch: Mapping[str, Any]) -> dict[str, np.ndarray]:
         classes = [
-            judge(np.asarray(batch[name])) for name, judge in zip(names, judges, strict=True)
+            evaluator(np.asarray(batch[name]))
+            for name, evaluator in zip(names, evaluators, strict=True)
         ]
         return {"class": np.stack(classes, axis=1)}
 
-    rebuilt = subject.reconstructed(setting.rows, read)["class"]
-    real = read(setting.rows)["class"]
+    rebuilt = generator.reconstructed(eval_data.rows, read)["class"]
+    real = read(eval_data.rows)["class"]
     results = {
-        "classifier_accuracy": accuracy(names, real, label, setting.present),
-        "reconstruction_accuracy": accuracy(names, rebuilt, label, setting.present),
+        "classifier_accuracy": accuracy(names, real, label, eval_data.present),
+        "reconstruction_accuracy": accuracy(names, rebuilt, label, eval_data.present),
     }
     shown = read(made)["class"]
     num_classes = int(max(label.max(), shown.max())) + 1
@@ -106,7 +115,7 @@ def measure_labels(key: Key, setting: Setting, subject: Subject, made: Arrays) -
     if len(names) == 1:
         return results
     return results | {
-        "conditional_coherence": measure_nested(key, setting, subject, read),
+        "conditional_coherence": measure_nested(key, eval_data, generator, read),
         "unconditional_coherence": {
             "all_agree": all_agree(shown)._asdict(),
             "at_least_k": {str(k): share for k, share in at_least_k(shown).items()},
@@ -114,20 +123,20 @@ def measure_labels(key: Key, setting: Setting, subject: Subject, made: Arrays) -
     }
 
 
-def measure_nested(key: Key, setting: Setting, subject: Subject, read) -> dict[str, Any]:
+def measure_nested(key: Key, eval_data: EvalData, generator: Generator, read) -> dict[str, Any]:
     """Return coherence by number of observed modalities, of the rows that have so many.
 
     Each row observes growing subsets of its own, of what it has; all other modalities are targets, those
     that were not measured included, as the label of the row is known.
     """
     results = {}
-    for num_observed, (chosen, observed) in enumerate(nested_of_present(setting.present), 1):
+    for num_observed, (chosen, observed) in enumerate(nested_of_present(eval_data.present), 1):
         if not len(chosen):
             continue
-        rows = {name: setting.rows[name][chosen] for name in setting.names}
+        rows = {name: eval_data.rows[name][chosen] for name in eval_data.names}
         # One key for all: what one more modality adds is then not hidden by fresh noise.
-        classes = subject.completed(key, rows, observed, read)["class"]
-        label = np.asarray(setting.label)[chosen]
+        classes = generator.completed(key, rows, observed, read)["class"]
+        label = np.asarray(eval_data.label)[chosen]
         results[str(num_observed)] = conditional_coherence(classes, label, observed)._asdict()
     return results
 

@@ -11,8 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from sbmae_jax.evaluation.generator import Arrays, Subject
+from sbmae_jax.evaluation.generator import Arrays, Generator
 from sbmae_jax.evaluation.paired.columns import flat
+from sbmae_jax.evaluation.paired.eval_data import (
+    Baselines,
+    EvalData,
+    baseline_losses,
+    marginal,
+    summary,
+)
 from sbmae_jax.evaluation.paired.questions import (
     Answer,
     Answers,
@@ -23,7 +30,6 @@ from sbmae_jax.evaluation.paired.questions import (
     given_one,
     given_the_rest,
 )  # fmt: skip
-from sbmae_jax.evaluation.paired.setting import Rivals, Setting, marginal, rival_losses, summary
 from sbmae_jax.metrics import calibration
 from sbmae_jax.metrics.coherence import estimate
 from sbmae_jax.metrics.prediction import losses, moments, ratio
@@ -33,21 +39,21 @@ DRAWS_GIVEN_ONE = 5  # the errors are corrected for their number
 NUM_PROBABILITIES = 256  # about so many of a row are kept, of wide binary values at equal distances
 
 
-def measure_reconstruction(setting: Setting, subject: Subject) -> dict[str, Any]:
+def measure_reconstruction(eval_data: EvalData, generator: Generator) -> dict[str, Any]:
     """Return what is left of each modality when it is encoded and decoded, and what its mean would score."""
-    names = setting.names
+    names = eval_data.names
     parts: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in names}
-    for chosen in chunks(setting.rows, names, len(setting.present)):
-        some = {name: setting.rows[name][chosen] for name in names}
-        made = subject.reconstructed(some)
+    for chosen in chunks(eval_data.rows, names, len(eval_data.present)):
+        some = {name: eval_data.rows[name][chosen] for name in names}
+        made = generator.reconstructed(some)
         for name in names:
-            parts[name].append(losses(setting.kinds[name], flat(some[name]), flat(made[name])))
+            parts[name].append(losses(eval_data.kinds[name], flat(some[name]), flat(made[name])))
     results = {}
-    for name, seen in zip(names, setting.present.T, strict=True):
+    for name, seen in zip(names, eval_data.present.T, strict=True):
         if not seen.any():
             continue
         found = {f: np.concatenate([p[f] for p in parts[name]])[seen] for f in parts[name][0]}
-        mean = marginal(setting, name, np.flatnonzero(seen))
+        mean = marginal(eval_data, name, np.flatnonzero(seen))
         results[name] = {
             "num_rows": int(seen.sum()), "model": summary(found, mean), "marginal": summary(mean, mean),
         }  # fmt: skip
@@ -56,10 +62,10 @@ def measure_reconstruction(setting: Setting, subject: Subject) -> dict[str, Any]
 
 def measure_given_the_rest(
     keys: Sequence[Key],
-    setting: Setting,
-    subject: Subject,
+    eval_data: EvalData,
+    generator: Generator,
     num_draws: int,
-    rivals: Sequence[Rivals],
+    baselines: Sequence[Baselines],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return prediction and calibration of each modality, given all others that a row has.
 
@@ -68,24 +74,24 @@ def measure_given_the_rest(
     Real values are predicted by the mean of their draws. Of categories, binary values and counts the means
     of p(x|z) are averaged, over as many draws of the latents: shares among the draws are too coarse.
     """
-    questions = given_the_rest(setting.present)
-    drawn = partial(score_draws, setting, np.random.default_rng(0))
+    questions = given_the_rest(eval_data.present)
+    drawn = partial(score_draws, eval_data, np.random.default_rng(0))
     found = merged([
-        ask_for(("real", "counts"), keys[0], subject.drawn, setting, questions, num_draws, drawn),
+        ask_for(("real", "counts"), keys[0], generator.drawn, eval_data, questions, num_draws, drawn),
         ask_for(
-            ("binary", "category", "counts"), keys[1], subject.completed, setting, questions, num_draws,
-            partial(score_means, setting),
+            ("binary", "category", "counts"), keys[1], generator.completed, eval_data, questions, num_draws,
+            partial(score_means, eval_data),
         ),
     ])  # fmt: skip
     prediction, calibrated = {}, {}
-    for m, name in enumerate(setting.names):
+    for m, name in enumerate(eval_data.names):
         asked = questions.asked[:, m]
         if not asked.any():
             continue
         answers = {figure: x[asked] for figure, x in found[name].items()}
         rows = questions.row[asked]
-        mean = marginal(setting, name, rows)
-        others = rival_losses(setting, rivals[m], name, rows)
+        mean = marginal(eval_data, name, rows)
+        others = baseline_losses(eval_data, baselines[m], name, rows)
         tried = {"model": answers, "marginal": mean, **others}
         prediction[name] = {"num_rows": len(rows)} | {t: summary(x, mean) for t, x in tried.items()}
         # On the same rows: the error of this ratio is less than those of both errors suggest.
@@ -96,13 +102,15 @@ def measure_given_the_rest(
 
 
 def ask_for(
-    kinds: tuple[str, ...], key: Key, answer: Answer, setting: Setting, questions: Questions,
+    kinds: tuple[str, ...], key: Key, answer: Answer, eval_data: EvalData, questions: Questions,
     num_draws: int, score: Score,
 ) -> Answers:  # fmt: skip
     """Ask those questions whose target is of some kinds; the rest of the answers is NaN."""
-    wanted = np.array([setting.kinds[name] in kinds for name in setting.names])
+    wanted = np.array([eval_data.kinds[name] in kinds for name in eval_data.names])
     chosen = np.flatnonzero((questions.asked & wanted).any(axis=1))
-    found = ask(key, answer, setting.rows, setting.names, questions.take(chosen), num_draws, score)
+    found = ask(
+        key, answer, eval_data.rows, eval_data.names, questions.take(chosen), num_draws, score
+    )
     return {
         name: {f: spread(x, chosen, questions) for f, x in found[name].items()} for name in found
     }
@@ -121,20 +129,20 @@ def merged(answers: Sequence[Answers]) -> Answers:
 
 
 def score_draws(
-    setting: Setting, rng: np.random.Generator, name: str, truth: np.ndarray, draws: np.ndarray
+    eval_data: EvalData, rng: np.random.Generator, name: str, truth: np.ndarray, draws: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Score draws as they are: error of the mean of real values, ranks, and the CRPS beside the marginal's.
 
     The marginal's draws are training rows, as many and at random. Of pictures there is the error alone:
     their draws are means, without the noise of pixels, and would seem too narrow.
     """
-    kind = setting.kinds[name]
+    kind = eval_data.kinds[name]
     found = losses(kind, truth, *moments(draws)) if kind == "real" else {}
-    if name in setting.pictures:
+    if name in eval_data.pictures:
         return found
-    having = np.flatnonzero(setting.train_present[:, setting.names.index(name)])
+    having = np.flatnonzero(eval_data.train_present[:, eval_data.names.index(name)])
     chosen = rng.choice(having, draws.shape[:2])
-    others = flat(setting.train[name][chosen.ravel()]).reshape(draws.shape)
+    others = flat(eval_data.train[name][chosen.ravel()]).reshape(draws.shape)
     return found | {
         "ranks": calibration.rank_shares(calibration.ranks(truth, draws, rng), draws.shape[1]),
         "crps": calibration.crps(truth, draws),
@@ -143,10 +151,10 @@ def score_draws(
 
 
 def score_means(
-    setting: Setting, name: str, truth: np.ndarray, draws: np.ndarray
+    eval_data: EvalData, name: str, truth: np.ndarray, draws: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Score the mean of means of p(x|z); of categories and binary values also keep the probabilities."""
-    kind, (mean, variance) = setting.kinds[name], moments(draws)
+    kind, (mean, variance) = eval_data.kinds[name], moments(draws)
     found = losses(kind, truth, mean, variance)
     if kind == "category":
         likely = mean.argmax(axis=1)
@@ -176,26 +184,26 @@ def calibrate(name: str, answers: Arrays, num_draws: int) -> dict[str, Any]:
     }}  # fmt: skip
 
 
-def measure_given_one(key: Key, setting: Setting, subject: Subject) -> dict[str, Any]:
+def measure_given_one(key: Key, eval_data: EvalData, generator: Generator) -> dict[str, Any]:
     """Return {observed modality: {target: figures}} for each modality observed alone.
 
     The few draws make the accuracy of categories a little worse than it is; errors and log losses are
     corrected.
     """
-    questions = given_one(setting.present)
+    questions = given_one(eval_data.present)
 
     def score(name, truth, draws):
-        return losses(setting.kinds[name], truth, *moments(draws))
+        return losses(eval_data.kinds[name], truth, *moments(draws))
 
     found = ask(
-        key, subject.completed, setting.rows, setting.names, questions, DRAWS_GIVEN_ONE, score
+        key, generator.completed, eval_data.rows, eval_data.names, questions, DRAWS_GIVEN_ONE, score
     )
-    results: dict[str, Any] = {name: {} for name in setting.names}
-    for s, source in enumerate(setting.names):
-        for m, name in enumerate(setting.names):
+    results: dict[str, Any] = {name: {} for name in eval_data.names}
+    for s, source in enumerate(eval_data.names):
+        for m, name in enumerate(eval_data.names):
             chosen = questions.observed[:, s] & questions.asked[:, m]
             if chosen.any():
-                mean = marginal(setting, name, questions.row[chosen])
+                mean = marginal(eval_data, name, questions.row[chosen])
                 answers = {figure: x[chosen] for figure, x in found[name].items()}
                 results[source][name] = summary(answers, mean)
     return results

@@ -14,11 +14,12 @@ import jax
 import numpy as np
 
 from sbmae_jax._check import require_fields, require_whole
-from sbmae_jax.evaluation.base import Figure, Judge, Section
-from sbmae_jax.evaluation.generator import Arrays, Subject, nothing
+from sbmae_jax.evaluation.base import Evaluator, Figure, Section
+from sbmae_jax.evaluation.generator import Arrays, Generator, nothing
 from sbmae_jax.evaluation.paired import figures as paired_figures
 from sbmae_jax.evaluation.paired import pages as paired_pages
 from sbmae_jax.evaluation.paired.consistency import measure_consistency, measure_distances
+from sbmae_jax.evaluation.paired.eval_data import fit_baselines, make_eval_data
 from sbmae_jax.evaluation.paired.labels import measure_labels
 from sbmae_jax.evaluation.paired.predicting import (
     measure_given_one,
@@ -26,7 +27,6 @@ from sbmae_jax.evaluation.paired.predicting import (
     measure_reconstruction,
 )  # fmt: skip
 from sbmae_jax.evaluation.paired.samples import draw_samples
-from sbmae_jax.evaluation.paired.setting import fit_rivals, make_setting
 from sbmae_jax.models.task import Params
 from sbmae_jax.types import Key
 
@@ -62,7 +62,7 @@ class PairedProtocol:
         """The modalities, in their order."""
         return tuple(self.likelihoods)
 
-    def judges(self) -> dict[str, Judge]:
+    def evaluators(self) -> dict[str, Evaluator]:
         """Return nothing: what judges is fitted when a run is evaluated."""
         return {}
 
@@ -70,8 +70,8 @@ class PairedProtocol:
         self,
         key: Key,
         rows: Arrays,
-        subject: Subject,
-        judges: Mapping[str, Params],
+        generator: Generator,
+        evaluators: Mapping[str, Params],
         train: Callable[[], Arrays],
     ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return all figures and the samples that the report shows.
@@ -79,30 +79,30 @@ class PairedProtocol:
         rows: {name: [N, *shape]} as the model sees them, and maybe `present` [N, M] and `label` [N].
         """
         joint_key, rest_key, again_key, one_key, label_key, show_key = jax.random.split(key, 6)
-        setting = make_setting(self.likelihoods, rows, train())
-        made = subject.drawn(joint_key, *nothing(rows, self.names, self.num_unconditional))
+        eval_data = make_eval_data(self.likelihoods, rows, train())
+        made = generator.drawn(joint_key, *nothing(rows, self.names, self.num_unconditional))
         figures: dict[str, Any] = {
-            "kinds": dict(setting.kinds),
-            "num_rows": len(setting.present),
+            "kinds": dict(eval_data.kinds),
+            "num_rows": len(eval_data.present),
             "num_unconditional": self.num_unconditional,
             "num_samples": self.num_samples,
-            "reconstruction": measure_reconstruction(setting, subject),
-            "frechet_features": measure_distances(setting, made),
+            "reconstruction": measure_reconstruction(eval_data, generator),
+            "frechet_features": measure_distances(eval_data, made),
         }
-        if setting.label is not None:
-            figures |= measure_labels(label_key, setting, subject, made)
-        samples = draw_samples(show_key, rows, setting.present, subject, self.num_samples)
+        if eval_data.label is not None:
+            figures |= measure_labels(label_key, eval_data, generator, made)
+        samples = draw_samples(show_key, rows, eval_data.present, generator, self.num_samples)
         if len(self.names) == 1:
             return figures, samples
-        rivals = [fit_rivals(setting, m) for m in range(len(self.names))]
+        baselines = [fit_baselines(eval_data, m) for m in range(len(self.names))]
         prediction, calibration = measure_given_the_rest(
-            (rest_key, again_key), setting, subject, self.num_samples, rivals
+            (rest_key, again_key), eval_data, generator, self.num_samples, baselines
         )
         return figures | {
             "prediction": prediction,
-            "prediction_given_one": measure_given_one(one_key, setting, subject),
+            "prediction_given_one": measure_given_one(one_key, eval_data, generator),
             "calibration": calibration,
-            "consistency": measure_consistency(setting, made, rivals),
+            "consistency": measure_consistency(eval_data, made, baselines),
         }, samples
 
     def figures(self, results: Mapping[str, Any]) -> list[Figure]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sbmae_jax.evaluation.generator import Arrays, Subject, nothing
+from sbmae_jax.evaluation.generator import Arrays, Generator, nothing
 from sbmae_jax.evaluation.pictures import as_bytes, frame, grid, sheet
 from sbmae_jax.types import Key
 
@@ -23,7 +23,7 @@ def is_picture(x: np.ndarray) -> bool:
 
 
 def draw_samples(
-    key: Key, rows: Arrays, present: np.ndarray, subject: Subject, num_samples: int
+    key: Key, rows: Arrays, present: np.ndarray, generator: Generator, num_samples: int
 ) -> dict[str, np.ndarray]:
     """Return what the report shows, as arrays under `kind/modality`.
 
@@ -33,7 +33,7 @@ def draw_samples(
     Of pictures K is NUM_PICTURES; of other modalities it is `num_samples`, and the first MAX_FEATURES values
     of each are kept.
     """
-    names, shown = subject.names, np.argsort(-present.sum(axis=1), kind="stable")[:NUM_SHOWN]
+    names, shown = generator.names, np.argsort(-present.sum(axis=1), kind="stable")[:NUM_SHOWN]
     pictures = [name for name in names if is_picture(rows[name])]
     asked = questions(names, pictures, num_samples)
     # All that is drawn is asked for at once: a call costs as much as a whole batch.
@@ -43,7 +43,7 @@ def draw_samples(
     )
     observed = [np.repeat(present[shown] & seen, num, axis=0) for seen, num in asked.values()]
     batch = {name: np.concatenate([rows[name][where], blank[name]]) for name in names}
-    made = subject.drawn(key, batch, np.concatenate([*observed, none]))
+    made = generator.drawn(key, batch, np.concatenate([*observed, none]))
     drawn: dict[str, np.ndarray] = {"shown": shown, "present": present[shown]}
     drawn |= {f"true/{name}": kept(rows[name][shown]) for name in names}
     start = 0
@@ -55,7 +55,7 @@ def draw_samples(
         start = rows_of.stop
     for name in pictures:
         real = np.flatnonzero(present[:, names.index(name)])[:NUM_REAL]
-        rebuilt = subject.reconstructed({other: rows[other][real] for other in names})
+        rebuilt = generator.reconstructed({other: rows[other][real] for other in names})
         drawn[f"real/{name}"], drawn[f"reconstruction/{name}"] = rows[name][real], rebuilt[name]
         drawn[f"joint/{name}"] = made[name][start:]
     return drawn

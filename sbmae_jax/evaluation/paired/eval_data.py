@@ -13,7 +13,13 @@ from sbmae_jax.evaluation.paired.baselines import (
     fit_neighbours,
     inputs,
 )
-from sbmae_jax.evaluation.paired.columns import KINDS, Columns, fit_columns, flat, present_rows
+from sbmae_jax.evaluation.paired.columns import (
+    VALUE_TYPES,
+    Columns,
+    fit_columns,
+    flat,
+    present_rows,
+)
 from sbmae_jax.evaluation.paired.questions import chunks
 from sbmae_jax.metrics.coherence import estimate
 from sbmae_jax.metrics.prediction import losses, ratio
@@ -25,7 +31,7 @@ Blocks = list[np.ndarray]
 """the columns of all modalities of some rows: [N, C_m] each"""
 
 
-class Setting(NamedTuple):
+class EvalData(NamedTuple):
     """The rows to measure on, and what predictors learn from.
 
     kinds: of the values, by name.  rows: of the test split.  train: rows of the training split.
@@ -55,14 +61,14 @@ class Setting(NamedTuple):
         return [self.columns[name].read(rows[name]) for name in self.names]
 
 
-def make_setting(likelihoods: Mapping[str, str], rows: Arrays, train: Arrays) -> Setting:
+def make_eval_data(likelihoods: Mapping[str, str], rows: Arrays, train: Arrays) -> EvalData:
     """Choose training rows at random, and learn the columns and the means of all modalities.
 
     likelihoods: of the modalities by name, in their order.
 
     Raises ValueError if no training row has some modality.
     """
-    names, kinds = tuple(likelihoods), {name: KINDS[how] for name, how in likelihoods.items()}
+    names, kinds = tuple(likelihoods), {name: VALUE_TYPES[how] for name, how in likelihoods.items()}
     num, size = len(train[names[0]]), sum(int(np.prod(train[n].shape[1:])) for n in names)
     num_train = max(min(MAX_TRAIN, MAX_TRAIN_BYTES // (4 * size)), 2)
     chosen = np.sort(np.random.default_rng(0).permutation(num)[:num_train])
@@ -77,7 +83,7 @@ def make_setting(likelihoods: Mapping[str, str], rows: Arrays, train: Arrays) ->
     having = {name: train[name][seen] for name, seen in zip(names, train_present.T, strict=True)}
     columns = {name: fit_columns(kinds[name], x) for name, x in having.items()}
     present = present_rows(rows, names)
-    return Setting(
+    return EvalData(
         names, kinds, rows, present, [columns[name].read(rows[name]) for name in names],
         train, train_present, [columns[name].read(train[name]) for name in names], columns,
         means={name: flat(x).mean(axis=0) for name, x in having.items()},
@@ -88,24 +94,24 @@ def make_setting(likelihoods: Mapping[str, str], rows: Arrays, train: Arrays) ->
 
 
 def score_rows(
-    setting: Setting, name: str, rows: np.ndarray, predict: Callable[[np.ndarray], np.ndarray]
+    eval_data: EvalData, name: str, rows: np.ndarray, predict: Callable[[np.ndarray], np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Return the losses of a prediction on some test rows, by name: each [N].
 
     predict: numbers in 0 .. N-1 -> mean [.., F].
     """
     parts = [
-        losses(setting.kinds[name], flat(setting.rows[name][rows[some]]), predict(some))
-        for some in chunks(setting.rows, (name,), len(rows))
+        losses(eval_data.kinds[name], flat(eval_data.rows[name][rows[some]]), predict(some))
+        for some in chunks(eval_data.rows, (name,), len(rows))
     ]
     return {figure: np.concatenate([part[figure] for part in parts]) for figure in parts[0]}
 
 
-def marginal(setting: Setting, name: str, rows: np.ndarray) -> dict[str, np.ndarray]:
+def marginal(eval_data: EvalData, name: str, rows: np.ndarray) -> dict[str, np.ndarray]:
     """Return the losses of the training mean on some test rows, by name: each [N]."""
-    mean = setting.means[name]
+    mean = eval_data.means[name]
     return score_rows(
-        setting, name, rows, lambda some: np.broadcast_to(mean, (len(some), len(mean)))
+        eval_data, name, rows, lambda some: np.broadcast_to(mean, (len(some), len(mean)))
     )
 
 
@@ -117,7 +123,7 @@ def summary(found: Arrays, of_marginal: Arrays) -> dict[str, Any]:
     }
 
 
-class Rivals(NamedTuple):
+class Baselines(NamedTuple):
     """Predictors of one modality from all others, by name.
 
     gather: (columns, present [N, M]) of rows -> their inputs.
@@ -127,33 +133,33 @@ class Rivals(NamedTuple):
     predictors: Mapping[str, Predict]
 
 
-def fit_rivals(setting: Setting, m: int) -> Rivals:
+def fit_baselines(eval_data: EvalData, m: int) -> Baselines:
     """Fit linear regression and nearest neighbours to the modality number m, given all others."""
-    name, others = setting.names[m], [i for i in range(len(setting.names)) if i != m]
+    name, others = eval_data.names[m], [i for i in range(len(eval_data.names)) if i != m]
 
     def gather(blocks, present):
         some = [blocks[i] for i in others]
-        return inputs(some, present[:, others], setting.incomplete[others])
+        return inputs(some, present[:, others], eval_data.incomplete[others])
 
-    seen = setting.train_present[:, m]
-    x = gather([block[seen] for block in setting.train_blocks], setting.train_present[seen])
-    target = Target(setting.columns[name], flat(setting.train[name][seen]))
+    seen = eval_data.train_present[:, m]
+    x = gather([block[seen] for block in eval_data.train_blocks], eval_data.train_present[seen])
+    target = Target(eval_data.columns[name], flat(eval_data.train[name][seen]))
     # The second way to weight: each modality, and each column that tells what is missing, counts the same.
-    widths = [setting.train_blocks[i].shape[1] for i in others]
+    widths = [eval_data.train_blocks[i].shape[1] for i in others]
     flags = np.ones(x.shape[1] - sum(widths))
     weights = np.concatenate([*(np.full(w, w**-0.5) for w in widths), flags], dtype=np.float32)
-    return Rivals(
+    return Baselines(
         gather,
         {"linear": fit_linear(x, target), "neighbours": fit_neighbours(x, weights, target)},
     )
 
 
-def rival_losses(
-    setting: Setting, rivals: Rivals, name: str, rows: np.ndarray
+def baseline_losses(
+    eval_data: EvalData, baselines: Baselines, name: str, rows: np.ndarray
 ) -> dict[str, dict[str, np.ndarray]]:
     """Return the losses of all rivals on some test rows, by name."""
-    x = rivals.gather([block[rows] for block in setting.blocks], setting.present[rows])
+    x = baselines.gather([block[rows] for block in eval_data.blocks], eval_data.present[rows])
     return {
-        title: score_rows(setting, name, rows, lambda some, predict=predict: predict(x[some]))
-        for title, predict in rivals.predictors.items()
+        title: score_rows(eval_data, name, rows, lambda some, predict=predict: predict(x[some]))
+        for title, predict in baselines.predictors.items()
     }

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from sbmae_jax.data.source import map_batches
-from sbmae_jax.evaluation.fid import Look
-from sbmae_jax.evaluation.generator import Arrays, Subject
+from sbmae_jax.evaluation.fid import FeatureExtractor
+from sbmae_jax.evaluation.generator import Arrays, Generator
 from sbmae_jax.metrics.frechet import frechet_distance
 from sbmae_jax.models.classifier import Classifier
 from sbmae_jax.models.task import Params
@@ -26,7 +26,7 @@ class Eyes(NamedTuple):
     """What looks at pictures: the classifier that judges and, for FID, the Inception network."""
 
     classify: Classify
-    inception: Look | None = None
+    inception: FeatureExtractor | None = None
 
 
 class Trial(NamedTuple):
@@ -35,7 +35,7 @@ class Trial(NamedTuple):
     rows: {name: [N, *shape]}.  label: [N].  real: what `judged` returns of the rows.
     """
 
-    subject: Subject
+    generator: Generator
     eyes: Eyes
     rows: Arrays
     label: np.ndarray
@@ -43,8 +43,8 @@ class Trial(NamedTuple):
 
     def completed(self, key: Key, observed: np.ndarray) -> dict[str, np.ndarray]:
         """Judge all modalities where only `observed` [N, M] or [M] is given; no picture is kept."""
-        read = partial(judge, self.subject.names, self.eyes)
-        return self.subject.completed(key, self.rows, observed, read)
+        read = partial(evaluator, self.generator.names, self.eyes)
+        return self.generator.completed(key, self.rows, observed, read)
 
     def distances(self, made: Mapping[str, np.ndarray], m: int) -> dict[str, float]:
         """Return the Fréchet distances of one modality to the real pictures of the same rows."""
@@ -62,7 +62,9 @@ def classifying(classifier: Classifier, params: Params) -> Classify:
     return classify
 
 
-def judge(names: tuple[str, ...], eyes: Eyes, batch: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def evaluator(
+    names: tuple[str, ...], eyes: Eyes, batch: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
     """Return `class` [B, M] and `features` [B, M, F], or those of Inception too, of a batch."""
     classes, features = zip(*(eyes.classify(batch[name]) for name in names), strict=True)
     seen = {"class": np.stack(classes, axis=1), "features": np.stack(features, axis=1)}
@@ -72,11 +74,11 @@ def judge(names: tuple[str, ...], eyes: Eyes, batch: Mapping[str, Any]) -> dict[
     return seen | {"inception": np.stack(list(pictures), axis=1)}
 
 
-def judged(subject: Subject, eyes: Eyes, rows: Arrays) -> dict[str, np.ndarray]:
-    """Return what `judge` does, of all rows [N, ...]."""
-    pictures = {name: rows[name] for name in subject.names}
+def judged(generator: Generator, eyes: Eyes, rows: Arrays) -> dict[str, np.ndarray]:
+    """Return what `evaluator` does, of all rows [N, ...]."""
+    pictures = {name: rows[name] for name in generator.names}
     return map_batches(
-        lambda _, batch: judge(subject.names, eyes, batch), pictures, subject.batch_size
+        lambda _, batch: evaluator(generator.names, eyes, batch), pictures, generator.batch_size
     )
 
 

@@ -9,7 +9,7 @@ Read = Callable[[np.ndarray, Sequence[str]], dict[str, np.ndarray]]
 """(numbers of rows, names) -> the raw rows of these arrays"""
 
 
-class Columns(NamedTuple):
+class RawArrays(NamedTuple):
     """Arrays of a user, whose first axis is rows, before anything is checked.
 
     arrays: each has `len`, `shape`, `dtype` and can be indexed with slices and integer arrays.

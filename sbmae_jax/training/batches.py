@@ -1,6 +1,6 @@
 """Batches for training, as a function of the step: there is no state to save or to lose.
 
-A `Feed` maps the number of the next optimiser step to a chunk of batches for the steps from there
+A `BatchFn` maps the number of the next optimiser step to a chunk of batches for the steps from there
 on. Asking again for the same step gives the same chunk, so a resumed run sees what an uninterrupted
 one would have seen.
 """
@@ -17,7 +17,7 @@ from sbmae_jax.data.source import Source, Subset
 from sbmae_jax.training import sharding
 from sbmae_jax.types import Array, Key
 
-Feed = Callable[[int, int], Any]
+BatchFn = Callable[[int, int], Any]
 """(step, num_steps) -> batches for these steps, a dict of [num_steps, B, ...]."""
 
 AHEAD = grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)  # batches, each read by one thread
@@ -25,7 +25,7 @@ AHEAD = grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)  # batches, eac
 
 def resident(
     key: Key, arrays: Mapping[str, np.ndarray | Array], batch_size: int, mesh: Mesh
-) -> Feed:
+) -> BatchFn:
     """Feed from arrays that live on the device; each row of a batch is drawn uniformly.
 
     Drawing with replacement costs nothing on the device, and a score model sees each example with
@@ -33,7 +33,7 @@ def resident(
     """
     _check_divides(batch_size, mesh)
     num_rows = len(next(iter(arrays.values())))
-    on_device = sharding.place(dict(arrays), sharding.replicated(mesh))
+    on_device = sharding.put(dict(arrays), sharding.replicated(mesh))
 
     def draw(arrays, step, num_steps):
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(step + np.arange(num_steps))
@@ -44,7 +44,7 @@ def resident(
     return lambda step, num_steps: compiled(on_device, step, num_steps)
 
 
-def streamed(seed: int, source: Source | Subset, batch_size: int, mesh: Mesh) -> Feed:
+def streamed(seed: int, source: Source | Subset, batch_size: int, mesh: Mesh) -> BatchFn:
     """Feed from a random-access source that need not fit into memory, in shuffled epochs.
 
     source: of the modalities that a batch is to have, and no others (`select`). Each process reads the rows
