@@ -1,4 +1,4 @@
-"""Train, evaluate and report: python launch.py --config=configs/polydigits.py --workdir=runs/polydigits
+r"""Train, evaluate and report: python launch.py --config=configs/polydigits.py --workdir=runs/polydigits.
 
 Generate with what was trained: python launch.py --workdir=runs/toy --stage=generate \\
     --given attributes="Smiling,Eyeglasses" --num_samples=8
