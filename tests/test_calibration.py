@@ -150,7 +150,7 @@ def test_losses_by_hand():
     np.testing.assert_allclose(binary["accuracy"], 0.5)
     counts = losses("counts", np.array([[0.0, 3.0]]), np.array([[2.0, 3.0]]))
     np.testing.assert_allclose(counts["error"], 2.0)
-    with pytest.raises(ValueError, match="unknown kind 'word': choose one of real, binary"):
+    with pytest.raises(ValueError, match="value_type must be one of real, binary"):
         losses("word", truth, mean)
     with pytest.raises(ValueError, match="K at least 2"):
         moments(np.zeros((3, 1, 2)))

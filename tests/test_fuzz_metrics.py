@@ -77,10 +77,10 @@ CALLS = {
     "frechet_distance": (frechet.frechet_distance, {"a": TRUTH, "b": SHARES}),
     "moments": (prediction.moments, {"draws": DRAWS}),
     "losses": (
-        lambda kind, truth, mean, variance: list(
-            prediction.losses(kind, truth, mean, variance).values()
+        lambda value_type, truth, mean, variance: list(
+            prediction.losses(value_type, truth, mean, variance).values()
         ),
-        {"kind": "binary", "truth": TRUTH, "mean": SHARES, "variance": TRUTH},
+        {"value_type": "binary", "truth": TRUTH, "mean": SHARES, "variance": TRUTH},
     ),
     "shared_variance": (
         lambda truth, predicted, mean: np.nan_to_num(

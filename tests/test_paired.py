@@ -163,7 +163,7 @@ def test_words_flags_and_counts_are_predicted_as_well_as_can_be(labelled):
     for name in ("counts", "flags", "word"):
         observed = np.broadcast_to(rest[name], (len(LABELLED["label"]), 4))
         best = MIXTURE.posterior(LABELLED, observed) @ MIXTURE.means(np.arange(3))[name]
-        expected = losses(labelled["kinds"][name], LABELLED[name], best)
+        expected = losses(labelled["value_types"][name], LABELLED[name], best)
         model = labelled["prediction"][name]["model"]
         if name == "counts":
             assert model["error"]["mean"] < 0.9
@@ -245,7 +245,7 @@ def test_one_modality_alone_has_no_conditional_part():
     alone = Gaussian({"a": 2})
     found = measured(alone, alone.rows(60, 0), alone.rows(200, 1), {"a": "normal"})
     assert found.keys() == {
-        "kinds", "num_rows", "num_unconditional", "num_samples", "reconstruction", "frechet_features",
+        "value_types", "num_rows", "num_unconditional", "num_samples", "reconstruction", "frechet_features",
     }  # fmt: skip
 
 
@@ -326,17 +326,17 @@ def test_wide_data_are_reduced_before_they_are_predicted():
 def test_many_counts_and_flags_share_a_ridge_that_gives_possible_means():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(500, 3))
-    for kind, y in (
+    for value_type, y in (
         ("binary", x[:, [0] * 20] > 0),
         ("counts", rng.poisson(np.exp(x[:, [0] * 20]))),
     ):
-        found = fit_linear(x, Target(fit_columns(kind, y), y.astype(np.float32)))(5 * x)
+        found = fit_linear(x, Target(fit_columns(value_type, y), y.astype(np.float32)))(5 * x)
         assert found.min() > 0
-        assert kind == "counts" or found.max() < 1
+        assert value_type == "counts" or found.max() < 1
 
 
 def test_of_wide_binary_values_some_probabilities_are_kept():
-    eval_data = SimpleNamespace(kinds={"mask": "binary"})
+    eval_data = SimpleNamespace(value_types={"mask": "binary"})
     rng = np.random.default_rng(0)
     truth, draws = rng.random((4, 2000)) < 0.5, rng.random((4, 5, 2000))
     found = predicting.score_means(eval_data, "mask", truth, draws)

@@ -18,7 +18,7 @@ quadratic score); (1) is the delta method.
 
 import numpy as np
 
-from sbmae_jax._check import require_number
+from sbmae_jax._check import require_number, require_one_of
 from sbmae_jax.metrics.coherence import Estimate
 from sbmae_jax.metrics.rows import rows, same_shape
 
@@ -40,7 +40,7 @@ def moments(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def losses(
-    kind: str, truth: np.ndarray, mean: np.ndarray, variance: np.ndarray | float = 0.0
+    value_type: str, truth: np.ndarray, mean: np.ndarray, variance: np.ndarray | float = 0.0
 ) -> dict[str, np.ndarray]:
     """Return the losses of each row by name, averaged over the features: each [N].
 
@@ -54,8 +54,7 @@ def losses(
     Raises ValueError for a kind that there is not, for shapes that do not fit, and for values that are not
     finite or that the kind cannot have.
     """
-    if not isinstance(kind, str) or kind not in VALUE_TYPES:
-        raise ValueError(f"unknown kind {kind!r}: choose one of {', '.join(VALUE_TYPES)}")
+    require_one_of("value_type", value_type, VALUE_TYPES)
     truth = rows("truth", truth, "N, F").astype(np.float64)
     mean = rows("mean", mean, "N, F").astype(np.float64)
     same_shape(truth=truth, mean=mean)
@@ -63,17 +62,17 @@ def losses(
         same_shape(truth=truth, variance=rows("variance", variance, "N, F"))
     else:
         require_number("variance", variance, low=0)
-    if kind != "real" and truth.min() < 0:
-        raise ValueError(f"truth of {kind} must be at least 0, got {truth.min():.4g}")
+    if value_type != "real" and truth.min() < 0:
+        raise ValueError(f"truth of {value_type} must be at least 0, got {truth.min():.4g}")
     variance = np.broadcast_to(variance, truth.shape)
-    if kind == "counts":
+    if value_type == "counts":
         return {"error": _deviance(truth, mean, variance).mean(axis=1)}
     found = {"error": ((truth - mean) ** 2 - variance).mean(axis=1)}
-    if kind == "category":
+    if value_type == "category":
         terms = truth * _surprise(mean, variance)
         hit = truth.argmax(axis=1) == mean.argmax(axis=1)
         found |= {"log_loss": terms.sum(axis=1), "accuracy": hit.astype(float)}
-    if kind == "binary":
+    if value_type == "binary":
         terms = truth * _surprise(mean, variance) + (1 - truth) * _surprise(1 - mean, variance)
         hits = (truth > 0.5) == (mean > 0.5)
         found |= {"log_loss": terms.mean(axis=1), "accuracy": hits.mean(axis=1)}

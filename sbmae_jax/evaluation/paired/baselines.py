@@ -37,9 +37,9 @@ class Target(NamedTuple):
     values: np.ndarray
 
     @property
-    def kind(self) -> str:
-        """The kind of the values."""
-        return self.columns.kind
+    def value_type(self) -> str:
+        """The type of the values."""
+        return self.columns.value_type
 
     def take(self, rows: np.ndarray) -> "Target":
         """Return some rows."""
@@ -47,7 +47,7 @@ class Target(NamedTuple):
 
     def error(self, predicted: np.ndarray) -> float:
         """Return the loss by which free values are chosen: of probabilities the log loss."""
-        found = losses(self.kind, self.values, predicted)
+        found = losses(self.value_type, self.values, predicted)
         return float(found.get("log_loss", found["error"]).mean())
 
 
@@ -80,10 +80,10 @@ def fit_linear(x: np.ndarray, target: Target) -> Predict:
     Where binary values or counts have more columns than MAX_REGRESSIONS, it is ridge regression, cut off at
     what such a mean can be.
     """
-    kind, num_columns = target.kind, target.values.shape[1]
-    if kind == "real" or (kind != "category" and num_columns > MAX_REGRESSIONS):
+    value_type, num_columns = target.value_type, target.values.shape[1]
+    if value_type == "real" or (value_type != "category" and num_columns > MAX_REGRESSIONS):
         return fit_ridge(x, target)
-    fit = {"category": fit_category, "binary": fit_binary, "counts": fit_counts}[kind]
+    fit = {"category": fit_category, "binary": fit_binary, "counts": fit_counts}[value_type]
     kept, held = split(len(x))
     kept = kept[:MAX_REGRESSION_ROWS]
     found = [fit(x[kept], target.values[kept], penalty) for penalty in PENALTIES]
@@ -94,10 +94,11 @@ def fit_linear(x: np.ndarray, target: Target) -> Predict:
 
 def fit_ridge(x: np.ndarray, target: Target) -> Predict:
     """Fit ridge regression to the columns of the target; its penalty is chosen by leaving one row out."""
-    kind, columns = target.kind, target.columns
-    low, high = {"real": (-np.inf, np.inf), "binary": (0.01, 0.99), "counts": (0.01, np.inf)}[kind]
+    value_type, columns = target.value_type, target.columns
+    ranges = {"real": (-np.inf, np.inf), "binary": (0.01, 0.99), "counts": (0.01, np.inf)}
+    low, high = ranges[value_type]
     # Counts are predicted themselves, not their logarithm, whose mean is not that of counts.
-    own = kind == "counts"
+    own = value_type == "counts"
     solve = ridge(x, target.values if own else columns.read(target.values))
 
     def predict(x):
@@ -209,9 +210,9 @@ def neighbour_means(
     x: np.ndarray, target: Target, numbers: Sequence[int]
 ) -> Callable[[np.ndarray], list[np.ndarray]]:
     """Return the function that gives the mean of the nearest rows, for several numbers of them."""
-    kind, columns = target.kind, target.columns
+    value_type, columns = target.value_type, target.columns
     # Of pictures the components are averaged: the memory of all neighbours' pixels is not needed.
-    values = columns.read(target.values) if kind == "real" else target.values
+    values = columns.read(target.values) if value_type == "real" else target.values
     index = NearestNeighbors(n_neighbors=max(numbers), algorithm="brute").fit(x)
     prior = values.mean(axis=0)
 
@@ -221,8 +222,8 @@ def neighbour_means(
         for k in range(max(numbers)):
             sums += values[nearest[:, k]]
             if k + 1 in numbers:
-                mean = sums / (k + 1) if kind == "real" else (sums + prior) / (k + 2)
-                found.append(columns.restore(mean) if kind == "real" else mean)
+                mean = sums / (k + 1) if value_type == "real" else (sums + prior) / (k + 2)
+                found.append(columns.restore(mean) if value_type == "real" else mean)
         return found
 
     return predict

@@ -11,11 +11,11 @@ from sbmae_jax.models.autoencoder import as_float
 MAX_COLUMNS = 256  # of a modality; a wider one is reduced to so many principal components
 PCA_ROWS = 5000  # rows from which these are computed
 
-VALUE_TYPES = {
+VALUE_TYPE_BY_LIKELIHOOD = {
     "gaussian": "real", "normal": "real", "bernoulli": "binary", "categorical": "category",
     "poisson": "counts",
 }  # fmt: skip
-"""likelihood of a modality -> kind of its values, as `metrics.prediction` names them"""
+"""The type of the values, as `metrics.prediction` names it, by the likelihood of a modality."""
 
 
 def flat(x: np.ndarray) -> np.ndarray:
@@ -37,14 +37,14 @@ class Columns:
     pictures keep their meaning.  components: principal ones [C, F], or None where F is small.
     """
 
-    kind: str
+    value_type: str
     mean: np.ndarray
     scale: float
     components: np.ndarray | None
 
     def read(self, x: np.ndarray) -> np.ndarray:
         """Return the columns of rows: [N, ...] -> [N, C]."""
-        values = (logs(self.kind, flat(x)) - self.mean) / self.scale
+        values = (logs(self.value_type, flat(x)) - self.mean) / self.scale
         return values if self.components is None else values @ self.components.T
 
     def restore(self, columns: np.ndarray) -> np.ndarray:
@@ -53,19 +53,19 @@ class Columns:
         return values * self.scale + self.mean
 
 
-def logs(kind: str, values: np.ndarray) -> np.ndarray:
+def logs(value_type: str, values: np.ndarray) -> np.ndarray:
     """Return log(1 + x) of counts, and other values as they are."""
-    return np.log1p(values) if kind == "counts" else values
+    return np.log1p(values) if value_type == "counts" else values
 
 
-def fit_columns(kind: str, x: np.ndarray, max_columns: int = MAX_COLUMNS) -> Columns:
+def fit_columns(value_type: str, x: np.ndarray, max_columns: int = MAX_COLUMNS) -> Columns:
     """Find the columns of a modality from training rows [N, ...] that have it."""
-    values = logs(kind, flat(x))
+    values = logs(value_type, flat(x))
     mean = values.mean(axis=0)
     scale = float(np.sqrt(np.mean(values.var(axis=0)))) or 1.0
     if values.shape[1] <= max_columns:
-        return Columns(kind, mean, scale, None)
+        return Columns(value_type, mean, scale, None)
     chosen = np.random.default_rng(0).permutation(len(values))[:PCA_ROWS]
     some = (values[chosen] - mean) / scale
     pca = PCA(min(max_columns, len(some)), svd_solver="randomized", random_state=0)
-    return Columns(kind, mean, scale, pca.fit(some).components_)
+    return Columns(value_type, mean, scale, pca.fit(some).components_)

@@ -14,7 +14,7 @@ from sbmae_jax.evaluation.paired.baselines import (
     inputs,
 )
 from sbmae_jax.evaluation.paired.columns import (
-    VALUE_TYPES,
+    VALUE_TYPE_BY_LIKELIHOOD,
     Columns,
     fit_columns,
     flat,
@@ -34,7 +34,7 @@ Blocks = list[np.ndarray]
 class EvalData(NamedTuple):
     """The rows to measure on, and what predictors learn from.
 
-    kinds: of the values, by name.  rows: of the test split.  train: rows of the training split.
+    value_types: by name.  rows: of the test split.  train: rows of the training split.
     present, train_present: [N, M] bool.  blocks, train_blocks: of the same rows.
     means: {name: [F]} of the training rows.  incomplete: [M], the modalities that some row lacks.
     pictures: the modalities whose draws are means, without noise.
@@ -42,7 +42,7 @@ class EvalData(NamedTuple):
     """
 
     names: tuple[str, ...]
-    kinds: Mapping[str, str]
+    value_types: Mapping[str, str]
     rows: Arrays
     present: np.ndarray
     blocks: Blocks
@@ -68,7 +68,8 @@ def make_eval_data(likelihoods: Mapping[str, str], rows: Arrays, train: Arrays) 
 
     Raises ValueError if no training row has some modality.
     """
-    names, kinds = tuple(likelihoods), {name: VALUE_TYPES[how] for name, how in likelihoods.items()}
+    names = tuple(likelihoods)
+    value_types = {name: VALUE_TYPE_BY_LIKELIHOOD[how] for name, how in likelihoods.items()}
     num, size = len(train[names[0]]), sum(int(np.prod(train[n].shape[1:])) for n in names)
     num_train = max(min(MAX_TRAIN, MAX_TRAIN_BYTES // (4 * size)), 2)
     chosen = np.sort(np.random.default_rng(0).permutation(num)[:num_train])
@@ -81,10 +82,10 @@ def make_eval_data(likelihoods: Mapping[str, str], rows: Arrays, train: Arrays) 
                 f"{name}: no training row has it: leave it out of config.modalities, or add rows that do"
             )
     having = {name: train[name][seen] for name, seen in zip(names, train_present.T, strict=True)}
-    columns = {name: fit_columns(kinds[name], x) for name, x in having.items()}
+    columns = {name: fit_columns(value_types[name], x) for name, x in having.items()}
     present = present_rows(rows, names)
     return EvalData(
-        names, kinds, rows, present, [columns[name].read(rows[name]) for name in names],
+        names, value_types, rows, present, [columns[name].read(rows[name]) for name in names],
         train, train_present, [columns[name].read(train[name]) for name in names], columns,
         means={name: flat(x).mean(axis=0) for name, x in having.items()},
         incomplete=np.concatenate([~present, ~train_present]).sum(axis=0) > 0,
@@ -101,7 +102,7 @@ def score_rows(
     predict: numbers in 0 .. N-1 -> mean [.., F].
     """
     parts = [
-        losses(eval_data.kinds[name], flat(eval_data.rows[name][rows[some]]), predict(some))
+        losses(eval_data.value_types[name], flat(eval_data.rows[name][rows[some]]), predict(some))
         for some in chunks(eval_data.rows, (name,), len(rows))
     ]
     return {figure: np.concatenate([part[figure] for part in parts]) for figure in parts[0]}

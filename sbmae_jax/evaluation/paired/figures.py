@@ -37,7 +37,7 @@ def figures(results: Mapping[str, Any]) -> list[Figure]:
             value = percent_with_error(entry["model"]["error"], complement=True)
             found.append(Figure(f"{name}, kept by its autoencoder", value, "of the variance"))
     for name, entry in results.get("prediction", {}).items():
-        found.append(predicted(name, results["kinds"][name], entry))
+        found.append(predicted(name, results["value_types"][name], entry))
     covered = {n: e for n, e in results.get("calibration", {}).items() if "coverage" in e}
     if covered:
         shares = [entry["coverage"]["mean"] for entry in covered.values()]
@@ -59,9 +59,9 @@ def figures(results: Mapping[str, Any]) -> list[Figure]:
     )]  # fmt: skip
 
 
-def predicted(name: str, kind: str, entry: Mapping[str, Any]) -> Figure:
+def predicted(name: str, value_type: str, entry: Mapping[str, Any]) -> Figure:
     """Return the figure of a modality given all others: how often right, or how much is explained."""
-    if kind == "category":
+    if value_type == "category":
         rest = {
             rival: percent(entry[rival]["accuracy"]["mean"])
             for rival in ("linear", "neighbours", "marginal")

@@ -27,7 +27,7 @@ def sections(
     vectors = [
         name for name in names
         if f"rest/{name}" in samples and name not in pictures
-        and results["kinds"][name] in ("real", "counts")
+        and results["value_types"][name] in ("real", "counts")
     ]  # fmt: skip
     found = []
     if len(names) == 1:
@@ -53,13 +53,13 @@ def prediction(results: Mapping[str, Any], folder: Path) -> Section:
     entries = results["prediction"]
     draw_prediction(entries).savefig(folder / "prediction.png", dpi=DPI)
     head = (
-        "generated", "kind", "test rows", "explained", "… linear", "… neighbours",
+        "generated", "values", "test rows", "explained", "… linear", "… neighbours",
         "log loss", "… linear", "… neighbours", "… marginal",
     )  # fmt: skip
     with_loss = any("log_loss" in entry["model"] for entry in entries.values())
     rows = []
     for name, entry in entries.items():
-        row = [name, results["kinds"][name], str(entry["num_rows"])]
+        row = [name, results["value_types"][name], str(entry["num_rows"])]
         row += [
             percent_with_error(entry[r]["error"], True) for r in ("model", "linear", "neighbours")
         ]
@@ -135,7 +135,7 @@ def coherence(results: Mapping[str, Any], folder: Path) -> Section:
     accuracies = results["classifier_accuracy"], results["reconstruction_accuracy"]
     rows = [
         (name, *(percent(of[name]) for of in accuracies))
-        for name in results["kinds"] if name in accuracies[0]
+        for name in results["value_types"] if name in accuracies[0]
     ]  # fmt: skip
     return Section(
         "Labels: do modalities agree?",

@@ -47,7 +47,8 @@ def measure_reconstruction(eval_data: EvalData, generator: Generator) -> dict[st
         some = {name: eval_data.rows[name][chosen] for name in names}
         made = generator.reconstructed(some)
         for name in names:
-            parts[name].append(losses(eval_data.kinds[name], flat(some[name]), flat(made[name])))
+            value_type = eval_data.value_types[name]
+            parts[name].append(losses(value_type, flat(some[name]), flat(made[name])))
     results = {}
     for name, seen in zip(names, eval_data.present.T, strict=True):
         if not seen.any():
@@ -102,11 +103,11 @@ def measure_given_the_rest(
 
 
 def ask_for(
-    kinds: tuple[str, ...], key: Key, answer: Answer, eval_data: EvalData, questions: Questions,
+    value_types: tuple[str, ...], key: Key, answer: Answer, eval_data: EvalData, questions: Questions,
     num_draws: int, score: Score,
 ) -> Answers:  # fmt: skip
-    """Ask those questions whose target is of some kinds; the rest of the answers is NaN."""
-    wanted = np.array([eval_data.kinds[name] in kinds for name in eval_data.names])
+    """Ask those questions whose target is of some value types; the rest of the answers is NaN."""
+    wanted = np.array([eval_data.value_types[name] in value_types for name in eval_data.names])
     chosen = np.flatnonzero((questions.asked & wanted).any(axis=1))
     found = ask(
         key, answer, eval_data.rows, eval_data.names, questions.take(chosen), num_draws, score
@@ -136,8 +137,8 @@ def score_draws(
     The marginal's draws are training rows, as many and at random. Of pictures there is the error alone:
     their draws are means, without the noise of pixels, and would seem too narrow.
     """
-    kind = eval_data.kinds[name]
-    found = losses(kind, truth, *moments(draws)) if kind == "real" else {}
+    value_type = eval_data.value_types[name]
+    found = losses(value_type, truth, *moments(draws)) if value_type == "real" else {}
     if name in eval_data.pictures:
         return found
     having = np.flatnonzero(eval_data.train_present[:, eval_data.names.index(name)])
@@ -154,12 +155,12 @@ def score_means(
     eval_data: EvalData, name: str, truth: np.ndarray, draws: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Score the mean of means of p(x|z); of categories and binary values also keep the probabilities."""
-    kind, (mean, variance) = eval_data.kinds[name], moments(draws)
-    found = losses(kind, truth, mean, variance)
-    if kind == "category":
+    value_type, (mean, variance) = eval_data.value_types[name], moments(draws)
+    found = losses(value_type, truth, mean, variance)
+    if value_type == "category":
         likely = mean.argmax(axis=1)
         found |= {"probability": mean.max(axis=1), "hit": truth[np.arange(len(truth)), likely]}
-    if kind == "binary":
+    if value_type == "binary":
         step = max(mean.shape[1] // NUM_PROBABILITIES, 1)
         found |= {"probability": mean[:, ::step], "hit": truth[:, ::step]}
     return found
@@ -193,7 +194,7 @@ def measure_given_one(key: Key, eval_data: EvalData, generator: Generator) -> di
     questions = given_one(eval_data.present)
 
     def score(name, truth, draws):
-        return losses(eval_data.kinds[name], truth, *moments(draws))
+        return losses(eval_data.value_types[name], truth, *moments(draws))
 
     found = ask(
         key, generator.completed, eval_data.rows, eval_data.names, questions, DRAWS_GIVEN_ONE, score

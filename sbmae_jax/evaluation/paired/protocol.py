@@ -82,7 +82,7 @@ class PairedProtocol:
         eval_data = make_eval_data(self.likelihoods, rows, train())
         made = generator.drawn(joint_key, *nothing(rows, self.names, self.num_unconditional))
         figures: dict[str, Any] = {
-            "kinds": dict(eval_data.kinds),
+            "value_types": dict(eval_data.value_types),
             "num_rows": len(eval_data.present),
             "num_unconditional": self.num_unconditional,
             "num_samples": self.num_samples,
