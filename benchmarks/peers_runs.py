@@ -35,7 +35,7 @@ from sbmae_jax.models.score import score_task  # noqa: E402
 from sbmae_jax.models.task import Task  # noqa: E402
 from sbmae_jax.training.config import TrainingConfig  # noqa: E402
 from sbmae_jax.training.log import read  # noqa: E402
-from sbmae_jax.types import Array, Generate  # noqa: E402
+from sbmae_jax.types import Array, CompleteFn  # noqa: E402
 
 SMALLER = 4  # what the rows of the demo's batches are divided by
 METHODS = ("ours", "mld", "mvtcae", "mmvae_plus", "mopoe", "mmvae", "mvae")
@@ -50,7 +50,7 @@ class Trained:
     """
 
     run: Run
-    complete: Generate
+    complete: CompleteFn
     reconstruct: Callable[[Mapping[str, Any]], Mapping[str, Array]]
     evaluations: int
     parameters: int

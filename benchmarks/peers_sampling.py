@@ -18,7 +18,7 @@ from sbmae_jax.models.score import score_fn
 from sbmae_jax.sampling.conditioning import clamp, given, renoise, repaint, substeps
 from sbmae_jax.sampling.samplers import ancestral, chain, denoise, sample, uniform_times
 from sbmae_jax.sampling.sde import SDE
-from sbmae_jax.types import Array, Generate, Key, Step
+from sbmae_jax.types import Array, CompleteFn, Key, Step
 
 ROUNDS = 9  # of timing each method once, in turns, so that what else the machine does meets all
 FEW = (1, 2, 4, 8)  # levels of the sampler in few steps
@@ -75,7 +75,7 @@ def repainted(
 
 def repaint_sampler(
     model: models.Model, levels: int = 250, stride: int = 10, visits: int = 10
-) -> tuple[Generate, int]:
+) -> tuple[CompleteFn, int]:
     """Return the sampler of Multi-Modal Latent Diffusion, and its evaluations of the score.
 
     It has the joint score and noises observed latents anew.
@@ -126,7 +126,7 @@ def measure_repaint(trained: Trained, split: str, num_rows: int) -> dict[str, An
 
 
 def time_samplers(
-    completes: dict[str, Generate], rows: Arrays, observed: np.ndarray
+    completes: dict[str, CompleteFn], rows: Arrays, observed: np.ndarray
 ) -> dict[str, float]:
     """Return the seconds for 1,000 samples of each generator, the median of rounds of one turn for each."""
     num, key = len(observed), jax.random.key(0)

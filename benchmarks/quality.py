@@ -8,14 +8,14 @@ import speed
 from sbmae_jax.app import pipeline
 from sbmae_jax.app.run import Run
 from sbmae_jax.models import model as models
-from sbmae_jax.types import Generate
+from sbmae_jax.types import CompleteFn
 
 
 def quality(
     run: Run,
     model: models.Model,
     split: str,
-    complete: Generate | None = None,
+    complete: CompleteFn | None = None,
     num_evaluations: int | None = None,
 ) -> dict[str, Any]:
     """Measure a model on a split.

@@ -13,7 +13,7 @@ from sbmae_jax import (
     ancestral,
     chain,
     dpm_solver,
-    draw,
+    draw_particles,
     edm_times,
     given,
     heun,
@@ -122,7 +122,7 @@ def particle_calibration(truth, mask, score, quick, num_particles=64):
         key, value = pair
         run_key, draw_key = jax.random.split(key)
         found = twisted_sample(run_key, SDE, score, value, mask, times, num_particles)
-        return draw(draw_key, found, 1)[0]
+        return draw_particles(draw_key, found, 1)[0]
 
     keys = jax.random.split(jax.random.key(6), rows)
     x = np.asarray(jax.jit(lambda k, v: jax.lax.map(one, (k, v), batch_size=50))(keys, values))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sbmae_jax.sampling.conditioning import (
     amortised,
-    amortised_times,
+    amortised_by_time,
     clamp,
     forward_transition,
     given,
@@ -21,7 +21,12 @@ from sbmae_jax.sampling.conditioning import (
 from sbmae_jax.sampling.guidance import classifier_free, guide, noise_condition
 from sbmae_jax.sampling.likelihood import log_density, log_density_adaptive
 from sbmae_jax.sampling.ode import dpm_solver, heun, init_multistep, lift, probability_flow
-from sbmae_jax.sampling.particles import Particles, draw, reconstruction_guidance, twisted_sample
+from sbmae_jax.sampling.particles import (
+    Particles,
+    draw_particles,
+    reconstruction_guidance,
+    twisted_sample,
+)
 from sbmae_jax.sampling.samplers import (
     ancestral,
     annealed_langevin,
@@ -57,7 +62,7 @@ __all__ = [
     "Particles",
     "SubVP",
     "amortised",
-    "amortised_times",
+    "amortised_by_time",
     "ancestral",
     "annealed_langevin",
     "by_level",
@@ -67,7 +72,7 @@ __all__ = [
     "classifier_free",
     "denoise",
     "dpm_solver",
-    "draw",
+    "draw_particles",
     "edm_times",
     "euler_maruyama",
     "forward_transition",

@@ -21,24 +21,26 @@ import numpy as np
 from sbmae_jax.types import Array, Key, ScoreFn, State
 
 WORDS = {
-    int: "a whole number",
+    int: "an integer",
     float: "a finite number",
-    str: "a text",
+    str: "a string",
     bool: "True or False",
     Path: "a path",
 }
 
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+MAX_COUNT = (
+    1_000_000  # of steps, repeats, probes or particles: a larger one is almost certainly a typo
+)
 
-LARGEST = float(np.finfo(np.float32).max)
 
-
-def shown(value: Any) -> str:
+def short_repr(value: Any) -> str:
     """Write a value in one line, and not much of it."""
     return " ".join(reprlib.repr(value).split())
 
 
-def require_whole(name: str, value: Any, low: int = 0, high: int | None = None) -> None:
-    """Raise ValueError for anything but a whole number in low..high."""
+def require_int(name: str, value: Any, low: int = 0, high: int | None = None) -> None:
+    """Raise ValueError for anything but an integer in low..high."""
     require_type(name, value, int)
     _require_range(name, value, low, high)
 
@@ -76,13 +78,13 @@ def require_type(name: str, value: Any, kind: Any) -> None:
     kind: int, float, str, bool, tuples, mappings and unions of these. True is no number, 2.0 no whole one.
     """
     if not _fits(value, kind):
-        raise ValueError(f"{name} must be {_said(kind)}, got {shown(value)}")
+        raise ValueError(f"{name} must be {_said(kind)}, got {short_repr(value)}")
 
 
 def require_one_of(name: str, value: Any, known: Sequence[str]) -> None:
     """Raise ValueError for a value that is not in a list of names."""
     if not isinstance(value, str) or value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}, got {shown(value)}")
+        raise ValueError(f"{name} must be one of {', '.join(known)}, got {short_repr(value)}")
 
 
 def _require_range(name: str, value: Any, low: float | None, high: float | None) -> None:
@@ -122,7 +124,7 @@ def _is_finite(value: Any) -> bool:
     elif isinstance(value, bool) or not isinstance(value, int | float | np.number):
         return False
     try:
-        return abs(float(value)) <= LARGEST
+        return abs(float(value)) <= FLOAT32_MAX
     except (OverflowError, TypeError):  # a whole number beyond all floats, and complex numbers
         return False
 
@@ -146,26 +148,26 @@ def require_key(key: Key) -> None:
     """Raise ValueError for anything but one typed key."""
     dtype = getattr(key, "dtype", None)
     if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
-        found = shown(key) if dtype is None else f"dtype {dtype}"
+        found = short_repr(key) if dtype is None else f"dtype {dtype}"
         raise ValueError(f"key must be a typed key from jax.random.key, got {found}")
     if jnp.shape(key):
         raise ValueError(f"key must be one key, got an array of them of shape {jnp.shape(key)}")
 
 
-def require_bool(mask: Array) -> None:
+def require_mask(mask: Array) -> None:
     """Raise ValueError for a mask that is not an array of bool."""
     found = getattr(mask, "dtype", None)
     if found != jnp.bool_ and not isinstance(mask, bool):
-        got = shown(mask) if found is None else f"dtype {found}"
+        got = short_repr(mask) if found is None else f"dtype {found}"
         raise ValueError(f"mask must be an array of bool, True where observed, got {got}")
 
 
 def require_numbers(name: str, value: Any, floating: bool = False) -> None:
     """Raise ValueError for anything but a number or an array of numbers, `floating` or any real ones."""
     if not isinstance(value, jax.Array | np.ndarray | np.number | int | float):
-        raise ValueError(f"{name} must be an array of numbers, got {shown(value)}")
-    if isinstance(value, int | float) and abs(value) > LARGEST:
-        raise ValueError(f"{name} must be a number that float32 has, got {shown(value)}")
+        raise ValueError(f"{name} must be an array of numbers, got {short_repr(value)}")
+    if isinstance(value, int | float) and abs(value) > FLOAT32_MAX:
+        raise ValueError(f"{name} must be a number that float32 has, got {short_repr(value)}")
     dtype = jnp.result_type(value)
     fits = jnp.issubdtype(dtype, jnp.floating) or (
         jnp.issubdtype(dtype, jnp.integer) and not floating
@@ -188,11 +190,13 @@ def require_alike(**arrays: Array) -> None:
 
 
 def require_shape(shape: Any) -> None:
-    """Raise ValueError for anything but a tuple of whole numbers from 0."""
+    """Raise ValueError for anything but a tuple of integers of at least 0."""
     if not isinstance(shape, tuple) or not all(
         isinstance(size, int | np.integer) and size >= 0 for size in shape
     ):
-        raise ValueError(f"shape must be a tuple of whole numbers from 0, got {shown(shape)}")
+        raise ValueError(
+            f"shape must be a tuple of integers of at least 0, got {short_repr(shape)}"
+        )
 
 
 def require_times(times: Array, falling: bool) -> None:
@@ -216,7 +220,7 @@ def require_times(times: Array, falling: bool) -> None:
         raise ValueError("times must rise from data near 0 to noise at 1; reverse the grid")
 
 
-def same_shape(score: ScoreFn, name: str = "score") -> ScoreFn:
+def checked_score(score: ScoreFn, name: str = "score") -> ScoreFn:
     """Wrap a score to raise ValueError when its result has not the shape of x."""
 
     def checked(x, t):
@@ -229,7 +233,7 @@ def same_shape(score: ScoreFn, name: str = "score") -> ScoreFn:
     return checked
 
 
-def like(value: Array | float, x: Array, name: str) -> Array:
+def broadcast_like(value: Array | float, x: Array, name: str) -> Array:
     """Broadcast a mask or a value to the shape of x, or raise ValueError with its name."""
     try:
         return jnp.broadcast_to(value, x.shape)
@@ -240,18 +244,18 @@ def like(value: Array | float, x: Array, name: str) -> Array:
         ) from None
 
 
-def require_floats(x: State) -> None:
+def require_state(x: State) -> None:
     """Raise ValueError for a state with an array that is not floating, or without any."""
     leaves = jax.tree.leaves(x)
     for leaf in leaves or [x]:
         if not isinstance(leaf, jax.Array | np.ndarray):
-            raise ValueError(f"x must be a floating array, got {shown(leaf)}")
+            raise ValueError(f"x must be a floating array, got {short_repr(leaf)}")
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise ValueError(f"x must be a floating array, got dtype {leaf.dtype}")
 
 
-def unchanged(x: State, moved: State) -> State:
-    """Return the moved state, or raise ValueError when its shapes or dtypes are not those of x."""
+def same_state(x: State, moved: State) -> State:
+    """Return the moved state, or raise ValueError if its shapes or dtypes are not those of x."""
     before, after = (jax.eval_shape(lambda x: x, v) for v in (x, moved))
     if before != after:
         raise ValueError(f"step must return a state like x, {before}, got {after}")

@@ -2,7 +2,7 @@
 
 A sampler is a `Step`, and combinators such as `chain` take steps and return a step. A network
 enters the mathematics as a `ScoreFn` or an `EnergyFn`, a plain callable, and guidance takes
-scores and returns a score. A whole model, or a baseline, is a `Generate`.
+scores and returns a score. A whole model, or a baseline, is a `CompleteFn`.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,5 +29,5 @@ State = Any
 Step = Callable[[Key, State, Array, Array], State]
 """`(key, x, t, t_next) -> x`: move the state from time `t` to `t_next`, at most `t`."""
 
-Generate = Callable[[Key, Mapping[str, Any], Any], Mapping[str, Array]]
+CompleteFn = Callable[[Key, Mapping[str, Any], Any], Mapping[str, Array]]
 """`(key, batch, observed) -> all modalities`: generate what `observed: [B, M]` does not mark in a batch."""

@@ -7,12 +7,12 @@ from sbmae_jax import (
     VP,
     Particles,
     amortised,
-    amortised_times,
+    amortised_by_time,
     chain,
     clamp,
     classifier_free,
     denoise,
-    draw,
+    draw_particles,
     forward_transition,
     given,
     guide,
@@ -31,7 +31,7 @@ from sbmae_jax.sampling.generate import SamplingConfig, generate_latents
 
 CONDITIONAL_CALLS = {
     "chain": Call(
-        lambda key, step, x: sampled(chain(step, forward_transition(VP())), key, x),
+        lambda key, step, x: sampled(chain(forward_transition(VP()), step), key, x),
         (2, 3),
         step=("step", denoise(VP(), score)),
         x=x,
@@ -77,11 +77,9 @@ CONDITIONAL_CALLS = {
         x=x,
     ),
     "given": Call(
-        lambda key, step, value, mask, x: sampled(given(step, clamp(value, mask)), key, x),
+        lambda key, step, x: sampled(given(step, lambda key, x, t, t_next: x), key, x),
         (2, 3),
         step=("step", denoise(VP(), score)),
-        value=value,
-        mask=mask,
         x=x,
     ),
     "amortised": Call(
@@ -92,8 +90,8 @@ CONDITIONAL_CALLS = {
         x=x,
         t=t,
     ),
-    "amortised_times": Call(
-        lambda network, mask, x, t: amortised_times(network, mask)(x, t),
+    "amortised_by_time": Call(
+        lambda network, mask, x, t: amortised_by_time(network, mask)(x, t),
         (2, 3),
         network=s,
         mask=mask,
@@ -224,8 +222,10 @@ CONDITIONAL_CALLS = {
         mask=mask,
         covariance=("array", jnp.eye(3)),
     ),
-    "draw": Call(
-        lambda key, num: draw(key, Particles(X, jnp.log(jnp.ones(2) / 2), jnp.ones(4), T), num),
+    "draw_particles": Call(
+        lambda key, num: draw_particles(
+            key, Particles(X, jnp.log(jnp.ones(2) / 2), jnp.ones(4), T), num
+        ),
         (2, 3),
         num=whole,
     ),

@@ -42,7 +42,7 @@ def changed(path, value):
     [
         ("sampling.sped", 3, r"config.sampling: .*sped.*its keys are sampler, conditioning"),
         ("score_training.learning_rat", 3, r"config.score_training: .*learning_rat"),
-        ("sampling.sampler", "ddim", r"config.sampling: sampling.sampler must be one of"),
+        ("sampling.sampler", "ddim", r"config.sampling: sampler must be one of"),
         ("sde.name", "vpp", r"config.sde.name: no 'vpp'; choose one of vp, sub_vp, ve"),
         ("network.name", "unit", r"config.network.name: no 'unit'; choose one of hub, mlp"),
         (

@@ -12,7 +12,7 @@ from sbmae_jax import (
     VP,
     SubVP,
     amortised,
-    amortised_times,
+    amortised_by_time,
     ancestral,
     chain,
     clamp,
@@ -295,8 +295,8 @@ def test_amortised_passes_the_mask_and_silences_observed_coordinates():
 
 
 def test_amortised_times_are_zero_where_observed():
-    score = amortised_times(lambda x, times: times, MASK)
-    found = amortised_times(lambda x, times: 1.0 + times, MASK)(VALUE, jnp.asarray(0.5))
+    score = amortised_by_time(lambda x, times: times, MASK)
+    found = amortised_by_time(lambda x, times: 1.0 + times, MASK)(VALUE, jnp.asarray(0.5))
     np.testing.assert_allclose(score(VALUE, jnp.asarray(0.5)), np.where(MASK, 0.0, 0.5))
     np.testing.assert_allclose(found, np.where(MASK, 0.0, 1.5))
 

@@ -10,7 +10,7 @@ from sbmae_jax import (
     VP,
     ancestral,
     clamp,
-    draw,
+    draw_particles,
     log_snr_times,
     reconstruction_guidance,
     twisted_sample,
@@ -170,7 +170,7 @@ def test_systematic_resampling_picks_as_often_as_expected(key):
 
 def test_draw_gives_equal_weights():
     found = fine_run("pair")
-    rows = draw(jax.random.key(2), found, 1000)
+    rows = draw_particles(jax.random.key(2), found, 1000)
     assert rows.shape == (1000, 2)
     np.testing.assert_allclose(rows[:, 1].mean(), weighted_mean(found)[1], atol=0.02)
 

@@ -18,13 +18,16 @@ from sbmae_jax import (
     dpm_solver,
     edm_times,
     euler_maruyama,
+    given,
     heun,
     init_multistep,
     langevin,
     lift,
     log_snr_times,
+    repaint,
     repeat,
     sample,
+    substeps,
     uniform_times,
 )  # fmt: skip
 
@@ -170,7 +173,7 @@ GOOD = {"x": jnp.ones((2, 3)), "times": uniform_times(4)}
         ({"step": lambda key, x, t, s: x[:1]}, "step must return a state like x"),
         ({"step": euler_maruyama(VP(), lambda x, t: x[0])}, "score must return the shape of x"),
         ({"step": heun(VP(), lambda x, t: jnp.sum(x))}, "score must return the shape of x"),
-        ({"step": dpm_solver(VP(), lambda x, t: x)}, r"pass remember\(x\)"),
+        ({"step": dpm_solver(VP(), lambda x, t: x)}, r"init_multistep\(x\)"),
         (
             {"step": langevin(VP(), lambda x, t: x, mask=jnp.zeros(4, bool))},
             r"mask must broadcast to the shape of x, \(2, 3\).* got \(4,\)",
@@ -181,6 +184,29 @@ def test_bad_input_is_named(change, message):
     args = {"key": jax.random.key(0), "step": shrink, **GOOD, **change}
     with pytest.raises(ValueError, match=message):
         sample(**args)
+
+
+def no_change(key, x, t, t_next):
+    return x
+
+
+@pytest.mark.parametrize(
+    "combine",
+    [
+        lambda step: step,
+        lambda step: chain(no_change, step),
+        lambda step: given(step, no_change),
+        lambda step: repeat(step, 2),
+        lambda step: repaint(step, VP(), 2),
+        lambda step: substeps(step, 2),
+    ],
+    ids=["alone", "chain", "given", "repeat", "repaint", "substeps"],
+)
+@pytest.mark.parametrize("returned", [None, jnp.ones(3), jnp.ones((2, 3), jnp.float16)], ids=repr)
+def test_a_step_that_returns_another_state_is_refused(combine, returned):
+    step = combine(lambda key, x, t, t_next: returned)
+    with pytest.raises(ValueError, match="step must return a state like x"):
+        sample(jax.random.key(0), step, **GOOD)
 
 
 def test_rising_times_are_refused_inside_jit_too():

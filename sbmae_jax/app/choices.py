@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from sbmae_jax._check import require_type, require_whole
+from sbmae_jax._check import require_int, require_type
 from sbmae_jax.app.sections import as_tuples, check_keys, fill, without
 from sbmae_jax.data.user.survey import Modality, Survey, survey, table
 
@@ -85,7 +85,7 @@ def close_run(config: dict[str, Any], kept: list[Modality], found: Survey) -> li
             config[section][name] = value
             made.append(Choice(key, value, reason))
     asked = config["evaluation"].get("num_rows", 0)
-    require_whole("config.evaluation: num_rows", asked)
+    require_int("config.evaluation: num_rows", asked)
     if asked > num_test:
         config["evaluation"]["num_rows"] = num_test
         made.append(Choice("evaluation.num_rows", num_test, "the test split has no more"))

@@ -13,14 +13,14 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from sbmae_jax._check import require_type, require_whole
+from sbmae_jax._check import require_int, require_type
 from sbmae_jax._io import write
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.user.profile import check as check_values
 from sbmae_jax.data.user.profile import profile_piece
 from sbmae_jax.data.user.tables import Table, open_table
-from sbmae_jax.types import Generate
+from sbmae_jax.types import CompleteFn
 
 
 class Imputed(NamedTuple):
@@ -70,7 +70,7 @@ class Rows:
 
 
 def impute_file(
-    draw: Generate,
+    draw: CompleteFn,
     data: Description,
     path: str | Path,
     output: str | Path,
@@ -98,8 +98,8 @@ def impute_file(
     fit, for rows without a hole, for fewer than 2 samples, and for a seed or a batch size out of range.
     """
     require_type("num_samples", num_samples, int)
-    require_whole("seed", seed, 0, 2**32 - 1)
-    require_whole("batch_size", batch_size, 1)
+    require_int("seed", seed, 0, 2**32 - 1)
+    require_int("batch_size", batch_size, 1)
     if num_samples < 2:
         raise ValueError(f"num_samples must be at least 2, to have a deviation, got {num_samples}")
     if not data.scalings:
@@ -155,7 +155,7 @@ def read_rows(table: Table, scalings: Mapping[str, Scaling], partial_rows: str) 
 
 
 def draw_samples(
-    draw: Generate, rows: Rows, num_samples: int, seed: int, batch_size: int
+    draw: CompleteFn, rows: Rows, num_samples: int, seed: int, batch_size: int
 ) -> dict[str, np.ndarray]:
     """Return samples of all holes in the user's units: {name: [K, num_samples, ...]}."""
     holed = np.flatnonzero(~rows.observed.all(axis=1))

@@ -41,7 +41,7 @@ from sbmae_jax.training.log import read
 from sbmae_jax.training.preemption import Notice
 from sbmae_jax.training.sharding import data_parallel
 from sbmae_jax.training.workdir import CHOICES, CONFIG, MOMENTS, RESULTS, SAMPLES, held
-from sbmae_jax.types import Generate
+from sbmae_jax.types import CompleteFn
 
 
 def train_autoencoders(run: Run) -> None:
@@ -125,7 +125,7 @@ def evaluate_model(run: Run) -> None:
 
 
 def measure(
-    run: Run, model: Model, split: str, complete: Generate | None = None
+    run: Run, model: Model, split: str, complete: CompleteFn | None = None
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return the figures of a model on a split, by the protocol of the run, and samples to show.
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.image import imsave
 from PIL import Image, UnidentifiedImageError
 
-from sbmae_jax._check import require_whole
+from sbmae_jax._check import require_int
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.scaling import IMAGE_KINDS, Scaling, few
 from sbmae_jax.evaluation.pictures import as_bytes, frame, sheet
@@ -35,7 +35,7 @@ def generate_files(
 
     Raises ValueError for what cannot be read or does not fit, naming it.
     """
-    require_whole("num_samples", num_samples, 1)
+    require_int("num_samples", num_samples, 1)
     examples = read_given(given, model.modalities, data)
     rows = {name: np.repeat(x[None], num_samples, axis=0) for name, x in examples.items()}
     made = model.generate(

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from sbmae_jax._check import require_type, require_whole, shown
+from sbmae_jax._check import require_int, require_type, short_repr
 
 T = TypeVar("T")
 
@@ -25,10 +25,10 @@ def check_keys(config: Mapping[str, Any]) -> None:
             f"the config has no {', '.join(missing)}: compare it with configs/polydigits.py; a run of an "
             "older version needs that version, or a new --workdir"
         )
-    require_whole("config.seed", config["seed"], high=2**32 - 1)
-    require_whole("config.num_train", config["num_train"])
-    require_whole("config.resident_bytes", config["resident_bytes"])
-    require_whole("config.num_state_shards", config["num_state_shards"], low=1)
+    require_int("config.seed", config["seed"], high=2**32 - 1)
+    require_int("config.num_train", config["num_train"])
+    require_int("config.resident_bytes", config["resident_bytes"])
+    require_int("config.num_state_shards", config["num_state_shards"], low=1)
     require_type("config.stack_autoencoders", config["stack_autoencoders"], bool)
     plain = (
         "seed", "num_train", "resident_bytes", "num_state_shards", "stack_autoencoders", "energy"
@@ -55,7 +55,9 @@ def chosen(table: Mapping[str, T], section: Any, where: str) -> T:
     """Return the entry of a table that `section["name"]` names; raises ValueError if there is none."""
     name = entries(section, where).get("name")
     if not isinstance(name, str) or name not in table:
-        raise ValueError(f"config.{where}.name: no {shown(name)}; choose one of {', '.join(table)}")
+        raise ValueError(
+            f"config.{where}.name: no {short_repr(name)}; choose one of {', '.join(table)}"
+        )
     return table[name]
 
 
@@ -88,7 +90,7 @@ def entries(section: Any, where: str) -> Mapping[str, Any]:
     """Return a section as it is; raises ValueError if it is not one of keys and values."""
     if not isinstance(section, Mapping) or not all(isinstance(key, str) for key in section):
         raise ValueError(
-            f"config.{where}: must be a section of keys and values, got {shown(section)}"
+            f"config.{where}: must be a section of keys and values, got {short_repr(section)}"
         )
     return section
 

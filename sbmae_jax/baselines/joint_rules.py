@@ -40,7 +40,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sbmae_jax._check import require_number, require_type, require_whole
+from sbmae_jax._check import require_int, require_number, require_type
 from sbmae_jax.models import gaussian
 from sbmae_jax.types import Array, Key
 
@@ -69,11 +69,11 @@ class JointPosterior:
     def __post_init__(self):
         if self.rule not in RULES:
             raise ValueError(f"rule must be one of {', '.join(RULES)}, got {self.rule!r}")
-        require_whole("shared_size", self.shared_size, 1)
-        require_whole("private_size", self.private_size)
+        require_int("shared_size", self.shared_size, 1)
+        require_int("private_size", self.private_size)
         require_number("beta", self.beta, low=0)
         require_number("alpha", self.alpha, low=0, high=1)
-        require_whole("num_subsets", self.num_subsets)
+        require_int("num_subsets", self.num_subsets)
         require_type("stratified", self.stratified, bool)
         if self.stratified and self.rule not in ("mmvae", "mmvae_plus"):
             raise ValueError(

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from sbmae_jax.data.source import map_batches
-from sbmae_jax.types import Array, Generate, Key
+from sbmae_jax.types import Array, CompleteFn, Key
 
 Arrays = Mapping[str, np.ndarray]
 Read = Callable[[Mapping[str, Array]], Mapping[str, Any]]
@@ -32,10 +32,10 @@ class Generator:
     """
 
     names: tuple[str, ...]
-    complete: Generate
+    complete: CompleteFn
     reconstruct: Callable[[Arrays], Mapping[str, Array]]
     batch_size: int
-    draw: Generate | None = None
+    draw: CompleteFn | None = None
 
     def reconstructed(self, rows: Arrays, read: Read = dict) -> dict[str, np.ndarray]:
         """Encode and decode rows [N, ...]."""
@@ -56,7 +56,7 @@ class Generator:
         """Draw what is not observed, with the noise of p(x|z); otherwise as `completed`."""
         return self._generated(self.draw or self.complete, key, rows, observed, read)
 
-    def _generated(self, generate: Generate, key, rows, observed, read) -> dict[str, np.ndarray]:
+    def _generated(self, generate: CompleteFn, key, rows, observed, read) -> dict[str, np.ndarray]:
         def call(i, batch):
             mask = batch.pop("observed")
             return read(generate(jax.random.fold_in(key, i), batch, mask))

@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sbmae_jax._check import require_whole
+from sbmae_jax._check import require_int
 from sbmae_jax.metrics.rows import rows, same_shape
 
 
@@ -51,7 +51,7 @@ def rank_shares(found: np.ndarray, num_draws: int) -> np.ndarray:
 
     Raises ValueError for ranks that are not [N, F] of whole numbers in 0..K, and a K not in 1..100,000.
     """
-    require_whole("num_draws", num_draws, 1, 100_000)
+    require_int("num_draws", num_draws, 1, 100_000)
     found = rows("found", found, "N, F", whole=True)
     if found.min() < 0 or found.max() > num_draws:
         raise ValueError(f"found must be in 0..{num_draws}, got {found.min()} to {found.max()}")
@@ -63,7 +63,7 @@ def nominal_coverage(num_draws: int) -> float:
 
     Raises ValueError for fewer than one draw.
     """
-    require_whole("num_draws", num_draws, 1)
+    require_int("num_draws", num_draws, 1)
     return (num_draws - 1) / (num_draws + 1)
 
 
@@ -125,7 +125,7 @@ def reliability(probability: np.ndarray, hit: np.ndarray, num_bins: int = 10) ->
     Raises ValueError for probabilities that are not [N] in 0..1, hits that are not as many, each 0 or 1, and
     fewer than one bin.
     """
-    require_whole("num_bins", num_bins, 1, 1_000_000)
+    require_int("num_bins", num_bins, 1, 1_000_000)
     probability, hit = rows("probability", probability).astype(np.float64), rows("hit", hit)
     same_shape(probability=probability, hit=hit)
     if probability.min() < 0 or probability.max() > 1:

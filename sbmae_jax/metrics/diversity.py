@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sbmae_jax._check import require_whole
+from sbmae_jax._check import require_int
 from sbmae_jax.metrics.rows import rows, same_shape
 
 
@@ -11,7 +11,7 @@ def label_shares(labels: np.ndarray, num_classes: int) -> np.ndarray:
 
     Raises ValueError for labels that are not whole numbers in 0..num_classes - 1, or for none.
     """
-    require_whole("num_classes", num_classes, 1, 10_000_000)
+    require_int("num_classes", num_classes, 1, 10_000_000)
     labels = rows("labels", labels, "N, ...", whole=True)
     if labels.min() < 0 or labels.max() >= num_classes:
         raise ValueError(

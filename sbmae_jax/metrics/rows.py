@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from sbmae_jax._check import shown
+from sbmae_jax._check import short_repr
 
 
 def rows(
@@ -16,11 +16,11 @@ def rows(
     least: rows.  whole: whether the values are to be whole numbers, as classes are.
     """
     if not isinstance(values, list | tuple | np.ndarray) and not hasattr(values, "__array__"):
-        raise ValueError(f"{name} must be an array [{axes}], got {shown(values)}")
+        raise ValueError(f"{name} must be an array [{axes}], got {short_repr(values)}")
     try:
         array = np.asarray(values)
     except ValueError:  # rows of different lengths
-        raise ValueError(f"{name} must be an array [{axes}], got {shown(values)}") from None
+        raise ValueError(f"{name} must be an array [{axes}], got {short_repr(values)}") from None
     kinds = "biu" if whole else "biuf"
     if array.dtype.kind not in kinds:
         kind = "whole" if whole else "real"

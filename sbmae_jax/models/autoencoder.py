@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sbmae_jax._check import require_fields, require_number, require_whole
+from sbmae_jax._check import require_fields, require_int, require_number
 from sbmae_jax.models import gaussian
 from sbmae_jax.models.likelihoods import OBSERVATIONS, reconstruction_error
 from sbmae_jax.models.task import Params, Task
@@ -68,7 +68,7 @@ class Modality:
         if self.likelihood not in OBSERVATIONS:
             known = ", ".join(OBSERVATIONS)
             raise ValueError(f"{self.name}: unknown likelihood {self.likelihood!r}: use {known}")
-        require_whole(f"{self.name}: latent_size", self.latent_size, 1, LONGEST)
+        require_int(f"{self.name}: latent_size", self.latent_size, 1, LONGEST)
         require_number(f"{self.name}: weight", self.weight, low=0)
         require_number(f"{self.name}: code_noise", self.code_noise, low=0)
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sbmae_jax._check import require_key, require_one_of, require_type, require_whole, shown
+from sbmae_jax._check import require_int, require_key, require_one_of, require_type, short_repr
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.models.autoencoder import Autoencoder, Modality
 from sbmae_jax.models.energy import energy_fn
@@ -159,9 +159,9 @@ class Model:
         for a key that is neither a typed one nor a seed in 0..2^32 - 1.
         """
         if not isinstance(given, Mapping):
-            raise ValueError(f"given must be {{name: array}}, got {shown(given)}")
+            raise ValueError(f"given must be {{name: array}}, got {short_repr(given)}")
         if isinstance(key, int):
-            require_whole("key", key, 0, 2**32 - 1)
+            require_int("key", key, 0, 2**32 - 1)
         else:
             require_key(key)
         require_type("noise", noise, bool)
@@ -213,7 +213,7 @@ class Model:
 
     def _num_rows(self, given: Mapping[str, Any], num_samples: int | None) -> int:
         if num_samples is not None:
-            require_whole("num_samples", num_samples, 1, MAX_SAMPLES)
+            require_int("num_samples", num_samples, 1, MAX_SAMPLES)
         sizes = {name: np.shape(as_array(name, array))[:1] for name, array in given.items()}
         if () in sizes.values() or (0,) in sizes.values():
             raise ValueError(f"given: arrays must be [B, ...] with B at least 1, got {sizes}")
@@ -242,7 +242,7 @@ def as_array(name: str, values: Any) -> np.ndarray:
     try:
         return np.asarray(values)
     except (ValueError, TypeError):
-        raise ValueError(f"{name}: rows must have one shape, got {shown(values)}") from None
+        raise ValueError(f"{name}: rows must have one shape, got {short_repr(values)}") from None
 
 
 def layout(modalities: tuple[Modality, ...]) -> Layout:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sbmae_jax._check import require_type, require_whole
+from sbmae_jax._check import require_int, require_type
 from sbmae_jax.types import Array
 
 WIDEST, DEEPEST = 2**16, 1000  # beyond these a network is a slip of the hand
@@ -15,7 +15,7 @@ WIDEST, DEEPEST = 2**16, 1000  # beyond these a network is a slip of the hand
 
 def check_sizes(network: str, num_blocks: int = 1, **widths: int | tuple[int, ...]) -> None:
     """Raise ValueError for widths, one or a tuple of them, not in 1..WIDEST, and blocks not in 1..DEEPEST."""
-    require_whole(f"network {network!r}: num_blocks", num_blocks, 1, DEEPEST)
+    require_int(f"network {network!r}: num_blocks", num_blocks, 1, DEEPEST)
     for name, width in widths.items():
         several = width if isinstance(width, tuple) else (width,)
         if len(several) > DEEPEST:
@@ -23,7 +23,7 @@ def check_sizes(network: str, num_blocks: int = 1, **widths: int | tuple[int, ..
                 f"network {network!r}: {name} must have at most {DEEPEST}, got {len(several)}"
             )
         for one in several:
-            require_whole(f"network {network!r}: {name}", one, 1, WIDEST)
+            require_int(f"network {network!r}: {name}", one, 1, WIDEST)
 
 
 def level_features(log_snr: Array, num: int = 16) -> Array:

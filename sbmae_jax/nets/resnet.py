@@ -21,7 +21,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax.numpy as jnp
 
-from sbmae_jax._check import require_whole
+from sbmae_jax._check import require_int
 from sbmae_jax.nets.blocks import (
     activation,
     avg_pool,
@@ -155,7 +155,7 @@ class ResidualBlock(nn.Module):
 
 def check_resnet(padding: int, stages: Stages, **widths: int) -> None:
     """Raise ValueError for a padding, widths or stages out of range."""
-    require_whole("network 'resnet': padding", padding, 0, MAX_PADDING)
+    require_int("network 'resnet': padding", padding, 0, MAX_PADDING)
     check_sizes("resnet", max(len(stages), 1), **widths)
     for stage in stages:
         check_sizes("resnet", stages=stage)

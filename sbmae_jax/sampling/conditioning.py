@@ -37,13 +37,14 @@ import jax
 import jax.numpy as jnp
 
 from sbmae_jax._check import (
-    like,
-    require_bool,
+    MAX_COUNT,
+    broadcast_like,
+    checked_score,
+    require_int,
+    require_mask,
     require_numbers,
-    require_whole,
-    same_shape,
-    unchanged,
 )
+from sbmae_jax.sampling.samplers import iterate
 from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.types import Array, ScoreFn, Step
 
@@ -55,12 +56,14 @@ def clamp(value: Array, mask: Array) -> Step:
     Raises ValueError for a mask that is not boolean, a value that is not of numbers, or shapes that do not
     fit x. The numbers themselves are not looked at.
     """
-    require_bool(mask)
+    require_mask(mask)
     require_numbers("value", value)
 
     def kernel(key, x, t, t_next):
         del key, t, t_next
-        return jnp.where(like(mask, x, "mask"), like(value, x, "value").astype(x.dtype), x)
+        return jnp.where(
+            broadcast_like(mask, x, "mask"), broadcast_like(value, x, "value").astype(x.dtype), x
+        )
 
     return kernel
 
@@ -72,16 +75,20 @@ def renoise(sde: SDE, value: Array, mask: Array, noise: Array | None = None) -> 
         default it is fresh at each call, as correctors need.
     At t_next = 0 it is `clamp`, if the process has no noise there. Shapes and errors as there.
     """
-    require_bool(mask)
+    require_mask(mask)
     require_numbers("value", value)
     if noise is not None:
         require_numbers("noise", noise)
 
     def kernel(key, x, t, t_next):
         del t
-        eps = jax.random.normal(key, x.shape, x.dtype) if noise is None else like(noise, x, "noise")
-        noised = sde.perturb(like(value, x, "value").astype(x.dtype), eps, t_next)
-        return jnp.where(like(mask, x, "mask"), noised, x)
+        eps = (
+            jax.random.normal(key, x.shape, x.dtype)
+            if noise is None
+            else broadcast_like(noise, x, "noise")
+        )
+        noised = sde.perturb(broadcast_like(value, x, "value").astype(x.dtype), eps, t_next)
+        return jnp.where(broadcast_like(mask, x, "mask"), noised, x)
 
     return kernel
 
@@ -96,7 +103,7 @@ def given(step: Step, observe: Step) -> Step:
     def kernel(key, x, t, t_next):
         before, move, after = (jax.random.fold_in(key, j) for j in range(3))
         x = observe(before, x, t, t)
-        x = unchanged(x, step(move, x, t, t_next))
+        x = step(move, x, t, t_next)
         return observe(after, x, t_next, t_next)
 
     return kernel
@@ -121,15 +128,15 @@ def repaint(step: Step, sde: SDE, num: int) -> Step:
 
     Raises ValueError for a num that is not a whole number from 1.
     """
-    require_whole("num", num, 1, 1_000_000)
+    require_int("num", num, 1, MAX_COUNT)
     back = forward_transition(sde)
 
     def kernel(key, x, t, t_next):
         def visit(j, x):
-            x = unchanged(x, step(jax.random.fold_in(key, 2 * j), x, t, t_next))
-            return jnp.where(j < num - 1, back(jax.random.fold_in(key, 2 * j + 1), x, t_next, t), x)
+            x = jnp.where(j > 0, back(jax.random.fold_in(key, 2 * j - 1), x, t_next, t), x)
+            return step(jax.random.fold_in(key, 2 * j), x, t, t_next)
 
-        return jax.lax.fori_loop(0, num, visit, x)
+        return iterate(visit, num, x)
 
     return kernel
 
@@ -141,14 +148,14 @@ def substeps(step: Step, num: int) -> Step:
 
     Raises ValueError for a num that is not a whole number from 1.
     """
-    require_whole("num", num, 1, 1_000_000)
+    require_int("num", num, 1, MAX_COUNT)
 
     def kernel(key, x, t, t_next):
         def part(j, x):
             begin, end = (t + (t_next - t) * k / num for k in (j, j + 1))
-            return unchanged(x, step(jax.random.fold_in(key, j), x, begin, end))
+            return step(jax.random.fold_in(key, j), x, begin, end)
 
-        return jax.lax.fori_loop(0, num, part, x)
+        return iterate(part, num, x)
 
     return kernel
 
@@ -162,19 +169,19 @@ def amortised(network: Callable[[Array, Array, Array], Array], mask: Array) -> S
     Raises ValueError for a mask that is not boolean or does not fit x, and a network that does not return the
     shape of x.
     """
-    require_bool(mask)
+    require_mask(mask)
 
     def score(x, t):
         require_numbers("x", x)
-        observed = like(mask, x, "mask")
+        observed = broadcast_like(mask, x, "mask")
         return jnp.where(
-            observed, 0.0, same_shape(lambda x, t: network(x, t, observed), "network")(x, t)
+            observed, 0.0, checked_score(lambda x, t: network(x, t, observed), "network")(x, t)
         )
 
     return score
 
 
-def amortised_times(network: Callable[[Array, Array], Array], mask: Array) -> ScoreFn:
+def amortised_by_time(network: Callable[[Array, Array], Array], mask: Array) -> ScoreFn:
     """Make a score of a network that takes a time per coordinate: 0 where observed, else t.
 
     `network(x, times)` gets times of the shape of x. Otherwise as `amortised`.
@@ -182,6 +189,6 @@ def amortised_times(network: Callable[[Array, Array], Array], mask: Array) -> Sc
 
     def timed(x, t, observed):
         require_numbers("t", t)
-        return network(x, jnp.where(observed, 0.0, like(t, x, "t")))
+        return network(x, jnp.where(observed, 0.0, broadcast_like(t, x, "t")))
 
     return amortised(timed, mask)

@@ -6,13 +6,13 @@ import jax
 import numpy as np
 
 from sbmae_jax._check import (
-    require_bool,
-    require_fields,
+    MAX_COUNT,
+    require_int,
     require_key,
+    require_mask,
     require_number,
     require_numbers,
     require_one_of,
-    require_whole,
 )
 from sbmae_jax.sampling.conditioning import clamp, given, renoise
 from sbmae_jax.sampling.ode import dpm_solver, init_multistep, lift
@@ -30,7 +30,6 @@ from sbmae_jax.types import Array, Key, ScoreFn
 
 SAMPLERS = ("langevin", "predictor_corrector", "dpm_solver")
 CONDITIONINGS = ("amortised", "clamp", "renoise")
-MAX_LEVELS = 100_000  # levels, or corrections at one: more is a slip of the hand
 
 
 @dataclass(frozen=True)
@@ -71,32 +70,30 @@ class SamplingConfig:
     temperature: float = 1.0
 
     def __post_init__(self):
-        require_fields(self, "sampling.")
-        require_one_of("sampling.sampler", self.sampler, SAMPLERS)
-        require_one_of("sampling.conditioning", self.conditioning, CONDITIONINGS)
-        require_whole("sampling.num_levels", self.num_levels, 1, MAX_LEVELS)
-        require_whole("sampling.num_corrections", self.num_corrections, 0, MAX_LEVELS)
+        require_one_of("sampler", self.sampler, SAMPLERS)
+        require_one_of("conditioning", self.conditioning, CONDITIONINGS)
+        require_int("num_levels", self.num_levels, 1, MAX_COUNT)
+        require_int("num_corrections", self.num_corrections, 0, MAX_COUNT)
         # Beyond 1 a Langevin step throws x farther out than it was.
-        require_number("sampling.snr", self.snr, high=1, above=0)
-        require_number("sampling.t_min", self.t_min, low=1e-9, below=1)
-        require_number("sampling.guidance", self.guidance, low=0, high=1e6)
-        require_number("sampling.classifier_free", self.classifier_free, low=0, high=1e6)
-        require_number("sampling.eta", self.eta, low=0, high=1)
-        require_number("sampling.temperature", self.temperature, low=0, high=1)
+        require_number("snr", self.snr, high=1, above=0)
+        require_number("t_min", self.t_min, low=1e-9, below=1)
+        require_number("guidance", self.guidance, low=0, high=1e6)
+        require_number("classifier_free", self.classifier_free, low=0, high=1e6)
+        require_number("eta", self.eta, low=0, high=1)
+        require_number("temperature", self.temperature, low=0, high=1)
         if self.classifier_free != 1 and self.conditioning != "amortised":
             raise ValueError(
-                "sampling.classifier_free needs sampling.conditioning 'amortised', whose score knows what is "
-                f"observed, got {self.conditioning!r}: set sampling.classifier_free to 1"
+                "classifier_free needs conditioning 'amortised', whose score knows what is "
+                f"observed, got {self.conditioning!r}: set classifier_free to 1"
             )
         noiseless = self.sampler == "dpm_solver" and self.eta == 0 and self.num_corrections == 0
         if self.temperature != 1 and noiseless:
             raise ValueError(
-                "sampling.temperature scales the noise of steps, and sampler 'dpm_solver' with "
-                "sampling.eta 0 and no corrections has none: set sampling.temperature to 1, or sampling.eta "
-                "above 0"
+                "temperature scales the noise of steps, and sampler 'dpm_solver' with eta 0 and no "
+                "corrections adds none: set temperature to 1, or eta above 0"
             )
         if self.sampler == "langevin" and self.num_corrections < 1:
-            raise ValueError("sampling.num_corrections must be at least 1 for sampler 'langevin'")
+            raise ValueError("num_corrections must be at least 1 for sampler 'langevin'")
 
     @property
     def num_evaluations(self) -> int:
@@ -118,7 +115,7 @@ def generate_latents(
     type. The values are not looked at: a NaN that is observed comes back.
     """
     require_key(key)
-    require_bool(mask)
+    require_mask(mask)
     require_numbers("value", value, floating=True)
     if value.ndim != 2 or np.shape(mask) != value.shape:
         raise ValueError(

@@ -27,7 +27,13 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from sbmae_jax._check import like, require_bool, require_numbers, require_type, same_shape
+from sbmae_jax._check import (
+    broadcast_like,
+    checked_score,
+    require_mask,
+    require_numbers,
+    require_type,
+)
 from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.types import Array, EnergyFn, ScoreFn
 
@@ -53,13 +59,13 @@ def guide(
     Raises ValueError for an energy that is not one number per row, an empty window, and arrays that are not
     numbers, or of bool, or do not fit x. The numbers themselves are not looked at.
     """
-    score, (low, high) = same_shape(score), _window(window)
+    score, (low, high) = checked_score(score), _window(window)
     if not callable(strength):
         require_numbers("strength", strength)
     if weights is not None:
         require_numbers("weights", weights)
     if mask is not None:
-        require_bool(mask)
+        require_mask(mask)
 
     def total(x, t):
         values = energy(x, t)
@@ -83,9 +89,9 @@ def guide(
         size = jnp.where((low <= t) & (t <= high), size, 0.0)
         push = size.reshape(size.shape + (1,) * (x.ndim - size.ndim)) * jax.grad(total)(x, t)
         if weights is not None:
-            push = like(weights, x, "weights") * push
+            push = broadcast_like(weights, x, "weights") * push
         if mask is not None:
-            push = jnp.where(like(mask, x, "mask"), 0.0, push)
+            push = jnp.where(broadcast_like(mask, x, "mask"), 0.0, push)
         return score(x, t) - push
 
     return guided
@@ -110,12 +116,12 @@ def classifier_free(
     shape of x.
     """
     require_numbers("weight", weight)
-    conditional = same_shape(conditional, "conditional")
-    unconditional = same_shape(unconditional, "unconditional")
+    conditional = checked_score(conditional, "conditional")
+    unconditional = checked_score(unconditional, "unconditional")
 
     def mixed(x, t):
         require_numbers("x", x)
-        w = weight if jnp.ndim(weight) == 0 else like(weight, x, "weight")
+        w = weight if jnp.ndim(weight) == 0 else broadcast_like(weight, x, "weight")
         return (1 - w) * unconditional(x, t) + w * conditional(x, t)
 
     return mixed
@@ -133,14 +139,14 @@ def noise_condition(score: ScoreFn, sde: SDE, noise: Array, mask: Array) -> Scor
     Raises ValueError for a noise that is not of numbers, a mask that is not of bool, and either if it does
     not fit x.
     """
-    score = same_shape(score)
+    score = checked_score(score)
     require_numbers("noise", noise, floating=True)
-    require_bool(mask)
+    require_mask(mask)
 
     def noised(x, t):
         require_numbers("x", x, floating=True)
-        seen = like(mask, x, "mask")
-        there = sde.perturb(x, like(noise, x, "noise"), t)
+        seen = broadcast_like(mask, x, "mask")
+        there = sde.perturb(x, broadcast_like(noise, x, "noise"), t)
         return jnp.where(seen, 0.0, score(jnp.where(seen, there, x), t))
 
     return noised

@@ -28,14 +28,15 @@ import jax
 import jax.numpy as jnp
 
 from sbmae_jax._check import (
-    like,
-    require_bool,
-    require_floats,
+    MAX_COUNT,
+    broadcast_like,
+    checked_score,
+    require_int,
     require_key,
+    require_mask,
     require_number,
+    require_state,
     require_times,
-    require_whole,
-    same_shape,
 )
 from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.types import Array, Key, ScoreFn
@@ -106,7 +107,7 @@ def log_density_adaptive(
     require_number("t_min", t_min, above=0, below=1)
     require_number("rtol", rtol, above=0)
     require_number("atol", atol, above=0)
-    require_whole("max_steps", max_steps, 1)
+    require_int("max_steps", max_steps, 1)
     try:
         import diffrax
     except ImportError as error:
@@ -134,7 +135,7 @@ def log_density_adaptive(
         end, gain = jax.tree.map(lambda path: path[-1], solution.ys)
         return (_prior_log_prob(sde, end, held) + gain)[0]
 
-    x, held = _at_least_single(x), None if mask is None else like(mask, x, "mask")
+    x, held = _at_least_single(x), None if mask is None else broadcast_like(mask, x, "mask")
     keys = None if key is None else jax.random.split(key, x.shape[0])
     axes = (0, None if keys is None else 0, None if held is None else 0)
     return jax.vmap(one, axes)(x, keys, held)
@@ -144,7 +145,10 @@ def _augmented(
     sde: SDE, score: ScoreFn, x: Array, key: Key | None, num_probes: int, mask: Array | None
 ) -> tuple[_Rate, Array]:
     """Return the flow with its divergence, `(x, t) -> ([B, D], [B])`, and what is held."""
-    score, held = same_shape(score), like(jnp.asarray(False) if mask is None else mask, x, "mask")
+    score, held = (
+        checked_score(score),
+        broadcast_like(jnp.asarray(False) if mask is None else mask, x, "mask"),
+    )
     if key is None:
         probes = jnp.eye(x.shape[1], dtype=x.dtype)[:, None, :]
         scale = 1.0
@@ -169,14 +173,14 @@ def _augmented(
 
 
 def _refuse(x: Array, key: Key | None, num_probes: int, mask: Array | None) -> None:
-    require_floats(x)
+    require_state(x)
     if x.ndim != 2 or 0 in x.shape:
         raise ValueError(f"x must be [B, D], one point per row; reshape it, got {x.shape}")
-    require_whole("num_probes", num_probes, 1, 1_000_000)
+    require_int("num_probes", num_probes, 1, MAX_COUNT)
     if key is not None:
         require_key(key)
     if mask is not None:
-        require_bool(mask)
+        require_mask(mask)
 
 
 def _at_least_single(x: Array) -> Array:

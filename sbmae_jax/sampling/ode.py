@@ -21,14 +21,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sbmae_jax._check import require_floats, require_number, same_shape
+from sbmae_jax._check import checked_score, require_number, require_state
 from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.types import Array, ScoreFn, Step
 
 
 def probability_flow(sde: SDE, score: ScoreFn) -> Step:
     """Step by Euler in (x/alpha, sigma/alpha), also known as DDIM; one evaluation, order 1."""
-    score = same_shape(score)
+    score = checked_score(score)
 
     def kernel(key, x, t, t_next):
         del key
@@ -51,7 +51,7 @@ def heun(sde: SDE, score: ScoreFn, churn: float = 0.0, observe: Step | None = No
     Raises ValueError for a churn below 0.
     """
     require_number("churn", churn, low=0)
-    score = same_shape(score)
+    score = checked_score(score)
 
     def kernel(key, x, t, t_next):
         churn_key, observe_key = jax.random.split(key)
@@ -91,7 +91,9 @@ class MultistepState(NamedTuple):
 
 def _require_memory(state: MultistepState) -> None:
     if not isinstance(state, MultistepState):
-        raise ValueError("x must be a Memory for a multistep kernel: pass remember(x)")
+        raise ValueError(
+            "x must be a MultistepState for a multistep kernel: start from init_multistep(x)"
+        )
 
 
 def init_multistep(x: Array) -> MultistepState:
@@ -99,7 +101,7 @@ def init_multistep(x: Array) -> MultistepState:
 
     Raises ValueError for an x that is not a floating array.
     """
-    require_floats(x)
+    require_state(x)
     return MultistepState(x, jnp.zeros_like(x), jnp.asarray(jnp.inf, x.dtype))
 
 
@@ -129,7 +131,7 @@ def dpm_solver(sde: SDE, score: ScoreFn, eta: float = 0.0, temperature: float = 
     """
     require_number("eta", eta, low=0)
     require_number("temperature", temperature, low=0)
-    score = same_shape(score)
+    score = checked_score(score)
 
     def kernel(key, state, t, t_next):
         _require_memory(state)

@@ -39,20 +39,19 @@ import jax
 import jax.numpy as jnp
 
 from sbmae_jax._check import (
-    like,
-    require_bool,
+    MAX_COUNT,
+    broadcast_like,
+    checked_score,
+    require_int,
     require_key,
+    require_mask,
     require_number,
     require_numbers,
     require_times,
-    require_whole,
-    same_shape,
 )
 from sbmae_jax.sampling.samplers import reverse_kernel
 from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.types import Array, Key, ScoreFn
-
-MOST = 10_000_000  # particles: more is a slip of the hand
 
 
 class Particles(NamedTuple):
@@ -74,9 +73,9 @@ def twist(
     sde: SDE, score: ScoreFn, value: Array, mask: Array, covariance: Array | None = None
 ) -> Callable:
     """Return `(x, t) -> ([B], score)`: the guess of ln p(z_O | x_t), and the score there."""
-    require_bool(mask)
+    require_mask(mask)
     require_numbers("value", value)
-    score = same_shape(score)
+    score = checked_score(score)
     if covariance is not None:
         require_numbers("covariance", covariance, floating=True)
     if covariance is not None and (jnp.ndim(mask) != 1 or covariance.shape != mask.shape * 2):
@@ -87,9 +86,9 @@ def twist(
     spectrum = None if covariance is None else jnp.linalg.eigh(covariance)
 
     def log_twist(x, t):
-        score_x, observed = score(x, t), like(mask, x, "mask")
+        score_x, observed = score(x, t), broadcast_like(mask, x, "mask")
         denoised = sde.denoised_from_score(score_x, x, t)
-        gap = jnp.where(observed, like(value, x, "value") - denoised, 0.0)
+        gap = jnp.where(observed, broadcast_like(value, x, "value") - denoised, 0.0)
         if spectrum is None:
             log_scale = -0.5 * jnp.logaddexp(0.0, sde.log_snr(t))
             gap, log_det = gap * jnp.exp(-log_scale), jnp.sum(observed, axis=1) * log_scale
@@ -193,13 +192,13 @@ def twisted_sample(
     return Particles(x, log_w, jnp.append(ess, last), log_evidence)
 
 
-def draw(key: Key, particles: Particles, num: int) -> Array:
+def draw_particles(key: Key, particles: Particles, num: int) -> Array:
     """Draw `num` rows of equal weight, `[num, D]`; beyond `particles.ess[-1]` they repeat.
 
     Raises ValueError for an untyped key, and a num that is not a whole number from 1.
     """
     require_key(key)
-    require_whole("num", num, 1, MOST)
+    require_int("num", num, 1, MAX_COUNT)
     return particles.x[_systematic(key, particles.log_weights, num)]
 
 
@@ -255,8 +254,8 @@ def _refuse(key: Key, value: Array, mask: Array, times: Array, num_particles: in
     require_key(key)
     require_times(times, falling=True)
     require_numbers("value", value)
-    require_bool(mask)
-    require_whole("num_particles", num_particles, 1, MOST)
+    require_mask(mask)
+    require_int("num_particles", num_particles, 1, MAX_COUNT)
     if jnp.ndim(value) != 1 or jnp.shape(mask) != jnp.shape(value):
         raise ValueError(
             f"value and mask must both be [D], one observation; vmap over several, "

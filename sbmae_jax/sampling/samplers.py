@@ -34,11 +34,9 @@ import numpy as np
 from jax.experimental import checkify
 
 from sbmae_jax import _check as checks
-from sbmae_jax._check import like, require_number, require_whole, same_shape
+from sbmae_jax._check import broadcast_like, checked_score, require_int, require_number
 from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.types import Array, Key, ScoreFn, State, Step
-
-MAX_STEPS_PER_CALL = 1_000_000  # steps: more is a slip of the hand
 
 
 def sample(
@@ -66,10 +64,10 @@ def sample(
     """
     checks.require_key(key)
     checks.require_times(times, falling=True)
-    checks.require_floats(x)
+    checks.require_state(x)
     times = jnp.asarray(times)
     if every is not None:
-        require_whole("every", every, 1)
+        require_int("every", every, 1)
     num_steps = times.shape[0] - 1
     if every is not None and every > num_steps:
         raise ValueError(
@@ -79,7 +77,7 @@ def sample(
 
     def advance(carry, i):
         x, path = carry
-        x = checks.unchanged(x, step(jax.random.fold_in(key, i), x, times[i], times[i + 1]))
+        x = checks.same_state(x, step(jax.random.fold_in(key, i), x, times[i], times[i + 1]))
         if check:
             message = "x is not finite after step {i}, at t = {t}"
             checkify.check(checks.all_finite(x), message, i=i, t=times[i + 1])
@@ -108,8 +106,7 @@ def chain(*steps: Step) -> Step:
 
     def kernel(key, x, t, t_next):
         for j, step in enumerate(steps):
-            moved = step(jax.random.fold_in(key, j), x, t if j == 0 else t_next, t_next)
-            x = checks.unchanged(x, moved)
+            x = step(jax.random.fold_in(key, j), x, t if j == 0 else t_next, t_next)
         return x
 
     return kernel
@@ -120,21 +117,28 @@ def repeat(step: Step, num: int) -> Step:
 
     Raises ValueError for a num that is not a whole number from 0.
     """
-    require_whole("num", num, 0, MAX_STEPS_PER_CALL)
+    require_int("num", num, 0, checks.MAX_COUNT)
 
     def kernel(key, x, t, t_next):
         def body(j, x):
-            moved = step(jax.random.fold_in(key, j), x, jnp.where(j == 0, t, t_next), t_next)
-            return checks.unchanged(x, moved)
+            return step(jax.random.fold_in(key, j), x, jnp.where(j == 0, t, t_next), t_next)
 
-        return jax.lax.fori_loop(0, num, body, x)
+        return iterate(body, num, x)
 
     return kernel
 
 
+def iterate(body: Callable[[Array, State], State], num: int, x: State) -> State:
+    """Apply `body(j, x) -> x` for j = 0 to num - 1, in one compiled loop.
+
+    Raises ValueError for a body that does not return a state like x, which such a loop needs.
+    """
+    return jax.lax.fori_loop(0, num, lambda j, x: checks.same_state(x, body(j, x)), x)
+
+
 def euler_maruyama(sde: SDE, score: ScoreFn) -> Step:
     """Step the reverse SDE; one evaluation. Wants about a hundred steps or more."""
-    score = same_shape(score)
+    score = checked_score(score)
 
     def kernel(key, x, t, t_next):
         g, dt = sde.diffusion(t), t - t_next
@@ -156,7 +160,7 @@ def ancestral(sde: SDE, score: ScoreFn, data_scale: float = 0.0, temperature: fl
     """
     require_number("data_scale", data_scale, low=0)
     require_number("temperature", temperature, low=0)
-    score = same_shape(score)
+    score = checked_score(score)
 
     def kernel(key, x, t, t_next):
         mean, std = reverse_kernel(sde, x, score(x, t), t, t_next, data_scale)
@@ -216,15 +220,15 @@ def langevin(
     does not fit x.
     """
     require_number("snr", snr, low=0)
-    require_whole("num_steps", num_steps, 0, MAX_STEPS_PER_CALL)
+    require_int("num_steps", num_steps, 0, checks.MAX_COUNT)
     require_number("temperature", temperature, low=0)
     if mask is not None:
-        checks.require_bool(mask)
-    score = same_shape(score)
+        checks.require_mask(mask)
+    score = checked_score(score)
 
     def inner(key, x, t, t_next):
         noise = jax.random.normal(key, x.shape, x.dtype)
-        observed = like(jnp.asarray(False) if mask is None else mask, x, "mask")
+        observed = broadcast_like(jnp.asarray(False) if mask is None else mask, x, "mask")
         noise, slope = (jnp.where(observed, 0.0, v) for v in (noise, score(x, t_next)))
         size = rule(snr, noise, slope, sde.sigma(t_next))
         moved = x + size * slope + temperature * jnp.sqrt(2 * size) * noise
@@ -248,7 +252,7 @@ def annealed_langevin(
 
 def denoise(sde: SDE, score: ScoreFn) -> Step:
     """Replace x at time t by its predicted clean data; one evaluation. For the end of a run."""
-    score = same_shape(score)
+    score = checked_score(score)
 
     def kernel(key, x, t, t_next):
         del key, t_next
@@ -304,7 +308,7 @@ def ladder_times(sde: SDE, sigmas: Array) -> Array:
 
 
 def _require_grid(num: int, t_min: float) -> None:
-    require_whole("num", num, 1, MAX_STEPS_PER_CALL)
+    require_int("num", num, 1, checks.MAX_COUNT)
     require_number("t_min", t_min, low=0, below=1)
 
 

@@ -5,7 +5,7 @@ and data are at t = 0. A linear function of Gaussians is Gaussian, so given the 
 
     x_t = alpha(t) x_0 + sigma(t) eps,    eps ~ N(0, I).    (1)
 
-ScoreMatchingConfig mean and variance gives alpha' = f alpha and (sigma^2)' = 2 f sigma^2 + g^2, that is,
+Matching mean and variance gives alpha' = f alpha and (sigma^2)' = 2 f sigma^2 + g^2, that is,
 
     f = (ln alpha)',    g^2 = (sigma^2)' - 2 f sigma^2.    (2)
 

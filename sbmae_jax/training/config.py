@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import jax
 import optax
 
-from sbmae_jax._check import require_number, require_type, require_whole
+from sbmae_jax._check import require_int, require_number, require_type
 
 # The number after it stands for the noise of held-out rows, `step.HELD_OUT_FOLD`.
 MAX_STEPS = 2**31 - 2
@@ -50,8 +50,8 @@ class TrainingConfig:
 
     def __post_init__(self):
         for name in COUNTS:
-            require_whole(name, getattr(self, name), 1, MAX_STEPS)
-        require_whole("warmup_steps", self.warmup_steps, 0, MAX_STEPS)
+            require_int(name, getattr(self, name), 1, MAX_STEPS)
+        require_int("warmup_steps", self.warmup_steps, 0, MAX_STEPS)
         require_type("patience", self.patience, int)
         for name in ("learning_rate", "weight_decay"):
             require_number(name, getattr(self, name), low=0, high=1e6)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from sbmae_jax._check import require_whole
+from sbmae_jax._check import require_int
 from sbmae_jax.data.celebahq.check import PAGE, Face, check_folder
 from sbmae_jax.data.celebahq.convert import RULE, Chunk, convert, features
 from sbmae_jax.data.celebahq.layout import (
@@ -69,7 +69,7 @@ def celebahq(
         raise ValueError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
     if not 8 <= side <= 512:
         raise ValueError(f"side must be 8..512 pixels, got {side}")
-    require_whole("num_workers", num_workers, 1, MAX_WORKERS)
+    require_int("num_workers", num_workers, 1, MAX_WORKERS)
     unknown = set(names) - set(features(side))
     if unknown or not names:
         raise ValueError(f"names must be of {', '.join(features(side))}, got {', '.join(names)}")

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from sbmae_jax._check import require_fields, require_whole
+from sbmae_jax._check import require_fields, require_int
 from sbmae_jax.data.source import map_batches
 from sbmae_jax.evaluation.base import Evaluator, Figure, Rows, Section
 from sbmae_jax.evaluation.faces import pages as faces_pages
@@ -59,10 +59,10 @@ class FaceProtocol:
 
     def __post_init__(self):
         require_fields(self)
-        require_whole("num_rows", self.num_rows)
-        require_whole("batch_size", self.batch_size, 1)
-        require_whole("num_conditions", self.num_conditions, 1)
-        require_whole("num_repeats", self.num_repeats, 2)
+        require_int("num_rows", self.num_rows)
+        require_int("batch_size", self.batch_size, 1)
+        require_int("num_conditions", self.num_conditions, 1)
+        require_int("num_repeats", self.num_repeats, 2)
         check_weights(self.inception)
 
     def evaluators(self) -> dict[str, Evaluator]:

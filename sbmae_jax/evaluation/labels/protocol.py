@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from sbmae_jax._check import require_fields, require_whole
+from sbmae_jax._check import require_fields, require_int
 from sbmae_jax.evaluation.base import Evaluator, Figure, Rows, Section
 from sbmae_jax.evaluation.fid import check_weights, looking
 from sbmae_jax.evaluation.generator import Arrays, Generator, nothing
@@ -60,10 +60,10 @@ class SharedLabelProtocol:
 
     def __post_init__(self):
         require_fields(self)
-        require_whole("num_rows", self.num_rows)
-        require_whole("num_unconditional", self.num_unconditional, 2)
-        require_whole("batch_size", self.batch_size, 1)
-        require_whole("subsets_per_size", self.subsets_per_size, 1)
+        require_int("num_rows", self.num_rows)
+        require_int("num_unconditional", self.num_unconditional, 2)
+        require_int("batch_size", self.batch_size, 1)
+        require_int("subsets_per_size", self.subsets_per_size, 1)
         known = tuple(measures(self.subsets_per_size))
         if not set(self.protocols) <= set(known):
             raise ValueError(

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from sbmae_jax._check import require_fields, require_whole
+from sbmae_jax._check import require_fields, require_int
 from sbmae_jax.evaluation.base import Evaluator, Figure, Section
 from sbmae_jax.evaluation.generator import Arrays, Generator, nothing
 from sbmae_jax.evaluation.paired import figures as paired_figures
@@ -52,10 +52,10 @@ class PairedProtocol:
 
     def __post_init__(self):
         require_fields(self)
-        require_whole("num_rows", self.num_rows)
-        require_whole("num_unconditional", self.num_unconditional, 2)
-        require_whole("batch_size", self.batch_size, 1)
-        require_whole("num_samples", self.num_samples, 3)
+        require_int("num_rows", self.num_rows)
+        require_int("num_unconditional", self.num_unconditional, 2)
+        require_int("batch_size", self.batch_size, 1)
+        require_int("num_samples", self.num_samples, 3)
 
     @property
     def names(self) -> tuple[str, ...]:
