@@ -71,13 +71,13 @@ def read_back(run: Run, complete: Any, split: str, num_rows: int) -> dict[str, f
     complete: as `Model.complete`, with the model bound.
     """
     protocol = run.parts.protocol
-    source = run.source(split, num_rows)
+    source = run.data.source(split, num_rows)
     rows = {name: source.arrays[name] for name in run.parts.layout.names}
     names, size = run.parts.layout.names, protocol.batch_size
     generator = Generator(names, complete, lambda batch: batch, size)
     read = reading(protocol.predictors, load_evaluators(run), size)
     observed = np.array([name == "attributes" for name in names])
-    key, spread_key = jax.random.split(run.named_key("read back"))
+    key, spread_key = jax.random.split(run.trainer.stage_key("read back"))
     made = generator.completed(key, rows, observed)
     scores = agreement(rows, read(made["image"]))
     scores_of_mask = agreement(made, read(made["image"]))

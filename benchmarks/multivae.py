@@ -105,7 +105,7 @@ def write_data(run: Run, test: Source, path: Path, observed: Mapping[str, np.nda
     if path.exists():
         return
     names = run.parts.layout.names
-    arrays = {f"train.{n}": run.train_source.arrays[n] for n in names}
+    arrays = {f"train.{n}": run.data.train.arrays[n] for n in names}
     arrays |= {f"test.{n}": test.arrays[n] for n in names}
     arrays |= {f"observed.{request}": mask for request, mask in observed.items()}
     np.savez(path, names=json.dumps(names), **arrays)  # pyright: ignore[reportArgumentType]
@@ -120,7 +120,7 @@ def measure_model(
     assert isinstance(protocol, SharedLabelProtocol)
     num = min(FEW_ROWS.get(name, protocol.num_rows), protocol.num_rows)
     protocol = with_rows(protocol, num)
-    observed, source = requests(num, len(names)), run.source("test", num)
+    observed, source = requests(num, len(names)), run.data.source("test", num)
     data, made = FOLDER / f"data-{num}-{seed}.npz", FOLDER / f"{name}-{seed}.npz"
     write_data(run, source, data, observed)
     size = run.parts.modalities[0].latent_size
@@ -138,9 +138,13 @@ def measure_model(
         ]  # fmt: skip
         subprocess.run(command, check=True)
     generator = FromDisk(made, observed, names, protocol.batch_size)
-    rows = {n: source.arrays[n] for n in run.data.shapes}
+    rows = {n: source.arrays[n] for n in run.data.description.shapes}
     found, _ = protocol.measure(
-        jax.random.key(0), rows, generator, load_evaluators(run), lambda: run.read_source.arrays
+        jax.random.key(0),
+        rows,
+        generator,
+        load_evaluators(run),
+        lambda: run.data.train_loaded.arrays,
     )  # pyright: ignore[reportArgumentType]
     arrays = np.load(made)
     return figures(found) | {
@@ -157,7 +161,7 @@ def beta_of(name: str, page: Mapping[str, Any]) -> float:
 
 def passes(run: Run, num_steps: int) -> tuple[int, int]:
     """Return whole passes over the data that are as many steps, nearly, and how many these are."""
-    batch_size, num_rows = run.parts.groups[0].training.batch_size, len(run.train_source)
+    batch_size, num_rows = run.parts.groups[0].training.batch_size, len(run.data.train)
     epochs = max(round(num_steps * batch_size / num_rows), 1)
     return epochs, epochs * -(-num_rows // batch_size)
 

@@ -78,7 +78,7 @@ def measure_linear() -> dict[str, Any]:
         for m, (w, s) in enumerate(zip(loadings, noise, strict=True))
     }
     results, workdir = run_custom("linear", arrays)
-    source = pipeline.open_run(workdir).test_source
+    source = pipeline.open_run(workdir).data.test
     raw = {name: source.scalings[name].restore(np.asarray(source.arrays[name])) for name in arrays}
     w = np.concatenate(loadings, axis=1)
     cov = w.T @ w + np.diag(np.repeat(np.square(noise), SIZES))

@@ -50,7 +50,7 @@ def compare_samplers(
     }
     timed = trained | few | {COLDER: colder(ours, **ways)}
     completes = {name: entry.complete for name, entry in timed.items()}
-    source = ours.run.source("test", protocol.num_rows)
+    source = ours.run.data.source("test", protocol.num_rows)
     rows = {name: source.arrays[name] for name in ours.run.parts.layout.names}
     shape = len(source), len(rows)
     nothing, first = np.zeros(shape, bool), np.arange(shape[1]) < np.ones((shape[0], 1))

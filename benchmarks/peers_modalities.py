@@ -85,7 +85,7 @@ def measure_first(trained: Trained, split: str) -> dict[str, float]:
     eyes = Eyes(classifying(protocol.classifier, load_evaluators(run)["classifier"]))
     label, real = rows["label"], judged(generator, eyes, rows)
     trial = Trial(generator, eyes, rows, label, real)
-    key, names = run.named_key("first two"), run.parts.layout.names
+    key, names = run.trainer.stage_key("first two"), run.parts.layout.names
     rebuilt = generator.reconstructed(rows, partial(evaluator, names, eyes))["class"]
     places = [names.index(name) for name in FIRST]
     found: dict[str, list[float]] = {}

@@ -23,7 +23,8 @@ import polymnist  # noqa: E402
 
 from sbmae_jax.app import pipeline, provenance  # noqa: E402
 from sbmae_jax.app.encoder_decoders import build_decoder, build_encoder  # noqa: E402
-from sbmae_jax.app.run import MakeBatchFn, Run, load_evaluators, load_model  # noqa: E402
+from sbmae_jax.app.run import Run, load_evaluators, load_model  # noqa: E402
+from sbmae_jax.app.run_data import MakeBatchFn  # noqa: E402
 from sbmae_jax.baselines.joint_rules import JointPosterior  # noqa: E402
 from sbmae_jax.baselines.joint_vae import JointVAE, joint_vae  # noqa: E402
 from sbmae_jax.data.backgrounds import PHOTOGRAPHS  # noqa: E402
@@ -31,7 +32,6 @@ from sbmae_jax.data.source import PRESENT  # noqa: E402
 from sbmae_jax.evaluation.generator import Arrays, Generator  # noqa: E402
 from sbmae_jax.evaluation.labels.protocol import SharedLabelProtocol  # noqa: E402
 from sbmae_jax.models import model as models  # noqa: E402
-from sbmae_jax.models.score import score_task  # noqa: E402
 from sbmae_jax.models.task import Task  # noqa: E402
 from sbmae_jax.training.config import TrainingConfig  # noqa: E402
 from sbmae_jax.training.log import read  # noqa: E402
@@ -134,7 +134,7 @@ def gflop(config: Config) -> tuple[float, float]:
 @functools.cache
 def _step_costs(config: str) -> list[float]:
     parts = speed.parts_of(json.loads(config))
-    task = score_task(parts.network, parts.sde, parts.layout, parts.matching)
+    task = parts.score_task
     picture = {"x": jax.ShapeDtypeStruct(speed.SHAPE, np.uint8)}
     z = {"z": jax.ShapeDtypeStruct((parts.layout.size,), np.float32)}
     trainings = [(g.task, g.training, picture) for g in parts.groups]
@@ -180,7 +180,9 @@ def joint_training(
     names = run.parts.layout.names
     # All networks are one here, so their gradients are clipped as one.
     training = dataclasses.replace(training, clip_norm=training.clip_norm * len(names) ** 0.5)
-    pictures = {name: jax.ShapeDtypeStruct(run.data.shapes[name], np.uint8) for name in names}
+    pictures = {
+        name: jax.ShapeDtypeStruct(run.data.description.shapes[name], np.uint8) for name in names
+    }
     cost = speed.step_cost(task, training, pictures)["flops"] / 1e9
     num_steps = num_steps or max(round(budget / cost), 1)
     return dataclasses.replace(training, num_steps=num_steps), num_steps * cost
@@ -188,10 +190,12 @@ def joint_training(
 
 def joint_feed(run: Run, view: Mapping[str, str]) -> MakeBatchFn:
     """Feed all rows; where some lack modalities, with which those are."""
-    if PRESENT not in run.train_source.shapes:
-        return run.feed((view,))
-    arrays = run.read_source.arrays
-    return run.feed_arrays(lambda: {name: np.asarray(arrays[name]) for name in (*view, PRESENT)})
+    if PRESENT not in run.data.train.shapes:
+        return run.data.batches((view,))
+    arrays = run.data.train_loaded.arrays
+    return run.data.batches_of(
+        lambda: {name: np.asarray(arrays[name]) for name in (*view, PRESENT)}
+    )
 
 
 def train_joint(
@@ -213,8 +217,8 @@ def train_joint(
     training, cost = joint_training(run, model.task, budget, num_steps)
     view = {name: name for name in run.parts.layout.names}
     feed = joint_feed(run, view)
-    run.train("joint", model.task, training, feed, partial(run.held_out, (view,)))
-    params = run.load("joint", model.task, training, run.example(view))
+    run.trainer.train("joint", model.task, training, feed, partial(run.data.held_out, (view,)))
+    params = run.trainer.load("joint", model.task, training, run.data.example(view))
     return Trained(
         run, partial(jax.jit(model.complete), params), partial(jax.jit(model.reconstruct), params),
         0, count(params), cost, training.num_steps,
@@ -252,7 +256,7 @@ def count(params: Any) -> int:
 
 def train_seconds(trained: Trained) -> float:
     """Return the seconds of training, without the judge."""
-    stages = read(trained.run.workdir)
+    stages = read(trained.run.folder.path)
     return sum(r["seconds"] for name, rows in stages.items() if name != "classifier" for r in rows)
 
 
@@ -262,11 +266,11 @@ def measure(trained: Trained, split: str, num_rows: int = 0) -> dict[str, Any]:
     num = num_rows or run.parts.protocol.num_rows
     protocol, rows, generator = asked(trained, split, num)
     found, _ = protocol.measure(
-        run.named_key("evaluate"),
+        run.trainer.stage_key("evaluate"),
         rows,
         generator,
         load_evaluators(run),
-        lambda: run.read_source.arrays,
+        lambda: run.data.train_loaded.arrays,
     )
     return figures(found) | {
         "evaluations": trained.evaluations,
@@ -283,8 +287,8 @@ def asked(trained: Trained, split: str, num: int) -> tuple[SharedLabelProtocol, 
     """Return what asks, the rows of the split that it asks about, and who is asked."""
     run, protocol = trained.run, trained.run.parts.protocol
     assert isinstance(protocol, SharedLabelProtocol)
-    protocol, source = with_rows(protocol, num), run.source(split, num)
-    rows = {name: source.arrays[name] for name in run.data.shapes}
+    protocol, source = with_rows(protocol, num), run.data.source(split, num)
+    rows = {name: source.arrays[name] for name in run.data.description.shapes}
     names = run.parts.layout.names
     return (
         protocol,

@@ -16,7 +16,6 @@ from sbmae_jax.app.run import ENCODE_BATCH, Run
 from sbmae_jax.data.source import map_batches
 from sbmae_jax.models import model as models
 from sbmae_jax.models.latents import moments
-from sbmae_jax.models.score import score_task
 from sbmae_jax.models.task import Task
 
 
@@ -25,7 +24,7 @@ def together_task(parts: Parts, weight: float) -> Task:
 
     The latents are standardised by the moments of the batch, so that they cannot shrink to be easy.
     """
-    score = score_task(parts.network, parts.sde, parts.layout, parts.matching)
+    score = parts.score_task
     encoder_decoders = dict(zip(parts.layout.names, parts.autoencoders, strict=True))
 
     def init(key, batch):
@@ -61,8 +60,10 @@ def train_together(config: Config, workdir: Path, budget: float) -> Trained:
     task = together_task(parts, weight)
     training, cost = joint_training(run, task, budget)
     view = {name: name for name in names}
-    run.train("together", task, training, run.feed((view,)), partial(run.held_out, (view,)))
-    params = run.load("together", task, training, run.example(view))
+    run.trainer.train(
+        "together", task, training, run.data.batches((view,)), partial(run.data.held_out, (view,))
+    )
+    params = run.trainer.load("together", task, training, run.data.example(view))
     model = assembled(run, params)
     return Trained(
         run, partial(models.complete, model), partial(models.reconstruct, model),
@@ -74,7 +75,7 @@ def assembled(run: Run, params: Any) -> models.Model:
     """Return a model of these parameters, with the moments of the training set."""
     parts = run.parts
     encoding = jax.jit(partial(models.encode, parts.modalities, parts.autoencoders))
-    rows = {name: run.read_source.arrays[name] for name in parts.layout.names}
+    rows = {name: run.data.train_loaded.arrays[name] for name in parts.layout.names}
     z = map_batches(
         lambda _, batch: {"z": encoding(params["autoencoders"], batch)}, rows, ENCODE_BATCH
     )["z"]

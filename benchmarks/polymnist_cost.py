@@ -11,7 +11,6 @@ import reference
 import speed
 from matplotlib.figure import Figure
 
-from sbmae_jax.models.score import score_task
 from sbmae_jax.training import sharding
 from sbmae_jax.training.step import compile_training
 
@@ -57,7 +56,7 @@ def cost(num_modalities: int, at_least: float) -> dict[str, float]:
     parts = speed.parts_of(config)
     group = parts.groups[0]
     picture = {"x": jax.ShapeDtypeStruct(speed.SHAPE, np.uint8)}
-    task = score_task(parts.network, parts.sde, parts.layout, parts.matching)
+    task = parts.score_task
     z = {"z": jax.ShapeDtypeStruct((parts.layout.size,), np.float32)}
     one = speed.step_seconds(group.task, group.training, picture, at_least)
     training, mesh, key = parts.score_training, sharding.make_mesh(), jax.random.key(0)

@@ -16,9 +16,8 @@ import speed
 from sbmae_jax.app.build import Parts, build
 from sbmae_jax.data.description import Description
 from sbmae_jax.models import model as models
-from sbmae_jax.models.energy import energy_task
 from sbmae_jax.models.latents import Moments
-from sbmae_jax.models.score import score_fn, score_task
+from sbmae_jax.models.score import score_fn
 from sbmae_jax.sampling.conditioning import clamp, given
 from sbmae_jax.sampling.samplers import (
     by_norm,
@@ -78,11 +77,9 @@ def untrained(parts: Parts) -> models.Model:
     """Return a model that has shapes in place of parameters, and no autoencoders."""
     layout, energy, key = parts.layout, parts.energy, jax.random.key(0)
     z = {"z": jax.ShapeDtypeStruct((2, layout.size), jnp.float32)}
-    score = score_task(parts.network, parts.sde, layout, parts.matching)
-    params = {"score": jax.eval_shape(score.init, key, z)}
+    params = {"score": jax.eval_shape(parts.score_task.init, key, z)}
     if energy is not None:
-        guide = energy_task(energy.network, parts.sde, layout, energy.nce)
-        params["energy"] = jax.eval_shape(guide.init, key, z)
+        params["energy"] = jax.eval_shape(parts.energy_task.init, key, z)
     vector = jax.ShapeDtypeStruct((layout.size,), jnp.float32)
     return models.Model(
         params, Moments(vector, vector), parts.modalities, parts.autoencoders, parts.network, parts.sde,

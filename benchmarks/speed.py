@@ -35,7 +35,6 @@ from sbmae_jax.app.encoder_decoders import Group  # noqa: E402
 from sbmae_jax.data.description import Description  # noqa: E402
 from sbmae_jax.models import model as models  # noqa: E402
 from sbmae_jax.models.latents import Moments  # noqa: E402
-from sbmae_jax.models.score import score_task  # noqa: E402
 from sbmae_jax.models.task import Task  # noqa: E402
 from sbmae_jax.training import sharding  # noqa: E402
 from sbmae_jax.training.config import TrainingConfig  # noqa: E402
@@ -211,7 +210,7 @@ def measure(config: dict[str, Any], at_least: float) -> dict[str, Any]:
     """Measure all stages of a config."""
     found, parts = ceilings(at_least), parts_of(config)
     rows = autoencoders(config, found, at_least)
-    task = score_task(parts.network, parts.sde, parts.layout, parts.matching)
+    task = parts.score_task
     z = {"z": jax.ShapeDtypeStruct((parts.layout.size,), np.float32)}
     rows["score"] = stage(task, parts.score_training, z, found, "float32", at_least)
     evaluator = parts.protocol.evaluators()["classifier"]
@@ -230,7 +229,7 @@ def sampling(
 ) -> dict[str, Any]:
     """Measure a call of the generator that makes all modalities from the first."""
     names, key = parts.layout.names, jax.random.key(0)
-    task = score_task(parts.network, parts.sde, parts.layout, parts.matching)
+    task = parts.score_task
     z = {"z": jnp.zeros((1, parts.layout.size))}
     pictures = {"x": jnp.zeros((1, *SHAPE), jnp.uint8)}
     params = {

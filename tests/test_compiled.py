@@ -9,7 +9,6 @@ import pytest
 import tiny
 
 from sbmae_jax.app.run import Run
-from sbmae_jax.models.score import score_task
 from sbmae_jax.training import sharding
 from sbmae_jax.training.batches import resident
 from sbmae_jax.training.step import compile_training
@@ -34,8 +33,11 @@ def stage(run, name):
     if name == "classifier":
         evaluator = parts.protocol.evaluators()["classifier"]
         return evaluator.task, evaluator.training, pictures
-    task = score_task(parts.network, parts.sde, parts.layout, parts.matching)
-    return task, parts.score_training, {"z": np.zeros((40, parts.layout.size), np.float32)}
+    return (
+        parts.score_task,
+        parts.score_training,
+        {"z": np.zeros((40, parts.layout.size), np.float32)},
+    )
 
 
 def operations(text):

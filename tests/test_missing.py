@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import tiny
 
-from sbmae_jax.app import pipeline
-from sbmae_jax.app import run as runs
-from sbmae_jax.app.run import Run, load_moments, one_batch
+from sbmae_jax.app import pipeline, run_data
+from sbmae_jax.app.run import Run, load_moments
+from sbmae_jax.app.run_data import one_batch
+from sbmae_jax.app.trainer import Trainer
 from sbmae_jax.data.polydigits import polydigits
 from sbmae_jax.data.source import PRESENT
 from sbmae_jax.training.workdir import MOMENTS
@@ -34,19 +35,19 @@ def has(source, name):
 
 
 def test_rows_lack_modalities(run):
-    present = run.train_source.arrays[PRESENT]
+    present = run.data.train.arrays[PRESENT]
     assert len(present) < run.config["num_train"]  # those that lack all are left out
     assert present.any(axis=1).all()
     assert 0.4 < present.mean() < 0.8
-    assert has(run.test_source, "hubble").all()
+    assert has(run.data.test, "hubble").all()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_autoencoder_is_fed_the_rows_that_have_its_modality_and_no_others(run, name):
-    source = run.train_source
-    fed = run.viewed(source, ({"x": name},))["x"]
+    source = run.data.train
+    fed = run.data.viewed(source, ({"x": name},))["x"]
     np.testing.assert_array_equal(fed, source.arrays[name][has(source, name)])
-    chunk = run.feed(({"x": name},))(jax.random.key(0), 8)(0, 2)["x"]
+    chunk = run.data.batches(({"x": name},))(jax.random.key(0), 8)(0, 2)["x"]
     pictures = {picture.tobytes() for picture in source.arrays[name][has(source, name)]}
     assert all(
         np.asarray(picture).tobytes() in pictures for picture in chunk.reshape(16, 28, 28, 3)
@@ -57,17 +58,17 @@ def test_what_is_streamed_are_the_same_rows(run, monkeypatch):
     found = []
 
     def streamed(seed, source, batch_size, mesh):
-        found.extend(source[i]["hubble"] for i in range(len(source)))
+        found.extend(source[i]["x"] for i in range(len(source)))
 
-    monkeypatch.setattr(runs, "streamed", streamed)
-    run.stream(jax.random.key(0), {"x": "hubble"}, 8)
-    wanted = run.viewed(run.train_source, ({"x": "hubble"},))["x"]
+    monkeypatch.setattr(run_data, "streamed", streamed)
+    run.data.stream(jax.random.key(0), {"x": "hubble"}, 8)
+    wanted = run.data.viewed(run.data.train, ({"x": "hubble"},))["x"]
     np.testing.assert_array_equal(np.stack(found), wanted)
 
 
 def test_a_network_of_two_modalities_is_fed_the_rows_that_have_both(run):
-    source = run.train_source
-    fed = run.viewed(source, ({"x": "hubble", "y": "retina"},))
+    source = run.data.train
+    fed = run.data.viewed(source, ({"x": "hubble", "y": "retina"},))
     both = source.arrays[PRESENT].all(axis=1)
     assert 0 < len(fed["x"]) == both.sum() < len(source)
     np.testing.assert_array_equal(fed["y"], source.arrays["retina"][both])
@@ -75,13 +76,13 @@ def test_a_network_of_two_modalities_is_fed_the_rows_that_have_both(run):
 
 def test_held_out_rows_are_the_first_that_have_it_repeated_where_they_are_few(run):
     source = polydigits("train", 60, NAMES, 1, missing=0.5)
-    run.__dict__["valid_source"] = source
-    held_out = run.held_out(({"x": "retina"},))["x"]
-    first = source.arrays["retina"][has(source, "retina")][: runs.MAX_HELD_OUT_ROWS]
+    run.data.__dict__["valid"] = source
+    held_out = run.data.held_out(({"x": "retina"},))["x"]
+    first = source.arrays["retina"][has(source, "retina")][: run_data.MAX_HELD_OUT_ROWS]
     np.testing.assert_array_equal(held_out[: len(first)], first)
-    assert len(held_out) >= runs.MIN_HELD_OUT
+    assert len(held_out) >= run_data.MIN_HELD_OUT_ROWS
     again = one_batch({"x": np.arange(3)})["x"]
-    np.testing.assert_array_equal(again, np.arange(runs.MIN_HELD_OUT) % 3)
+    np.testing.assert_array_equal(again, np.arange(run_data.MIN_HELD_OUT_ROWS) % 3)
 
 
 def test_moments_are_those_of_the_rows_that_have_the_modality(tmp_path, monkeypatch):
@@ -95,10 +96,10 @@ def test_moments_are_those_of_the_rows_that_have_the_modality(tmp_path, monkeypa
     this.__dict__["train_latents"] = {"z": z, PRESENT: present}
     fed = {}
 
-    def train(run, name, task, training, make_feed, held_out):
-        fed.update(make_feed(jax.random.key(0), 16)(0, 1))
+    def train(trainer, name, task, training, make_batches, held_out):
+        fed.update(make_batches(jax.random.key(0), 16)(0, 1))
 
-    monkeypatch.setattr(Run, "train", train)
+    monkeypatch.setattr(Trainer, "train", train)
     pipeline.train_score(this)
     scale = load_moments(tmp_path / MOMENTS)
     masked = np.ma.masked_array(z.astype(np.float64), ~wide)
@@ -125,13 +126,11 @@ def test_what_needs_complete_rows_is_refused(tmp_path, change, message):
 
 
 def test_a_modality_that_no_row_has_is_named(run):
-    source = run.train_source
+    source = run.data.train
     nothing = np.zeros_like(source.arrays[PRESENT])
     empty = type(source)({**source.arrays, PRESENT: nothing})
-    with pytest.raises(
-        ValueError, match="retina: a split has no row with it: put some into 'train'"
-    ):
-        run.rows_of(empty, {"x": "retina"})
+    with pytest.raises(ValueError, match="retina: a split has no row with it: add some to 'train'"):
+        run.data.rows_of(empty, {"x": "retina"})
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -139,12 +138,12 @@ def test_a_run_is_described_also_where_its_first_row_is_left_out(tmp_path, seed)
     # What the data are is read off one row, which may be one that lacks everything.
     data = tiny.config()["data"] | {"missing": 0.9, "complete_only": True}
     this = Run(tiny.config() | {"data": data, "seed": seed}, tmp_path)
-    assert this.data.shapes["hubble"] == (28, 28, 3)
+    assert this.data.description.shapes["hubble"] == (28, 28, 3)
 
 
 def test_a_training_split_of_which_no_row_is_left_is_refused(tmp_path):
     data = tiny.config()["data"] | {"missing": 0.99, "complete_only": True}
-    with pytest.raises(ValueError, match="no train row is left: ask for more rows"):
+    with pytest.raises(ValueError, match=r"no train row is left: increase config\.num_train"):
         pipeline.run(tiny.config() | {"data": data, "num_train": 20}, tmp_path)
     assert not (tmp_path / "autoencoder").exists()
 

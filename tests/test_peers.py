@@ -129,7 +129,7 @@ def test_samples_on_disk_are_judged_as_those_of_a_generator(script, tmp_path):
 def test_steps_are_whole_passes(script):
     multivae = script("multivae")
     run = SimpleNamespace(
-        train_source=range(1000),
+        data=SimpleNamespace(train=range(1000)),
         parts=SimpleNamespace(groups=[SimpleNamespace(training=SimpleNamespace(batch_size=300))]),
     )
     assert multivae.passes(run, 11) == (3, 12)  # the last batch of a pass is a smaller one

@@ -7,6 +7,7 @@ import tiny
 
 from sbmae_jax.app import pipeline
 from sbmae_jax.app.run import load_autoencoders
+from sbmae_jax.app.run_data import RunData
 from sbmae_jax.training import checkpoint
 
 DOCUMENTED = {
@@ -88,12 +89,12 @@ def test_a_run_interrupted_again_and_again_ends_with_the_same_bits(workdir, tmp_
 def test_data_that_do_not_fit_on_the_device_are_streamed(tmp_path, monkeypatch):
     streamed = []
 
-    def stream(run, key, view, batch_size):
+    def stream(data, key, view, batch_size):
         streamed.append(view["x"])
-        return original(run, key, view, batch_size)
+        return original(data, key, view, batch_size)
 
-    original = pipeline.Run.stream
-    monkeypatch.setattr(pipeline.Run, "stream", stream)
+    original = RunData.stream
+    monkeypatch.setattr(RunData, "stream", stream)
     config = tiny.config() | {"resident_bytes": 0}
     pipeline.run(config, tmp_path, "autoencoders")
     assert streamed == list(config["modalities"])
@@ -106,25 +107,25 @@ def test_stacked_autoencoders_are_those_of_their_modalities(tmp_path):
     run = pipeline.open_run(tmp_path)
     (group,) = run.parts.groups
     assert group.names == ("hubble", "retina")
-    both = run.load(group.stage, group.task, group.training, run.example(group.view))
+    both = run.trainer.load(group.stage, group.task, group.training, run.data.example(group.view))
     params = load_autoencoders(run)
     for m, name in enumerate(group.names):
         jax.tree.map(
             np.testing.assert_array_equal, params[name], jax.tree.map(lambda a, m=m: a[m], both)
         )
-    z = run.parts.autoencoders[0].encode(params["retina"], run.train_source.arrays["retina"][:5])
+    z = run.parts.autoencoders[0].encode(params["retina"], run.data.train.arrays["retina"][:5])
     np.testing.assert_allclose(run.train_latents["z"][:5, 24:], z, rtol=1e-4, atol=1e-5)
 
 
 def test_test_data_that_do_not_fit_are_known_before_training(tmp_path, monkeypatch):
-    source = pipeline.Run.source
+    source = RunData.source
 
-    def too_small(run, split, num_rows):
+    def too_small(data, split, num_rows):
         if split == "test":
             raise ValueError("the split 'test' has 9 rows")
-        return source(run, split, num_rows)
+        return source(data, split, num_rows)
 
-    monkeypatch.setattr(pipeline.Run, "source", too_small)
+    monkeypatch.setattr(RunData, "source", too_small)
     with pytest.raises(ValueError, match="the split 'test' has 9 rows"):
         pipeline.run(tiny.config(), tmp_path)
     assert not (tmp_path / "autoencoder").exists()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -30,7 +31,8 @@ from sbmae_jax.models.autoencoder import Autoencoder, Modality
 from sbmae_jax.models.energy import NCEConfig, energy_task
 from sbmae_jax.models.latents import Layout
 from sbmae_jax.models.model import check_array, check_shape, layout
-from sbmae_jax.models.score import ScoreMatchingConfig
+from sbmae_jax.models.score import ScoreMatchingConfig, score_task
+from sbmae_jax.models.task import Task
 from sbmae_jax.nets.energy import PairEnergy, TowerEnergy
 from sbmae_jax.nets.hub import HubScore
 from sbmae_jax.nets.mlp import MLPScore
@@ -82,6 +84,18 @@ class Parts:
     def layout(self) -> Layout:
         """The layout of the joint latents."""
         return layout(self.modalities)
+
+    @cached_property
+    def score_task(self) -> Task:
+        """The score network and its loss."""
+        return score_task(self.network, self.sde, self.layout, self.matching)
+
+    @cached_property
+    def energy_task(self) -> Task:
+        """The energy network and its loss, for a config that has an energy."""
+        if self.energy is None:
+            raise ValueError("config.energy: this run has no energy to train")
+        return energy_task(self.energy.network, self.sde, self.layout, self.energy.nce)
 
 
 def build(config: Mapping[str, Any], data: Description) -> Parts:

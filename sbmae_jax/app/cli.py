@@ -134,7 +134,9 @@ def launch(argv: list[str]) -> None:
         else:
             config = with_modalities(CONFIG.value.to_dict(), MODALITY.value)
             with Notice().watched() as notice:
-                pipeline.run(config, WORKDIR.value, STAGE.value, notice, PROFILE.value)
+                pipeline.run(
+                    config, WORKDIR.value, STAGE.value, notice=notice, profile=PROFILE.value
+                )
     except Preempted as error:
         end(error, os.EX_TEMPFAIL)  # 75: start me again
     except (ValueError, OSError, FloatingPointError) as error:

@@ -21,22 +21,16 @@ from sbmae_jax.app import provenance
 from sbmae_jax.app.choices import choose_values, explain
 from sbmae_jax.app.impute import Imputed, impute_file
 from sbmae_jax.app.request import generate_files
-from sbmae_jax.app.run import (
-    MAX_HELD_OUT_ROWS,
-    Run,
-    load_evaluators,
-    load_model,
-    load_moments,
-    one_batch,
-)
+from sbmae_jax.app.run import Run, load_evaluators, load_model
 from sbmae_jax.data.source import PRESENT
+from sbmae_jax.evaluation.base import View
 from sbmae_jax.evaluation.generator import Generator
 from sbmae_jax.evaluation.report import summary, write_report
-from sbmae_jax.models.energy import energy_task
 from sbmae_jax.models.latents import moments
 from sbmae_jax.models.model import Model, draw
-from sbmae_jax.models.score import score_task
+from sbmae_jax.models.task import Task
 from sbmae_jax.training import distributed
+from sbmae_jax.training.config import TrainingConfig
 from sbmae_jax.training.log import read
 from sbmae_jax.training.preemption import Notice
 from sbmae_jax.training.sharding import data_parallel
@@ -47,71 +41,62 @@ from sbmae_jax.types import CompleteFn
 def train_autoencoders(run: Run) -> None:
     """Train the autoencoder of each modality; none sees another modality."""
     for group in run.parts.groups:
-        views = (group.view,)
-        run.train(
-            group.stage, group.task, group.training, run.feed(views), partial(run.held_out, views)
-        )
+        train_on_rows(run, group.stage, group.task, group.training, (group.view,))
 
 
 def train_score(run: Run) -> None:
     """Standardise the latents of the training set, and train the score of the joint latents."""
     parts = run.parts
-    task = score_task(parts.network, parts.sde, parts.layout, parts.matching)
 
     def latents():
         z = run.train_latents
         present = parts.layout.expand(jnp.asarray(z[PRESENT])) if PRESENT in z else None
         scale = moments(jnp.asarray(z["z"]), present)
-        run.write(MOMENTS, lambda file: np.savez(file, mean=scale.mean, std=scale.std))
-        return standardised(run, z)
+        run.folder.write(MOMENTS, lambda file: np.savez(file, mean=scale.mean, std=scale.std))
+        return run.standardised(z)
 
-    def held_out():
-        return one_batch(standardised(run, run.latents(run.valid_source, MAX_HELD_OUT_ROWS)))
-
-    run.train("score", task, parts.score_training, run.feed_arrays(latents), held_out)
+    batches = run.data.batches_of(latents)
+    run.trainer.train(
+        "score", parts.score_task, parts.score_training, batches, run.held_out_latents
+    )
 
 
 def train_energy(run: Run) -> None:
-    """Train the coherence energy on the same latents, where the config has one."""
-    parts, energy = run.parts, run.parts.energy
-    if energy is None:
+    """Train the coherence energy on the same latents, if the config has one."""
+    parts = run.parts
+    if parts.energy is None:
         return
-    task = energy_task(energy.network, parts.sde, parts.layout, energy.nce)
-
-    def held_out():
-        return one_batch(standardised(run, run.latents(run.valid_source, MAX_HELD_OUT_ROWS)))
-
-    feed = run.feed_arrays(lambda: standardised(run, run.train_latents))
-    run.train("energy", task, energy.training, feed, held_out)
-
-
-def standardised(run: Run, latents: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return latents as the score sees them, by the moments of the training set."""
-    scale = load_moments(run.workdir / MOMENTS)
-    return {**latents, "z": np.asarray(scale.standardise(jnp.asarray(latents["z"])))}
+    batches = run.data.batches_of(lambda: run.standardised(run.train_latents))
+    run.trainer.train(
+        "energy", parts.energy_task, parts.energy.training, batches, run.held_out_latents
+    )
 
 
 def train_evaluators(run: Run) -> None:
-    """Train the networks by which generated examples are judged, on real ones."""
+    """Train the networks that judge generated examples, on real ones."""
     for name, evaluator in run.parts.protocol.evaluators().items():
-        run.train(
-            name,
-            evaluator.task,
-            evaluator.training,
-            run.feed(evaluator.views),
-            partial(run.held_out, evaluator.views),
-        )
+        train_on_rows(run, name, evaluator.task, evaluator.training, evaluator.views)
+
+
+def train_on_rows(
+    run: Run, name: str, task: Task, training: TrainingConfig, views: tuple[View, ...]
+) -> None:
+    """Train a network on rows of the training split."""
+    batches, held_out = run.data.batches(views), partial(run.data.held_out, views)
+    run.trainer.train(name, task, training, batches, held_out)
 
 
 def evaluate_model(run: Run) -> None:
     """Measure the model on the test split, and draw samples."""
-    if run.has(RESULTS):
-        run.log.line("evaluate: done already")
+    if run.folder.has(RESULTS):
+        run.folder.log.line("evaluate: done already")
         return
     start = time.perf_counter()
     figures, samples = measure(run, load_model(run), "test")
-    run.write(SAMPLES, lambda file: np.savez_compressed(file, allow_pickle=False, **samples))
-    seconds = {stage: sum(r["seconds"] for r in rows) for stage, rows in read(run.workdir).items()}
+    run.folder.write(SAMPLES, lambda file: np.savez_compressed(file, allow_pickle=False, **samples))
+    seconds = {
+        stage: sum(r["seconds"] for r in rows) for stage, rows in read(run.folder.path).items()
+    }
     figures |= {
         "seconds": seconds | {"evaluate": time.perf_counter() - start},
         "peak_memory_bytes": provenance.peak_memory_bytes(),
@@ -120,8 +105,10 @@ def evaluate_model(run: Run) -> None:
         "device": provenance.device(),
         "seed": run.config["seed"],
     }
-    run.write(RESULTS, lambda file: file.write(json.dumps(figures, indent=1).encode()))
-    run.log.line(f"evaluate: {figures['num_rows']} rows, {figures['seconds']['evaluate']:.0f} s")
+    run.folder.write(RESULTS, lambda file: file.write(json.dumps(figures, indent=1).encode()))
+    run.folder.log.line(
+        f"evaluate: {figures['num_rows']} rows, {figures['seconds']['evaluate']:.0f} s"
+    )
 
 
 def measure(
@@ -132,8 +119,8 @@ def measure(
     complete: another generator than the model's own.
     """
     protocol = run.parts.protocol
-    source = run.test_source if split == "test" else run.source(split, protocol.num_rows)
-    rows = {name: source.arrays[name] for name in run.data.shapes}
+    source = run.data.test if split == "test" else run.data.source(split, protocol.num_rows)
+    rows = {name: source.arrays[name] for name in run.data.description.shapes}
     compiled = data_parallel(run.mesh, Model.complete, num_whole=2)
     timed_complete, durations = timed(complete or partial(compiled, model))
     timed_draw, drawing = timed(partial(data_parallel(run.mesh, Model.draw, num_whole=2), model))
@@ -141,9 +128,9 @@ def measure(
     generator = Generator(
         model.layout.names, timed_complete, rebuild, protocol.batch_size, timed_draw
     )
-    key = run.named_key("evaluate")
+    key = run.trainer.stage_key("evaluate")
     figures, samples = protocol.measure(
-        key, rows, generator, load_evaluators(run), lambda: run.read_source.arrays
+        key, rows, generator, load_evaluators(run), lambda: run.data.train_loaded.arrays
     )
     calls = durations or drawing  # one of them may not have been used
     # The first call compiles.
@@ -156,16 +143,16 @@ def measure(
 
 def make_report(run: Run) -> None:
     """Turn what the run has left behind into a page, and print the main figures."""
-    if not run.has(RESULTS):
-        raise ValueError(f"{run.workdir} has no results yet: run the stage evaluate first")
+    if not run.folder.has(RESULTS):
+        raise ValueError(f"{run.folder.path} has no results yet: run the stage evaluate first")
     if not distributed.is_first():
         return
-    page, protocol = run.workdir / "report" / "index.html", run.parts.protocol
+    page, protocol = run.folder.path / "report" / "index.html", run.parts.protocol
     if not page.exists():
-        page = write_report(run.workdir, run.parts.layout.names, protocol)
-    results = json.loads((run.workdir / RESULTS).read_text())
-    run.log.line(summary(protocol.figures(results)))
-    run.log.line(f"report: {page}")
+        page = write_report(run.folder.path, run.parts.layout.names, protocol)
+    results = json.loads((run.folder.path / RESULTS).read_text())
+    run.folder.log.line(summary(protocol.figures(results)))
+    run.folder.log.line(f"report: {page}")
 
 
 def timed(function: Callable) -> tuple[Callable, list[float]]:
@@ -192,8 +179,8 @@ STAGES: dict[str, Callable[[Run], None]] = {
 
 
 def run(
-    config: Mapping[str, Any], workdir: str | Path, stage: str = "all", notice: Notice | None = None,
-    profile: bool = False,
+    config: Mapping[str, Any], workdir: str | Path, stage: str = "all", *,
+    notice: Notice | None = None, profile: bool = False,
 ) -> Path:  # fmt: skip
     """Run one stage, or all in order, and return the workdir.
 
@@ -205,26 +192,26 @@ def run(
     """
     if stage != "all" and stage not in STAGES:
         raise ValueError(f"unknown stage {stage!r}: choose all, {', '.join(STAGES)}")
-    config, chosen = close(config)
-    this = Run(config, workdir, notice, profile)
+    config, chosen = resolve_open_values(config)
+    this = Run(config, workdir, notice=notice, profile=profile)
     this.claim()
-    with held(this.workdir) if distributed.is_first() else nullcontext():
+    with held(this.folder.path) if distributed.is_first() else nullcontext():
         try:
             if chosen:
-                this.log.line(chosen)
-                this.write(CHOICES, lambda file: file.write(chosen.encode()))
-            if stage == "all" and not this.has(RESULTS):
+                this.folder.log.line(chosen)
+                this.folder.write(CHOICES, lambda file: file.write(chosen.encode()))
+            if stage == "all" and not this.folder.has(RESULTS):
                 # What is wrong with the data is to be known before hours of training.
-                _ = this.train_source, this.test_source
+                _ = this.data.train, this.data.test
             for name in STAGES if stage == "all" else [stage]:
                 STAGES[name](this)
                 distributed.wait(name)
         finally:
-            this.log.close()
-    return this.workdir
+            this.folder.log.close()
+    return this.folder.path
 
 
-def close(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+def resolve_open_values(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
     """Return the config without open values, and in words what was chosen; most configs have none."""
     if config["data"]["name"] != "files":
         return config, ""
@@ -253,7 +240,7 @@ def generate(
 ) -> Path:
     """Generate what is not given, with the model of a finished run; as `request.generate_files`."""
     this = open_run(workdir)
-    return generate_files(load_model(this), this.data, given, num_samples, folder, seed)
+    return generate_files(load_model(this), this.data.description, given, num_samples, folder, seed)
 
 
 def impute(
@@ -263,6 +250,6 @@ def impute(
     this = open_run(workdir)
     return impute_file(
         partial(draw, load_model(this)),
-        this.data, path, output, num_samples, seed,
+        this.data.description, path, output, num_samples, seed,
         partial_rows=this.config["data"].get("partial_rows", "refuse"),
     )  # fmt: skip

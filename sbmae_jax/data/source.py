@@ -104,16 +104,24 @@ class ArraySource:
 
 @dataclass(frozen=True)
 class Subset:
-    """Some rows of a source, for reading one by one: `rows` are their numbers."""
+    """Some rows of a source, for reading one by one, with arrays under other names.
+
+    Attributes:
+        source: Where the rows come from.
+        names: For each name in a row, the name of the array.
+        rows: The numbers of the rows; None takes all.
+    """
 
     source: Source
-    rows: np.ndarray
+    names: Mapping[str, str]
+    rows: np.ndarray | None = None
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.source if self.rows is None else self.rows)
 
     def __getitem__(self, index: int) -> Mapping[str, np.ndarray]:
-        return self.source[int(self.rows[index])]
+        row = self.source[index if self.rows is None else int(self.rows[index])]
+        return {field: row[name] for field, name in self.names.items()}
 
 
 def rows_with(source: Source, names: Sequence[str], modalities: Sequence[str]) -> np.ndarray | None:
