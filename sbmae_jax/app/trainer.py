@@ -1,0 +1,78 @@
+"""Train the networks of a run, and load those that are trained."""
+
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from sbmae_jax.app.folder import RunFolder
+from sbmae_jax.app.run_data import MakeBatchFn
+from sbmae_jax.models.task import Params, Task
+from sbmae_jax.training import distributed
+from sbmae_jax.training.config import TrainingConfig
+from sbmae_jax.training.log import read
+from sbmae_jax.training.loop import is_finished, load_params, train
+from sbmae_jax.training.preemption import Notice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainer:
+    """What all trainings of a run share.
+
+    Attributes:
+        folder: Where checkpoints and the log are kept.
+        key: The root key; each training folds its name into it.
+        mesh: The devices.
+        notice: A request to stop. A training then saves, and raises `Preempted`.
+        profile: Folder for traces of a few calls of each training; None traces nothing.
+    """
+
+    folder: RunFolder
+    key: jax.Array
+    mesh: Mesh
+    notice: Notice
+    profile: Path | None = None
+
+    def train(
+        self, name: str, task: Task, training: TrainingConfig, make_batches: MakeBatchFn,
+        held_out: Callable[[], Mapping[str, Any]],
+    ) -> None:  # fmt: skip
+        """Train one network, from its last checkpoint if there is one, unless it is finished.
+
+        Args:
+            name: The name of the training: of its folder, and in the log.
+            task: The network and its loss.
+            training: Steps, batch size, learning rate and so on.
+            make_batches: Makes the batches from a key and a batch size.
+            held_out: Returns the batch for early stopping; called only if `training.patience` is set.
+        """
+        folder, log = self.folder.path / name, self.folder.log
+        if is_finished(folder, training):
+            log.line(f"{name}: done already")
+            return
+        start = time.perf_counter()
+        batches_key, train_key = jax.random.split(self.stage_key(name))
+        batches = make_batches(batches_key, training.batch_size)
+        aside = held_out() if training.patience else None
+        with self.notice.deferred():
+            train(
+                task, batches, training, train_key, self.mesh, folder, log, name, aside,
+                lambda: self.notice.given, self.profile / name if self.profile else None,
+            )  # fmt: skip
+        log.publish()
+        if distributed.is_first():
+            last, seconds = read(self.folder.path)[name][-1], time.perf_counter() - start
+            log.line(f"{name}: {last['step']} steps, loss {last['loss']:.4g}, {seconds:.0f} s")
+
+    def load(self, name: str, task: Task, training: TrainingConfig, example: Any) -> Params:
+        """Load the averaged parameters of a finished training; raises as `training.load_params`."""
+        return load_params(task, training, example, self.mesh, self.folder.path / name)
+
+    def stage_key(self, name: str) -> jax.Array:
+        """Return the key of a stage."""
+        return jax.random.fold_in(self.key, zlib.crc32(name.encode()))
