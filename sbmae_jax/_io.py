@@ -4,13 +4,15 @@ A bucket's folder is an `epath.Path`, which has the methods of `pathlib.Path` th
 real file, to append to it or to draw into it, is made on this machine and copied.
 """
 
+import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 from etils import epath
 
 
@@ -66,3 +68,18 @@ def drawn_into(folder: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         yield Path(name)
         copy(Path(name), folder)
+
+
+def checksum(arrays: Mapping[str, np.ndarray]) -> str:
+    """Return the SHA-256 of named arrays, however they are stored."""
+    sha256 = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        sha256.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+        sha256.update(array.data)
+    return sha256.hexdigest()
+
+
+def one_line(error: Exception, most: int | None = None) -> str:
+    """Return the message of an error on one line, cut to at most so many characters."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:most]

@@ -190,7 +190,7 @@ def test_modalities_of_one_reason_share_a_line(path):
     ("change", "message"),
     [
         ({"modalities": {"smell": {}}}, "the data have no modality 'smell', but bits, counts"),
-        ({"leave_out": ("smell",)}, "leave_out: .* has no modality 'smell', but bits, counts"),
+        ({"leave_out": ("smell",)}, "leave_out: .* has no modality 'smell': choose from bits"),
         (
             {"leave_out": ("wide",), "modalities": {"wide": {}}},
             "wide also stands in config.modalities",

@@ -168,7 +168,7 @@ def test_the_measured_part_of_a_row_is_kept_where_it_may_be_missing_in_part(tmp_
     blood[2, 1] = np.nan
     blood[4] = [np.nan, 7, 8]
     rows = {"blood": blood, "blood_present": np.arange(5) != 4}
-    with pytest.raises(ValueError, match="blood: NaN in a part of 1 of 5 rows, the first in row 2"):
+    with pytest.raises(ValueError, match="blood: NaN in part of 1 of 5 rows, the first in row 2"):
         filled(tmp_path, rows)
     _, out = filled(tmp_path, rows, partial_rows="missing")
     assert out["blood_rows"].tolist() == [2, 4]
@@ -218,7 +218,7 @@ def test_arguments_that_cannot_be_are_named(tmp_path):
         impute_file(draw, DATA, tmp_path, tmp_path / "out.npz", 1)
     with pytest.raises(ValueError, match="was not trained on files of your own"):
         impute_file(draw, DATA._replace(scalings={}), tmp_path, tmp_path / "out.npz")
-    with pytest.raises(ValueError, match=r"there is no .*none.npz"):
+    with pytest.raises(ValueError, match=r"none.npz does not exist"):
         impute_file(draw, DATA, tmp_path / "none.npz", tmp_path / "out.npz")
     names = {"age": SCALINGS["age"], "age_mean": SCALINGS["age"]}
     np.savez(tmp_path / "new.npz", age_mean=np.zeros(3))

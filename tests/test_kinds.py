@@ -1,10 +1,12 @@
 """The kind of an array is told from its type, its axes and its values; a user may say otherwise."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from sbmae_jax.data.user import profile as looking
-from sbmae_jax.data.user.kinds import kinds_of
+from sbmae_jax.data.user import profile as profiling
+from sbmae_jax.data.user.kinds import infer_kinds
 from sbmae_jax.data.user.profile import profile
 from sbmae_jax.data.user.raw import RawArrays
 from sbmae_jax.data.user.tables import assemble
@@ -17,43 +19,43 @@ def bits(*shape):
     return RNG.integers(0, 2, (N, *shape))
 
 
-def kind_of(array, kinds=None, **columns):
-    table = assemble("data.npz", RawArrays({"x": array, **columns}))
-    return kinds_of(table, profile(table), kinds)["x"]
+def kind_of(array, given=None):
+    table = assemble("data.npz", RawArrays({"x": array}))
+    return infer_kinds(table, profile(table), given)["x"]
 
 
 @pytest.mark.parametrize(
     ("array", "kind", "reason"),
     [
-        (np.array(["a", "b", "c"] * 20), "category", "words"),
-        (np.array([b"a", b"b", b"c"] * 20), "category", "words"),
-        (bits(7).astype(bool), "binary", "true or false, two axes, only 0 and 1"),
-        (bits(7), "binary", "whole numbers, two axes, only 0 and 1"),
-        (bits(7).astype(np.float32), "binary", "real numbers, two axes, only 0 and 1"),
-        (bits().astype(bool), "binary", "true or false, one axis, only 0 and 1"),
-        (bits(), "category", "whole numbers, 2 different ones"),
-        (np.arange(N) % 20, "category", "whole numbers, 20 different ones"),
-        (np.arange(N), "counts", "whole numbers from 0, one axis"),
-        (np.arange(N) - 5, "vector", "whole numbers below 0, too, one axis"),
-        (RNG.poisson(9, (N, 4)), "counts", "whole numbers from 0, two axes"),
-        (RNG.normal(size=N), "vector", "real numbers, one axis"),
-        (RNG.normal(size=(N, 4)), "vector", "real numbers, two axes"),
-        (RNG.normal(size=(N, 30, 16)), "signal", "16 in the last: channels over time"),
-        (RNG.normal(size=(N, 30, 17)), "image", "real numbers, three axes: a grey picture"),
-        (RNG.integers(0, 256, (N, 8, 8), np.uint8), "image", "bytes, three axes: a grey picture"),
+        (np.array(["a", "b", "c"] * 20), "category", "strings"),
+        (np.array([b"a", b"b", b"c"] * 20), "category", "strings"),
+        (bits(7).astype(bool), "binary", "booleans, two axes, only 0 and 1"),
+        (bits(7), "binary", "integers, two axes, only 0 and 1"),
+        (bits(7).astype(np.float32), "binary", "floats, two axes, only 0 and 1"),
+        (bits().astype(bool), "binary", "booleans, one axis, only 0 and 1"),
+        (bits(), "category", "integers, 2 distinct values"),
+        (np.arange(N) % 20, "category", "integers, 20 distinct values"),
+        (np.arange(N), "counts", "non-negative integers, one axis"),
+        (np.arange(N) - 5, "vector", "integers, some negative, one axis"),
+        (RNG.poisson(9, (N, 4)), "counts", "non-negative integers, two axes"),
+        (RNG.normal(size=N), "vector", "floats, one axis"),
+        (RNG.normal(size=(N, 4)), "vector", "floats, two axes"),
+        (RNG.normal(size=(N, 30, 16)), "signal", "floats, three axes: 16 channels over time"),
+        (RNG.normal(size=(N, 30, 17)), "image", "floats, three axes: greyscale images"),
+        (RNG.integers(0, 256, (N, 8, 8), np.uint8), "image", "bytes, three axes: greyscale images"),
         (
             RNG.integers(0, 256, (N, 8, 8, 3), np.uint8),
             "image",
-            "3 in the last: a picture in colour",
+            "four axes, 3 channels: colour images",
         ),
-        (RNG.random((N, 8, 8, 4)), "image", "4 in the last: a picture in colour"),
-        (RNG.random((N, 8, 8, 5)), "vector", "too many for a picture: one long vector"),
-        (RNG.random((N, 2, 2, 2, 2)), "vector", "5 axes: taken as one long vector"),
+        (RNG.random((N, 8, 8, 4)), "image", "four axes, 4 channels: colour images"),
+        (RNG.random((N, 8, 8, 5)), "vector", "four axes, 5 channels: too many for an image"),
+        (RNG.random((N, 2, 2, 2, 2)), "vector", "5 axes, flattened into one vector"),
         (bits(8, 8).astype(bool), "mask", "three axes, only 0 and 1"),
         (bits(8, 8).astype(np.uint8), "mask", "three axes, only 0 and 1"),
         (255 * bits(8, 8).astype(np.uint8), "mask", "three axes, only 0 and 255"),
         (bits(20, 20).astype(np.float32), "mask", "three axes, only 0 and 1"),
-        (bits(8, 8, 1).astype(np.float32), "mask", "four axes, 1 in the last, only 0 and 1"),
+        (bits(8, 8, 1).astype(np.float32), "mask", "four axes, 1 channel, only 0 and 1"),
     ],
 )
 def test_a_kind_is_inferred_with_its_reason(array, kind, reason):
@@ -72,18 +74,18 @@ def test_what_holds_in_all_pieces_is_what_holds_in_the_whole(monkeypatch):
     }
     table = assemble("data.npz", RawArrays(arrays))
     whole = profile(table)
-    monkeypatch.setattr(looking, "PIECE_BYTES", 7 * table.row_bytes(table.names))
-    pieces = list(looking.pieces(table, table.names, np.arange(N)))
+    monkeypatch.setattr(profiling, "PIECE_BYTES", 7 * table.row_bytes(table.names))
+    pieces = list(profiling.pieces(table, table.names, np.arange(N)))
     assert [len(rows) for rows in pieces] == [7] * 8 + [4]
-    for name, seen in profile(table).items():
-        for one, other in zip(seen, whole[name], strict=True):
-            np.testing.assert_array_equal(one, other)
+    for name, found in profile(table).items():
+        for field in dataclasses.fields(found):
+            np.testing.assert_array_equal(*(getattr(p, field.name) for p in (found, whole[name])))
     assert not whole["late"].only_01
     assert not whole["late"].only_0_255
     assert whole["late"].high == 255
 
 
-def test_values_that_are_not_measured_do_not_count():
+def test_values_of_missing_rows_do_not_count():
     array = bits(8, 8).astype(np.float32)
     array[3] = 1e30
     array[4] = np.nan
@@ -94,7 +96,7 @@ def test_values_that_are_not_measured_do_not_count():
     assert np.flatnonzero(~seen.present).tolist() == [3, 4]
 
 
-def test_empty_words_are_not_measured():
+def test_empty_strings_are_missing():
     seen = profile(assemble("d", RawArrays({"x": np.array(["a", "", "b"] * 20)})))["x"]
     assert seen.values is not None
     assert seen.values.tolist() == ["a", "b"]
@@ -115,26 +117,26 @@ def test_empty_words_are_not_measured():
 )
 def test_another_kind_can_be_given(array, kind):
     found = kind_of(array, {"x": kind})
-    assert found == (kind, "as config.data.kinds says")
+    assert found == (kind, "set by config.data.kinds")
 
 
 @pytest.mark.parametrize(
     ("array", "kinds", "message"),
     [
         (bits(3), {"x": "sound"}, "kinds: x has the unknown kind 'sound': use one of vector, signal"),
-        (bits(3), {"y": "vector"}, "kinds: there is no array 'y', but x"),
+        (bits(3), {"y": "vector"}, "kinds: there is no array 'y': choose from x"),
         (RNG.normal(size=N), {"x": "image"}, r"x cannot be of the kind image: examples must be \[H, W\]"),
-        (RNG.random((N, 8, 8)), {"x": "mask"}, "x cannot be of the kind mask: it has other values than 0"),
-        (RNG.random((N, 8)), {"x": "binary"}, "x cannot be of the kind binary: it has other values"),
-        (RNG.random((N, 8)), {"x": "counts"}, "x cannot be of the kind counts: counts are whole"),
-        (RNG.random((N, 8)), {"x": "category"}, r"it must be \[N\], one class for each row"),
-        (RNG.random(N), {"x": "category"}, "its classes must be whole numbers or words"),
+        (RNG.random((N, 8, 8)), {"x": "mask"}, "x cannot be of the kind mask: its values are from 0"),
+        (RNG.random((N, 8)), {"x": "binary"}, "x cannot be of the kind binary: its values are from"),
+        (RNG.random((N, 8)), {"x": "counts"}, "x cannot be of the kind counts: counts must be"),
+        (RNG.random((N, 8)), {"x": "category"}, r"it must be \[N\], one class per row"),
+        (RNG.random(N), {"x": "category"}, "its classes must be integers or strings"),
         (RNG.random((N, 2, 2, 2)), {"x": "signal"}, r"examples must be \[T\] or \[T, C\]"),
         (bits(2, 2), {"x": "binary"}, r"examples must be \[\] or \[F\], got \(2, 2\)"),
-        (np.array(["a", "b"] * 30), {"x": "vector"}, "its values are words, which make a category"),
+        (np.array(["a", "b"] * 30), {"x": "vector"}, "its values are strings, which must be a category"),
         (np.array([["a", "b"]] * N), None, r"x cannot be of the kind category: it must be \[N\]"),
-        (np.arange(N).astype(str), None, "60 of 60 values are different: leave out names and texts"),
-        (np.zeros((N, 3, 32, 32)), None, r"channels first: put them last, as np.moveaxis\(x, 1, -1\)"),
+        (np.arange(N).astype(str), None, "60 of 60 values are distinct: leave out names"),
+        (np.zeros((N, 3, 32, 32)), None, r"channels first: move them last, as np.moveaxis\(x, 1, -1\)"),
         (np.zeros((N, 3, 32, 32)), {"x": "image"}, r"with C in 1..4, got \(3, 32, 32\)"),
     ],
 )  # fmt: skip
@@ -153,10 +155,10 @@ def spoiled(row, value, entry=slice(None)):
     ("columns", "message"),
     [
         ({"x": spoiled(9, np.inf, 1)}, "x: infinite values in 1 of 60 rows, the first in row 9"),
-        ({"x": spoiled([5, 9], np.nan, 1)}, "x: NaN in a part of 2 of 60 rows, the first in row 5"),
-        ({"x": np.full((N, 3), np.nan)}, "x: no row is measured: leave this array out"),
-        ({"x": bits(3), "x_present": np.zeros(N, bool)}, "x: no row is measured"),
-        ({"x": np.array([""] * N)}, "x: no row is measured"),
+        ({"x": spoiled([5, 9], np.nan, 1)}, "x: NaN in part of 2 of 60 rows, the first in row 5"),
+        ({"x": np.full((N, 3), np.nan)}, "x is missing in every row: leave this array out"),
+        ({"x": bits(3), "x_present": np.zeros(N, bool)}, "x is missing in every row"),
+        ({"x": np.array([""] * N)}, "x is missing in every row"),
     ],
 )
 def test_values_that_cannot_be_used_are_counted(columns, message):
@@ -164,7 +166,7 @@ def test_values_that_cannot_be_used_are_counted(columns, message):
         profile(assemble("d", RawArrays(columns)))
 
 
-def test_rows_with_nan_in_part_may_be_taken_for_not_measured():
+def test_rows_with_nan_in_part_may_be_taken_for_missing():
     table = assemble("d", RawArrays({"x": spoiled([5, 9], np.nan, 1)}))
     assert np.flatnonzero(~profile(table, "missing")["x"].present).tolist() == [5, 9]
     with pytest.raises(ValueError, match="partial_rows must be one of refuse, missing, got 'drop'"):

@@ -199,7 +199,7 @@ def test_a_draw_is_a_completion_with_noise():
         ({"town": np.array(["Paris"])}, "town: unknown class 'Paris' in row 0: choose from Bonn"),
         ({"age": np.array([[40.0]])}, r"age: examples must have shape \(\), got \(1,\)"),
         ({"age": np.array([np.nan])}, "age: NaN or infinite values in 1 of 1 rows"),
-        ({"count": np.array([[1.5, 2]])}, "count: counts must be whole numbers from 0"),
+        ({"count": np.array([[1.5, 2]])}, "count: counts must be non-negative integers"),
         ({"photo": np.full((1, 2, 2), 256)}, r"photo: values must be in 0\.\.255, got 256"),
     ],
 )

@@ -71,7 +71,7 @@ def test_an_array_is_loaded_once_and_shared_with_what_is_selected(directory):
     assert list(chosen[0]) == list(chosen.arrays) == ["x"]
     assert "label" not in chosen.arrays
     assert list(ArraySource({"x": X, "y": X}).select(["y"])[0]) == ["y"]
-    with pytest.raises(ValueError, match="no 'label' in these data: choose from x"):
+    with pytest.raises(ValueError, match="no array 'label': choose from x"):
         chosen.select(["label"])
 
 
@@ -90,7 +90,7 @@ def test_several_arrays_are_loaded_in_one_pass_and_each_once(directory, monkeypa
     for name in NAMES:
         np.testing.assert_array_equal(source.arrays[name], alone.arrays[name])
     assert passes[1:] == [("x",), ("label",)]
-    with pytest.raises(ValueError, match="no 'y' in these data"):
+    with pytest.raises(ValueError, match="no array 'y'"):
         source.load(["x", "y"])
     memory = ArraySource({"x": X})
     memory.load(["x"])

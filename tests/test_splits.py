@@ -36,11 +36,11 @@ def test_training_rows_are_held_out_where_the_data_split_off_none(tmp_path):
         assert len(rows["valid"]) in (14, 15)
         assert 7 in rows["train"]
     num = len(files("valid", 0, path=tmp_path / "d.npz"))
-    notice = f"the data have no rows of the split 'valid': {num} training rows are held out for it"
+    notice = f"the data have no rows for the split 'valid': {num} training rows are held out for it"
     assert notice in survey(tmp_path / "d.npz").notices
 
 
-def test_rows_in_which_nothing_is_measured_are_left_out_and_counted(tmp_path):
+def test_rows_without_any_modality_are_dropped_and_counted(tmp_path):
     values = arrays()
     values = {name: values[name] for name in ("vector", "photo", "photo_present")}
     np.savez(tmp_path / "d.npz", **values)
@@ -50,7 +50,7 @@ def test_rows_in_which_nothing_is_measured_are_left_out_and_counted(tmp_path):
     assert sorted(used) == np.flatnonzero(~empty).tolist()
     found = survey(tmp_path / "d.npz")
     assert found.num_empty == empty.sum()
-    assert f"{empty.sum()} rows are left out: nothing is measured in them" in found.notices
+    assert f"{empty.sum()} rows are dropped: all modalities are missing in them" in found.notices
     alone = [files(s, 0, ("photo",), path=tmp_path / "d.npz") for s in SPLITS]
     assert sum(map(len, alone)) == values["photo_present"].sum()
     assert alone[0].names == ("photo",)  # nothing is missing any more

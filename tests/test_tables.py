@@ -38,10 +38,10 @@ def test_what_is_not_read_of_a_folder_is_reported(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / ".hidden").mkdir()
     (notice,) = open_table(tmp_path).notices
-    assert notice == f"only .npy files are read of {tmp_path}, not photos"
+    assert notice == f"{tmp_path}: only .npy files are read, not photos"
 
 
-def test_bytes_are_read_as_words(tmp_path):
+def test_bytes_are_read_as_strings(tmp_path):
     words = np.array(["zoé", "b"] * 6)
     np.savez(
         tmp_path / "d.npz", a=np.char.encode(words, "utf-8"), label=np.array([b"x", b"yy"] * 6)
@@ -51,7 +51,7 @@ def test_bytes_are_read_as_words(tmp_path):
     assert table.label is not None
     assert table.label.tolist() == ["x", "yy"] * 6
     np.savez(tmp_path / "e.npz", a=np.array([b"\xff\xfe"] * 6))
-    with pytest.raises(ValueError, match="a: its bytes are no text in UTF-8"):
+    with pytest.raises(ValueError, match="a: the bytes are not UTF-8"):
         open_table(tmp_path / "e.npz")
 
 
@@ -112,24 +112,24 @@ def test_what_describes_the_rows_is_no_modality(tmp_path):
     ("arrays", "message"),
     [
         ({"a": A, "b": B[:-1]}, "a has 12 rows and b has 11: all arrays must have the same rows"),
-        ({"a": A, "b": np.array(3.0)}, "b in .* is a single value: the first axis must be rows"),
-        ({"label": np.arange(N)}, "holds no modality, but label"),
-        ({"present": A}, "present is a reserved name: rename this array"),
+        ({"a": A, "b": np.array(3.0)}, "b in .* is a scalar: the first axis must be rows"),
+        ({"label": np.arange(N)}, "holds no modality, only label"),
+        ({"present": A}, "present is a reserved name: rename the array"),
         ({"two words": A}, "a modality cannot be called 'two words'"),
-        ({"a": A.astype(complex)}, "a: values must be numbers or words, got complex128"),
-        ({"a": A[:, :0]}, r"a: examples are empty, of shape \(0,\)"),
-        ({"a": A, "c_present": np.ones(N, bool)}, "says which rows of c are measured, but there is no c"),
+        ({"a": A.astype(complex)}, "a: values must be numbers or strings, got complex128"),
+        ({"a": A[:, :0]}, r"a: examples are empty, with shape \(0,\)"),
+        ({"a": A, "c_present": np.ones(N, bool)}, "marks the rows that have c, but there is no array c"),
         ({"a": A, "a_present": np.ones(N)[:, None]}, r"a_present must be \[12\] bool"),
         ({"a": A, "a_present": np.full(N, 2)}, r"a_present must be \[12\] bool"),
         ({"a": A, "a_present": np.array(["yes"] * N)}, r"a_present must be \[12\] bool"),
         ({"a": A, "a_present": np.ones(N - 1, bool)}, "a has 12 rows and a_present has 11"),
         ({"a": A, "label": A}, r"label must be \[12\], one class for each row"),
-        ({"a": A, "label": np.arange(N) - 1}, "label is not a whole number from 0 in 1 of 12 rows"),
-        ({"a": A, "label": np.full(N, 0.5)}, "label is not a whole number from 0 in 12 of 12"),
-        ({"a": A, "label": np.full(N, np.nan)}, "label is not a whole number from 0 in 12 of 12"),
+        ({"a": A, "label": np.arange(N) - 1}, "label is not a non-negative integer in 1 of 12 rows"),
+        ({"a": A, "label": np.full(N, 0.5)}, "label is not a non-negative integer in 12 of 12"),
+        ({"a": A, "label": np.full(N, np.nan)}, "label is not a non-negative integer in 12 of 12"),
         ({"a": A, "label": np.array([""] * N)}, "label is empty in 12 of 12 rows"),
         ({"a": A, "split": np.array(["train"] * 11 + ["dev"])}, "split is 'dev' in row 11"),
-        ({"a": A, "split": np.arange(N)}, r"split must be \[12\] words of train, valid, test"),
+        ({"a": A, "split": np.arange(N)}, r"split must be \[12\] strings of train, valid, test"),
     ],
 )  # fmt: skip
 def test_arrays_that_do_not_fit_are_named(arrays, message, tmp_path):
@@ -149,10 +149,10 @@ def test_whole_labels_in_floats_are_labels(tmp_path):
 def test_object_arrays_are_refused(tmp_path):
     ragged = np.array([np.zeros(i) for i in range(N)], dtype=object)
     np.savez(tmp_path / "d.npz", a=ragged, allow_pickle=True)
-    with pytest.raises(ValueError, match=r"a.npy is an object array: save numbers or words"):
+    with pytest.raises(ValueError, match=r"a.npy is an object array: save numbers or strings"):
         open_table(tmp_path / "d.npz")
     np.save(tmp_path / "a.npy", ragged, allow_pickle=True)
-    with pytest.raises(ValueError, match=r"a.npy is an object array: save numbers or words"):
+    with pytest.raises(ValueError, match=r"a.npy is an object array: save numbers or strings"):
         open_table(tmp_path)
 
 
@@ -161,7 +161,7 @@ def test_two_arrays_of_one_name_are_refused(tmp_path):
     np.savez(tmp_path / "d.npz", a=A)
     with zipfile.ZipFile(tmp_path / "d.npz", "a") as archive, archive.open("a.npy", "w") as file:
         np.save(file, A)
-    with pytest.raises(ValueError, match=r"d.npz: a is there twice"):
+    with pytest.raises(ValueError, match=r"d.npz has two arrays 'a'"):
         open_table(tmp_path / "d.npz")
 
 
@@ -173,7 +173,7 @@ def test_files_that_are_cut_short_are_named(name, part, tmp_path):
     save(file, a=B) if save else np.save(file, B)
     file.write_bytes(file.read_bytes()[: int(part * file.stat().st_size)])
     with pytest.raises(
-        ValueError, match=f"{name}.* cannot be read .*: it is damaged or cut short"
+        ValueError, match=f"{name}.* cannot be read .*: it is damaged or truncated"
     ) as error:
         open_table(file)
     one_sentence(error)
@@ -185,19 +185,19 @@ def test_damaged_compressed_arrays_are_named(tmp_path):
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 255
     file.write_bytes(bytes(content))
-    with pytest.raises(ValueError, match="it is damaged or cut short"):
+    with pytest.raises(ValueError, match="it is damaged or truncated"):
         open_table(file)
 
 
 def test_paths_that_hold_no_data_are_named(tmp_path):
-    with pytest.raises(ValueError, match=r"there is no .*nothing.npz: config.data.path must name"):
+    with pytest.raises(ValueError, match=r"nothing.npz does not exist: config.data.path must name"):
         open_table(tmp_path / "nothing.npz")
-    with pytest.raises(ValueError, match="holds no data that are known"):
+    with pytest.raises(ValueError, match="holds no known data"):
         open_table(tmp_path)
     (tmp_path / "1.0.0").mkdir()
     (tmp_path / "1.0.0" / "dataset_info.json").write_text("{}")
     with pytest.raises(
-        ValueError, match=r"holds versions of a data set of TFDS: name one, as .*1.0.0"
+        ValueError, match=r"holds the versions of a TFDS data set: name one, such as .*1.0.0"
     ):
         open_table(tmp_path)
     (tmp_path / "table.xls").write_text("")

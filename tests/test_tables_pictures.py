@@ -56,8 +56,8 @@ def test_pictures_that_the_table_does_not_name_are_reported(pictures):
     text = (pictures / "facts.csv").read_text().splitlines()
     (pictures / "facts.csv").write_text("\n".join(text[:-1]))
     assert open_table(pictures).notices == (
-        "photo: 1 pictures are not in facts.csv and not used",
-        "sketch: 1 pictures are not in facts.csv and not used",
+        "photo: 1 images are not used: facts.csv lacks them",
+        "sketch: 1 images are not used: facts.csv lacks them",
     )
 
 
@@ -101,25 +101,25 @@ def spoil(pictures, what):
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        (
-            "size",
-            r"r3.png has 6 x 7 pixels and r2.png has 6 x 5: bring the pictures of a folder to one size",
-        ),
-        ("no picture", r"r3.png is not a picture, or damaged"),
+        ("size", r"r3.png has 6 x 7 pixels, but r2.png has 6 x 5: resize the images"),
+        ("no picture", r"r3.png is not an image, or damaged"),
         ("deep", r"r3.png has pixels of type I;16: save it with 8 bits"),
-        ("two files", r"photo has r3.jpg and r3.png: keep one for each row"),
+        ("two files", r"photo has r3.jpg and r3.png: keep one per row"),
         ("two tables", r"several CSV files, facts.csv and other.csv: keep one"),
-        ("folder and column", r"photo is a folder of pictures and also from facts.csv: rename one"),
+        (
+            "folder and column",
+            r"photo is both an image folder and an array from facts.csv: rename one",
+        ),
         (
             "column and vector",
-            r"facts.csv has a column facts, as its own vector is called: rename one",
+            r"facts.csv has a column facts, which is also the name of its vector",
         ),
         ("two columns", r"facts.csv has two columns 'age'"),
-        ("two rows", r"'r2' stands twice in the column id"),
-        ("short line", r"facts.csv, line 3: 5 cells, but there are 6 columns"),
-        ("other names", r"no picture of .*photo is named in facts.csv"),
-        ("no rows", r"facts.csv has no rows below its line of names"),
-        ("not text", r"facts.csv cannot be read .*: save it as UTF-8 text with commas"),
+        ("two rows", r"facts.csv has 'r2' twice in the column id"),
+        ("short line", r"facts.csv, line 3 has 5 cells for 6 columns"),
+        ("other names", r"facts.csv names no image of .*photo"),
+        ("no rows", r"facts.csv has no rows below its header"),
+        ("not text", r"facts.csv cannot be read .*: save it as UTF-8 with commas"),
     ],
 )
 def test_what_is_wrong_with_a_folder_of_pictures_is_named(what, message, pictures):

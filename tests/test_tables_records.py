@@ -103,7 +103,7 @@ def test_a_data_set_of_tfds_without_a_test_split_is_one(tmp_path):
 
 def test_what_is_wrong_with_a_data_set_of_tfds_is_named(tmp_path):
     (tmp_path / "dataset_info.json").write_text("{")
-    with pytest.raises(ValueError, match="cannot be read as a data set of TFDS") as error:
+    with pytest.raises(ValueError, match="cannot be read as a TFDS data set") as error:
         open_table(tmp_path)
     one_sentence(error)
     free = {"photo": tfds.features.Image(shape=(None, None, 3))}
@@ -115,5 +115,7 @@ def test_what_is_wrong_with_a_data_set_of_tfds_is_named(tmp_path):
     assert table.names == ("values",)
     np.testing.assert_array_equal(rows_of(table, [1])["values"][0], ROWS[1]["values"])
     assert table.only(["values"]).names == ("values",)
-    with pytest.raises(ValueError, match=r"photo is Image of shape \(None, None, 3\) in TFDS"):
+    with pytest.raises(
+        ValueError, match=r"photo is a TFDS feature Image of shape \(None, None, 3\)"
+    ):
         table.only(table.all_names)

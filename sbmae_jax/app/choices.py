@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 from sbmae_jax._check import require_int, require_type
 from sbmae_jax.app.sections import as_tuples, check_keys, fill, without
-from sbmae_jax.data.user.survey import Modality, Survey, survey, table
+from sbmae_jax.data.scaling import IMAGE_KINDS
+from sbmae_jax.data.user.survey import ModalitySurvey, Survey, format_survey, survey
 
 LIKELIHOODS = {
     "vector": "normal", "signal": "normal", "image": "gaussian", "mask": "gaussian",
     "binary": "bernoulli", "category": "categorical", "counts": "poisson",
 }  # fmt: skip
-IMAGE_KINDS = ("image", "mask")
 PATCHES = (2, 4, 8)
 MAX_PATCHES = 100  # beyond it the dense layers on patches grow too wide
 # The score network's widths of streams and hub, by the least number of training rows that is too many.
@@ -74,7 +74,7 @@ def choose_values(
     return config, made + close_run(config, kept, found), found
 
 
-def close_run(config: dict[str, Any], kept: list[Modality], found: Survey) -> list[Choice]:
+def close_run(config: dict[str, Any], kept: list[ModalitySurvey], found: Survey) -> list[Choice]:
     """Fill in, in place, what is open in the other sections; return what was chosen."""
     made = []
     num_train, num_test = found.num_rows["train"], found.num_rows["test"]
@@ -112,7 +112,7 @@ def explain(config: Mapping[str, Any], made: list[Choice], found: Survey) -> str
     width = min(max((len(cell) for cell, _ in cells), default=0), 60)
     lines = [f"{cell:<{width}}  {reason}" for cell, reason in cells]
     chosen = ["", "chosen from the data; the config or the command line can say otherwise:", *lines]
-    return "\n".join([table(found, more), *(chosen if made else [])])
+    return "\n".join([format_survey(found, more), *(chosen if made else [])])
 
 
 def check_left_out(sections: Mapping[str, Any], leave_out: tuple[str, ...]) -> None:
@@ -132,7 +132,7 @@ def check_names(sections: Mapping[str, Any], found: Survey) -> None:
             raise ValueError(f"the data have no modality {name!r}, but {', '.join(known)}")
 
 
-def of_modality(m: Modality) -> Iterator[tuple[str, Any, str]]:
+def of_modality(m: ModalitySurvey) -> Iterator[tuple[str, Any, str]]:
     """Yield what is chosen for a modality: key, value, reason."""
     yield "likelihood", LIKELIHOODS[m.kind], f"it is of the kind {m.kind}"
     yield "network", *network(m)
@@ -144,7 +144,7 @@ def of_modality(m: Modality) -> Iterator[tuple[str, Any, str]]:
         yield "weight", 0.2, reason
 
 
-def latent_size(m: Modality) -> tuple[int, str]:
+def latent_size(m: ModalitySurvey) -> tuple[int, str]:
     """Return the length of a modality's latent, and why."""
     if m.kind == "category":
         size = max(1, min(len(m.classes) - 1, LARGEST // 4))
@@ -162,7 +162,7 @@ def latent_size(m: Modality) -> tuple[int, str]:
     )
 
 
-def network(m: Modality) -> tuple[str, str]:
+def network(m: ModalitySurvey) -> tuple[str, str]:
     """Return the name of a modality's networks, and why.
 
     Raises ValueError for pictures whose sides do not halve.
@@ -205,7 +205,7 @@ def coder(name: str) -> dict[str, Any]:
     }
 
 
-def of_run(kept: list[Modality], num_rows: int) -> Iterator[tuple[str, Any, str]]:
+def of_run(kept: list[ModalitySurvey], num_rows: int) -> Iterator[tuple[str, Any, str]]:
     """Yield what is chosen for the trainings, the score network and the samples."""
     pictures = any(m.kind in IMAGE_KINDS for m in kept)
     batch = 2 ** int(math.log2(max(16, min(128, num_rows / 8))))

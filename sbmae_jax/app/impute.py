@@ -17,8 +17,7 @@ from sbmae_jax._check import require_int, require_type
 from sbmae_jax._io import write
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.scaling import Scaling
-from sbmae_jax.data.user.profile import check as check_values
-from sbmae_jax.data.user.profile import profile_piece
+from sbmae_jax.data.user.profile import profile_rows, require_usable
 from sbmae_jax.data.user.tables import Table, open_table
 from sbmae_jax.types import CompleteFn
 
@@ -141,11 +140,11 @@ def read_rows(table: Table, scalings: Mapping[str, Scaling], partial_rows: str) 
     none = np.zeros(table.num_rows, bool)
     for name, scaling in sorted(scalings.items()):
         if name in found:
-            seen = profile_piece(found[name], table.present.get(name), partial_rows)
-            check_values(name, seen, partial_rows)
+            profile = profile_rows(found[name], table.present.get(name), partial_rows)
+            require_usable(name, profile, partial_rows)
             raw[name] = found[name]
-            observed.append(seen.present)
-            partial.append(seen.partial)
+            observed.append(profile.present)
+            partial.append(profile.partial)
         else:
             dtype = np.dtype(scaling.dtype)
             raw[name] = np.zeros((table.num_rows, *scaling.raw_shape), dtype)

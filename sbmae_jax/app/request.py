@@ -10,7 +10,7 @@ from PIL import Image, UnidentifiedImageError
 
 from sbmae_jax._check import require_int
 from sbmae_jax.data.description import Description
-from sbmae_jax.data.scaling import IMAGE_KINDS, Scaling, few
+from sbmae_jax.data.scaling import IMAGE_KINDS, Scaling, abbreviate
 from sbmae_jax.evaluation.pictures import as_bytes, frame, sheet
 from sbmae_jax.models.autoencoder import Modality
 from sbmae_jax.models.model import Model
@@ -91,7 +91,7 @@ def read_own(value: str, modality: Modality, scaling: Scaling) -> np.ndarray:
         for known in scaling.class_values:
             if value == str(known):
                 return np.asarray(known)
-        known = few(scaling.classes)
+        known = abbreviate(scaling.classes)
         raise ValueError(f"--given {name}: unknown class {value!r}; choose from {known}")
     try:
         if value.endswith(".npy"):

@@ -1,4 +1,4 @@
-"""What the data of a run are, without the data: enough to load its model elsewhere."""
+"""A description of a run's data, without the data: enough to load its model elsewhere."""
 
 import json
 from collections.abc import Mapping
@@ -14,10 +14,20 @@ from sbmae_jax.data.source import Source
 
 
 class Description(NamedTuple):
-    """shapes, dtypes: of one example of each array.
+    """The shapes, dtypes and names of a data set, and how its modalities are scaled.
 
-    entries: names of the classes of `label`, and of the entries of a vector, where they have names.
-    scalings: how the modalities of a user's files are prepared; none for data that need it not.
+    A run keeps it in its workdir, so that its model can be loaded where the data are not.
+
+    Attributes:
+        shapes: The shape of one example of each array.
+        dtypes: The dtype of each array.
+        entries: The names of the classes of `label`, and of the entries of vectors that have names.
+        scalings: How each modality of a user's files is scaled; empty for data that come prepared.
+
+    Example:
+        >>> from sbmae_jax.data.source import ArraySource
+        >>> describe(ArraySource({"x": np.zeros((5, 2), np.float32)})).shapes
+        {'x': (2,)}
     """
 
     shapes: Mapping[str, tuple[int, ...]]
@@ -27,7 +37,7 @@ class Description(NamedTuple):
 
 
 def describe(source: Source) -> Description:
-    """Describe a source."""
+    """Describe a data set."""
     return Description(
         dict(source.shapes), dict(source.dtypes), dict(source.entries), dict(source.scalings)
     )
@@ -45,17 +55,26 @@ def save(path: Path, description: Description) -> None:
 
 
 def load(path: Path) -> Description:
-    """Read a description. Raises ValueError if the file is damaged."""
+    """Read a description that `save` wrote.
+
+    Args:
+        path: The JSON file.
+
+    Returns:
+        The description.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
     try:
         values = json.loads(path.read_text())
         return Description(
             {name: tuple(shape) for name, shape in values["shapes"].items()},
             {name: np.dtype(dtype) for name, dtype in values["dtypes"].items()},
             {name: tuple(names) for name, names in values["entries"].items()},
-            # Runs of older versions have none.
-            {name: scaling.from_json(s) for name, s in values.get("scalings", {}).items()},
+            {name: scaling.from_json(s) for name, s in values["scalings"].items()},
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(
-            f"{path} is damaged: delete it, and the next run with these data writes it again"
+            f"{path} is damaged: delete it, and the next run on these data will write it again"
         ) from None

@@ -1,10 +1,10 @@
-"""A data set on disk, prepared in TFDS's format: any record at random, and whole arrays when asked.
+"""A prepared data set on disk, in TFDS's format: any record at random, and whole arrays on demand.
 
-Nothing here needs TensorFlow: the records are ArrayRecord files, which are read at random.
+Nothing here needs TensorFlow: the records are ArrayRecord files, which allow random access.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,25 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from sbmae_jax.data.scaling import Scaling
+from sbmae_jax.data.source import LazyArrays, require_arrays
 
-READING = grain.ReadOptions(num_threads=4, prefetch_buffer_size=64)
+_READ_OPTIONS = grain.ReadOptions(num_threads=4, prefetch_buffer_size=64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RecordSource:
-    """Rows of a prepared split: `source[i]` reads one example, `source.arrays[name]` loads one array.
+    """Rows of a prepared split, as a `Source`.
 
-    records: random access by number, as TFDS gives it.  features: TFDS's, by name.
-    rows: numbers of the records that these examples are.  loaded: arrays that are in memory already.
-    entries: names of the entries of vectors that have names.  scalings: none, as records are prepared.
+    `source[i]` reads one example. `source.arrays[name]` loads one whole array, once.
+
+    Attributes:
+        records: Random access to the records of the split, as TFDS gives it.
+        features: TFDS's feature of each array.
+        rows: The record numbers of these examples.
+        names: The arrays of an example.
+        entries: The names of the classes of `label`, and of the entries of vectors that have names.
+        scalings: Empty: records are prepared.
+        loaded: The arrays that are in memory.
     """
 
     records: Any
@@ -45,13 +53,15 @@ class RecordSource:
     @property
     def arrays(self) -> Mapping[str, np.ndarray]:
         """Whole arrays, each loaded when it is first asked for, and kept."""
-        return _Arrays(self)
+
+        def make_array(name):
+            self.load([name])
+            return self.loaded[name]
+
+        return LazyArrays(self.names, make_array)
 
     def load(self, names: Sequence[str]) -> None:
-        """Load several arrays in one pass: a record is read as a whole, whatever is wanted of it.
-
-        Raises ValueError for a name that is not there.
-        """
+        """Load several arrays in one pass, since a record is always read as a whole."""
         wanted = self.select(names)
         missing = tuple(name for name in wanted.names if name not in self.loaded)
         if missing:
@@ -59,64 +69,55 @@ class RecordSource:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of one example of each modality."""
+        """The shape of one example of each array."""
         return {name: tuple(self.features[name].shape) for name in self.names}
 
     @property
     def dtypes(self) -> dict[str, np.dtype]:
-        """The type of each modality."""
+        """The dtype of each array."""
         return {name: np.dtype(self.features[name].np_dtype) for name in self.names}
 
     def nbytes(self, name: str) -> int:
-        """Return the size of a whole array, loaded or not."""
+        """Return the size of a whole array in bytes, whether it is loaded or not."""
         size = self.dtypes[name].itemsize * len(self)
         return size * int(np.prod(self.shapes[name], dtype=np.int64))
 
     def select(self, names: Sequence[str]) -> "RecordSource":
-        """Return the same examples with these modalities alone; what is loaded is shared."""
-        for name in names:
-            if name not in self.names:
-                raise ValueError(f"no {name!r} in these data: choose from {', '.join(self.names)}")
+        """Return the same examples with these arrays alone; loaded arrays are shared."""
+        require_arrays(names, self.names)
         return dataclasses.replace(self, names=tuple(names))
 
 
 def open_records(
     directory: Path, split: str, names: Sequence[str], num_rows: int | None = None, seed: int = 0
 ) -> RecordSource:
-    """Open a prepared split.
+    """Open one split of a prepared data set.
 
-    num_rows: the first of the rows in an order drawn from the seed, so that fewer rows are a random
-    part of more; None or 0 for all.
+    Args:
+        directory: Where TFDS's format is: the folder of `dataset_info.json`.
+        split: A split of the data set.
+        names: The arrays of an example.
+        num_rows: How many rows, the first of an order drawn from the seed, so that fewer rows are a random
+            part of more; None or 0 for all.
+        seed: Decides the order of the rows.
 
-    Raises ValueError for a split, a name or a number of rows that the data do not have.
+    Returns:
+        The data set.
+
+    Raises:
+        ValueError: If the data have no such split or array, or fewer rows than asked for.
     """
     builder = tfds.builder_from_directory(directory)
     size = builder.info.splits[split].num_examples if split in builder.info.splits else 0
     if not 0 <= (num_rows or 0) <= size or not size:
-        raise ValueError(f"the split {split!r} has {size:,} rows, and {num_rows} were asked for")
-    rows = np.random.default_rng(seed).permutation(size)[: num_rows or size]
+        raise ValueError(f"the split {split!r} has {size:,} rows, but {num_rows} were asked for")
     features: Any = builder.info.features
-    records = builder.as_data_source(split)  # pyright: ignore
-    return RecordSource(records, features, rows, tuple(features)).select(names)
-
-
-class _Arrays(Mapping[str, np.ndarray]):
-    """The arrays of a source, loaded when they are asked for."""
-
-    def __init__(self, source: RecordSource):
-        self._source = source
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        if name not in self._source.names:
-            raise KeyError(name)
-        self._source.load([name])
-        return self._source.loaded[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._source.names)
-
-    def __len__(self) -> int:
-        return len(self._source.names)
+    return RecordSource(
+        records=builder.as_data_source(split),  # pyright: ignore
+        features=features,
+        rows=np.random.default_rng(seed).permutation(size)[: num_rows or size],
+        names=tuple(features),
+    ).select(names)
 
 
 def _load(source: RecordSource, names: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -125,7 +126,7 @@ def _load(source: RecordSource, names: tuple[str, ...]) -> dict[str, np.ndarray]
     arrays = {name: np.empty((len(source), *shapes[name]), dtypes[name]) for name in names}
     order = np.argsort(source.rows)
     in_order = dataclasses.replace(source, rows=source.rows[order], names=names, loaded={})
-    reader = iter(grain.MapDataset.source(in_order).to_iter_dataset(READING))
+    reader = iter(grain.MapDataset.source(in_order).to_iter_dataset(_READ_OPTIONS))
     try:
         for row, example in zip(order, reader, strict=True):
             for name in names:

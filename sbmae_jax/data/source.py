@@ -1,6 +1,6 @@
-"""Where examples come from: random access to dicts of numpy arrays, one entry per modality."""
+"""Data sets: random access to examples, each a dict of NumPy arrays with one entry per modality."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -8,15 +8,21 @@ import numpy as np
 
 from sbmae_jax.data.scaling import Scaling
 
+SPLITS = ("train", "valid", "test")
+
 PRESENT = "present"
-"""The array of bool [N, M] that says which modalities a row has, in the order of their names."""
+"""Name of the array [N, M] bool that says which modalities each row has, in the order of their names."""
 
 
 class Source(Protocol):
-    """A data set: any example by its number, and whole arrays for what fits into memory.
+    """A data set: any example by its row number, and whole arrays for what fits into memory.
 
-    `source[i]` with an integer 0..len(source)-1 gives one example, a dict of arrays; `arrays[name]`
-    is all of one modality, with the rows as first axis.
+    `source[i]` with an integer in 0..len(source)-1 is one example, a dict of arrays. `arrays[name]` is one
+    modality of all examples, with rows as the first axis. To add a data set, write a function
+    `(split, num_rows, names, seed) -> Source`; most return an `ArraySource` or a `RecordSource`.
+
+    Some arrays are not modalities: `label` [N] int32 is the class of each row, and `present` [N, M] bool
+    says which modalities a row has, where rows lack some.
     """
 
     def __len__(self) -> int: ...
@@ -25,17 +31,17 @@ class Source(Protocol):
 
     @property
     def arrays(self) -> Mapping[str, np.ndarray]:
-        """One array per modality, with one row for each example."""
+        """One array per modality, with one row per example."""
         ...
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of one example of each modality."""
+        """The shape of one example of each array."""
         ...
 
     @property
     def dtypes(self) -> dict[str, np.dtype]:
-        """The type of each modality."""
+        """The dtype of each array."""
         ...
 
     @property
@@ -45,19 +51,19 @@ class Source(Protocol):
 
     @property
     def scalings(self) -> Mapping[str, Scaling]:
-        """How modalities whose user has them in other units were scaled."""
+        """How each modality of a user's files is scaled; empty for data that come prepared."""
         ...
 
     def nbytes(self, name: str) -> int:
-        """Return the size of a whole array, loaded or not."""
+        """Return the size of a whole array in bytes, whether it is loaded or not."""
         ...
 
     def load(self, names: Sequence[str]) -> None:
-        """Have these arrays in memory, where one pass over the data can load several."""
+        """Load these arrays into memory, in one pass over the data if possible."""
         ...
 
     def select(self, names: Sequence[str]) -> "Source":
-        """Return the same examples with these modalities alone."""
+        """Return the same examples with these arrays alone."""
         ...
 
 
@@ -65,9 +71,19 @@ class Source(Protocol):
 class ArraySource:
     """A data set held in memory.
 
-    arrays: one array per modality (and `label`, where there is one), all with the same first axis.
-    entries: names of the classes of `label`, and of the entries of vectors that have names.
-    Indexing with an integer gives one example, with an integer array or a slice a batch.
+    An integer index gives one example; an integer array or a slice gives a batch.
+
+    Attributes:
+        arrays: One array per modality, and `label` where rows have classes, all with the same first axis.
+        entries: The names of the classes of `label`, and of the entries of vectors that have names.
+        scalings: How each modality was scaled; empty where the arrays are used as they are.
+
+    Example:
+        >>> source = ArraySource({"x": np.arange(6.0).reshape(3, 2), "label": np.array([0, 1, 1])})
+        >>> len(source), source.shapes
+        (3, {'x': (2,), 'label': ()})
+        >>> source[1]["x"]
+        array([2., 3.])
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -82,34 +98,34 @@ class ArraySource:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of one example of each modality."""
+        """The shape of one example of each array."""
         return {name: array.shape[1:] for name, array in self.arrays.items()}
 
     @property
     def dtypes(self) -> dict[str, np.dtype]:
-        """The type of each modality."""
+        """The dtype of each array."""
         return {name: array.dtype for name, array in self.arrays.items()}
 
     def nbytes(self, name: str) -> int:
-        """Return the size of a whole array."""
+        """Return the size of a whole array in bytes."""
         return self.arrays[name].nbytes
 
     def load(self, names: Sequence[str]) -> None:
         """Do nothing: all arrays are in memory."""
 
     def select(self, names: Sequence[str]) -> "ArraySource":
-        """Return the same examples with these modalities alone; the arrays are shared."""
+        """Return the same examples with these arrays alone; the arrays are shared, not copied."""
         return ArraySource({name: self.arrays[name] for name in names}, self.entries, self.scalings)
 
 
 @dataclass(frozen=True)
 class Subset:
-    """Some rows of a source, for reading one by one, with arrays under other names.
+    """Some rows of a source, to be read one by one, with arrays under other names.
 
     Attributes:
-        source: Where the rows come from.
-        names: For each name in a row, the name of the array.
-        rows: The numbers of the rows; None takes all.
+        source: The data set.
+        names: For each name in an example, the name of the array in `source`.
+        rows: Row numbers in `source`, in the order of the subset: [n] integers; None for all.
     """
 
     source: Source
@@ -124,10 +140,41 @@ class Subset:
         return {field: row[name] for field, name in self.names.items()}
 
 
-def rows_with(source: Source, names: Sequence[str], modalities: Sequence[str]) -> np.ndarray | None:
-    """Return the numbers of the rows that have all of `names`, or None if every row has everything.
+class LazyArrays(Mapping[str, Any]):
+    """Named arrays, each made by `make_array(name)` when it is looked up."""
 
-    modalities: the columns of the array `present`, which a source has where rows lack modalities.
+    def __init__(self, names: Sequence[str], make_array: Callable[[str], Any]):
+        self._names, self._make_array = tuple(names), make_array
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._make_array(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def require_arrays(names: Sequence[str], known: Sequence[str]) -> None:
+    """Raise ValueError for a name that is not among those known."""
+    for name in names:
+        if name not in known:
+            raise ValueError(f"the data have no array {name!r}: choose from {', '.join(known)}")
+
+
+def rows_with(source: Source, names: Sequence[str], modalities: Sequence[str]) -> np.ndarray | None:
+    """Find the rows that have all of some modalities.
+
+    Args:
+        source: The data set.
+        names: The modalities that a row must have.
+        modalities: All modalities, in the order of the columns of the array `present`.
+
+    Returns:
+        The row numbers, or None if every row has every modality.
     """
     if PRESENT not in source.shapes:
         return None

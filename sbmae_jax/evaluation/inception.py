@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sbmae_jax._io import write
+from sbmae_jax._io import checksum, write
 from sbmae_jax.evaluation.torch_file import read_tensors
 from sbmae_jax.nets.inception import SIZE, InceptionFeatures
 from sbmae_jax.types import Array
@@ -105,7 +105,7 @@ def convert(source: Path, target: Path, sha256: str = SHA256) -> None:
     except ValueError as error:
         raise ValueError(f"{source} cannot be converted: {error}") from None
     arrays = as_dict(params) | {"probe": np.asarray(probe(params))}
-    seals = {"source_sha256": np.array(found), "arrays_sha256": np.array(digest(arrays))}
+    seals = {"source_sha256": np.array(found), "arrays_sha256": np.array(checksum(arrays))}
     write(target, lambda file: np.savez(file, allow_pickle=False, **arrays, **seals))
 
 
@@ -126,7 +126,7 @@ def load(path: Path, sha256: str = SHA256) -> Params:
         expected = arrays["probe"]
     except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile):
         raise ValueError(f"{path} holds no converted Inception weights: {again}") from None
-    if (source, seal) != (sha256, digest(arrays)):
+    if (source, seal) != (sha256, checksum(arrays)):
         raise ValueError(f"{path} was damaged, or converted from another file: {again}")
     params = jax.tree_util.tree_map_with_path(
         lambda where, _: jnp.asarray(arrays[name_of(where)]), params_like()
@@ -158,16 +158,6 @@ def probe(params: Params) -> Array:
 def as_dict(params: Params) -> dict[str, np.ndarray]:
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return {name_of(path): np.asarray(leaf) for path, leaf in leaves}
-
-
-def digest(arrays: Mapping[str, np.ndarray]) -> str:
-    """Return the SHA-256 of named arrays."""
-    found = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        found.update(f"{name} {array.dtype.str} {array.shape} ".encode())
-        found.update(array.data)
-    return found.hexdigest()
 
 
 def read_bytes(path: Path) -> bytes:

@@ -1,17 +1,17 @@
-"""A user's files as a data set of a run: rows at random, prepared for the networks as they are read."""
+"""A user's files as a data set: rows read at random, and prepared for the networks as they are read."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sbmae_jax._check import require_one_of
 from sbmae_jax.data.scaling import Scaling
-from sbmae_jax.data.source import PRESENT
-from sbmae_jax.data.user.checks import SPLITS
-from sbmae_jax.data.user.opened import Opened, open_files
+from sbmae_jax.data.source import PRESENT, SPLITS, LazyArrays, require_arrays
+from sbmae_jax.data.user.opened import OpenedFiles, open_files
 from sbmae_jax.data.user.profile import pieces
 from sbmae_jax.data.user.raw import row_numbers
 
@@ -30,43 +30,69 @@ def files(
 ) -> "FileSource":
     """Open one split of a user's files.
 
-    num_rows: the first of an order drawn from the seed; None or 0 for the whole split.
-    names: of modalities; none for all of them.
-    path, kinds, partial_rows: as in `open_table`, `kinds_of` and `profile`.
+    Args:
+        split: "train", "valid" or "test".
+        num_rows: How many rows, of an order drawn from the seed; None or 0 for all.
+        names: The modalities; none for all. Rows that have none of them are dropped.
+        seed: Decides the order of the rows, and random splits.
+        path: As in `open_table`.
+        kinds: Kinds that are set rather than inferred, by modality.
+        partial_rows: What to do with rows that have NaN in part: "refuse" them, or take them for "missing".
 
-    Its arrays are the modalities, prepared; `present` [N, M] bool in the sorted order of the names, where
-    anything is missing in any split; and `label` [N] int32, where the data have labels. Rows in which none
-    of the names is measured are left out.
+    Returns:
+        The data set. Its arrays are the prepared modalities; `present` [N, M] bool, in the sorted order of
+        the names, if anything is missing in any split; and `label` [N] int32, if the data have labels.
 
-    Raises ValueError as `open_files`, and for a split, a name or a number of rows that are not there.
+    Raises:
+        ValueError: As `open_files`, and if the split is unknown or has fewer rows than asked for.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.savez(f"{folder}/data.npz", age=np.linspace(20, 80, 50), town=["Bonn", "Oslo"] * 25)
+        ...     source = files("train", path=f"{folder}/data.npz")
+        >>> len(source), source.shapes
+        (40, {'age': (1,), 'town': (2,)})
+        >>> source.scalings["town"].restore(source[0]["town"]).item() in ("Bonn", "Oslo")
+        True
     """
     opened = open_files(path, kinds, seed, partial_rows, names)
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
+    require_one_of("split", split, SPLITS)
     modalities, rows = opened.table.names, opened.rows[split]
     if not 0 <= (num_rows or 0) <= len(rows) or not len(rows):
         raise ValueError(
-            f"the split {split!r} of {opened.table.path} has {len(rows):,} rows, and {num_rows or 'all'} "
+            f"the split {split!r} of {opened.table.path} has {len(rows):,} rows, but {num_rows or 'all'} "
             "were asked for"
         )
     present = opened.present(modalities)
     anything_missing = not present[present.any(axis=1)].all()
     others = [PRESENT] * anything_missing + [LABEL] * (opened.label is not None)
-    return FileSource(opened, rows[: num_rows or None], (*modalities, *others), modalities, present)
+    return FileSource(
+        opened=opened,
+        rows=rows[: num_rows or None],
+        names=(*modalities, *others),
+        modalities=modalities,
+        present=present,
+    )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class FileSource:
     """Rows of a user's files, as a `Source`.
 
-    `source[i]` reads and prepares one example. `source.arrays[name]` is read and prepared where it is
-    indexed, unless it has been loaded; `np.asarray` of it reads it whole.
+    `source[i]` reads and prepares one example. `source.arrays[name]` is read and prepared as it is indexed,
+    unless it is loaded; `np.asarray` of it reads it whole.
 
-    rows: numbers of these examples in the files.  names: of the arrays, modalities and others.
-    present: [all rows of the files, M] bool, in the order of `modalities`.
+    Attributes:
+        opened: The files.
+        rows: The row numbers of these examples in the files.
+        names: The arrays: modalities, and perhaps `present` and `label`.
+        modalities: All modalities that were opened, sorted.
+        present: Which of `modalities` each row of the files has: [all rows, M] bool.
+        loaded: The arrays that are in memory.
     """
 
-    opened: Opened
+    opened: OpenedFiles
     rows: np.ndarray
     names: tuple[str, ...]
     modalities: tuple[str, ...]
@@ -81,7 +107,7 @@ class FileSource:
         return {name: array[0] for name, array in batch.items()}
 
     def read(self, numbers: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Read and prepare rows, by their numbers in this source."""
+        """Read and prepare examples, by their numbers in this source."""
         rows = self.rows[numbers]
         found = {name: self.loaded[name][numbers] for name in names if name in self.loaded}
         unread = [name for name in names if name in self.modalities and name not in found]
@@ -94,12 +120,18 @@ class FileSource:
 
     @property
     def arrays(self) -> Mapping[str, Any]:
-        """The arrays: in memory where they have been loaded, or else read as they are indexed."""
-        return _Arrays(self)
+        """The arrays: those that are loaded, and others that are read as they are indexed."""
+
+        def make_array(name):
+            if name in (PRESENT, LABEL):
+                self.load([name])
+            return self.loaded[name] if name in self.loaded else LazyArray(self, name)
+
+        return LazyArrays(self.names, make_array)
 
     @property
     def scalings(self) -> dict[str, Scaling]:
-        """How each modality was prepared, and how it is restored."""
+        """How each modality is prepared and restored."""
         return {name: self.opened.scalings[name] for name in self.names if name in self.modalities}
 
     @property
@@ -110,7 +142,7 @@ class FileSource:
 
     @property
     def dtypes(self) -> dict[str, np.dtype]:
-        """The type of each array."""
+        """The dtype of each array."""
         others = {PRESENT: np.dtype(bool), LABEL: np.dtype(np.int32)}
         return {n: others.get(n) or self.scalings[n].prepared_dtype for n in self.names}
 
@@ -126,12 +158,12 @@ class FileSource:
         return {name: named[name] for name in self.names if name in named}
 
     def nbytes(self, name: str) -> int:
-        """Return the size of a whole array, loaded or not."""
+        """Return the size of a whole array in bytes, whether it is loaded or not."""
         size = self.dtypes[name].itemsize * len(self)
         return size * int(np.prod(self.shapes[name], dtype=np.int64))
 
     def load(self, names: Sequence[str]) -> None:
-        """Load arrays in one pass, in the order of the files, a piece at a time."""
+        """Load arrays in one pass in the order of the files, a piece of rows at a time."""
         shapes, dtypes = self.shapes, self.dtypes
         missing = [name for name in self.select(names).names if name not in self.loaded]
         arrays = {n: np.empty((len(self), *shapes[n]), dtypes[n]) for n in missing}
@@ -143,34 +175,12 @@ class FileSource:
         self.loaded.update(arrays)
 
     def select(self, names: Sequence[str]) -> "FileSource":
-        """Return the same examples with these arrays alone; what is loaded is shared."""
-        for name in names:
-            if name not in self.names:
-                raise ValueError(f"no {name!r} in these data: choose from {', '.join(self.names)}")
+        """Return the same examples with these arrays alone; loaded arrays are shared."""
+        require_arrays(names, self.names)
         return dataclasses.replace(self, names=tuple(names))
 
 
-class _Arrays(Mapping[str, Any]):
-    """The arrays of a source."""
-
-    def __init__(self, source: FileSource):
-        self._source = source
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self._source.names:
-            raise KeyError(name)
-        if name in (PRESENT, LABEL):
-            self._source.load([name])
-        return self._source.loaded.get(name, Column(self._source, name))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._source.names)
-
-    def __len__(self) -> int:
-        return len(self._source.names)
-
-
-class Column:
+class LazyArray:
     """One array of a source, read and prepared as it is indexed along its rows."""
 
     def __init__(self, source: FileSource, name: str):
@@ -189,7 +199,7 @@ class Column:
         return x if np.ndim(numbers) else x[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        del copy  # it is always made
+        del copy  # always made
         whole = np.empty(self.shape, dtype or self.dtype)
         for numbers in pieces(self._source.opened.table, [self._name], np.arange(len(self))):
             whole[numbers] = self[numbers]

@@ -1,7 +1,7 @@
-"""Scalings from training rows, a piece at a time."""
+"""Scalings fitted to training rows, a piece of rows at a time."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,15 @@ from sbmae_jax.data.user.tables import Table
 
 
 class RunningMoments(NamedTuple):
-    """Of each feature: the number of values, their mean, the sum of squared deviations, and the range."""
+    """Moments of the features of one modality, from the rows seen so far.
+
+    Attributes:
+        num: The number of values of each feature.
+        mean: Their means: [F].
+        squares: Their sums of squared deviations from the mean: [F].
+        low: Their smallest values: [F].
+        high: Their largest values: [F].
+    """
 
     num: int
     mean: np.ndarray
@@ -22,28 +30,42 @@ class RunningMoments(NamedTuple):
 
     @property
     def constant(self) -> np.ndarray:
-        """Which features have one value only."""
+        """Which features have the same value in all rows: [F] bool."""
         return self.low == self.high
 
 
-def fit(
+def fit_scalings(
     table: Table, kinds: Mapping[str, Kind], profiles: Mapping[str, Profile], rows: np.ndarray
 ) -> tuple[dict[str, Scaling], dict[str, int]]:
-    """Return the scaling of each modality, and how many of its features are constant.
+    """Fit the scaling of each modality to the training rows that have it.
 
-    rows: of the training split; of each modality those are used that are measured.
+    Args:
+        table: The user's arrays.
+        kinds: The kind of each modality.
+        profiles: The profile of each modality.
+        rows: The row numbers of the training split.
 
-    Raises ValueError for a modality that no training row has.
+    Returns:
+        The scalings, and how many features of each modality are constant.
+
+    Raises:
+        ValueError: If a modality is missing in every training row.
     """
     for name in kinds:
         if not profiles[name].present[rows].any():
             raise ValueError(
-                f"{name}: none of the {len(rows):,} training rows is measured: leave it out, or put "
-                "rows that have it into the split 'train'"
+                f"{name} is missing in all {len(rows):,} training rows: leave it out, or put rows that have "
+                "it into the split 'train'"
             )
-    moments = running_moments(table, kinds, profiles, np.sort(rows))
+    moments = _measure_moments(table, kinds, profiles, np.sort(rows))
     scalings = {
-        name: scaling_of(table, name, kinds[name].name, profiles[name], moments) for name in kinds
+        name: Scaling(
+            kind.name,
+            table.shapes[name],
+            "str" if table.dtypes[name].kind in "US" else table.dtypes[name].name,
+            **_fit_one(kind.name, table.dtypes[name], profiles[name], moments.get(name)),
+        )
+        for name, kind in kinds.items()
     }
     constant = {
         name: int(moments[name].constant.sum() if name in moments else profiles[name].constant)
@@ -52,67 +74,62 @@ def fit(
     return scalings, constant
 
 
-def scaling_of(
-    table: Table, name: str, kind: str, seen: Profile, moments: Mapping[str, RunningMoments]
-) -> Scaling:
-    """Make the scaling of one modality."""
-    dtype = table.dtypes[name]
-    type_name = "str" if dtype.kind in "US" else dtype.name
-    plain = Scaling(kind, table.shapes[name], type_name)
+def _fit_one(
+    kind: str, dtype: np.dtype, profile: Profile, moments: RunningMoments | None
+) -> dict[str, Any]:
+    """Return the shift, the scale or the classes of one modality."""
     if kind == "category":
-        assert seen.values is not None
-        return Scaling(kind, plain.raw_shape, type_name, classes=tuple(seen.values.tolist()))
+        assert profile.values is not None
+        return {"classes": tuple(profile.values.tolist())}
     if kind == "mask":
-        return Scaling(
-            kind, plain.raw_shape, type_name, scale=np.array(1.0 if seen.only_01 else 255.0)
-        )
+        return {"scale": np.array(1.0 if profile.only_01 else 255.0)}
     if kind == "image" and dtype == np.uint8:
-        return Scaling(kind, plain.raw_shape, type_name, scale=np.array(255.0))
+        return {"scale": np.array(255.0)}
     if kind in ("binary", "counts"):
-        return plain
-    of = moments[name]
+        return {}
+    assert moments is not None
     if kind == "image":
-        low, high = picture_range(float(of.low.min()), float(of.high.max()))
-        return Scaling(kind, plain.raw_shape, type_name, np.array(low), np.array(high - low))
-    std = np.where(of.constant, 1.0, np.sqrt(of.squares / of.num))
-    return Scaling(kind, plain.raw_shape, type_name, of.mean, np.where(std > 0, std, 1.0))
+        low, high = _image_range(float(moments.low.min()), float(moments.high.max()))
+        return {"shift": np.array(low), "scale": np.array(high - low)}
+    std = np.where(moments.constant, 1.0, np.sqrt(moments.squares / moments.num))
+    return {"shift": moments.mean, "scale": np.where(std > 0, std, 1.0)}
 
 
-def picture_range(low: float, high: float) -> tuple[float, float]:
-    """Return what becomes 0 and 1 in float pictures of this range: 0 and 1, 0 and 255, or the range."""
+def _image_range(low: float, high: float) -> tuple[float, float]:
+    """Return what becomes 0 and 1 in float images of a range: 0 and 1, 0 and 255, or its ends."""
     for top in (1.0, 255.0):
         if low >= 0 and top / 2 < high <= top:
             return 0.0, top
     return low, high if high > low else low + 1
 
 
-def running_moments(
+def _measure_moments(
     table: Table, kinds: Mapping[str, Kind], profiles: Mapping[str, Profile], rows: np.ndarray
 ) -> dict[str, RunningMoments]:
-    """Measure the features of all modalities that are numbers: of signals and float pictures the channels.
+    """Measure the moments of the modalities that need them, by feature, or by channel.
 
     Moments of pieces are merged by the formulas of Chan, Golub and LeVeque (1983), which do not cancel.
     """
-    names = [name for name in kinds if has_spread(kinds[name].name, table.dtypes[name])]
+    names = [name for name in kinds if _needs_moments(kinds[name].name, table.dtypes[name])]
     found: dict[str, RunningMoments] = {}
     for part in pieces(table, names, rows) if names else ():
         for name, raw in table.read(part, names).items():
             x = raw[profiles[name].present[part]]
             if len(x):
-                this = moments_of(x.reshape(-1, num_features(kinds[name].name, x.shape[1:])))
-                found[name] = merged(found[name], this) if name in found else this
+                this = _moments_of(x.reshape(-1, _num_features(kinds[name].name, x.shape[1:])))
+                found[name] = _merge(found[name], this) if name in found else this
     return found
 
 
-def has_spread(kind: str, dtype: np.dtype) -> bool:
-    """Return whether a modality is measured feature by feature."""
+def _needs_moments(kind: str, dtype: np.dtype) -> bool:
+    """Return whether a modality's features are measured: to scale it, or to count constant ones."""
     return kind in ("vector", "signal", "binary", "counts") or (
         kind == "image" and dtype != np.uint8
     )
 
 
-def num_features(kind: str, shape: tuple[int, ...]) -> int:
-    """Return how many features share nothing: entries of a vector, channels of a signal or a picture."""
+def _num_features(kind: str, shape: tuple[int, ...]) -> int:
+    """Return how many features are scaled separately: channels of a signal or image, else all entries."""
     if kind == "signal":
         return shape[1] if len(shape) == 2 else 1
     if kind == "image":
@@ -120,16 +137,16 @@ def num_features(kind: str, shape: tuple[int, ...]) -> int:
     return int(np.prod(shape, dtype=np.int64))
 
 
-def moments_of(x: np.ndarray) -> RunningMoments:
-    """Measure values [N, F]."""
+def _moments_of(x: np.ndarray) -> RunningMoments:
+    """Measure the moments of values [N, F]."""
     low, high = x.min(axis=0), x.max(axis=0)
     x = x.astype(np.float64)
     mean = x.mean(axis=0)
     return RunningMoments(len(x), mean, ((x - mean) ** 2).sum(axis=0), low, high)
 
 
-def merged(a: RunningMoments, b: RunningMoments) -> RunningMoments:
-    """Join the measurements of two pieces."""
+def _merge(a: RunningMoments, b: RunningMoments) -> RunningMoments:
+    """Join the moments of two pieces."""
     num, step = a.num + b.num, b.mean - a.mean
     return RunningMoments(
         num,

@@ -1,4 +1,4 @@
-"""A user's data, looked at once: kinds, missing rows, splits and scalings."""
+"""A user's files, opened once for all that is asked of them: kinds, missing rows, splits and scalings."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -8,19 +8,25 @@ from pathlib import Path
 import numpy as np
 
 from sbmae_jax.data.scaling import Scaling
-from sbmae_jax.data.user.fit import fit
-from sbmae_jax.data.user.kinds import Kind, kinds_of
+from sbmae_jax.data.user.fit import fit_scalings
+from sbmae_jax.data.user.kinds import Kind, infer_kinds
 from sbmae_jax.data.user.profile import Profile, profile
 from sbmae_jax.data.user.splits import Classes, classes_of, split_rows
 from sbmae_jax.data.user.tables import Table, open_table
 
 
-@dataclass(frozen=True, eq=False)
-class Opened:
-    """All that is known of the data at a path, once they have been looked at.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class OpenedFiles:
+    """All that is known of the data at a path after one look.
 
-    rows: of each split, in an order drawn from the seed.  label: None where rows have no classes.
-    constant: how many features of each modality have one value only.
+    Attributes:
+        table: The raw arrays.
+        profiles: What each modality holds.
+        kinds: The kind of each modality, sorted by name.
+        scalings: The scaling of each modality, fitted to the training rows.
+        rows: The row numbers of each split, in an order drawn from the seed.
+        label: The classes of the rows, or None where there are no labels.
+        num_constant: How many features of each modality have the same value in all training rows.
     """
 
     table: Table
@@ -29,19 +35,19 @@ class Opened:
     scalings: Mapping[str, Scaling]
     rows: Mapping[str, np.ndarray]
     label: Classes | None
-    constant: Mapping[str, int]
+    num_constant: Mapping[str, int]
 
     def present(self, names: Sequence[str]) -> np.ndarray:
-        """Return which modalities are measured in all rows of the files: [N, M] bool."""
+        """Return which of these modalities each row of the files has: [N, M] bool."""
         return np.stack([self.profiles[name].present for name in names], axis=1)
 
     def prepare(self, rows: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Read rows of modalities as the networks see them; what is not measured is 0."""
+        """Read rows of modalities as the networks see them; missing ones are 0."""
         prepared = {}
         for name, raw in self.table.read(rows, names).items():
-            measured, scaling = self.profiles[name].present[rows], self.scalings[name]
+            present, scaling = self.profiles[name].present[rows], self.scalings[name]
             x = np.zeros((len(rows), *scaling.shape), scaling.prepared_dtype)
-            x[measured] = scaling.prepare(raw[measured])
+            x[present] = scaling.prepare(raw[present])
             prepared[name] = x
         return prepared
 
@@ -52,63 +58,81 @@ def open_files(
     seed: int = 0,
     partial_rows: str = "refuse",
     names: Sequence[str] = (),
-) -> Opened:
-    """Look at the data at a path, and fit the scalings to the training rows.
+) -> OpenedFiles:
+    """Open a user's files: profile them, split their rows, and fit the scalings to the training rows.
 
-    names: of modalities; none for all of them. What is wrong with others does not matter.
+    The same arguments give the same object within a process, unless the files change.
 
-    It is done once in a process for the same arguments, unless the files change.
-    Raises ValueError as `open_table`, `profile`, `kinds_of`, `split_rows` and `fit`, and for a name that is
-    not there.
+    Args:
+        path: As in `open_table`.
+        kinds: Kinds that are set rather than inferred, by modality.
+        seed: Decides the order of the rows, and random splits.
+        partial_rows: What to do with rows that have NaN in part: "refuse" them, or take them for "missing".
+        names: The modalities to open; none for all. Problems with others do not matter.
+
+    Returns:
+        The opened files.
+
+    Raises:
+        ValueError: As `open_table`, `profile`, `infer_kinds`, `split_rows` and `fit_scalings`, and if a name
+            is unknown.
     """
     path = Path(path).expanduser().resolve()
-    known = table_of(path).all_names
+    known = array_names(path)
     chosen = tuple(sorted(names)) or known
-    # Those of arrays that are there and not chosen do not matter; unknown ones are mistakes.
+    # Kinds of arrays that exist and are not opened do not matter; those of unknown arrays are mistakes.
     given = {n: kind for n, kind in (kinds or {}).items() if n in chosen or n not in known}
-    return _open(path, state_of(path), tuple(sorted(given.items())), seed, partial_rows, chosen)
+    return _open(path, _stamps(path), tuple(sorted(given.items())), seed, partial_rows, chosen)
 
 
-def table_of(path: Path) -> Table:
-    """Open the data at a path once in a process, unless the files change."""
-    return _table(path, state_of(path))
+def array_names(path: Path) -> tuple[str, ...]:
+    """Return the modalities of the data at a path and what cannot be one, sorted."""
+    return _table(path, _stamps(path)).all_names
 
 
 @functools.lru_cache(maxsize=4)
-def _table(path: Path, state: tuple) -> Table:
-    del state  # part of the key alone
+def _table(path: Path, stamps: tuple) -> Table:
+    del stamps  # only part of the cache key
     return open_table(path)
 
 
 @functools.lru_cache(maxsize=4)
 def _open(
     path: Path,
-    state: tuple,
-    kinds: tuple[tuple[str, str], ...],
+    stamps: tuple,
+    given_kinds: tuple[tuple[str, str], ...],
     seed: int,
     partial_rows: str,
     names: tuple[str, ...],
-) -> Opened:
-    table = _table(path, state).only(names)
+) -> OpenedFiles:
+    table = _table(path, stamps).only(names)
     profiles = profile(table, partial_rows)
-    known = kinds_of(table, profiles, dict(kinds))
-    every = np.arange(table.num_rows)
+    kinds = infer_kinds(table, profiles, dict(given_kinds))
+    every_row = np.arange(table.num_rows)
     classes = {
-        name: classes_of(table.read(every, [name])[name], profiles[name].present)
-        for name, kind in known.items()
+        name: classes_of(table.read(every_row, [name])[name], profiles[name].present)
+        for name, kind in kinds.items()
         if kind.name == "category"
     }
-    present = np.stack([profiles[name].present for name in known], axis=1)
+    present = np.stack([profiles[name].present for name in kinds], axis=1)
     label = None if table.label is None else classes_of(table.label, np.any(present, axis=1))
     if label is not None:
         classes["label"] = label
     rows = split_rows(table, present, classes, seed)
-    scalings, constant = fit(table, known, profiles, rows["train"])
-    return Opened(table, profiles, known, scalings, rows, label, constant)
+    scalings, num_constant = fit_scalings(table, kinds, profiles, rows["train"])
+    return OpenedFiles(
+        table=table,
+        profiles=profiles,
+        kinds=kinds,
+        scalings=scalings,
+        rows=rows,
+        label=label,
+        num_constant=num_constant,
+    )
 
 
-def state_of(path: Path) -> tuple:
-    """Return what shows that files were changed: sizes and times of what lies in a folder."""
+def _stamps(path: Path) -> tuple:
+    """Return what changes when files change: the names, sizes and times of what lies in a folder."""
     if not path.exists():
         return ()
     files = sorted(path.iterdir()) if path.is_dir() else [path]

@@ -1,9 +1,9 @@
-"""A folder with a folder of pictures for each modality, and a CSV file of what else is known of the rows.
+"""A folder that holds a folder of image files for each modality, and a CSV file with the rest of each row.
 
-The column `id` or `file`, or else the first, names the picture files, with or without their ending. The
-columns `label` and `split` are those; all other columns of numbers together are one vector, named after the
-CSV file, and each column of words is a category. A picture that is not there, and an empty cell, were not
-measured. Without a CSV file the rows are all names of pictures, sorted.
+The column `id` or `file`, or else the first one, names the image files, with or without their suffix. The
+columns `label` and `split` are no modalities. All other columns of numbers form one vector, named after the
+CSV file, and each column of strings is a category. A row lacks a modality where its image file does not exist
+or its cell is empty. Without a CSV file, the rows are the sorted names of all images.
 """
 
 import csv
@@ -14,28 +14,30 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from sbmae_jax._io import one_line
 from sbmae_jax.data.user.raw import RawArrays, row_numbers
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-KEYS = ("id", "file")
-EMPTY = ("", "NA", "N/A", "NaN", "nan")  # in a column of numbers
-MODES = {"L": 1, "RGB": 3, "RGBA": 4}
-CHANNELS = {
-    "1": "L",
-    "L": "L",
-    "P": "RGB",
-    "RGB": "RGB",
-    "RGBA": "RGBA",
-    "CMYK": "RGB",
-    "YCbCr": "RGB",
-}
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+_KEYS = ("id", "file")
+_EMPTY = ("", "NA", "N/A", "NaN", "nan")  # in a column of numbers
+_NUM_CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
+_MODES = {  # in which images of Pillow's modes are read
+    "1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA", "CMYK": "RGB", "YCbCr": "RGB",
+}  # fmt: skip
 
 
 def read_pictures(path: Path) -> RawArrays:
-    """Open such a folder; pictures are read when they are indexed.
+    """Open a folder of image folders; images are decoded when they are indexed.
 
-    Raises ValueError for more than one CSV file, a table that is not one, two columns or a column and a
-    folder of one name, two files for one row, and pictures of other sizes or that cannot be read.
+    Args:
+        path: The folder.
+
+    Returns:
+        One array per image folder, and those of the CSV file.
+
+    Raises:
+        ValueError: If there are several CSV files, the CSV file cannot be read, two arrays have the same
+            name, two files belong to one row, or the images of a folder differ in size or cannot be read.
     """
     tables = sorted(path.glob("*.csv"))
     if len(tables) > 1:
@@ -43,13 +45,13 @@ def read_pictures(path: Path) -> RawArrays:
             f"{path} has several CSV files, {tables[0].name} and {tables[1].name}: keep one"
         )
     folders = {
-        child.name: pictures_of(child)
+        child.name: _image_files(child)
         for child in sorted(path.iterdir())
         if child.is_dir() and not child.name.startswith(".")
     }
     folders = {name: files for name, files in folders.items() if files}
     if tables:
-        keys, arrays, entries = read_table(tables[0])
+        keys, arrays, entries = _read_csv(tables[0])
     else:
         keys = sorted({stem for files in folders.values() for stem in files})
         arrays, entries = {}, {}
@@ -57,57 +59,56 @@ def read_pictures(path: Path) -> RawArrays:
     for name, files in folders.items():
         if name in arrays:
             raise ValueError(
-                f"{name} is a folder of pictures and also from {tables[0].name}: rename one of them"
+                f"{name} is both an image folder and an array from {tables[0].name}: rename one of them"
             )
-        chosen = [files.get(stem_of(key)) for key in keys]
-        unused = len(files) - sum(file is not None for file in chosen)
-        if unused == len(files):
+        chosen = [files.get(_stem_of(key)) for key in keys]
+        num_unused = len(files) - sum(file is not None for file in chosen)
+        if num_unused == len(files):
             raise ValueError(
-                f"no picture of {path / name} is named in {tables[0].name}: the column of names must hold "
-                f"the names of files, as {next(iter(files))}"
+                f"{tables[0].name} names no image of {path / name}: its key column must hold file names such "
+                f"as {next(iter(files))}"
             )
-        if unused:
-            notices.append(f"{name}: {unused:,} pictures are not in {tables[0].name} and not used")
-        arrays[name] = Pictures(chosen)
+        if num_unused:
+            notices.append(
+                f"{name}: {num_unused:,} images are not used: {tables[0].name} lacks them"
+            )
+        arrays[name] = _Images(chosen)
         present[name] = np.array([file is not None for file in chosen])
-    return RawArrays(arrays, present, entries, tuple(notices))
+    return RawArrays(arrays, present=present, entries=entries, notices=tuple(notices))
 
 
-def stem_of(name: str) -> str:
-    """Return the name of a picture file without its ending."""
+def _stem_of(name: str) -> str:
+    """Return the name of an image file without its suffix."""
     suffix = Path(name).suffix
-    return name.removesuffix(suffix) if suffix.lower() in ENDINGS else name
+    return name.removesuffix(suffix) if suffix.lower() in _SUFFIXES else name
 
 
-def pictures_of(folder: Path) -> dict[str, Path]:
-    """Return the picture files of a folder by their names without ending."""
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in ENDINGS)
+def _image_files(folder: Path) -> dict[str, Path]:
+    """Return the image files of a folder by their names without suffix."""
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES)
     found: dict[str, Path] = {}
     for file in files:
         other = found.setdefault(file.stem, file)
         if other is not file:
-            raise ValueError(f"{folder} has {other.name} and {file.name}: keep one for each row")
+            raise ValueError(f"{folder} has {other.name} and {file.name}: keep one per row")
     return found
 
 
-class Pictures:
-    """Picture files as an array [N, H, W] or [N, H, W, C] of bytes; those not there are black.
-
-    Raises ValueError for pictures of other sizes, and for files that are no pictures of bytes.
-    """
+class _Images:
+    """Image files as an array [N, H, W] or [N, H, W, C] of bytes; missing ones are black."""
 
     def __init__(self, files: list[Path | None]):
         self._files = files
-        heads = [(file, *head_of(file)) for file in files if file is not None]
+        heads = [(file, *_size_and_mode(file)) for file in files if file is not None]
         first, size, _ = heads[0]
         for file, other, _ in heads:
             if other != size:
                 raise ValueError(
-                    f"{file} has {other[0]} x {other[1]} pixels and {first.name} has {size[0]} x {size[1]}: "
-                    "bring the pictures of a folder to one size"
+                    f"{file} has {other[0]} x {other[1]} pixels, but {first.name} has {size[0]} x {size[1]}: "
+                    "resize the images of a folder to one size"
                 )
-        self._mode = max((mode for _, _, mode in heads), key=lambda mode: MODES[mode])
-        channels = () if self._mode == "L" else (MODES[self._mode],)
+        self._mode = max((mode for _, _, mode in heads), key=lambda mode: _NUM_CHANNELS[mode])
+        channels = () if self._mode == "L" else (_NUM_CHANNELS[self._mode],)
         self.shape = (len(files), size[1], size[0], *channels)
         self.dtype = np.dtype(np.uint8)
 
@@ -116,67 +117,65 @@ class Pictures:
 
     def __getitem__(self, rows: Any) -> np.ndarray:
         numbers = row_numbers(rows, len(self))
-        pictures = np.zeros((len(numbers), *self.shape[1:]), np.uint8)
-        for picture, row in zip(pictures, numbers, strict=True):
+        images = np.zeros((len(numbers), *self.shape[1:]), np.uint8)
+        for image, row in zip(images, numbers, strict=True):
             file = self._files[row]
             if file is not None:
-                picture[...] = read_picture(file, self._mode)
-        return pictures
+                image[...] = _decode_image(file, self._mode)
+        return images
 
 
-def head_of(file: Path) -> tuple[tuple[int, int], str]:
-    """Return size and channels of a picture, without decoding it."""
+def _size_and_mode(file: Path) -> tuple[tuple[int, int], str]:
+    """Return the size of an image and the mode to read it in, without decoding it."""
     try:
         with Image.open(file) as image:
             size, mode = image.size, image.mode
     except (UnidentifiedImageError, OSError):
-        raise ValueError(
-            f"{file} is not a picture, or damaged: write it again, or remove it"
-        ) from None
-    if mode not in CHANNELS:
-        raise ValueError(f"{file} has pixels of type {mode}: save it with 8 bits for each channel")
-    return size, CHANNELS[mode]
+        raise ValueError(f"{file} is not an image, or damaged: replace or remove it") from None
+    if mode not in _MODES:
+        raise ValueError(f"{file} has pixels of type {mode}: save it with 8 bits per channel")
+    return size, _MODES[mode]
 
 
-def read_picture(file: Path, mode: str) -> np.ndarray:
-    """Decode one picture."""
+def _decode_image(file: Path, mode: str) -> np.ndarray:
+    """Decode one image."""
     try:
         with Image.open(file) as image:
             return np.asarray(image.convert(mode))
     except (UnidentifiedImageError, OSError):
-        raise ValueError(f"{file} is damaged: write it again, or remove it") from None
+        raise ValueError(f"{file} is damaged: replace or remove it") from None
 
 
-def read_table(file: Path) -> tuple[list[str], dict[str, Any], dict[str, tuple[str, ...]]]:
-    """Return the names of the rows, the arrays, and the names of the entries of the vector."""
-    cells = read_cells(file)
-    key = next((name for name in KEYS if name in cells), next(iter(cells)))
+def _read_csv(file: Path) -> tuple[list[str], dict[str, Any], dict[str, tuple[str, ...]]]:
+    """Return the keys of the rows, the arrays, and the names of the vector's entries."""
+    cells = _read_cells(file)
+    key = next((name for name in _KEYS if name in cells), next(iter(cells)))
     keys = cells.pop(key)
-    twice = [name for name, count in Counter(map(stem_of, keys)).items() if count > 1]
+    twice = [name for name, count in Counter(map(_stem_of, keys)).items() if count > 1]
     if twice:
-        raise ValueError(
-            f"{file}: {twice[0]!r} stands twice in the column {key}: keep one row of each"
-        )
+        raise ValueError(f"{file} has {twice[0]!r} twice in the column {key}: keep one row of each")
     arrays: dict[str, Any] = {
         name: np.asarray(cells.pop(name)) for name in ("label", "split") if name in cells
     }
-    if "label" in arrays and (label := numbers_of(arrays["label"])) is not None:
+    if "label" in arrays and (label := _as_numbers(arrays["label"])) is not None:
         arrays["label"] = label
     numbers = {
-        name: column for name, words in cells.items() if (column := numbers_of(words)) is not None
+        name: column
+        for name, strings in cells.items()
+        if (column := _as_numbers(strings)) is not None
     }
-    arrays |= {name: np.asarray(words) for name, words in cells.items() if name not in numbers}
+    arrays |= {name: np.asarray(strings) for name, strings in cells.items() if name not in numbers}
     if not numbers:
         return keys, arrays, {}
     if file.stem in arrays:
         raise ValueError(
-            f"{file} has a column {file.stem}, as its own vector is called: rename one of them"
+            f"{file} has a column {file.stem}, which is also the name of its vector: rename one of them"
         )
     arrays[file.stem] = np.stack(list(numbers.values()), axis=1)
     return keys, arrays, {file.stem: tuple(numbers)}
 
 
-def read_cells(file: Path) -> dict[str, list[str]]:
+def _read_cells(file: Path) -> dict[str, list[str]]:
     """Return the columns of a CSV file by their names."""
     try:
         with open(file, newline="", encoding="utf-8-sig") as opened:
@@ -184,27 +183,27 @@ def read_cells(file: Path) -> dict[str, list[str]]:
             rows = [(lines.line_num, [cell.strip() for cell in row]) for row in lines if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(
-            f"{file} cannot be read ({error}): save it as UTF-8 text with commas"
+            f"{file} cannot be read ({one_line(error)}): save it as UTF-8 with commas"
         ) from None
     if len(rows) < 2:
-        raise ValueError(f"{file} has no rows below its line of names")
+        raise ValueError(f"{file} has no rows below its header: add at least one")
     names = rows[0][1]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice or "" in names:
         what = f"two columns {twice[0]!r}" if twice and twice[0] else "a column without a name"
-        raise ValueError(f"{file} has {what}: give each column a name of its own")
+        raise ValueError(f"{file} has {what}: give each column its own name")
     for number, row in rows[1:]:
         if len(row) != len(names):
             raise ValueError(
-                f"{file}, line {number}: {len(row)} cells, but there are {len(names)} columns"
+                f"{file}, line {number} has {len(row)} cells for {len(names)} columns: add or remove cells"
             )
     return {name: [row[c] for _, row in rows[1:]] for c, name in enumerate(names)}
 
 
-def numbers_of(words: Any) -> np.ndarray | None:
-    """Return a column as floats, NaN where it is empty; None if anything else than a number stands there."""
+def _as_numbers(strings: Any) -> np.ndarray | None:
+    """Return a column as floats, NaN where it is empty; None unless it holds numbers."""
     try:
-        numbers = np.array([np.nan if word in EMPTY else float(word) for word in words])
+        numbers = np.array([np.nan if s in _EMPTY else float(s) for s in strings])
     except ValueError:
         return None
     return None if np.isnan(numbers).all() else numbers

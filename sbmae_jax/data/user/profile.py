@@ -1,10 +1,11 @@
-"""What is in the arrays of a user, found in one pass, a piece at a time."""
+"""What a user's arrays hold, found in one pass, a piece of rows at a time."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
+from sbmae_jax._check import require_one_of
 from sbmae_jax.data.user.tables import Table
 
 PIECE_BYTES = 32 * 2**20  # of raw arrays that are in memory at a time
@@ -12,13 +13,21 @@ MAX_CLASSES = 1000
 POLICIES = ("refuse", "missing")
 
 
-class Profile(NamedTuple):
-    """What is known of the measured rows of one modality.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Profile:
+    """What is known of one modality from the rows that have it.
 
-    low, high: of numbers.  only_01, only_0_255: no other values.  whole: all values are whole numbers.
-    values: the different ones of an array [N], ascending, or None where they are more than MAX_CLASSES.
-    present: [N] bool, the rows that are measured.
-    infinite, partial: rows with infinite values, and with NaN in part.
+    Attributes:
+        low: The smallest number; NaN for strings.
+        high: The largest number; NaN for strings.
+        only_01: Whether all values are 0 or 1.
+        only_0_255: Whether all values are 0 or 255.
+        whole: Whether all values are integers, of whatever dtype.
+        values: The distinct values of an array [N], ascending; None for other arrays, and if there are
+            more than MAX_CLASSES.
+        present: The rows that have the modality: [N] bool.
+        infinite: The rows with infinite values: [N] bool.
+        partial: The rows with NaN in part: [N] bool.
     """
 
     low: float
@@ -33,50 +42,91 @@ class Profile(NamedTuple):
 
     @property
     def constant(self) -> bool:
-        """Whether there is one value only."""
+        """Whether all values are the same."""
         return self.low == self.high or (self.values is not None and len(self.values) == 1)
 
 
 def profile(table: Table, partial_rows: str = "refuse") -> dict[str, Profile]:
-    """Look at all arrays of a table.
+    """Profile all modalities of a table.
 
-    partial_rows: "refuse" rows that have NaN in part, or take them for "missing".
+    Args:
+        table: The user's arrays.
+        partial_rows: What to do with rows that have NaN in part: "refuse" them, or take them for "missing".
 
-    Raises ValueError for infinite values, for NaN in part where that is refused, and for a modality of
-    which no row is measured.
+    Returns:
+        The profile of each modality.
+
+    Raises:
+        ValueError: If a value is infinite, if a row has NaN in part and `partial_rows` is "refuse", or if a
+            modality is missing in every row.
     """
-    if partial_rows not in POLICIES:
-        raise ValueError(f"partial_rows must be one of {', '.join(POLICIES)}, got {partial_rows!r}")
+    require_one_of("partial_rows", partial_rows, POLICIES)
     names = table.names
     found: dict[str, Profile] = {}
     for rows in pieces(table, names, np.arange(table.num_rows)):
         for name, raw in table.read(rows, names).items():
-            stated = table.present[name][rows] if name in table.present else None
-            this = profile_piece(raw, stated, partial_rows)
-            found[name] = merged(found[name], this) if name in found else this
+            marked = table.present[name][rows] if name in table.present else None
+            this = profile_rows(raw, marked, partial_rows)
+            found[name] = _merge(found[name], this) if name in found else this
     for name in names:
         if name not in found or not found[name].present.any():
-            raise ValueError(f"{name}: no row is measured: leave this array out")
-        check(name, found[name], partial_rows)
+            raise ValueError(f"{name} is missing in every row: leave this array out")
+        require_usable(name, found[name], partial_rows)
     return found
 
 
 def pieces(table: Table, names: Sequence[str], rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Cut rows into pieces that fit into memory."""
+    """Cut rows into pieces whose raw arrays fit into memory."""
     size = max(1, PIECE_BYTES // table.row_bytes(names))
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 
 
-def measured_rows(
-    raw: np.ndarray, stated: np.ndarray | None, partial_rows: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return which rows are measured, and which have NaN in part: two [B] bool.
+def profile_rows(raw: np.ndarray, marked: np.ndarray | None, partial_rows: str) -> Profile:
+    """Profile some rows of one array.
 
-    raw: [B, ...]; NaN throughout, and an empty word, are not measured. stated: [B] bool, what the files
-    say; where it is False the values do not count.
+    Args:
+        raw: The rows, [B, ...].
+        marked: Which rows have the modality, as the files say: [B] bool, or None where they do not say.
+            Values of other rows are ignored.
+        partial_rows: "refuse" or "missing", as in `profile`.
+
+    Returns:
+        The profile of these rows.
     """
-    present = np.ones(len(raw), bool) if stated is None else stated.copy()
+    present, partial = _present_rows(raw, marked, partial_rows)
+    x = raw if present.all() else raw[present]
+    infinite = np.zeros(len(raw), bool)
+    if raw.dtype.kind == "f":
+        infinite[present] = np.isinf(x).any(axis=tuple(range(1, x.ndim)))
+    values = np.unique(x) if x.ndim == 1 else None
+    low, high, whole, only_0_255 = np.nan, np.nan, False, False
+    if raw.dtype.kind not in "US":
+        # The range of no values is neutral where profiles are merged.
+        low, high = (np.nanmin(x), np.nanmax(x)) if len(x) else (np.inf, -np.inf)
+        whole = raw.dtype.kind != "f" or bool((x == np.floor(x)).all())
+        only_0_255 = whole and bool(((x == 0) | (x == 255)).all())
+    return Profile(
+        low=float(low),
+        high=float(high),
+        only_01=bool(whole and low >= 0 and high <= 1),
+        only_0_255=only_0_255,
+        whole=whole,
+        values=None if values is None or len(values) > MAX_CLASSES else values,
+        present=present,
+        infinite=infinite,
+        partial=partial,
+    )
+
+
+def _present_rows(
+    raw: np.ndarray, marked: np.ndarray | None, partial_rows: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows that have a modality, and those that have NaN in part: two arrays [B] bool.
+
+    A row lacks the modality if it is marked so, or is all NaN, or an empty string.
+    """
+    present = np.ones(len(raw), bool) if marked is None else marked.copy()
     partial = np.zeros(len(raw), bool)
     if raw.dtype.kind in "US":
         present &= (raw != raw.dtype.type()).reshape(len(raw), -1).all(axis=1)
@@ -88,64 +138,36 @@ def measured_rows(
     return present, partial
 
 
-def profile_piece(raw: np.ndarray, stated: np.ndarray | None, partial_rows: str) -> Profile:
-    """Look at one piece of an array; arguments as `measured_rows`."""
-    present, partial = measured_rows(raw, stated, partial_rows)
-    x = raw if present.all() else raw[present]
-    infinite = np.zeros(len(raw), bool)
-    if raw.dtype.kind == "f":
-        infinite[present] = np.isinf(x).any(axis=tuple(range(1, x.ndim)))
-    values = np.unique(x) if x.ndim == 1 else None
-    if values is not None and len(values) > MAX_CLASSES:
-        values = None
-    return Profile(*profile_values(x), values, present, infinite, partial)
-
-
-def profile_values(x: np.ndarray) -> tuple[float, float, bool, bool, bool]:
-    """Return of values the first five entries of a Look; of none, what all others can be joined to."""
-    if x.dtype.kind in "US":
-        return np.nan, np.nan, False, False, False
-    if not len(x):
-        return np.inf, -np.inf, True, True, True
-    low, high = float(np.nanmin(x)), float(np.nanmax(x))
-    whole = x.dtype.kind != "f" or bool((x == np.floor(x)).all())
-    only_01 = whole and low >= 0 and high <= 1
-    only_0_255 = whole and low in (0, 255) and high in (0, 255) and extremes(x)
-    return low, high, only_01, only_0_255, whole
-
-
-def extremes(x: np.ndarray) -> bool:
-    """Return whether there are no values but 0 and 255."""
-    return bool(((x == 0) | (x == 255)).all())
-
-
-def merged(a: Profile, b: Profile) -> Profile:
-    """Join what was seen in two pieces."""
+def _merge(a: Profile, b: Profile) -> Profile:
+    """Join the profiles of two pieces, which follow each other."""
     values = None
     if a.values is not None and b.values is not None:
         values = np.union1d(a.values, b.values)
     return Profile(
-        float(np.fmin(a.low, b.low)),
-        float(np.fmax(a.high, b.high)),
-        a.only_01 and b.only_01,
-        a.only_0_255 and b.only_0_255,
-        a.whole and b.whole,
-        None if values is None or len(values) > MAX_CLASSES else values,
-        *(np.concatenate(pair) for pair in zip(a[6:], b[6:], strict=True)),
+        low=float(np.fmin(a.low, b.low)),
+        high=float(np.fmax(a.high, b.high)),
+        only_01=a.only_01 and b.only_01,
+        only_0_255=a.only_0_255 and b.only_0_255,
+        whole=a.whole and b.whole,
+        values=None if values is None or len(values) > MAX_CLASSES else values,
+        present=np.concatenate([a.present, b.present]),
+        infinite=np.concatenate([a.infinite, b.infinite]),
+        partial=np.concatenate([a.partial, b.partial]),
     )
 
 
-def check(name: str, seen: Profile, partial_rows: str) -> None:
-    """Raise ValueError for infinite values, and for NaN in part where that is refused."""
-    infinite, partial = np.flatnonzero(seen.infinite), np.flatnonzero(seen.partial)
+def require_usable(name: str, profile: Profile, partial_rows: str) -> None:
+    """Raise ValueError for infinite values, and for NaN in part of a row where that is refused."""
+    infinite, partial = np.flatnonzero(profile.infinite), np.flatnonzero(profile.partial)
+    num_rows = len(profile.present)
     if len(infinite):
         raise ValueError(
-            f"{name}: infinite values in {len(infinite):,} of {len(seen.present):,} rows, the first in row "
-            f"{infinite[0]:,}: mend them, or put NaN in the whole row to say that it was not measured"
+            f"{name}: infinite values in {len(infinite):,} of {num_rows:,} rows, the first in row "
+            f"{infinite[0]:,}: fix them, or set the whole row to NaN to mark it as missing"
         )
     if len(partial) and partial_rows == "refuse":
         raise ValueError(
-            f"{name}: NaN in a part of {len(partial):,} of {len(seen.present):,} rows, the first in row "
-            f"{partial[0]:,}: fill them, split {name} into arrays that are measured together, or set "
-            "config.data.partial_rows to 'missing' to take these rows for not measured"
+            f"{name}: NaN in part of {len(partial):,} of {num_rows:,} rows, the first in row "
+            f"{partial[0]:,}: fill them in, split {name} into arrays that are missing together, or set "
+            "config.data.partial_rows to 'missing' to take these rows for missing"
         )

@@ -2,31 +2,40 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from sbmae_jax.data.scaling import few
-from sbmae_jax.data.user.opened import Opened, open_files, state_of, table_of
+from sbmae_jax.data.scaling import abbreviate
+from sbmae_jax.data.user.opened import OpenedFiles, array_names, open_files
 
-SHARES = (0.9, 0.95, 0.99)  # of the variance
-SAMPLE, SAMPLE_OF_WIDE = (
-    2000,
-    1000,
-)  # rows in which principal components are counted: their matrix is ...
-WIDE = 1000  # ... [features, features], or else [rows, rows], and its eigenvalues take seconds
-MAX_FEATURES = 10_000  # of wider data as many are drawn: the components count those
+VARIANCE_SHARES = (0.9, 0.95, 0.99)
+# Principal components are counted in so many rows. Their matrix is [features, features] or, for wide
+# examples, [rows, rows], and its eigenvalues take seconds.
+_SAMPLE_ROWS, _SAMPLE_ROWS_IF_WIDE, _WIDE = 2000, 1000, 1000
+_MAX_FEATURES = 10_000  # of wider examples so many features are drawn
 
 
-class Modality(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class ModalitySurvey:
     """One modality of a user.
 
-    raw_shape, raw_dtype: of one example in the files.  shape, dtype: as the networks see it.
-    low, high: the range in the files; NaN for words.  num_missing: rows, of those that are used.
-    num_constant: features with one value in all training rows.
-    num_components: principal components that hold SHARES of the variance of training rows.
-    classes: of a category.
+    Attributes:
+        name: The name of its array.
+        kind: One of `scaling.KINDS`.
+        reason: Why it is of this kind.
+        raw_shape: The shape of one example in the files.
+        raw_dtype: The dtype in the files; "str" for strings.
+        shape: The shape of one example as the networks see it.
+        dtype: The dtype as the networks see it.
+        low: The smallest number in the files; NaN for strings.
+        high: The largest number in the files; NaN for strings.
+        num_missing: How many rows lack it, of those that have any modality.
+        num_constant: How many features have the same value in all training rows.
+        num_components: How many principal components hold 90, 95 and 99 % of the variance of training rows.
+        classes: The classes of a category, ascending; empty for other kinds.
     """
 
     name: str
@@ -44,19 +53,23 @@ class Modality(NamedTuple):
     classes: tuple[Any, ...]
 
 
-class Survey(NamedTuple):
-    """All modalities, sorted by name, and their rows.
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """All modalities of a user, and their rows.
 
-    num_rows: of each split.  num_empty: rows in which nothing is measured, which are left out.
-    num_measured: training rows of each modality.  num_classes: of `label`, 0 without it.
-    notices: sentences on what a user may not expect.
+    Attributes:
+        path: Where the data are, as an absolute path.
+        modalities: The modalities, sorted by name.
+        num_rows: The number of rows of each split.
+        num_empty: How many rows have no modality; they are dropped.
+        num_classes: The number of classes of `label`, 0 without labels.
+        notices: Sentences on what a user may not expect.
     """
 
     path: Path
-    modalities: tuple[Modality, ...]
+    modalities: tuple[ModalitySurvey, ...]
     num_rows: Mapping[str, int]
     num_empty: int
-    num_measured: Mapping[str, int]
     num_classes: int
     notices: tuple[str, ...]
 
@@ -68,84 +81,90 @@ def survey(
     partial_rows: str = "refuse",
     leave_out: Sequence[str] = (),
 ) -> Survey:
-    """Survey the data at a path.
+    """Survey a user's data.
 
-    leave_out: names of arrays that are no modalities; they are not looked at.
+    Args:
+        path: As in `open_table`.
+        kinds: Kinds that are set rather than inferred, by modality.
+        seed: Decides the order of the rows, and random splits.
+        partial_rows: What to do with rows that have NaN in part: "refuse" them, or take them for "missing".
+        leave_out: Arrays that are not to be modelled; they are ignored.
 
-    Other arguments and errors as `open_files`; also raises ValueError if nothing is left.
+    Returns:
+        The survey.
+
+    Raises:
+        ValueError: As `open_files`, and if `leave_out` names an unknown array or leaves none.
+
+    Example:
+        >>> import tempfile
+        >>> rng = np.random.default_rng(0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.savez(f"{folder}/data.npz", age=rng.uniform(20, 80, 50), town=["Bonn", "Oslo"] * 25)
+        ...     found = survey(f"{folder}/data.npz")
+        >>> [(m.name, m.kind, m.reason) for m in found.modalities]
+        [('age', 'vector', 'floats, one axis'), ('town', 'category', 'strings')]
     """
     path = Path(path).expanduser().resolve()
-    names = table_of(path).all_names
+    names = array_names(path)
     for name in leave_out:
         if name not in names:
-            raise ValueError(f"leave_out: {path} has no modality {name!r}, but {', '.join(names)}")
+            raise ValueError(
+                f"leave_out: {path} has no modality {name!r}: choose from {', '.join(names)}"
+            )
     kept = tuple(name for name in names if name not in leave_out)
     if not kept:
-        raise ValueError(f"leave_out: no modality of {path} is left")
-    given = tuple(sorted((kinds or {}).items()))
-    return _survey(path, state_of(path), given, seed, partial_rows, kept)
+        raise ValueError(f"leave_out: no modality of {path} is left: leave out fewer")
+    return _survey(open_files(path, kinds, seed, partial_rows, kept))
 
 
 @functools.lru_cache(maxsize=4)
-def _survey(
-    path: Path,
-    state: tuple,
-    kinds: tuple[tuple[str, str], ...],
-    seed: int,
-    partial_rows: str,
-    names: tuple[str, ...],
-) -> Survey:
-    del state  # part of the key alone
-    opened = open_files(path, dict(kinds), seed, partial_rows, names)
+def _survey(opened: OpenedFiles) -> Survey:
     present = opened.present(tuple(opened.kinds))
     num_empty = int(np.count_nonzero(~present.any(axis=1)))
     modalities = tuple(
-        modality(opened, name, int(np.count_nonzero(~present[:, m])) - num_empty)
+        _survey_modality(opened, name, int(np.count_nonzero(~present[:, m])) - num_empty)
         for m, name in enumerate(opened.kinds)
     )
     return Survey(
-        path,
-        modalities,
-        {split: len(rows) for split, rows in opened.rows.items()},
-        num_empty,
-        {
-            name: int(opened.profiles[name].present[opened.rows["train"]].sum())
-            for name in opened.kinds
-        },
-        0 if opened.label is None else len(opened.label.values),
-        tuple(notices(opened, modalities, num_empty)),
+        path=opened.table.path,
+        modalities=modalities,
+        num_rows={split: len(rows) for split, rows in opened.rows.items()},
+        num_empty=num_empty,
+        num_classes=0 if opened.label is None else len(opened.label.values),
+        notices=tuple(_notices(opened, modalities, num_empty)),
     )
 
 
-def modality(opened: Opened, name: str, num_missing: int) -> Modality:
+def _survey_modality(opened: OpenedFiles, name: str, num_missing: int) -> ModalitySurvey:
     """Survey one modality."""
-    scaling, seen, kind = opened.scalings[name], opened.profiles[name], opened.kinds[name]
-    return Modality(
-        name,
-        kind.name,
-        kind.reason,
-        scaling.raw_shape,
-        scaling.dtype,
-        scaling.shape,
-        scaling.prepared_dtype,
-        seen.low,
-        seen.high,
-        num_missing,
-        opened.constant[name],
-        num_components(sample(opened, name)),
-        scaling.classes,
+    scaling, profile, kind = opened.scalings[name], opened.profiles[name], opened.kinds[name]
+    return ModalitySurvey(
+        name=name,
+        kind=kind.name,
+        reason=kind.reason,
+        raw_shape=scaling.raw_shape,
+        raw_dtype=scaling.dtype,
+        shape=scaling.shape,
+        dtype=scaling.prepared_dtype,
+        low=profile.low,
+        high=profile.high,
+        num_missing=num_missing,
+        num_constant=opened.num_constant[name],
+        num_components=_count_components(_sample_rows(opened, name)),
+        classes=scaling.classes,
     )
 
 
-def sample(opened: Opened, name: str) -> np.ndarray:
-    """Return some measured training rows [n, F], prepared; of counts the standardised ln(1 + x)."""
+def _sample_rows(opened: OpenedFiles, name: str) -> np.ndarray:
+    """Return some prepared training rows [n, F] of a modality; of counts, the standardised ln(1 + x)."""
     width = int(np.prod(opened.scalings[name].shape, dtype=np.int64))
     rows = opened.rows["train"]
     rows = rows[opened.profiles[name].present[rows]]
-    rows = np.sort(rows[: SAMPLE if width <= WIDE else SAMPLE_OF_WIDE])
+    rows = np.sort(rows[: _SAMPLE_ROWS if width <= _WIDE else _SAMPLE_ROWS_IF_WIDE])
     x = opened.prepare(rows, [name])[name].reshape(len(rows), -1)
-    if x.shape[1] > MAX_FEATURES:
-        chosen = np.random.default_rng(0).choice(x.shape[1], MAX_FEATURES, replace=False)
+    if x.shape[1] > _MAX_FEATURES:
+        chosen = np.random.default_rng(0).choice(x.shape[1], _MAX_FEATURES, replace=False)
         x = x[:, np.sort(chosen)]
     x = x / np.float32(255) if x.dtype == np.uint8 else x
     if opened.kinds[name].name == "counts":
@@ -155,62 +174,69 @@ def sample(opened: Opened, name: str) -> np.ndarray:
     return x
 
 
-def num_components(x: np.ndarray) -> tuple[int, int, int]:
-    """Return how many principal components hold SHARES of the variance of rows [N, F]."""
+def _count_components(x: np.ndarray) -> tuple[int, int, int]:
+    """Return how many principal components hold VARIANCE_SHARES of the variance of rows [N, F]."""
     x = x - x.mean(axis=0)
-    products = (
-        x.T @ x if x.shape[1] <= len(x) else x @ x.T
-    )  # both have the same eigenvalues but zeros
+    # Both products have the same eigenvalues, but for zeros.
+    products = x.T @ x if x.shape[1] <= len(x) else x @ x.T
     variances = np.linalg.eigvalsh(products.astype(np.float64))[::-1].clip(0)
     if not variances.sum():
         return (0, 0, 0)
     held = np.cumsum(variances) / variances.sum()
-    first, second, third = (int(np.searchsorted(held, share - 1e-9)) + 1 for share in SHARES)
+    first, second, third = (
+        int(np.searchsorted(held, share - 1e-9)) + 1 for share in VARIANCE_SHARES
+    )
     return first, second, third
 
 
-def notices(opened: Opened, modalities: tuple[Modality, ...], num_empty: int) -> list[str]:
+def _notices(
+    opened: OpenedFiles, modalities: tuple[ModalitySurvey, ...], num_empty: int
+) -> list[str]:
     """Return what a user may not expect."""
     found = list(opened.table.notices)
     if opened.table.split is not None and not (opened.table.split == "valid").any():
         num = len(opened.rows["valid"])
         found.append(
-            f"the data have no rows of the split 'valid': {num:,} training rows are held out for it"
+            f"the data have no rows for the split 'valid': {num:,} training rows are held out for it"
         )
     if num_empty:
-        found.append(f"{num_empty:,} rows are left out: nothing is measured in them")
+        found.append(f"{num_empty:,} rows are dropped: all modalities are missing in them")
     for m in modalities:
-        if m.num_constant and np.prod(m.shape, dtype=np.int64) == m.num_constant:
-            found.append(
-                f"{m.name} has the same value in all training rows: nothing can be learned of it"
-            )
+        num_features = np.prod(m.shape, dtype=np.int64)
+        if m.num_constant and m.num_constant == num_features:
+            found.append(f"{m.name} is constant in the training rows: there is nothing to learn")
         elif m.num_constant:
             found.append(
-                f"{m.name}: {m.num_constant:,} of {np.prod(m.shape, dtype=np.int64):,} features have the "
-                "same value in all training rows: nothing can be learned of them"
+                f"{m.name}: {m.num_constant:,} of {num_features:,} features are constant in the training "
+                "rows: there is nothing to learn of them"
             )
     if len(modalities) == 1:
         found.append(
-            f"{modalities[0].name} is the only modality: the model is a latent diffusion model, and there is "
-            "nothing to condition on"
+            f"{modalities[0].name} is the only modality: the model is a latent diffusion model, with nothing "
+            "to condition on"
         )
     return found
 
 
-def table(found: Survey, more: Mapping[str, Mapping[str, str]] | None = None) -> str:
-    """Return a survey as lines to print.
+def format_survey(found: Survey, extra: Mapping[str, Mapping[str, str]] | None = None) -> str:
+    """Format a survey as lines of text: a row per modality, the splits, and the notices.
 
-    more: further columns, {title: {name of a modality: what stands there}}.
+    Args:
+        found: The survey.
+        extra: Further columns: {title: {name of a modality: text}}.
+
+    Returns:
+        The lines, joined.
     """
-    more = more or {}
+    extra = extra or {}
     num_used = sum(found.num_rows.values())
-    head = ["name", "kind", "shape", "dtype", "range", "missing", *more, "why this kind"]
+    head = ["name", "kind", "shape", "dtype", "range", "missing", *extra, "why this kind"]
     lines = [head]
     for m in found.modalities:
         shape = " x ".join(map(str, m.raw_shape)) or "1"
         missing = f"{m.num_missing / num_used:.1%}" if m.num_missing else "-"
-        extra = [columns.get(m.name, "") for columns in more.values()]
-        lines.append([m.name, m.kind, shape, m.raw_dtype, range_of(m), missing, *extra, m.reason])
+        added = [column.get(m.name, "") for column in extra.values()]
+        lines.append([m.name, m.kind, shape, m.raw_dtype, _range_of(m), missing, *added, m.reason])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -221,8 +247,8 @@ def table(found: Survey, more: Mapping[str, Mapping[str, str]] | None = None) ->
     return "\n".join([*text, f"rows: {rows}{label}", *found.notices])
 
 
-def range_of(m: Modality) -> str:
+def _range_of(m: ModalitySurvey) -> str:
     """Return in words which values a modality has."""
     if m.kind == "category":
-        return f"{len(m.classes)} classes: {few(m.classes, 4)}"
+        return f"{len(m.classes)} classes: {abbreviate(m.classes, 4)}"
     return f"{m.low:.4g} to {m.high:.4g}"

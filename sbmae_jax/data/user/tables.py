@@ -1,9 +1,9 @@
 """A user's data on disk, opened as raw arrays that share their rows, and checked.
 
-Formats: an `.npz` file; an `.npy` file, or a folder of them; a folder that TFDS wrote; a folder with a folder
-of pictures for each modality and a CSV file (`tables_pictures`). Arrays with these names are not
-modalities: `label`, the class of each row; `split`, with the words train, valid and test; and
-`NAME_present` [N] bool, True where NAME was measured.
+The formats are an `.npz` file; an `.npy` file, or a folder of them; a folder that TFDS wrote; and a folder
+that holds a folder of images for each modality, and a CSV file (`pictures`). Some names are not modalities:
+`label` is the class of each row; `split` holds the strings train, valid and test; and `NAME_present` [N] bool
+is True where the modality NAME is present.
 """
 
 import dataclasses
@@ -21,28 +21,36 @@ from sbmae_jax.data.user.checks import (
     check_modality,
     check_rows,
     check_split,
-    decoded,
+    decode,
 )
 from sbmae_jax.data.user.pictures import read_pictures
-from sbmae_jax.data.user.raw import RawArrays, Read
+from sbmae_jax.data.user.raw import RawArrays, ReadRows
 from sbmae_jax.data.user.records import read_records
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Table:
-    """Raw arrays of a user; nothing is read before it is asked for.
+    """A user's raw arrays, with the same rows; nothing is read until it is asked for.
 
-    shapes, dtypes: of one example of each modality; words have a type of kind "U".
-    label: [N], as it stands in the files.  split: [N] words.  present: [N] bool, of those that say it.
-    entries: names of the entries of vectors that have names.  notices: what was found and not used.
-    unusable: sentences on what cannot be a modality, by name.
+    Attributes:
+        path: Where the data are.
+        num_rows: The number of rows, N.
+        shapes: The shape of one example of each modality.
+        dtypes: The dtype of each modality; strings have a dtype of kind "U".
+        read: Reads rows: (row numbers, names) -> {name: raw rows}.
+        label: The class of each row [N], as it is in the files, or None.
+        split: The split of each row [N], as strings, or None.
+        present: [N] bool masks, for modalities whose missing rows the files themselves mark.
+        entries: The names of the entries of vectors that have names.
+        notices: Sentences on what was found and not used.
+        unusable: By name, why something cannot be a modality.
     """
 
     path: Path
     num_rows: int
     shapes: Mapping[str, tuple[int, ...]]
     dtypes: Mapping[str, np.dtype]
-    read: Read
+    read: ReadRows
     label: np.ndarray | None = None
     split: np.ndarray | None = None
     present: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -61,7 +69,7 @@ class Table:
         return tuple(sorted([*self.shapes, *self.unusable]))
 
     def only(self, names: Sequence[str]) -> "Table":
-        """Return the same rows with these modalities alone. Raises ValueError for one that there is not."""
+        """Return the same rows with these modalities alone; raises ValueError for one that is unusable."""
         for name in names:
             if name in self.unusable:
                 raise ValueError(f"{name} {self.unusable[name]}")
@@ -76,26 +84,43 @@ class Table:
         )
 
     def row_bytes(self, names: Sequence[str]) -> int:
-        """Return how many bytes one row of these arrays has."""
+        """Return the size of one row of these arrays in bytes, at least 1."""
         sizes = (self.dtypes[n].itemsize * np.prod(self.shapes[n], dtype=np.int64) for n in names)
         return max(1, int(sum(sizes)))
 
 
 def open_table(path: str | Path) -> Table:
-    """Open the data at a path.
+    """Open a user's data; arrays are mapped or read when their rows are asked for.
 
-    Raises ValueError, in one sentence that says what to mend, for a path that is not there or of no known
-    format, for arrays that cannot be read, and for what `assemble` refuses.
+    Args:
+        path: A file or a folder in one of the formats above. `~` is the home folder.
+
+    Returns:
+        The arrays, checked to have the same rows.
+
+    Raises:
+        ValueError: In one sentence that says what to fix: if the path does not exist or its format is
+            unknown, if arrays cannot be read, and as `assemble`.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.savez(f"{folder}/data.npz", age=np.array([31.0, 47.0]), label=np.array([0, 1]))
+        ...     table = open_table(f"{folder}/data.npz")
+        >>> table.names, table.num_rows, table.shapes
+        (('age',), 2, {'age': ()})
+        >>> table.read(np.array([1]), ["age"])
+        {'age': array([47.])}
     """
     path = Path(path).expanduser()
-    return assemble(path, reader(path)(path))
+    return assemble(path, _reader_of(path)(path))
 
 
-def reader(path: Path) -> Callable[[Path], RawArrays]:
-    """Return what reads a path; raises ValueError if nothing does."""
+def _reader_of(path: Path) -> Callable[[Path], RawArrays]:
+    """Return the function that reads a path; raises ValueError if none can."""
     if not path.exists():
         raise ValueError(
-            f"there is no {path}: config.data.path must name a file or a folder of data"
+            f"{path} does not exist: config.data.path must name a file or a folder of data"
         )
     if path.is_file():
         if path.suffix == ".npz":
@@ -103,7 +128,7 @@ def reader(path: Path) -> Callable[[Path], RawArrays]:
         if path.suffix == ".npy":
             return read_npy_file
         raise ValueError(
-            f"{path} is not an .npz file: pack the arrays with np.savez, or name a folder of .npy files"
+            f"{path} is not an .npz file: save the arrays with np.savez, or as a folder of .npy files"
         )
     if (path / "dataset_info.json").exists():
         return read_records
@@ -112,58 +137,66 @@ def reader(path: Path) -> Callable[[Path], RawArrays]:
     versions = sorted(path.glob("*/dataset_info.json"))
     if versions:
         raise ValueError(
-            f"{path} holds versions of a data set of TFDS: name one, as {versions[-1].parent}"
+            f"{path} holds the versions of a TFDS data set: name one, such as {versions[-1].parent}"
         )
     if any(path.glob("*.csv")) or any(child.is_dir() for child in path.iterdir()):
         return read_pictures
     raise ValueError(
-        f"{path} holds no data that are known: .npy files, a data set of TFDS, or folders of pictures with "
-        "a CSV file"
+        f"{path} holds no known data: expected .npy files, a TFDS data set, or folders of images with a CSV "
+        "file"
     )
 
 
-def assemble(path: Path, columns: RawArrays) -> Table:
-    """Tell modalities from what describes them, and check that they fit together.
+def assemble(path: Path, raw: RawArrays) -> Table:
+    """Separate modalities from what describes them, and check that they fit together.
 
-    Raises ValueError for arrays that differ in their number of rows, names that are reserved or cannot be
-    used, types that hold no values, and `label`, `split` or `NAME_present` that are not what they must be.
+    Args:
+        path: Where the arrays come from, for messages.
+        raw: The arrays, as a reader returned them.
+
+    Returns:
+        The table of modalities, with their labels, splits and masks.
+
+    Raises:
+        ValueError: If arrays differ in their number of rows, a name is reserved or invalid, a dtype holds
+            no values, or `label`, `split` or `NAME_present` is not what it must be.
     """
-    arrays = dict(columns.arrays)
+    arrays = dict(raw.arrays)
     num_rows = check_rows(path, arrays)
     label = arrays.pop("label", None)
     split = arrays.pop("split", None)
-    present = dict(columns.present)
+    present = dict(raw.present)
     for name in [name for name in arrays if name.endswith("_present")]:
         of = name.removesuffix("_present")
         mask = check_mask(name, of, arrays, arrays.pop(name))
         present[of] = mask & present.get(of, True)
     if not arrays:
-        raise ValueError(f"{path} holds no modality, but {', '.join(columns.arrays) or 'nothing'}")
+        raise ValueError(f"{path} holds no modality, only {', '.join(raw.arrays) or 'nothing'}")
     for name, array in arrays.items():
         check_modality(name, array)
         if array.dtype.kind == "S":
-            arrays[name] = decoded(name, array)
+            arrays[name] = decode(name, array)
     return Table(
-        path,
-        num_rows,
-        {name: tuple(array.shape[1:]) for name, array in arrays.items()},
-        {name: array.dtype for name, array in arrays.items()},
-        columns.read or reads(arrays),
-        None if label is None else check_label(np.asarray(label)),
-        None if split is None else check_split(np.asarray(split)),
-        present,
-        columns.entries,
-        columns.notices,
-        columns.unusable,
+        path=path,
+        num_rows=num_rows,
+        shapes={name: tuple(array.shape[1:]) for name, array in arrays.items()},
+        dtypes={name: array.dtype for name, array in arrays.items()},
+        read=raw.read or _read_each(arrays),
+        label=None if label is None else check_label(np.asarray(label)),
+        split=None if split is None else check_split(np.asarray(split)),
+        present=present,
+        entries=raw.entries,
+        notices=raw.notices,
+        unusable=raw.unusable,
     )
 
 
-def reads(arrays: Mapping[str, Any]) -> Read:
-    """Return what reads rows of arrays one array after the other."""
+def _read_each(arrays: Mapping[str, Any]) -> ReadRows:
+    """Return a function that reads rows of one array after the other."""
 
     def read(rows, names):
         if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
-            rows = slice(int(rows[0]), int(rows[-1]) + 1)  # as one piece, without a copy
+            rows = slice(int(rows[0]), int(rows[-1]) + 1)  # a contiguous view, without a copy
         return {name: np.asarray(arrays[name][rows]) for name in names}
 
     return read
