@@ -1,30 +1,30 @@
 """What a config may get wrong, and what it is told."""
 
 import copy
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 from sbmae_jax.app.build import build, build_source, check_source
+from sbmae_jax.app.sections import KEYS, check_keys
+from sbmae_jax.configs import celebahq, polydigits, polymnist
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.source import ArraySource
 from sbmae_jax.evaluation.paired.protocol import PairedProtocol
 from sbmae_jax.models.autoencoder import Modality
 from sbmae_jax.models.model import check_array
 
-sys.path.append(str(Path(__file__).parents[1] / "configs"))
-import celebahq
-import polydigits
-import polymnist
-
 CONFIG = polydigits.get_config("smoke").to_dict()
 SHAPES = dict.fromkeys(CONFIG["modalities"], (28, 28, 3)) | {"label": ()}
 DIGITS = tuple("0123456789")
 DATA = Description(SHAPES, dict.fromkeys(SHAPES, np.dtype(np.uint8)), {"label": DIGITS})
 PICTURE = Modality("picture", (4, 4, 3), "gaussian", "patch", 2, 1.0)
+
+
+def make(config, data):
+    check_keys(config)
+    return build(config, data)
 
 
 def changed(path, value):
@@ -40,41 +40,46 @@ def changed(path, value):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("sampling.sped", 3, r"config.sampling: .*sped.*its keys are sampler, conditioning"),
-        ("score_training.learning_rat", 3, r"config.score_training: .*learning_rat"),
-        ("sampling.sampler", "ddim", r"config.sampling: sampler must be one of"),
-        ("sde.name", "vpp", r"config.sde.name: no 'vpp'; choose one of vp, sub_vp, ve"),
-        ("network.name", "unit", r"config.network.name: no 'unit'; choose one of hub, mlp"),
-        (
-            "modalities.hubble.network",
-            "",
-            r"modalities.hubble.network: config.encoder_decoders has no ''; choose",
-        ),
-        (
-            "encoder_decoders.patch.name",
-            "conv",
-            r"config.encoder_decoders.patch.name: no 'conv'; choose one of patch,",
-        ),
-        (
-            "encoder_decoders.patch.encoder",
-            {"patch": 5},
-            r"config.encoder_decoders.patch: network 'patch' needs",
-        ),
-        ("evaluation.name", "words", r"config.evaluation.name: no 'words'; choose one of classes"),
-        ("evaluation.protocols", ("suffix",), r"config.evaluation: protocols must be .*'prefix'"),
-        ("sampling.guidance", 1.0, r"config.sampling.guidance: there is no energy to guide with"),
-        ("classifier.name", "vgg", r"config.classifier.name: no 'vgg'; choose one of patch, conv"),
-        ("modalities.hubble.training", {"steps": 3}, r"with modalities.hubble.training: .*steps"),
-        ("modalities.hubble.latent_size", 0, r"hubble: latent_size must be at least 1, got 0"),
-        ("modalities.hubble.likelihood", "cauchy", r"hubble: unknown likelihood 'cauchy'"),
-        ("autoencoder.kind", "gan", r"autoencoder.kind must be one of vae, rae, got 'gan'"),
-        ("score.conditioning_prob", 0.0, r"set config.score.conditioning_prob above 0"),
-        ("score_training.batch_size", 0, r"batch_size must be at least 1, got 0"),
+        ("sampling.sped", 3, "sampling: unknown key 'sped'; its keys are sampler, conditioning"),
+        ("score_training.learning_rat", 3, "score_training: unknown key 'learning_rat'"),
+        ("sampling.sampler", "ddim", "sampling: sampler must be one of langevin, .* got 'ddim'"),
+        ("sampling.snr", "high", "sampling: snr must be a finite number, got 'high'"),
+        ("sde.name", "vpp", "sde.name must be one of vp, sub_vp, ve, got 'vpp'"),
+        ("network.name", "unit", "network.name must be one of hub, mlp, .* got 'unit'"),
+        ("modalities.hubble.network", "",
+         "modalities.hubble.network: config.encoder_decoders has no ''; choose one of patch"),
+        ("encoder_decoders.patch.name", "conv",
+         "encoder_decoders.patch.name must be one of patch, .* got 'conv'"),
+        ("encoder_decoders.patch.encoder", {"patch": 5},
+         "encoder_decoders.patch: network 'patch' needs"),
+        ("evaluation.name", "words", "evaluation.name must be one of classes, .* got 'words'"),
+        ("evaluation.protocols", ("suffix",), "evaluation: protocols must be .*'prefix'"),
+        ("sampling.guidance", 1.0, "sampling.guidance: there is no energy to guide with"),
+        ("classifier.name", "vgg", "classifier.name must be one of patch, conv, got 'vgg'"),
+        ("modalities.hubble.training", {"steps": 3},
+         "autoencoder_training, with config.modalities.hubble.training: unknown key 'steps'"),
+        ("modalities.hubble.latent_size", 0,
+         "modalities.hubble: .*latent_size must be at least 1, got 0"),
+        ("modalities.hubble.likelihood", "cauchy", "modalities.hubble: .*likelihood .*'cauchy'"),
+        ("autoencoder.kind", "gan", "autoencoder: .*kind must be one of vae, rae, got 'gan'"),
+        ("score.conditioning_prob", 0.0, ".* set config.score.conditioning_prob above 0"),
+        ("score_training.batch_size", 0, "score_training: batch_size must be at least 1, got 0"),
+        ("score", 3, "score must be a section of keys and values, got 3"),
+        ("seed", -1, "seed must be at least 0, got -1"),
     ],
-)
+)  # fmt: skip
 def test_a_config_that_does_not_fit_names_the_key(path, value, message):
-    with pytest.raises(ValueError, match=message):
-        build(changed(path, value), DATA)
+    with pytest.raises(ValueError, match=rf"^config\.{message}"):
+        make(changed(path, value), DATA)
+
+
+@pytest.mark.parametrize("key", [*KEYS, "score_training.num_steps", "classifier"])
+def test_a_missing_key_is_named(key):
+    config = copy.deepcopy(CONFIG)
+    *sections, last = key.split(".")
+    del (config[sections[0]] if sections else config)[last]
+    with pytest.raises(ValueError, match=rf"config.*\b{last}\b.*(compare|missing|add it)"):
+        make(config, DATA)
 
 
 FACES = celebahq.get_config("smoke").to_dict()
@@ -123,41 +128,23 @@ def test_faces_of_full_size_have_the_networks_of_the_reference():
 @pytest.mark.parametrize(
     ("section", "values", "message"),
     [
-        (
-            "nce",
-            {"observed_clean": False},
-            "config.nce.observed_clean: an energy must see",
-        ),
-        (
-            "network",
-            {"name": "unet", "dim": 8},
-            "config.network.per_modality_levels: a score trained",
-        ),
-        (
-            "predictor",
-            {"mask": "eye", "attributes": "evaluator"},
-            "predictor.mask: config.encoder_decoders has no 'eye'",
-        ),
-        (
-            "energy",
-            {"name": "pair"},
-            "config.nce: .* 'batch' needs an energy that embeds both",
-        ),
-        (
-            "predictor",
-            {"mask": "image"},
-            "config.evaluation: needs in config.predictor .* got mask",
-        ),
+        ("nce", {"observed_clean": False}, r"config\.nce\.observed_clean: an energy must see"),
+        ("network", {"name": "unet", "dim": 8},
+         r"config\.network\.per_modality_levels: a score trained"),
+        ("predictor", {"mask": "eye", "attributes": "evaluator"},
+         r"config\.predictor\.mask: config.encoder_decoders has no 'eye'"),
+        ("energy", {"name": "pair"}, r"config\.nce: .*'batch' needs an energy that embeds both"),
+        ("predictor", {"mask": "image"}, r"config\.predictor must name .* got mask"),
     ],
-)
+)  # fmt: skip
 def test_faces_that_do_not_fit_name_the_key(section, values, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"^{message}"):
         build(FACES | {section: values}, FACE_DATA)
 
 
 def test_faces_need_their_three_modalities():
     modalities = {name: FACES["modalities"][name] for name in ("image", "mask")}
-    with pytest.raises(ValueError, match="needs the modalities image, mask and attributes"):
+    with pytest.raises(ValueError, match="'faces' needs the modalities image, mask and attributes"):
         build(FACES | {"modalities": modalities}, FACE_DATA)
 
 

@@ -1,8 +1,6 @@
 """What a config leaves open is chosen from the data; what it says is kept."""
 
 import copy
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +10,10 @@ import pytest
 from sbmae_jax.app.build import build, build_source
 from sbmae_jax.app.choices import Choice, choose_values, coder, explain, network
 from sbmae_jax.app.encoder_decoders import build_decoder, build_encoder
+from sbmae_jax.configs import custom
 from sbmae_jax.data.description import describe
 from sbmae_jax.data.user.survey import survey
 from sbmae_jax.models.autoencoder import Modality
-
-sys.path.append(str(Path(__file__).parents[1] / "configs"))
-import custom
 
 N = 60
 WANTED = {

@@ -2,8 +2,6 @@
 
 import copy
 import functools
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +9,13 @@ import numpy as np
 from fuzzing import attempt, counts, fuzz
 from hypothesis import strategies as st
 
-from sbmae_jax.app.build import build, check_keys
+from sbmae_jax.app.build import build
+from sbmae_jax.app.sections import check_keys
+from sbmae_jax.configs import celebahq, polydigits, polymnist
 from sbmae_jax.data.description import Description
 from sbmae_jax.models.energy import energy_task
 from sbmae_jax.models.score import score_task
 from sbmae_jax.sampling.generate import generate_latents
-
-sys.path.append(str(Path(__file__).parents[1] / "configs"))
-import celebahq
-import polydigits
-import polymnist
 
 DIGITS = tuple("0123456789")
 BYTES = np.dtype(np.uint8)

@@ -1,25 +1,21 @@
 """Any options of the data, and any config for one's own files, work or are refused by the name of a key."""
 
+import contextlib
 import functools
-import sys
-from pathlib import Path
 
 import numpy as np
 from fuzzing import attempt, counts, fuzz
 from hypothesis import strategies as st
 from test_fuzz_configs import changed, changes, named, trace
 
-from sbmae_jax.app.build import build, build_source, check_keys
+from sbmae_jax.app.build import build, build_source
 from sbmae_jax.app.choices import choose_values
+from sbmae_jax.app.sections import check_keys
+from sbmae_jax.configs import custom
 from sbmae_jax.data import polydigits, polymnist
 from sbmae_jax.data.celebahq import source as celebahq
 from sbmae_jax.data.description import describe
 from sbmae_jax.data.toyfaces import source as toyfaces_source
-
-sys.path.append(str(Path(__file__).parents[1] / "configs"))
-import contextlib
-
-import custom
 
 
 class ReachedError(Exception):

@@ -1,10 +1,6 @@
 """A config that runs all stages in seconds."""
 
-import sys
-from pathlib import Path
-
-sys.path.append(str(Path(__file__).parents[1] / "configs"))
-import polydigits
+from sbmae_jax.configs import polydigits
 
 
 def config():

@@ -1,9 +1,9 @@
-"""From a config, which is values only, to the parts of a run. Below here nobody sees a config."""
+"""From a config, which is values only, to the parts of a run. Nothing below this module sees a config."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,8 +17,7 @@ from sbmae_jax.app.encoder_decoders import (
     floats,
 )
 from sbmae_jax.app.evaluations import build_protocol
-from sbmae_jax.app.sections import check_keys as check_keys
-from sbmae_jax.app.sections import choose, fill, needed, part
+from sbmae_jax.app.sections import Section
 from sbmae_jax.data.celebahq.source import celebahq
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.polydigits import polydigits
@@ -53,20 +52,36 @@ SCORES: dict[str, Callable[..., Any]] = {
 ENERGIES: dict[str, Callable[..., Any]] = {"tower": TowerEnergy, "pair": PairEnergy}
 
 
-class EnergyParts(NamedTuple):
-    """The coherence energy, its loss and its training."""
+@dataclass(frozen=True, kw_only=True)
+class EnergyParts:
+    """The coherence energy.
+
+    Attributes:
+        network: A Flax module.
+        nce: Its loss.
+        training: How it is trained.
+    """
 
     network: Any
     nce: NCEConfig
     training: TrainingConfig
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Parts:
     """Everything that a config stands for, checked.
 
-    autoencoders: in the order of `modalities`.  groups: how they are trained.
-    energy: None where there is no guidance.
+    Attributes:
+        modalities: What is learned, ordered by name.
+        autoencoders: One for each modality, in the same order.
+        groups: The trainings of the autoencoders.
+        network: The score network, a Flax module.
+        sde: The noise process.
+        matching: The loss of the score.
+        score_training: How the score is trained.
+        energy: The coherence energy, or None without guidance.
+        sampling: How samples are drawn.
+        protocol: How the model is evaluated.
     """
 
     modalities: tuple[Modality, ...]
@@ -99,34 +114,73 @@ class Parts:
 
 
 def build(config: Mapping[str, Any], data: Description) -> Parts:
-    """Build all parts of a run.
+    """Build all parts of a run, without computing anything.
 
-    config: as `configs/polydigits.py` returns it.  data: of what the run learns.
+    Args:
+        config: Plain dicts, as `configs/polydigits.py` returns them.
+        data: What the run learns: shapes, types and names.
 
-    Raises ValueError, naming the key, for anything in the config that does not fit.
+    Raises:
+        ValueError: Naming the key, for anything in the config that does not fit.
+
+    Example:
+        Count the latents of the demo, given the run's folder::
+
+            from sbmae_jax.app.build import build
+            from sbmae_jax.configs import polydigits
+            from sbmae_jax.data.description import load
+
+            data = load(Path("runs/polydigits/data.json"))
+            parts = build(polydigits.get_config().to_dict(), data)
+            print(parts.layout.size)
     """
-    check_missing(config, data)
-    modalities = build_modalities(config["modalities"], data)
+    _check_missing(config, data)
+    root, modalities = Section("config", config), build_modalities(config, data)
     autoencoders = tuple(build_autoencoder(config, m) for m in modalities)
-    joint, sde = layout(modalities), choose(SDES, config["sde"], "sde")
+    joint, sde = layout(modalities), root.part("sde").choose(SDES)
     parts = Parts(
         modalities=modalities,
         autoencoders=autoencoders,
         groups=build_groups(config, modalities, autoencoders),
-        network=build_score(config["network"], joint),
+        network=_build_score(root, joint),
         sde=sde,
-        matching=fill(ScoreMatchingConfig, config["score"], "score"),
-        score_training=fill(TrainingConfig, config["score_training"], "score_training"),
-        energy=build_energy(config, sde, joint),
-        sampling=fill(SamplingConfig, config["sampling"], "sampling"),
+        matching=root.part("score").build(ScoreMatchingConfig),
+        score_training=root.part("score_training").build(TrainingConfig),
+        energy=_build_energy(root, sde, joint),
+        sampling=root.part("sampling").build(SamplingConfig),
         protocol=build_protocol(config, modalities, data),
     )
-    check_conditioning(parts)
+    _check_conditioning(parts)
     return parts
 
 
-def check_conditioning(parts: Parts) -> None:
-    """Raise ValueError if the samples ask for something that is not trained."""
+def build_source(config: Mapping[str, Any], split: str, num_rows: int) -> Source:
+    """Open one split of the data that a config names.
+
+    Args:
+        config: The config; `data`, `modalities` and `seed` are used.
+        split: "train", "valid" or "test".
+        num_rows: How many rows to take; 0 takes all.
+    """
+    root = Section("config", config)
+    names = sorted(root.part("modalities").values)
+    return root.part("data").choose(
+        SOURCES, split=split, num_rows=num_rows, names=names, seed=config["seed"]
+    )
+
+
+def check_source(source: Source, modalities: tuple[Modality, ...]) -> None:
+    """Raise ValueError if the arrays of a source do not fit the modalities."""
+    for modality in modalities:
+        if source.dtypes[modality.name] == np.uint8 or modality.name in source.scalings:
+            # Any byte is valid, and scaled values were checked when the scaling was fitted: nothing to read.
+            check_shape(modality, source.shapes[modality.name])
+        else:
+            check_array(modality, source.arrays[modality.name])
+
+
+def _check_conditioning(parts: Parts) -> None:
+    """Raise ValueError if the sampling asks for something that is not trained."""
     sampling, conditioning_prob = parts.sampling, parts.matching.conditioning_prob
     if sampling.conditioning == "amortised" and not conditioning_prob:
         raise ValueError(
@@ -135,8 +189,8 @@ def check_conditioning(parts: Parts) -> None:
         )
     if conditioning_prob and not getattr(parts.network, "per_modality_levels", True):
         raise ValueError(
-            "config.network.per_modality_levels: a score trained with observed modalities must be told "
-            "which are clean: set it to True, or config.score.conditioning_prob to 0"
+            "config.network.per_modality_levels: a score trained with observed modalities must know which "
+            "ones are clean: set it to True, or config.score.conditioning_prob to 0"
         )
     if parts.energy is None:
         if sampling.guidance:
@@ -146,63 +200,50 @@ def check_conditioning(parts: Parts) -> None:
             )
     elif parts.energy.nce.observed_clean == (sampling.conditioning == "renoise"):
         raise ValueError(
-            "config.nce.observed_clean: an energy must see observed latents in training as in "
-            "sampling: True for conditioning 'amortised' and 'clamp', False for 'renoise'"
+            "config.nce.observed_clean: an energy must see observed latents in training as it does in "
+            "sampling: set it to False for config.sampling.conditioning 'renoise', to True for the others"
         )
 
 
-def check_missing(config: Mapping[str, Any], data: Description) -> None:
-    """Raise ValueError if rows lack modalities, and a training needs rows that have several."""
+def _check_missing(config: Mapping[str, Any], data: Description) -> None:
+    """Raise ValueError if rows lack modalities, and a training needs complete rows."""
     if PRESENT not in data.shapes:
         return
     if config["energy"] is not None:
         raise ValueError(
-            "config.energy: an energy is not trained on rows that lack modalities: set it to None"
+            "config.energy: an energy cannot be trained on rows that lack modalities: set it to None"
         )
     if config["stack_autoencoders"]:
         raise ValueError(
-            "config.stack_autoencoders: autoencoders are not trained as one where rows lack modalities: set "
-            "it to False"
+            "config.stack_autoencoders: stacked autoencoders cannot be trained on rows that lack "
+            "modalities: set it to False"
         )
 
 
-def build_score(section: Mapping[str, Any], joint: Layout) -> Any:
-    """Build the score network, and see that it takes the latents."""
-    network = choose(SCORES, section, "network", sizes=joint.sizes)
-    check_network(network, "network", floats(joint.size), floats(len(joint.sizes)))
+def _build_score(root: Section, joint: Layout) -> Any:
+    """Build the score network, and check that it takes the latents."""
+    section = root.part("network")
+    network = section.choose(SCORES, sizes=joint.sizes)
+    check_network(network, section.place, floats(joint.size), floats(len(joint.sizes)))
     return network
 
 
-def build_energy(config: Mapping[str, Any], sde: SDE, joint: Layout) -> EnergyParts | None:
-    """Build the coherence energy, where there is one."""
-    if config["energy"] is None:
+def _build_energy(root: Section, sde: SDE, joint: Layout) -> EnergyParts | None:
+    """Build the coherence energy, if the config has one."""
+    if root.values["energy"] is None:
         return None
-    network = choose(ENERGIES, config["energy"], "energy", sizes=joint.sizes)
+    section, nce_section = root.part("energy"), root.needed("nce", by="energy")
+    network = section.choose(ENERGIES, sizes=joint.sizes)
     levels = floats(len(joint.sizes))
     observed = jax.ShapeDtypeStruct(levels.shape, bool)
-    check_network(network, "energy", floats(joint.size), levels, observed)
-    nce = fill(NCEConfig, needed(config, "nce", "energy"), "nce")
-    # What the two cannot do together is to be known before the stages that come first.
-    fill(energy_task, {}, "nce", network=network, sde=sde, layout=joint, nce=nce)
-    training = fill(TrainingConfig, needed(config, "energy_training", "energy"), "energy_training")
+    check_network(network, section.place, floats(joint.size), levels, observed)
+    nce = nce_section.build(NCEConfig)
+    # Refuse a loss that does not fit the network now rather than after the stages that come first.
+    Section(nce_section.place, {}).build(
+        energy_task, network=network, sde=sde, layout=joint, nce=nce
+    )
+    training_section = root.needed("energy_training", by="energy")
+    training = training_section.build(TrainingConfig)
     if training.batch_size < 2:
-        raise ValueError("config.energy_training: batch_size must be at least 2, got 1")
-    return EnergyParts(network, nce, training)
-
-
-def build_source(config: Mapping[str, Any], split: str, num_rows: int) -> Source:
-    """Open one split of the data that a config names, with the modalities of the config."""
-    return choose(
-        SOURCES, part(config, "data"), "data",
-        split=split, num_rows=num_rows, names=sorted(part(config, "modalities")), seed=config["seed"],
-    )  # fmt: skip
-
-
-def check_source(source: Source, modalities: tuple[Modality, ...]) -> None:
-    """Raise ValueError if the arrays of a source are not what its modalities say."""
-    for modality in modalities:
-        if source.dtypes[modality.name] == np.uint8 or modality.name in source.scalings:
-            # Any value will do, or was looked at when the scaling was fitted: the array need not be read.
-            check_shape(modality, source.shapes[modality.name])
-        else:
-            check_array(modality, source.arrays[modality.name])
+        raise ValueError(f"{training_section.place}: batch_size must be at least 2, got 1")
+    return EnergyParts(network=network, nce=nce, training=training)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from sbmae_jax._check import require_int, require_type
-from sbmae_jax.app.sections import as_tuples, check_keys, fill, without
+from sbmae_jax.app.sections import Section, as_tuples, check_keys
 from sbmae_jax.data.scaling import IMAGE_KINDS
 from sbmae_jax.data.user.survey import ModalitySurvey, Survey, format_survey, survey
 
@@ -55,8 +55,8 @@ def choose_values(
     }
     require_type("config.modalities: kind", kinds, Mapping[str, str])
     check_left_out(sections, leave_out)
-    given = without(without(data, "name"), "kinds")
-    found = fill(survey, given, "data", kinds=kinds, seed=config["seed"], leave_out=leave_out)
+    section = Section("config.data", data).without("name", "kinds")
+    found = section.build(survey, kinds=kinds, seed=config["seed"], leave_out=leave_out)
     check_names(sections, found)
     kept = list(found.modalities)
     data["path"] = str(found.path)

@@ -1,14 +1,14 @@
-"""From the sections of a config to modalities, their networks and their autoencoders."""
+"""From a config to modalities, their networks and their autoencoders."""
 
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from sbmae_jax.app.sections import chosen, entries, fill, part, without
+from sbmae_jax.app.sections import Section
 from sbmae_jax.data.description import Description
 from sbmae_jax.models.autoencoder import Autoencoder, Modality, autoencoder
 from sbmae_jax.models.task import Params, Task, stacked
@@ -18,8 +18,8 @@ from sbmae_jax.nets.resnet import ResNetDecoder, ResNetEncoder
 from sbmae_jax.nets.vector import VectorDecoder, VectorEncoder
 from sbmae_jax.training.config import TrainingConfig
 
-# For each name the modules of encoder and decoder. The encoder gets `num_heads` and `latent_size`, the
-# decoder `shape`; the rest is in the section of `config.encoder_decoders` that a modality names.
+# The classes of encoder and decoder, by name. The encoder gets `num_heads` and `latent_size`, the decoder
+# `shape`; the other arguments come from the section of `config.encoder_decoders` that a modality names.
 ENCODER_DECODERS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "patch": (PatchEncoder, PatchDecoder),
     "resnet": (ResNetEncoder, ResNetDecoder),
@@ -27,11 +27,19 @@ ENCODER_DECODERS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "vector": (VectorEncoder, VectorDecoder),
 }
 
-shared_autoencoder = functools.cache(autoencoder)
+# Modalities that differ only by name share these functions, and so the compiled training step.
+_shared_autoencoder = functools.cache(autoencoder)
 
 
-class Group(NamedTuple):
-    """Autoencoders that are trained as one: that of a single modality, or alike ones, stacked."""
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Autoencoders that are trained as one: that of a single modality, or alike ones, stacked.
+
+    Attributes:
+        names: The modalities.
+        autoencoder: The autoencoder that all of them have.
+        training: How it is trained.
+    """
 
     names: tuple[str, ...]
     autoencoder: Autoencoder
@@ -50,7 +58,7 @@ class Group(NamedTuple):
 
     @property
     def view(self) -> dict[str, str]:
-        """For each name in a batch the array of the data."""
+        """For each name in a batch, the array of the data."""
         alone = len(self.names) == 1
         return {"x": self.names[0]} if alone else {name: name for name in self.names}
 
@@ -70,110 +78,109 @@ def build_groups(
     autoencoders: tuple[Autoencoder, ...],
 ) -> tuple[Group, ...]:
     """Build the trainings of the autoencoders: each alone or, if the config says so, alike ones as one."""
-    groups = [
-        Group((m.name,), autoencoder, build_training(config, m.name))
-        for m, autoencoder in zip(modalities, autoencoders, strict=True)
-    ]
-    if not config["stack_autoencoders"]:
-        return tuple(groups)
     alike: dict[Any, list[str]] = {}
-    for group in groups:
-        alike.setdefault((group.autoencoder, group.training), []).extend(group.names)
-    return tuple(Group(tuple(names), *key) for key, names in alike.items())
+    for modality, trained in zip(modalities, autoencoders, strict=True):
+        training = _build_training(config, modality.name)
+        alone = "" if config["stack_autoencoders"] else modality.name
+        alike.setdefault((trained, training, alone), []).append(modality.name)
+    return tuple(
+        Group(tuple(names), trained, training) for (trained, training, _), names in alike.items()
+    )
 
 
-def build_modalities(sections: Mapping[str, Any], data: Description) -> tuple[Modality, ...]:
-    """Build the modalities, ordered by name, and match them with what the data have."""
-    if not entries(sections, "modalities"):
+def build_modalities(config: Mapping[str, Any], data: Description) -> tuple[Modality, ...]:
+    """Build the modalities, ordered by name. Each must be an array of the data."""
+    sections = Section("config", config).part("modalities")
+    if not sections.values:
         raise ValueError("config.modalities: name at least one array of the data")
-    for name in sections:
+    for name in sections.values:
         if name not in data.shapes:
             raise ValueError(
-                f"config.modalities.{name}: the data have no such array, but {', '.join(data.shapes)}"
+                f"{sections.place}.{name}: the data have no such array, only {', '.join(data.shapes)}"
             )
     return tuple(
-        fill(
-            Modality, without(entries(section, f"modalities.{name}"), "training"), f"modalities.{name}",
-            name=name, shape=data.shapes[name],
-        )
-        for name, section in sorted(sections.items())
-    )  # fmt: skip
-
-
-def build_training(config: Mapping[str, Any], name: str) -> TrainingConfig:
-    """Build the training of an autoencoder: that of all, with what its modality changes in it."""
-    changes = config["modalities"][name].get("training", {})
-    section = {
-        **part(config, "autoencoder_training"),
-        **entries(changes, f"modalities.{name}.training"),
-    }
-    return fill(TrainingConfig, section, f"autoencoder_training, with modalities.{name}.training")
+        sections.part(name).without("training").build(Modality, name=name, shape=data.shapes[name])
+        for name in sorted(sections.values)
+    )
 
 
 def build_autoencoder(config: Mapping[str, Any], modality: Modality) -> Autoencoder:
-    """Build the autoencoder of a modality from the networks that the modality names."""
-    # What is not there is named where the autoencoder is made.
-    num_heads = 2 if part(config, "autoencoder").get("kind") == "vae" else 1
+    """Build the autoencoder of a modality, of the networks that the modality names."""
+    section = Section("config", config).part("autoencoder")
+    # An unknown kind is refused below.
+    num_heads = 2 if section.values.get("kind") == "vae" else 1
     encoder = build_encoder(config, modality, num_heads)
     decoder = build_decoder(config, modality)
-    # Modalities that differ only by name share the functions, and so the compiled training step.
     unnamed = dataclasses.replace(modality, name="")
-    return fill(
-        shared_autoencoder, config["autoencoder"], "autoencoder",
-        modality=unnamed, encoder=encoder, decoder=decoder,
-    )  # fmt: skip
+    return section.build(_shared_autoencoder, modality=unnamed, encoder=encoder, decoder=decoder)
 
 
 def build_encoder(config: Mapping[str, Any], modality: Modality, num_heads: int) -> Any:
     """Build an encoder of a modality, with `num_heads` outputs of the size of its latent."""
-    (make, _), where = coder(config, modality)
+    section = _networks(config, modality)
+    make, _ = section.look_up(ENCODER_DECODERS)
     sizes = {"num_heads": num_heads, "latent_size": modality.latent_size}
-    encoder = fill(make, part(config, *where, "encoder"), ".".join((*where, "encoder")), **sizes)
-    check_network(encoder, ".".join(where), floats(*modality.shape))
+    encoder = section.part("encoder").build(make, **sizes)
+    check_network(encoder, section.place, floats(*modality.shape))
     return encoder
 
 
 def build_decoder(config: Mapping[str, Any], modality: Modality) -> Any:
     """Build a decoder of a modality."""
-    (_, make), where = coder(config, modality)
-    section = part(config, *where, "decoder")
-    decoder = fill(make, section, ".".join((*where, "decoder")), shape=modality.shape)
-    check_network(decoder, ".".join(where), floats(modality.latent_size))
+    section = _networks(config, modality)
+    _, make = section.look_up(ENCODER_DECODERS)
+    decoder = section.part("decoder").build(make, shape=modality.shape)
+    check_network(decoder, section.place, floats(modality.latent_size))
     return decoder
 
 
-def coder(config: Mapping[str, Any], modality: Modality) -> tuple[Any, tuple[str, str]]:
-    """Return the modules of the networks that a modality names, and the place of their section."""
-    name, sections = modality.network, part(config, "encoder_decoders")
-    if name not in sections:
-        raise ValueError(
-            f"config.modalities.{modality.name}.network: config.encoder_decoders has no {name!r}; choose "
-            "one of "
-            f"{', '.join(sections)}"
-        )
-    return chosen(ENCODER_DECODERS, sections[name], f"encoder_decoders.{name}"), (
-        "encoder_decoders",
-        name,
-    )
-
-
 def floats(*shape: int) -> jax.ShapeDtypeStruct:
-    """Return the shape of a batch of one."""
+    """Return the shape and type of one row of floats."""
     return jax.ShapeDtypeStruct((1, *shape), jnp.float32)
 
 
-def check_network(network: Any, where: str, *arrays: jax.ShapeDtypeStruct, **options: Any) -> None:
-    """Raise ValueError, naming the section, if a network cannot take arrays of these shapes."""
+def check_network(network: Any, place: str, *arrays: jax.ShapeDtypeStruct, **options: Any) -> None:
+    """Raise ValueError if a network cannot take arrays of these shapes.
+
+    Args:
+        network: A Flax module.
+        place: Its section of the config, for the message.
+        *arrays: Its inputs.
+        **options: Further arguments of its call.
+    """
     try:
-        initialised(network, arrays, tuple(sorted(options.items())))
+        _init_shapes(network, arrays, tuple(sorted(options.items())))
     except ValueError as error:
-        raise ValueError(f"config.{where}: {error}") from None
+        raise ValueError(f"{place}: {error}") from None
+
+
+def _build_training(config: Mapping[str, Any], name: str) -> TrainingConfig:
+    """Build the training of an autoencoder: the shared values, overridden by those of its modality."""
+    root = Section("config", config)
+    modality = root.part("modalities", name)
+    place, changes = f"{modality.place}.training", modality.values.get("training", {})
+    shared = root.part("autoencoder_training").values
+    section = Section(
+        f"config.autoencoder_training, with {place}", {**shared, **Section(place, changes).values}
+    )
+    return section.build(TrainingConfig)
+
+
+def _networks(config: Mapping[str, Any], modality: Modality) -> Section:
+    """Return the section of the networks that a modality names."""
+    sections = Section("config", config).part("encoder_decoders")
+    if modality.network not in sections.values:
+        raise ValueError(
+            f"config.modalities.{modality.name}.network: {sections.place} has no {modality.network!r}; "
+            f"choose one of {', '.join(sections.values)}"
+        )
+    return sections.part(modality.network)
 
 
 @functools.cache
-def initialised(
+def _init_shapes(
     network: Any, arrays: tuple[jax.ShapeDtypeStruct, ...], options: tuple[tuple[str, Any], ...]
 ) -> Any:
-    """Return the shapes of the parameters of a network; nothing is computed."""
+    """Trace the shapes of a network's parameters, without computing anything."""
     init = functools.partial(network.init, **dict(options))
     return jax.eval_shape(init, jax.random.key(0), *arrays)

@@ -1,4 +1,4 @@
-"""From a config to the protocol by which a run is evaluated, and to the networks that judge."""
+"""From a config to the protocol that evaluates a run, and to the networks that judge."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 from sbmae_jax._check import require_type
 from sbmae_jax.app.encoder_decoders import build_decoder, build_encoder, check_network, floats
-from sbmae_jax.app.sections import choose, chosen, fill, needed, part, without
+from sbmae_jax.app.sections import Section
 from sbmae_jax.data.description import Description
 from sbmae_jax.evaluation.base import EvaluationProtocol
 from sbmae_jax.evaluation.faces.protocol import FaceProtocol
@@ -22,10 +22,9 @@ from sbmae_jax.training.config import TrainingConfig
 CLASSIFIERS: dict[str, Callable[..., Any]] = {"patch": PatchClassifier, "conv": ConvClassifier}
 
 
-def class_protocol(
-    config: Mapping[str, Any], modalities: tuple[Modality, ...], data: Description,
-    options: Mapping[str, Any],
-) -> SharedLabelProtocol:  # fmt: skip
+def _shared_label_protocol(
+    config: Mapping[str, Any], modalities: tuple[Modality, ...], data: Description
+) -> SharedLabelProtocol:
     """Build the evaluation of modalities that share a class."""
     if "label" not in data.entries:
         raise ValueError("config.evaluation: 'classes' needs data with a `label`: choose 'paired'")
@@ -35,82 +34,90 @@ def class_protocol(
             f"config.evaluation: 'classes' needs modalities of one shape, got {sorted(shapes)}: choose "
             "'paired'"
         )
-    num_classes = len(data.entries["label"])
-    network = choose(
-        CLASSIFIERS,
-        needed(config, "classifier", "evaluation"),
-        "classifier",
-        num_classes=num_classes,
+    root = Section("config", config)
+    section = root.needed("classifier", by="evaluation")
+    network = section.choose(CLASSIFIERS, num_classes=len(data.entries["label"]))
+    check_network(network, section.place, floats(*modalities[0].shape), train=False)
+    training = root.needed("classifier_training", by="evaluation").build(TrainingConfig)
+    return _options(config).build(
+        SharedLabelProtocol,
+        names=tuple(modality.name for modality in modalities),
+        classifier=classifier(network),
+        training=training,
     )
-    check_network(network, "classifier", floats(*modalities[0].shape), train=False)
-    training = fill(
-        TrainingConfig, needed(config, "classifier_training", "evaluation"), "classifier_training"
-    )
-    names = tuple(modality.name for modality in modalities)
-    return fill(
-        SharedLabelProtocol, options, "evaluation",
-        names=names, classifier=classifier(network), training=training,
-    )  # fmt: skip
 
 
-def face_protocol(
-    config: Mapping[str, Any], modalities: tuple[Modality, ...], data: Description,
-    options: Mapping[str, Any],
-) -> FaceProtocol:  # fmt: skip
+def _face_protocol(
+    config: Mapping[str, Any], modalities: tuple[Modality, ...], data: Description
+) -> FaceProtocol:
     """Build the evaluation of image, mask and attributes."""
     named = {modality.name: modality for modality in modalities}
     if named.keys() != {"image", "mask", "attributes"}:
         raise ValueError(
-            "config.evaluation: needs the modalities image, mask and attributes, got "
+            "config.evaluation: 'faces' needs the modalities image, mask and attributes, got "
             f"{', '.join(named)}"
         )
-    readers = needed(config, "predictor", "evaluation")
-    if readers.keys() != {"attributes", "mask"}:
+    root = Section("config", config)
+    readers = root.needed("predictor", by="evaluation")
+    if readers.values.keys() != {"attributes", "mask"}:
         raise ValueError(
-            "config.evaluation: needs in config.predictor the encoder_decoders by which pictures are "
-            "read for "
-            f"attributes and for mask, got {', '.join(readers) or 'none'}"
+            "config.predictor must name the networks that read attributes and mask from an image, got "
+            f"{', '.join(readers.values) or 'none'}"
         )
     predictors, trainings = {}, {}
-    for name, network in readers.items():
-        require_type(f"config.predictor.{name}", network, str)
+    for name, network in readers.values.items():
+        require_type(f"{readers.place}.{name}", network, str)
         if network not in config["encoder_decoders"]:
-            known = ", ".join(config["encoder_decoders"])
             raise ValueError(
-                f"config.predictor.{name}: config.encoder_decoders has no {network!r}; choose one of {known}"
+                f"{readers.place}.{name}: config.encoder_decoders has no {network!r}; choose one of "
+                f"{', '.join(config['encoder_decoders'])}"
             )
-        source = dataclasses.replace(named["image"], network=network)
-        encoder = build_encoder(config, source, 1)
+        encoder = build_encoder(config, dataclasses.replace(named["image"], network=network), 1)
         decoder = build_decoder(config, named[name])
         predictors[name] = predictor(named["image"], named[name], encoder, decoder)
-        where = "predictor_training", name
-        needed(config, where[0], "evaluation")
-        trainings[name] = fill(TrainingConfig, part(config, *where), ".".join(where))
-    return fill(
-        FaceProtocol, options, "evaluation",
-        predictors=predictors, trainings=trainings, attributes=data.entries["attributes"],
-    )  # fmt: skip
+        section = root.needed("predictor_training", by="evaluation").part(name)
+        trainings[name] = section.build(TrainingConfig)
+    return _options(config).build(
+        FaceProtocol,
+        predictors=predictors,
+        trainings=trainings,
+        attributes=data.entries["attributes"],
+    )
 
 
-def paired_protocol(
-    config: Mapping[str, Any], modalities: tuple[Modality, ...], data: Description,
-    options: Mapping[str, Any],
-) -> PairedProtocol:  # fmt: skip
+def _paired_protocol(
+    config: Mapping[str, Any], modalities: tuple[Modality, ...], data: Description
+) -> PairedProtocol:
     """Build the evaluation of any paired data."""
+    del data
     likelihoods = {modality.name: modality.likelihood for modality in modalities}
-    return fill(PairedProtocol, options, "evaluation", likelihoods=likelihoods)
+    return _options(config).build(PairedProtocol, likelihoods=likelihoods)
+
+
+def _options(config: Mapping[str, Any]) -> Section:
+    """Return the section of the evaluation without its name."""
+    return Section("config", config).part("evaluation").without("name")
 
 
 PROTOCOLS: dict[str, Callable[..., EvaluationProtocol]] = {
-    "classes": class_protocol,
-    "faces": face_protocol,
-    "paired": paired_protocol,
+    "classes": _shared_label_protocol,
+    "faces": _face_protocol,
+    "paired": _paired_protocol,
 }
 
 
 def build_protocol(
     config: Mapping[str, Any], modalities: tuple[Modality, ...], data: Description
 ) -> EvaluationProtocol:
-    """Build the evaluation."""
-    make = chosen(PROTOCOLS, config["evaluation"], "evaluation")
-    return make(config, modalities, data, without(config["evaluation"], "name"))
+    """Build the evaluation that `config.evaluation.name` chooses.
+
+    Args:
+        config: The whole config: networks that judge have sections of their own.
+        modalities: What the model learns.
+        data: Shapes, and the names of classes and attributes.
+
+    Raises:
+        ValueError: Naming the key, for anything that does not fit.
+    """
+    make = Section("config", config).part("evaluation").look_up(PROTOCOLS)
+    return make(config, modalities, data)

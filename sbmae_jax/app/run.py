@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from sbmae_jax._io import as_path
-from sbmae_jax.app.build import build, build_source, check_keys
+from sbmae_jax.app.build import build, build_source
 from sbmae_jax.app.folder import RunFolder
 from sbmae_jax.app.run_data import MAX_HELD_OUT_ROWS, RunData, one_batch
+from sbmae_jax.app.sections import check_keys
 from sbmae_jax.app.trainer import Trainer
 from sbmae_jax.data import description
 from sbmae_jax.data.source import PRESENT, Source, map_batches
