@@ -15,6 +15,7 @@ decoded for every row, for which peers.py has no operations to spare.
 """
 
 import argparse
+import copy
 import json
 import subprocess
 import venv
@@ -33,9 +34,10 @@ from reuse import reuse
 
 from sbmae_jax.app import provenance
 from sbmae_jax.app.run import Run, load_evaluators
-from sbmae_jax.data.source import Source, map_batches
+from sbmae_jax.data.source import Source
 from sbmae_jax.evaluation.labels.protocol import SharedLabelProtocol
 from sbmae_jax.evaluation.subsets import nested_subsets
+from sbmae_jax.training.sharding import batched
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "runs" / "multivae"
@@ -58,26 +60,33 @@ class FromDisk:
         self._arrays, self._observed = np.load(path), observed
         num = len(names)
         self._left = [NOTHING, *map(str, range(1, num)), AGAIN]  # in the order of the protocol
+        self.read = dict
 
-    def _read(self, request: str, read: Any) -> dict[str, np.ndarray]:
+    def reading(self, read):
+        """Return the same samples, of which something else is kept."""
+        other = copy.copy(self)
+        other.read = read
+        return other
+
+    def _read(self, request: str) -> dict[str, np.ndarray]:
         made = {name: self._arrays[f"{request}.{name}"] for name in self.names}
-        return map_batches(lambda _, batch: read(batch), made, self.batch_size)
+        return batched(self.read, self.batch_size)(made)
 
-    def reconstructed(self, rows, read=dict):
+    def reconstruct_rows(self, rows):
         """Return what was made of rows with everything observed."""
         del rows
-        return self._read(ALL, read)
+        return self._read(ALL)
 
-    def completed(self, key, rows, observed, read=dict):
+    def complete_rows(self, key, rows, observed):
         """Return the next samples, which must have been made for what is observed."""
         del key
         if self._left:
             request = self._left.pop(0)
             if not np.array_equal(observed, self._observed[request]):
                 raise ValueError(f"samples of {request!r} are for other observed modalities")
-            return self._read(request, read)
+            return self._read(request)
         # The pictures of the report, which nobody looks at here.
-        return read({name: rows[name] for name in self.names})
+        return {name: rows[name] for name in self.names}
 
 
 def requests(num_rows: int, num_modalities: int) -> dict[str, np.ndarray]:

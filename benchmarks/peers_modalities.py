@@ -27,7 +27,12 @@ from peers_runs import Trained, asked, kept, load_evaluators, measure
 from peers_sampling import colder
 
 from sbmae_jax.data.backgrounds import PHOTOGRAPHS
-from sbmae_jax.evaluation.labels.evaluators import Eyes, Trial, classifying, evaluator, judged
+from sbmae_jax.evaluation.labels.evaluators import (
+    classes_and_features,
+    compile_classifier,
+    frechet_distances,
+)
+from sbmae_jax.training.sharding import batched
 
 FIRST = tuple(PHOTOGRAPHS)[:2]
 COUNTS = (2, 5, 10)
@@ -82,11 +87,11 @@ def measure_first(trained: Trained, split: str) -> dict[str, float]:
     """
     run = trained.run
     protocol, rows, generator = asked(trained, split, run.parts.protocol.num_rows)
-    eyes = Eyes(classifying(protocol.classifier, load_evaluators(run)["classifier"]))
-    label, real = rows["label"], judged(generator, eyes, rows)
-    trial = Trial(generator, eyes, rows, label, real)
-    key, names = run.trainer.stage_key("first two"), run.parts.layout.names
-    rebuilt = generator.reconstructed(rows, partial(evaluator, names, eyes))["class"]
+    key, names, label = run.trainer.stage_key("first two"), run.parts.layout.names, rows["label"]
+    classify = compile_classifier(protocol.classifier, load_evaluators(run)["classifier"])
+    generator = generator.reading(classes_and_features(names, classify))
+    real = batched(generator.read, generator.batch_size)({name: rows[name] for name in names})
+    rebuilt = generator.reconstruct_rows(rows)["class"]
     places = [names.index(name) for name in FIRST]
     found: dict[str, list[float]] = {}
     for target, other in zip(places, reversed(places), strict=True):
@@ -97,8 +102,8 @@ def measure_first(trained: Trained, split: str) -> dict[str, float]:
             "all others": np.arange(len(names)) != target,
         }
         for what, observed in given.items():
-            made = trial.completed(key, observed)
-            distance = trial.distances(made, target)["frechet_classifier_features"]
+            made = generator.complete_rows(key, rows, observed)
+            distance = frechet_distances(made, real, target)["frechet_classifier_features"]
             found.setdefault(f"given {what}", []).append(right(made["class"], label, target))
             found.setdefault(f"Fréchet distance given {what}", []).append(distance)
     return {figure: float(np.mean(values)) for figure, values in found.items()}

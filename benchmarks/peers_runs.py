@@ -293,7 +293,12 @@ def asked(trained: Trained, split: str, num: int) -> tuple[SharedLabelProtocol, 
     return (
         protocol,
         rows,
-        Generator(names, trained.complete, trained.reconstruct, protocol.batch_size),
+        Generator(
+            names=names,
+            complete=trained.complete,
+            reconstruct=trained.reconstruct,
+            batch_size=protocol.batch_size,
+        ),
     )
 
 

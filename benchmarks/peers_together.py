@@ -13,10 +13,10 @@ from peers_runs import Config, Trained, count, joint_training
 
 from sbmae_jax.app.build import Parts
 from sbmae_jax.app.run import ENCODE_BATCH, Run
-from sbmae_jax.data.source import map_batches
 from sbmae_jax.models import model as models
 from sbmae_jax.models.latents import moments
 from sbmae_jax.models.task import Task
+from sbmae_jax.training.sharding import batched
 
 
 def together_task(parts: Parts, weight: float) -> Task:
@@ -76,9 +76,7 @@ def assembled(run: Run, params: Any) -> models.Model:
     parts = run.parts
     encoding = jax.jit(partial(models.encode, parts.modalities, parts.autoencoders))
     rows = {name: run.data.train_loaded.arrays[name] for name in parts.layout.names}
-    z = map_batches(
-        lambda _, batch: {"z": encoding(params["autoencoders"], batch)}, rows, ENCODE_BATCH
-    )["z"]
+    z = batched(partial(encoding, params["autoencoders"]), ENCODE_BATCH)(rows)
     return models.Model(
         params, moments(jnp.asarray(z)), parts.modalities, parts.autoencoders, parts.network,
         parts.sde, parts.sampling,

@@ -11,8 +11,8 @@ import pytest
 from sbmae_jax.evaluation import inception as inception_weights
 from sbmae_jax.evaluation.generator import Generator
 from sbmae_jax.evaluation.labels import coherence_pages
-from sbmae_jax.evaluation.labels.evaluators import Eyes
-from sbmae_jax.evaluation.labels.protocol import SharedLabelProtocol, evaluate
+from sbmae_jax.evaluation.labels.evaluators import classes_and_features
+from sbmae_jax.evaluation.labels.protocol import SharedLabelProtocol, measure_all
 from sbmae_jax.evaluation.subsets import prefixes, subsets_by_size
 from sbmae_jax.metrics.coherence import estimate, macro_estimate
 from sbmae_jax.models.classifier import Classifier
@@ -33,6 +33,10 @@ def classify(x):
     return x[:, 0].astype(int), x
 
 
+def generator(complete, batch_size=4):
+    return Generator(names=NAMES, complete=complete, reconstruct=dict, batch_size=batch_size)
+
+
 def measured(mistaken, protocols=ALL, classify=classify, inception=None):
     """Measure a generator that copies the test rows, but for the class where `mistaken` says so.
 
@@ -48,8 +52,8 @@ def measured(mistaken, protocols=ALL, classify=classify, inception=None):
                     row[0] = 2 - row[0] if row[0] != 1 else 0
         return made
 
-    generator = Generator(NAMES, complete, lambda batch: batch, batch_size=4)
-    return evaluate(jax.random.key(0), ROWS, generator, Eyes(classify, inception), 10, protocols)
+    read = classes_and_features(NAMES, classify, inception)
+    return measure_all(jax.random.key(0), ROWS, generator(complete).reading(read), 10, protocols)
 
 
 @pytest.mark.parametrize("num_modalities", [2, 5, 7, 10])
@@ -185,10 +189,9 @@ def test_fid_is_measured_where_there_are_weights_and_only_there(monkeypatch, tmp
     rows = {name: np.concatenate([x, x]).astype(np.float32) for name, x in ROWS.items()}
     rows["label"] = rows["label"].astype(int)
     shifted = lambda key, batch, observed: {name: batch[name] + [0, 0, 3] for name in NAMES}  # noqa: E731
-    generator = Generator(NAMES, shifted, lambda batch: batch, batch_size=20)
     plain, found = (
         dataclasses.replace(protocol, inception=inception).measure(
-            jax.random.key(0), rows, generator, {"classifier": None}, dict
+            jax.random.key(0), rows, generator(shifted, 20), {"classifier": None}, dict
         )[0]
         for inception in ("", str(weights))
     )
@@ -215,10 +218,8 @@ def test_no_more_than_a_batch_of_pictures_is_kept():
         assert len(observed) == 4
         return batch
 
-    generator = Generator(NAMES, complete, lambda batch: batch, batch_size=4)
-    read = generator.completed(
-        jax.random.key(0), ROWS, np.ones(3, bool), lambda made: {"class": made["a"][:, 0]}
-    )
+    reading = generator(complete).reading(lambda made: {"class": made["a"][:, 0]})
+    read = reading.complete_rows(jax.random.key(0), ROWS, np.ones(3, bool))
     assert read.keys() == {"class"}
     np.testing.assert_array_equal(read["class"], LABEL)
 

@@ -1,8 +1,8 @@
 """How processes find each other, and how arrays are laid out over devices."""
 
+import chex
 import grain
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -92,22 +92,40 @@ def test_large_arrays_of_the_state_are_split_along_their_largest_axis(shape, exp
     assert tuple(sharding.state_layout(sharding.make_mesh(), shape).spec) == ()
 
 
-@pytest.mark.parametrize("num_rows", [1, 7, 8, 12])
-def test_rows_are_shared_out_whatever_their_number(num_rows):
-    def function(scale, key, x):
-        return {"y": scale * x + jax.random.normal(key, x.shape), "row": x[:, 0]}
+@pytest.mark.parametrize("num_rows", [1, 12, 20])
+def test_batches_are_shared_out_whatever_the_number_of_rows(num_rows):
+    def function(key, batch, row):
+        return {"y": batch["x"] + jax.random.normal(key, batch["x"].shape), "row": row}
 
-    x = np.arange(num_rows * 3, dtype=np.float32).reshape(num_rows, 3)
-    made = sharding.data_parallel(sharding.make_mesh(), function, num_whole=2)(
-        jnp.ones(()), jax.random.key(5), x
+    def made(num_devices):
+        mesh = sharding.make_mesh(num_devices)
+        compiled = jax.jit(function, out_shardings=sharding.replicated(mesh))
+        return sharding.batched(compiled, 12, mesh)({"x": x}, row, key=jax.random.key(5))
+
+    row = np.arange(num_rows)
+    x = np.stack([row, row / 2, row / 3], axis=1).astype(np.float32)
+    shared, alone = made(8), made(1)
+    np.testing.assert_array_equal(shared["row"], row)
+    chex.assert_trees_all_close(shared, alone, rtol=1e-6)  # the same draws, rounded otherwise
+
+
+def test_batches_have_one_size_and_keys_of_their_own():
+    sizes, seconds = [], []
+
+    def double(key, batch):
+        sizes.append(len(batch["x"]))
+        return {"y": 2 * batch["x"], "draw": jax.random.uniform(key, (len(batch["x"]),))}
+
+    call = sharding.batched(
+        double, 8, read=lambda made: {"z": -made["y"], "draw": made["draw"]}, seconds=seconds
     )
-    alone = sharding.data_parallel(sharding.make_mesh(1), function, num_whole=2)(
-        jnp.ones(()), jax.random.key(5), x
-    )
-    np.testing.assert_allclose(
-        made["y"], alone["y"], rtol=1e-6
-    )  # the same draws, rounded otherwise
-    np.testing.assert_array_equal(made["row"], x[:, 0])
+    made = call({"x": np.arange(20)}, key=jax.random.key(1))
+    np.testing.assert_array_equal(made["z"], -2 * np.arange(20))
+    keys = [jax.random.fold_in(jax.random.key(1), i) for i in range(3)]
+    expected = np.concatenate([jax.random.uniform(k, (8,)) for k in keys])[:20]
+    np.testing.assert_array_equal(made["draw"], expected)
+    assert sizes == [8, 8, 8]
+    assert len(seconds) == 3
 
 
 def test_parts_of_a_batch_are_joined_in_their_places():

@@ -84,8 +84,9 @@ def collapsed(key, batch, observed):
 
 def measure(complete):
     generator = Generator(
-        NAMES, complete, lambda batch: {n: as_unit(x) for n, x in batch.items()}, 64
-    )
+        names=NAMES, complete=complete, batch_size=64,
+        reconstruct=lambda batch: {n: as_unit(x) for n, x in batch.items()},
+    )  # fmt: skip
     return PROTOCOL.measure(jax.random.key(0), ROWS, generator, JUDGES, dict)
 
 
@@ -145,7 +146,7 @@ def test_fid_is_measured_where_there_are_weights_and_only_there(results, monkeyp
     monkeypatch.setattr(inception_weights, "load", lambda path: 2.0)
     double = lambda params, x: params * jnp.asarray(x, jnp.float32).reshape(len(x), -1)  # noqa: E731
     monkeypatch.setattr(inception_weights, "features", double)
-    generator = Generator(NAMES, perfect, lambda batch: batch, 64)
+    generator = Generator(names=NAMES, complete=perfect, reconstruct=dict, batch_size=64)
     protocol = dataclasses.replace(PROTOCOL, inception=str(weights))
     rows = ROWS | {"image": as_unit(IMAGE)}
     measured, _ = protocol.measure(jax.random.key(0), rows, generator, JUDGES, dict)

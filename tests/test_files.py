@@ -5,7 +5,6 @@ import pytest
 from own_files import N, arrays
 
 from sbmae_jax.data.description import describe, load, save
-from sbmae_jax.data.source import map_batches
 from sbmae_jax.data.user import opened
 from sbmae_jax.data.user import profile as profiling
 from sbmae_jax.data.user.files import files
@@ -111,7 +110,7 @@ def test_arrays_are_read_where_they_are_indexed_until_they_are_loaded(own_file):
 
 def test_batches_are_made_of_arrays_that_are_not_in_memory(own_file):
     source = files("test", 0, ("photo", "vector"), 0, path=own_file)
-    made = map_batches(lambda _, batch: batch, {n: source.arrays[n] for n in source.modalities}, 8)
+    made = sharding.batched(dict, 8)({n: source.arrays[n] for n in source.modalities})
     np.testing.assert_array_equal(made["photo"], np.asarray(source.arrays["photo"]))
 
 

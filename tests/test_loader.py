@@ -3,7 +3,7 @@ import jax
 import numpy as np
 import pytest
 
-from sbmae_jax.data.source import ArraySource, map_batches
+from sbmae_jax.data.source import ArraySource
 from sbmae_jax.training import sharding
 from sbmae_jax.training.batches import resident, streamed
 
@@ -78,16 +78,3 @@ def test_a_batch_that_devices_cannot_share_is_refused(feed):
         ValueError, match="batch_size must be a multiple of the number of devices, 8"
     ):
         feed(first, rows, 12, sharding.make_mesh(8))
-
-
-def test_map_batches_joins_rows_in_order_whatever_the_last_batch():
-    sizes = []
-
-    def double(i, batch):
-        sizes.append(len(batch["label"]))
-        return {"y": batch["label"] * 2, "batch": np.full(len(batch["label"]), i)}
-
-    made = map_batches(double, ROWS, 8)
-    np.testing.assert_array_equal(made["y"], 2 * ROWS["label"])
-    np.testing.assert_array_equal(made["batch"], np.repeat([0, 1, 2], 8)[:20])
-    assert sizes == [8, 8, 8]

@@ -25,13 +25,16 @@ LABELLED, LABELLED_TRAIN = MIXTURE.rows(400, seed=3), MIXTURE.rows(1500, seed=4)
 FEWER = {name: x[:300] for name, x in LABELLED_TRAIN.items()}
 
 
+def generator(model, **changes):
+    functions = {"complete": model.complete, "draw": model.draw, "reconstruct": dict} | changes
+    return Generator(names=model.names, batch_size=1000, **functions)
+
+
 def measured(model, rows, train, likelihoods, **changes):
-    functions = {"complete": model.complete, "draw": model.draw} | changes
-    generator = Generator(
-        names=model.names, reconstruct=lambda batch: batch, batch_size=1000, **functions
-    )
     protocol = PairedProtocol(likelihoods, num_unconditional=600, batch_size=1000)
-    results, _ = protocol.measure(jax.random.key(0), rows, generator, {}, lambda: train)
+    results, _ = protocol.measure(
+        jax.random.key(0), rows, generator(model, **changes), {}, lambda: train
+    )
     return json.loads(json.dumps(results, allow_nan=False))
 
 
@@ -268,10 +271,9 @@ def test_a_modality_that_no_training_row_has_is_refused():
 def test_a_handful_of_rows_and_a_constant_modality_are_measured():
     rows = {name: x[:3] for name, x in TEST.items()}
     constant = {"c": np.zeros((3, 4), np.float32)}
-    generator = Generator(GAUSSIAN.names, GAUSSIAN.complete, lambda batch: batch, 10, GAUSSIAN.draw)
     protocol = PairedProtocol(dict.fromkeys(GAUSSIAN.names, "normal"), 0, 10, 10)
     results, _ = protocol.measure(
-        jax.random.key(0), rows | constant, generator, {}, lambda: rows | constant
+        jax.random.key(0), rows | constant, generator(GAUSSIAN), {}, lambda: rows | constant
     )
     assert np.isfinite(results["prediction"]["a"]["linear"]["error"]["mean"])
     assert np.isnan(results["prediction"]["c"]["model"]["error"]["mean"])  # there is no variance

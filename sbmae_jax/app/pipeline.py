@@ -8,11 +8,11 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -24,7 +24,7 @@ from sbmae_jax.app.request import generate_files
 from sbmae_jax.app.run import Run, load_evaluators, load_model
 from sbmae_jax.data.source import PRESENT
 from sbmae_jax.evaluation.base import View
-from sbmae_jax.evaluation.generator import Generator
+from sbmae_jax.evaluation.generator import generator_of
 from sbmae_jax.evaluation.report import summary, write_report
 from sbmae_jax.models.latents import moments
 from sbmae_jax.models.model import Model, draw
@@ -33,7 +33,6 @@ from sbmae_jax.training import distributed
 from sbmae_jax.training.config import TrainingConfig
 from sbmae_jax.training.log import read
 from sbmae_jax.training.preemption import Notice
-from sbmae_jax.training.sharding import data_parallel
 from sbmae_jax.training.workdir import CHOICES, CONFIG, MOMENTS, RESULTS, SAMPLES, held
 from sbmae_jax.types import CompleteFn
 
@@ -121,24 +120,24 @@ def measure(
     protocol = run.parts.protocol
     source = run.data.test if split == "test" else run.data.source(split, protocol.num_rows)
     rows = {name: source.arrays[name] for name in run.data.description.shapes}
-    compiled = data_parallel(run.mesh, Model.complete, num_whole=2)
-    timed_complete, durations = timed(complete or partial(compiled, model))
-    timed_draw, drawing = timed(partial(data_parallel(run.mesh, Model.draw, num_whole=2), model))
-    rebuild = partial(data_parallel(run.mesh, Model.reconstruct, num_whole=1), model)
-    generator = Generator(
-        model.layout.names, timed_complete, rebuild, protocol.batch_size, timed_draw
+    generator = generator_of(model, protocol.batch_size, run.mesh)
+    if complete is not None:
+        generator = replace(generator, complete=complete)
+    results, samples = protocol.measure(
+        run.trainer.stage_key("evaluate"),
+        rows,
+        generator,
+        load_evaluators(run),
+        lambda: run.data.train_loaded.arrays,
     )
-    key = run.trainer.stage_key("evaluate")
-    figures, samples = protocol.measure(
-        key, rows, generator, load_evaluators(run), lambda: run.data.train_loaded.arrays
-    )
-    calls = durations or drawing  # one of them may not have been used
     # The first call compiles.
-    seconds = 1000 * float(np.median(calls[1:] or calls)) / protocol.batch_size
+    seconds = (
+        1000 * float(np.median(generator.seconds[1:] or generator.seconds)) / protocol.batch_size
+    )
     speed = {
         "num_evaluations": model.sampling.num_evaluations, "seconds_per_1000_samples": seconds,
     }  # fmt: skip
-    return {"num_rows": len(source), **figures, **speed}, samples
+    return {"num_rows": len(source), **results, **speed}, samples
 
 
 def make_report(run: Run) -> None:
@@ -153,19 +152,6 @@ def make_report(run: Run) -> None:
     results = json.loads((run.folder.path / RESULTS).read_text())
     run.folder.log.line(summary(protocol.figures(results)))
     run.folder.log.line(f"report: {page}")
-
-
-def timed(function: Callable) -> tuple[Callable, list[float]]:
-    """Return a function that waits for its result, and the list to which it adds its seconds."""
-    durations: list[float] = []
-
-    def call(*args):
-        start = time.perf_counter()
-        result = jax.block_until_ready(function(*args))
-        durations.append(time.perf_counter() - start)
-        return result
-
-    return call, durations
 
 
 STAGES: dict[str, Callable[[Run], None]] = {

@@ -17,7 +17,7 @@ from sbmae_jax.app.run_data import MAX_HELD_OUT_ROWS, RunData, one_batch
 from sbmae_jax.app.sections import check_keys
 from sbmae_jax.app.trainer import Trainer
 from sbmae_jax.data import description
-from sbmae_jax.data.source import PRESENT, Source, map_batches
+from sbmae_jax.data.source import PRESENT, Source
 from sbmae_jax.models.latents import Moments
 from sbmae_jax.models.model import Model, encode
 from sbmae_jax.models.task import Params
@@ -95,11 +95,11 @@ class Run:
         """
         parts, params = self.parts, load_autoencoders(self)
         encoding = partial(encode, parts.modalities, parts.autoencoders)
-        compiled = sharding.data_parallel(self.mesh, encoding, num_whole=1)
+        compiled = jax.jit(encoding, out_shardings=sharding.replicated(self.mesh))
         rows = {name: source.arrays[name][:max_rows] for name in parts.layout.names}
-        z = map_batches(lambda _, batch: {"z": compiled(params, batch)}, rows, ENCODE_BATCH)
+        z = sharding.batched(partial(compiled, params), ENCODE_BATCH, self.mesh)(rows)
         missing = PRESENT in source.shapes
-        return z | ({PRESENT: source.arrays[PRESENT][:max_rows]} if missing else {})
+        return {"z": z} | ({PRESENT: source.arrays[PRESENT][:max_rows]} if missing else {})
 
     def standardised(self, latents: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Standardise latents by the moments of the training split."""

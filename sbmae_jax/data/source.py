@@ -180,23 +180,3 @@ def rows_with(source: Source, names: Sequence[str], modalities: Sequence[str]) -
         return None
     columns = [m for m, name in enumerate(modalities) if name in names]
     return np.flatnonzero(np.asarray(source.arrays[PRESENT])[:, columns].all(axis=1))
-
-
-def map_batches(
-    function: Callable[[int, dict[str, np.ndarray]], Mapping[str, Any]],
-    arrays: Mapping[str, np.ndarray],
-    batch_size: int,
-) -> dict[str, np.ndarray]:
-    """Apply a function to consecutive batches of rows, and join what it returns.
-
-    function: (number of the batch, batch) -> arrays with one row for each row of the batch. All batches
-    have the same size, so that one executable serves all: the last one repeats its final row, and what
-    is made of the repetitions is dropped.
-    """
-    num_rows = len(next(iter(arrays.values())))
-    parts = []
-    for i, start in enumerate(range(0, num_rows, batch_size)):
-        rows = np.minimum(np.arange(start, start + batch_size), num_rows - 1)
-        made = function(i, {name: array[rows] for name, array in arrays.items()})
-        parts.append({name: np.asarray(array) for name, array in made.items()})
-    return {name: np.concatenate([part[name] for part in parts])[:num_rows] for name in parts[0]}

@@ -9,8 +9,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from sbmae_jax.data.source import map_batches
 from sbmae_jax.evaluation import inception as inception_weights
+from sbmae_jax.training.sharding import batched
 
 FeatureExtractor = Callable[[np.ndarray], np.ndarray]
 """pictures [N, H, W, 3] -> features [N, 2048]"""
@@ -33,18 +33,14 @@ def is_file(path: str) -> bool:
         return False
 
 
-def looking(path: str, batch_size: int = 100) -> FeatureExtractor | None:
-    """Return the function that gives Inception features of pictures, or None without weights.
+def inception_extractor(path: str, batch_size: int = 100) -> FeatureExtractor | None:
+    """Return the function that gives the Inception features of pictures, or None without weights.
 
-    batch_size: pictures that are looked at together, each as 299x299 floats.
+    Args:
+        path: The file of converted weights, or an empty string.
+        batch_size: Pictures that are read together, each as 299x299 floats.
     """
     if not path:
         return None
     params, apply = inception_weights.load(Path(path)), jax.jit(inception_weights.features)
-
-    def look(images):
-        return map_batches(
-            lambda _, batch: {"features": apply(params, batch["x"])}, {"x": images}, batch_size
-        )["features"]
-
-    return look
+    return batched(lambda pictures: apply(params, pictures), batch_size)

@@ -1,34 +1,47 @@
-"""The generator as it is measured: on rows of a test split, a batch at a time.
+"""What is measured: a generator, asked about any number of rows.
 
-Generator and reconstruction are functions, so that this model and any baseline are measured by the
+Generation and reconstruction are plain functions, so that this model and any baseline are measured by the
 same lines.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
-from sbmae_jax.data.source import map_batches
+from sbmae_jax.models.model import Model
+from sbmae_jax.training.sharding import batched, replicated
 from sbmae_jax.types import Array, CompleteFn, Key
 
 Arrays = Mapping[str, np.ndarray]
+"""`{name: [N, ...]}`: the rows of some modalities."""
+
 Read = Callable[[Mapping[str, Array]], Mapping[str, Any]]
-"""all modalities of a batch -> what is kept of it: arrays with one row for each row"""
+"""`{name: [B, ...]} -> {name: [B, ...]}`: what to keep of a batch of samples."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Generator:
-    """What is measured. All functions work on batches of `batch_size`.
+    """A generator of all modalities from any of them.
 
-    complete: the generator, as `Model.complete`.
-    reconstruct: batch -> all modalities, each encoded and decoded.
-    draw: as `complete`, but draws from p(x|z) rather than its mean, which stands in where it is left out.
+    The functions `complete`, `draw` and `reconstruct` work on one batch. The methods, which end in `_rows`,
+    work on any number of rows, and return what `read` keeps of each batch.
 
-    What its methods return is what `read` keeps of each batch, at first all of it; where the pictures of
-    all rows do not fit into memory, keep less.
+    Attributes:
+        names: The modalities, in their order.
+        complete: `(key, batch, observed) -> batch`, as `Model.complete`: generate what `observed`, `[B, M]`
+            bool, does not mark.
+        reconstruct: `batch -> batch`: encode and decode all modalities.
+        batch_size: Rows in one call of these functions.
+        draw: As `complete`, but from p(x|z) rather than its mean. The default is `complete` itself.
+        mesh: Devices that share the rows of a batch; see `sharding.batched`.
+        read: What is kept of each batch of samples, by default all of it. Keep less where the pictures of
+            all rows do not fit into memory.
+        seconds: How long each call of `complete` or `draw` took; the first ones compile.
     """
 
     names: tuple[str, ...]
@@ -36,38 +49,64 @@ class Generator:
     reconstruct: Callable[[Arrays], Mapping[str, Array]]
     batch_size: int
     draw: CompleteFn | None = None
+    mesh: Mesh | None = None
+    read: Read = dict
+    seconds: list[float] = field(default_factory=list)
 
-    def reconstructed(self, rows: Arrays, read: Read = dict) -> dict[str, np.ndarray]:
-        """Encode and decode rows [N, ...]."""
-        pictures = {name: rows[name] for name in self.names}
-        return map_batches(
-            lambda _, batch: read(self.reconstruct(batch)), pictures, self.batch_size
-        )
+    def reading(self, read: Read) -> "Generator":
+        """Return the same generator, of whose samples something else is kept."""
+        return replace(self, read=read)
 
-    def completed(
-        self, key: Key, rows: Arrays, observed: np.ndarray, read: Read = dict
-    ) -> dict[str, np.ndarray]:
-        """Generate what is not observed, [N, M] or the same in all rows [M], of rows [N, ...]."""
-        return self._generated(self.complete, key, rows, observed, read)
+    def complete_rows(self, key: Key, rows: Arrays, observed: np.ndarray) -> dict[str, Any]:
+        """Generate what is not observed.
 
-    def drawn(
-        self, key: Key, rows: Arrays, observed: np.ndarray, read: Read = dict
-    ) -> dict[str, np.ndarray]:
-        """Draw what is not observed, with the noise of p(x|z); otherwise as `completed`."""
-        return self._generated(self.draw or self.complete, key, rows, observed, read)
+        Args:
+            key: A typed key; batch `i` gets `fold_in(key, i)`.
+            rows: `{name: [N, ...]}`; values that are not observed are not used.
+            observed: `[N, M]` bool, or `[M]` where it is the same in all rows.
+        """
+        return self._generate(self.complete, key, rows, observed)
 
-    def _generated(self, generate: CompleteFn, key, rows, observed, read) -> dict[str, np.ndarray]:
-        def call(i, batch):
-            mask = batch.pop("observed")
-            return read(generate(jax.random.fold_in(key, i), batch, mask))
+    def draw_rows(self, key: Key, rows: Arrays, observed: np.ndarray) -> dict[str, Any]:
+        """Generate what is not observed, with the noise of p(x|z); otherwise as `complete_rows`."""
+        return self._generate(self.draw or self.complete, key, rows, observed)
 
-        pictures = {name: rows[name] for name in self.names}
-        shape = (len(pictures[self.names[0]]), len(self.names))
-        pictures["observed"] = np.broadcast_to(observed, shape)
-        return map_batches(call, pictures, self.batch_size)
+    def reconstruct_rows(self, rows: Arrays) -> dict[str, Any]:
+        """Encode and decode rows `{name: [N, ...]}`."""
+        call = batched(self.reconstruct, self.batch_size, self.mesh, read=self.read)
+        return call(self._modalities(rows))
+
+    def _generate(self, function: CompleteFn, key, rows, observed) -> dict[str, Any]:
+        call = batched(function, self.batch_size, self.mesh, read=self.read, seconds=self.seconds)
+        shape = (len(rows[self.names[0]]), len(self.names))
+        return call(self._modalities(rows), np.broadcast_to(observed, shape), key=key)
+
+    def _modalities(self, rows: Arrays) -> dict[str, np.ndarray]:
+        return {name: rows[name] for name in self.names}
 
 
-def nothing(rows: Arrays, names: tuple[str, ...], num: int) -> tuple[Arrays, np.ndarray]:
-    """Return `num` blank rows like `rows`, with nothing observed [num, M]."""
+def generator_of(model: Model, batch_size: int, mesh: Mesh) -> Generator:
+    """Return a trained model as a generator whose batches are shared out over the devices of a mesh."""
+
+    def compiled(method):
+        return partial(jax.jit(method, out_shardings=replicated(mesh)), model)
+
+    return Generator(
+        names=model.layout.names, complete=compiled(Model.complete), draw=compiled(Model.draw),
+        reconstruct=compiled(Model.reconstruct), batch_size=batch_size, mesh=mesh,
+    )  # fmt: skip
+
+
+def blank_rows(rows: Arrays, names: tuple[str, ...], num: int) -> tuple[Arrays, np.ndarray]:
+    """Return rows of zeros, to generate from nothing.
+
+    Args:
+        rows: Rows whose shapes and types to take.
+        names: The modalities.
+        num: How many rows to return.
+
+    Returns:
+        `{name: [num, ...]}`, and what is observed of them, nothing: `[num, M]` bool.
+    """
     blank = {name: np.zeros((num, *rows[name].shape[1:]), rows[name].dtype) for name in names}
     return blank, np.zeros((num, len(names)), bool)

@@ -5,8 +5,8 @@ state of a training is whole on every device, or, where a network does not fit o
 axis `state`; what a device lacks of it is then gathered when it is used.
 """
 
-import functools
 import math
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -104,29 +104,59 @@ def join(tree: Tree, layout: NamedSharding, axis: int, size: int, mine: np.ndarr
     return jax.tree.map(one, tree)
 
 
-@functools.cache
-def data_parallel(
-    mesh: Mesh, function: Callable[..., Any], num_whole: int = 0
+def batched(
+    function: Callable[..., Any],
+    batch_size: int,
+    mesh: Mesh | None = None,
+    *,
+    read: Callable[[Any], Any] = lambda made: made,
+    seconds: list[float] | None = None,
 ) -> Callable[..., Any]:
-    """Return a compiled function whose rows are shared out over all devices, and whose result is whole.
+    """Let a function of one batch work on any number of rows.
 
-    function: (*whole, *rows) -> arrays with one row for each row. The first `num_whole` arguments are
-        pytrees that every device needs; the others are arrays of the host, or pytrees of such, with as many
-        rows each as the batch has. What a row becomes must not depend on the other rows.
+    All batches have the same size, so that one executable serves them all. A short batch repeats its last
+    row, and what is made of the repetitions is dropped.
 
-    A batch that cannot be shared out evenly is filled up with its last row. Random numbers drawn inside for a
-    whole batch are the same on any number of devices, since JAX's do not depend on how many are drawn.
+    Args:
+        function: `(*rows) -> tree`, or `(key, *rows) -> tree` where a key is given. Each argument and the
+            result is an array, or a pytree of arrays, with one row for each example. What a row becomes
+            must not depend on the other rows.
+        batch_size: Rows in a call of `function`.
+        mesh: Devices that share the rows of a batch, whose size is then rounded up to a multiple of their
+            number. The function must be compiled with `out_shardings=replicated(mesh)`. Without a mesh it
+            gets NumPy arrays. Random numbers drawn for a whole batch are the same on any number of devices,
+            since JAX's do not depend on how many are drawn.
+        read: What to keep of each result: `tree -> tree`, by default all of it. Keep less where the results
+            of all rows do not fit into memory.
+        seconds: A list to which the duration of each call of `function` is appended; the first one compiles.
+
+    Returns:
+        A function `(*rows, key=None) -> tree` of NumPy arrays. Batch `i` gets the key `fold_in(key, i)`.
+
+    Example:
+        >>> double = batched(lambda batch: {"y": 2 * batch["x"]}, batch_size=2)
+        >>> double({"x": np.arange(3)})["y"]
+        array([0, 2, 4])
     """
-    compiled = jax.jit(function, out_shardings=replicated(mesh))
+    size = batch_size if mesh is None else -(-batch_size // mesh.size) * mesh.size
 
-    def call(*args):
-        whole, rows = args[:num_whole], args[num_whole:]
+    def call(*rows, key=None):
         num_rows = len(jax.tree.leaves(rows)[0])
-        filled = np.minimum(np.arange(-(-num_rows // mesh.size) * mesh.size), num_rows - 1)
-        shared = put(jax.tree.map(lambda a: np.asarray(a)[filled], rows), split(mesh))
-        made = compiled(*whole, *shared)
-        if len(filled) == num_rows:
-            return made
-        return jax.tree.map(lambda a: a[:num_rows], made)
+        parts = []
+        for i, start in enumerate(range(0, num_rows, batch_size)):
+            stop = min(start + batch_size, num_rows)
+            index = np.minimum(np.arange(start, start + size), stop - 1)
+            batch = jax.tree.map(lambda array, index=index: np.asarray(array[index]), rows)
+            if mesh is not None:
+                batch = put(batch, split(mesh))
+            keys = () if key is None else (jax.random.fold_in(key, i),)
+            begun = time.perf_counter()
+            made = function(*keys, *batch)
+            if seconds is not None:
+                jax.block_until_ready(made)
+                seconds.append(time.perf_counter() - begun)
+            kept = jax.tree.map(lambda array, n=stop - start: np.asarray(array)[:n], read(made))
+            parts.append(kept)
+        return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
     return call

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.image import imsave
 
 from sbmae_jax.evaluation.base import Figure, Picture, Section
-from sbmae_jax.evaluation.generator import Generator, nothing
+from sbmae_jax.evaluation.generator import Generator, blank_rows
 from sbmae_jax.evaluation.pictures import as_bytes, frame, grid, save_image, sheet
 from sbmae_jax.types import Key
 
@@ -32,17 +32,17 @@ def draw_samples(
     head = {name: rows[name][:NUM_REAL] for name in names}
     shown = {name: rows[name][NUM_REAL : NUM_REAL + NUM_SHOWN] for name in names}
     _store(drawn, "real", head)
-    _store(drawn, "reconstruction", generator.reconstructed(head))
+    _store(drawn, "reconstruction", generator.reconstruct_rows(head))
     _store(drawn, "true", shown)
     num_shown = len(shown["image"])
     repeated = {name: np.repeat(x, NUM_SAMPLES, axis=0) for name, x in shown.items()}
     for i, asked in enumerate(ASKED):
         observed = np.array([name == asked for name in names])
-        made = generator.completed(jax.random.fold_in(key, i), repeated, observed)
+        made = generator.complete_rows(jax.random.fold_in(key, i), repeated, observed)
         made = {n: x.reshape(num_shown, NUM_SAMPLES, *x.shape[1:]) for n, x in made.items()}
         _store(drawn, f"given {asked}", made)
     joint_key = jax.random.fold_in(key, len(ASKED))
-    _store(drawn, "joint", generator.completed(joint_key, *nothing(rows, names, NUM_JOINT)))
+    _store(drawn, "joint", generator.complete_rows(joint_key, *blank_rows(rows, names, NUM_JOINT)))
     return drawn
 
 

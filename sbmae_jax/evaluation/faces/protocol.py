@@ -15,10 +15,9 @@ import jax
 import numpy as np
 
 from sbmae_jax._check import require_fields, require_int
-from sbmae_jax.data.source import map_batches
 from sbmae_jax.evaluation.base import Evaluator, Figure, Rows, Section
 from sbmae_jax.evaluation.faces import pages as faces_pages
-from sbmae_jax.evaluation.fid import FeatureExtractor, check_weights, looking
+from sbmae_jax.evaluation.fid import FeatureExtractor, check_weights, inception_extractor
 from sbmae_jax.evaluation.generator import Arrays, Generator
 from sbmae_jax.metrics.coherence import estimate
 from sbmae_jax.metrics.diversity import mean_pairwise_distance
@@ -28,6 +27,7 @@ from sbmae_jax.models.autoencoder import as_float
 from sbmae_jax.models.predictor import Predictor
 from sbmae_jax.models.task import Params
 from sbmae_jax.training.config import TrainingConfig
+from sbmae_jax.training.sharding import batched
 from sbmae_jax.types import Key
 
 NOTHING = "nothing"
@@ -85,16 +85,16 @@ class FaceProtocol:
         """Return all figures and the samples that the report shows."""
         del train
         given_key, spread_key, picture_key = jax.random.split(key, 3)
-        read = reading(self.predictors, evaluators, self.batch_size)
-        inception = looking(self.inception, self.batch_size)
-        figures = {
+        read = compile_reader(self.predictors, evaluators, self.batch_size)
+        inception = inception_extractor(self.inception, self.batch_size)
+        results = {
             **measure_bounds(rows, generator, read),
             **measure_subsets(given_key, rows, generator, read, inception, self.attributes),
             "diversity": measure_diversity(
                 spread_key, rows, generator, read, self.num_conditions, self.num_repeats
             ),
         }
-        return figures, faces_pages.draw_samples(picture_key, rows, generator)
+        return results, faces_pages.draw_samples(picture_key, rows, generator)
 
     def figures(self, results: Mapping[str, Any]) -> list[Figure]:
         """Return the main figures of the results."""
@@ -113,7 +113,7 @@ def subsets(names: tuple[str, ...]) -> dict[str, np.ndarray]:
     return {"+".join(c) or NOTHING: np.array([name in c for name in names]) for c in chosen}
 
 
-def reading(
+def compile_reader(
     predictors: Mapping[str, Predictor], params: Mapping[str, Params], batch_size: int
 ) -> Read:
     """Return the function that reads attributes, mask and features from pictures."""
@@ -124,15 +124,13 @@ def reading(
         mask, _ = predictors["mask"].apply(params["predictor/mask"], x)
         return {"attributes": attributes, "mask": mask, "features": features}
 
-    return lambda images: map_batches(
-        lambda _, batch: apply(params, batch["x"]), {"x": images}, batch_size
-    )
+    return batched(lambda images: apply(params, images), batch_size)
 
 
 def measure_bounds(rows: Arrays, generator: Generator, read: Read) -> dict[str, Any]:
     """Return what supervised networks reach on real pictures, and what survives the autoencoders."""
     seen = read(rows["image"])
-    rebuilt = generator.reconstructed(rows)
+    rebuilt = generator.reconstruct_rows(rows)
     read_rebuilt = read(rebuilt["image"])
     truth, shown = as_float(rows["image"]), np.asarray(rebuilt["image"])
     return {
@@ -174,7 +172,7 @@ def measure_subsets(
     generated, image_read, by_attribute = {}, {}, {}
     distances: dict[str, dict[str, float]] = {figure: {} for figure in real}
     for name, observed in subsets(generator.names).items():
-        made = generator.completed(key, rows, observed)
+        made = generator.complete_rows(key, rows, observed)
         generated[name] = agreement(rows, made)
         scores = f1_by_column(rows["attributes"], made["attributes"])
         by_attribute[name] = dict(zip(attributes, map(float, scores), strict=True))
@@ -208,16 +206,16 @@ def measure_diversity(
     """
     num = min(num_conditions, len(rows["image"]))
     repeated = {name: np.repeat(rows[name][:num], num_repeats, axis=0) for name in generator.names}
-    found = {"real": distances(shuffled(rows["image"], num, num_repeats), read)}
+    found = {"real": measure_spread(shuffled(rows["image"], num, num_repeats), read)}
     for name, observed in subsets(generator.names).items():
         if observed[generator.names.index("image")]:
             continue
-        images = generator.completed(key, repeated, observed)["image"]
-        found[name] = distances(images.reshape(num, num_repeats, *images.shape[1:]), read)
+        images = generator.complete_rows(key, repeated, observed)["image"]
+        found[name] = measure_spread(images.reshape(num, num_repeats, *images.shape[1:]), read)
     return found
 
 
-def distances(images: np.ndarray, read: Read) -> dict[str, float]:
+def measure_spread(images: np.ndarray, read: Read) -> dict[str, float]:
     """Return the mean pairwise distances of pictures [N, K, H, W, C] that share a condition."""
     features = read(images.reshape(-1, *images.shape[2:]))["features"]
     features = features.reshape(*images.shape[:2], -1)

@@ -7,20 +7,37 @@ Three protocols, which say what is observed and what is scored, and average diff
     all_subsets  all rows observe every subset in turn; all other modalities are targets (MultiVae library)
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from sbmae_jax.evaluation.labels.evaluators import Trial
+from sbmae_jax.evaluation.generator import Arrays, Generator
+from sbmae_jax.evaluation.labels.evaluators import frechet_distances
 from sbmae_jax.evaluation.subsets import nested_subsets, prefixes, subsets_by_size
 from sbmae_jax.metrics.coherence import conditional_coherence, estimate, macro_estimate
 from sbmae_jax.metrics.diversity import spread_ratio
 from sbmae_jax.types import Key
 
-Measure = Callable[[Key, Trial], dict[str, Any]]
+
+class LabelledRows(NamedTuple):
+    """What a generator is measured on.
+
+    Attributes:
+        rows: The test rows, `{name: [N, *shape]}`.
+        label: Their classes, `[N]`.
+        real: What `evaluators.classes_and_features` reads from them.
+    """
+
+    rows: Arrays
+    label: np.ndarray
+    real: Mapping[str, np.ndarray]
+
+
+Measure = Callable[[Key, Generator, LabelledRows], dict[str, Any]]
+"""`(key, generator, test) -> results`; the generator reads classes and features from its samples."""
 
 
 def measures(subsets_per_size: int) -> dict[str, Measure]:
@@ -33,55 +50,68 @@ def measures(subsets_per_size: int) -> dict[str, Measure]:
 
 
 def measure_conditional(
-    keys: Sequence[Key], trial: Trial, protocols: tuple[str, ...], subsets_per_size: int
+    keys: Sequence[Key],
+    generator: Generator,
+    test: LabelledRows,
+    protocols: tuple[str, ...],
+    subsets_per_size: int,
 ) -> dict[str, Any]:
-    """Return the figures of the protocols that are named. keys: one for each that there is."""
-    figures = {}
+    """Return the results of some protocols.
+
+    Args:
+        keys: One key for each of `measures`, named or not.
+        generator: The generator; its samples are read as `LabelledRows.real` was.
+        test: The rows to complete.
+        protocols: The names of the protocols to measure.
+        subsets_per_size: As in `measure_all_subsets`.
+    """
+    results = {}
     for key, (name, measure) in zip(keys, measures(subsets_per_size).items(), strict=True):
         if name in protocols:
-            figures |= measure(key, trial)
-    return figures
+            results |= measure(key, generator, test)
+    return results
 
 
-def measure_nested(key: Key, trial: Trial) -> dict[str, Any]:
+def measure_nested(key: Key, generator: Generator, test: LabelledRows) -> dict[str, Any]:
     """Return coherence by number of observed modalities, and the diversity of what one leaves open.
 
     Each row observes growing subsets of its own, and all other modalities are targets. Means and errors are
     over rows, each first averaged over its targets.
     """
     gain_key, again_key = jax.random.split(key)
-    label, nested = trial.label, nested_subsets(len(trial.label), len(trial.generator.names))
+    label, nested = test.label, nested_subsets(len(test.label), len(generator.names))
     # One key for all: what one more modality adds is then not hidden by fresh noise.
-    first = trial.completed(gain_key, nested[0])
-    classes = [first["class"], *(trial.completed(gain_key, more)["class"] for more in nested[1:])]
+    complete = partial(generator.complete_rows, gain_key, test.rows)
+    first = complete(nested[0])
+    classes = [first["class"], *(complete(observed)["class"] for observed in nested[1:])]
     coherence = {
         str(num_observed): conditional_coherence(predicted, label, observed)._asdict()
         for num_observed, (predicted, observed) in enumerate(zip(classes, nested, strict=True), 1)
     }
-    again = trial.completed(again_key, nested[0])
+    again = generator.complete_rows(again_key, test.rows, nested[0])
     ratios = []
     for m, seen in enumerate(nested[0].T):
         # A sample of a wrong class is an error, not diversity.
         right = (first["class"][:, m] == label) & (again["class"][:, m] == label) & ~seen
         pair = first["features"][right, m], again["features"][right, m]
-        ratios.append(spread_ratio(*pair, trial.real["features"][:, m], label))
+        ratios.append(spread_ratio(*pair, test.real["features"][:, m], label))
     return {"conditional_coherence": coherence, "conditional_diversity": float(np.mean(ratios))}
 
 
-def measure_prefix(key: Key, trial: Trial) -> dict[str, Any]:
+def measure_prefix(key: Key, generator: Generator, test: LabelledRows) -> dict[str, Any]:
     """Return coherence and Fréchet distance of the last modality, given the first 1, 2, .. M-1.
 
     All that is not observed is generated, but nothing else is scored. Means and errors are over rows; the
     distance is to the real pictures of the same rows.
     """
-    names, coherence = trial.generator.names, {}
+    names, coherence = generator.names, {}
     distances: dict[str, dict[str, Any]] = {}
     # One key for all, as above.
     for num_observed, observed in enumerate(prefixes(len(names)), 1):
-        made = trial.completed(key, observed)
-        correct = (made["class"][:, -1] == trial.label).astype(float)
+        made = generator.complete_rows(key, test.rows, observed)
+        correct = (made["class"][:, -1] == test.label).astype(float)
         coherence[str(num_observed)] = estimate(correct)._asdict()
-        for figure, distance in trial.distances(made, -1).items():
+        for figure, distance in frechet_distances(made, test.real, -1).items():
             distances.setdefault(f"prefix_{figure}", {})[str(num_observed)] = {"mean": distance}
     return {
         "prefix_target": names[-1],
@@ -106,7 +136,9 @@ class Scored(NamedTuple):
         return np.flatnonzero(~self.subsets.all(axis=0))
 
 
-def measure_all_subsets(key: Key, trial: Trial, subsets_per_size: int) -> dict[str, Any]:
+def measure_all_subsets(
+    key: Key, generator: Generator, test: LabelledRows, subsets_per_size: int
+) -> dict[str, Any]:
     """Return coherence and Fréchet distance by number of observed modalities, over subsets and targets.
 
     subsets_per_size: as in `subsets_by_size`; which subsets these are is among the results.
@@ -116,10 +148,12 @@ def measure_all_subsets(key: Key, trial: Trial, subsets_per_size: int) -> dict[s
     choice of subsets. A distance is that of one target given one subset to the real pictures of the same
     rows; these are averaged. Each also stands by modality, as a target.
     """
-    names, label = trial.generator.names, trial.label
+    names, label = generator.names, test.label
     by_size = subsets_by_size(len(names), subsets_per_size)
     # One key for all, as above.
-    scored = {str(n): score(key, trial, subsets) for n, subsets in enumerate(by_size, 1)}
+    scored = {
+        str(n): score_targets(key, generator, test, subsets) for n, subsets in enumerate(by_size, 1)
+    }
     return {
         "all_subsets_coherence": {n: coherences(s, label, names) for n, s in scored.items()},
         **{
@@ -132,15 +166,17 @@ def measure_all_subsets(key: Key, trial: Trial, subsets_per_size: int) -> dict[s
     }
 
 
-def score(key: Key, trial: Trial, subsets: np.ndarray) -> Scored:
+def score_targets(
+    key: Key, generator: Generator, test: LabelledRows, subsets: np.ndarray
+) -> Scored:
     """Generate and score the targets of subsets [S, M], one after the other."""
-    correct = np.full((len(subsets), len(trial.label), subsets.shape[1]), np.nan)
+    correct = np.full((len(subsets), len(test.label), subsets.shape[1]), np.nan)
     distances: dict[str, np.ndarray] = {}
     for s, observed in enumerate(subsets):
-        made = trial.completed(key, observed)
+        made = generator.complete_rows(key, test.rows, observed)
         for m in np.flatnonzero(~observed).tolist():
-            correct[s, :, m] = made["class"][:, m] == trial.label
-            for figure, distance in trial.distances(made, m).items():
+            correct[s, :, m] = made["class"][:, m] == test.label
+            for figure, distance in frechet_distances(made, test.real, m).items():
                 distances.setdefault(figure, np.full(subsets.shape, np.nan))[s, m] = distance
     return Scored(subsets, correct, distances)
 

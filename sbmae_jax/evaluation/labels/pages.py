@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from sbmae_jax.evaluation.base import Figure, Picture, Section
-from sbmae_jax.evaluation.generator import Generator, nothing
+from sbmae_jax.evaluation.generator import Generator, blank_rows
 from sbmae_jax.evaluation.labels import coherence_pages
 from sbmae_jax.evaluation.labels.coherence_pages import with_error
 from sbmae_jax.evaluation.pictures import as_bytes, frame, grid, save_image
@@ -32,10 +32,12 @@ def draw_samples(
     observed = shown_subsets(len(names))
     examples = {name: rows[name][NUM_REAL : NUM_REAL + len(observed)] for name in names}
     repeated = {name: np.repeat(x, NUM_SAMPLES, axis=0) for name, x in examples.items()}
-    conditional = generator.completed(given_key, repeated, np.repeat(observed, NUM_SAMPLES, axis=0))
-    joint = generator.completed(joint_key, *nothing(rows, names, NUM_JOINT))
+    conditional = generator.complete_rows(
+        given_key, repeated, np.repeat(observed, NUM_SAMPLES, axis=0)
+    )
+    joint = generator.complete_rows(joint_key, *blank_rows(rows, names, NUM_JOINT))
     head = {name: rows[name][:NUM_REAL] for name in names}
-    rebuilt = generator.reconstructed(head)
+    rebuilt = generator.reconstruct_rows(head)
     drawn = {"observed": observed}
     for name in names:
         shape = (len(observed), NUM_SAMPLES, *conditional[name].shape[1:])

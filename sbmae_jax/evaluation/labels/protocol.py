@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +10,21 @@ import numpy as np
 
 from sbmae_jax._check import require_fields, require_int
 from sbmae_jax.evaluation.base import Evaluator, Figure, Rows, Section
-from sbmae_jax.evaluation.fid import check_weights, looking
-from sbmae_jax.evaluation.generator import Arrays, Generator, nothing
+from sbmae_jax.evaluation.fid import check_weights, inception_extractor
+from sbmae_jax.evaluation.generator import Arrays, Generator, blank_rows
 from sbmae_jax.evaluation.labels import pages as classes_pages
-from sbmae_jax.evaluation.labels.coherence import measure_conditional, measures
+from sbmae_jax.evaluation.labels.coherence import LabelledRows, measure_conditional, measures
 from sbmae_jax.evaluation.labels.evaluators import (
-    Eyes,
-    Trial,
-    classifying,
-    distances,
-    evaluator,
-    judged,
+    classes_and_features,
+    compile_classifier,
+    frechet_distances,
 )
 from sbmae_jax.metrics.coherence import all_agree, at_least_k, estimate
 from sbmae_jax.metrics.diversity import label_shares, total_variation
 from sbmae_jax.models.classifier import Classifier
 from sbmae_jax.models.task import Params
 from sbmae_jax.training.config import TrainingConfig
+from sbmae_jax.training.sharding import batched
 from sbmae_jax.types import Key
 
 
@@ -87,12 +84,13 @@ class SharedLabelProtocol:
         """Return all figures and the samples that the report shows."""
         del train
         key, picture_key = jax.random.split(key)
-        classify = classifying(self.classifier, evaluators["classifier"])
-        figures = evaluate(
-            key, rows, generator, Eyes(classify, looking(self.inception)),
+        classify = compile_classifier(self.classifier, evaluators["classifier"])
+        read = classes_and_features(self.names, classify, inception_extractor(self.inception))
+        results = measure_all(
+            key, rows, generator.reading(read),
             self.num_unconditional, self.protocols, self.subsets_per_size,
         )  # fmt: skip
-        return figures, classes_pages.draw_samples(picture_key, rows, generator)
+        return results, classes_pages.draw_samples(picture_key, rows, generator)
 
     def figures(self, results: Mapping[str, Any]) -> list[Figure]:
         """Return the main figures of the results."""
@@ -105,11 +103,10 @@ class SharedLabelProtocol:
         return classes_pages.sections(results, samples, list(self.names), folder)
 
 
-def evaluate(
+def measure_all(
     key: Key,
     rows: Arrays,
     generator: Generator,
-    eyes: Eyes,
     num_unconditional: int,
     protocols: tuple[str, ...] = ("nested",),
     subsets_per_size: int = 10,
@@ -121,17 +118,17 @@ def evaluate(
     names, label = generator.names, np.asarray(rows["label"])
     given_key, none_key, *more_keys = jax.random.split(key, 4)
     given_keys = given_key, *more_keys
-    real = judged(generator, eyes, rows)
-    trial = Trial(generator, eyes, rows, label, real)
-    read = partial(evaluator, names, eyes)
-    rebuilt = generator.reconstructed(rows, read)["class"]
-    made = generator.completed(none_key, *nothing(rows, names, num_unconditional), read)
+    pictures = {name: rows[name] for name in names}
+    real = batched(generator.read, generator.batch_size)(pictures)
+    test = LabelledRows(pictures, label, real)
+    rebuilt = generator.reconstruct_rows(pictures)["class"]
+    made = generator.complete_rows(none_key, *blank_rows(rows, names, num_unconditional))
     return {
         "num_rows": len(label),
         "num_unconditional": num_unconditional,
         "classifier_accuracy": accuracy(names, real["class"], label),
         "reconstruction_accuracy": accuracy(names, rebuilt, label),
-        **measure_conditional(given_keys, trial, protocols, subsets_per_size),
+        **measure_conditional(given_keys, generator, test, protocols, subsets_per_size),
         **measure_unconditional(names, made, label, real),
     }
 
@@ -142,10 +139,10 @@ def measure_unconditional(
     label: np.ndarray,
     real: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
-    """Return the figures of joint samples, as `evaluator` sees them."""
+    """Return the results of joint samples."""
     num_classes = int(label.max()) + 1
     shares = label_shares(made["class"], num_classes)
-    by_name = {name: distances(made, real, m) for m, name in enumerate(names)}
+    by_name = {name: frechet_distances(made, real, m) for m, name in enumerate(names)}
     return {
         "unconditional_coherence": {
             "all_agree": all_agree(made["class"])._asdict(),

@@ -99,7 +99,8 @@ def measure_labels(
         ]
         return {"class": np.stack(classes, axis=1)}
 
-    rebuilt = generator.reconstructed(eval_data.rows, read)["class"]
+    reading = generator.reading(read)
+    rebuilt = reading.reconstruct_rows(eval_data.rows)["class"]
     real = read(eval_data.rows)["class"]
     results = {
         "classifier_accuracy": accuracy(names, real, label, eval_data.present),
@@ -115,7 +116,7 @@ def measure_labels(
     if len(names) == 1:
         return results
     return results | {
-        "conditional_coherence": measure_nested(key, eval_data, generator, read),
+        "conditional_coherence": measure_nested(key, eval_data, reading),
         "unconditional_coherence": {
             "all_agree": all_agree(shown)._asdict(),
             "at_least_k": {str(k): share for k, share in at_least_k(shown).items()},
@@ -123,7 +124,7 @@ def measure_labels(
     }
 
 
-def measure_nested(key: Key, eval_data: EvalData, generator: Generator, read) -> dict[str, Any]:
+def measure_nested(key: Key, eval_data: EvalData, generator: Generator) -> dict[str, Any]:
     """Return coherence by number of observed modalities, of the rows that have so many.
 
     Each row observes growing subsets of its own, of what it has; all other modalities are targets, those
@@ -135,7 +136,7 @@ def measure_nested(key: Key, eval_data: EvalData, generator: Generator, read) ->
             continue
         rows = {name: eval_data.rows[name][chosen] for name in eval_data.names}
         # One key for all: what one more modality adds is then not hidden by fresh noise.
-        classes = generator.completed(key, rows, observed, read)["class"]
+        classes = generator.complete_rows(key, rows, observed)["class"]
         label = np.asarray(eval_data.label)[chosen]
         results[str(num_observed)] = conditional_coherence(classes, label, observed)._asdict()
     return results

@@ -45,7 +45,7 @@ def measure_reconstruction(eval_data: EvalData, generator: Generator) -> dict[st
     parts: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in names}
     for chosen in chunks(eval_data.rows, names, len(eval_data.present)):
         some = {name: eval_data.rows[name][chosen] for name in names}
-        made = generator.reconstructed(some)
+        made = generator.reconstruct_rows(some)
         for name in names:
             value_type = eval_data.value_types[name]
             parts[name].append(losses(value_type, flat(some[name]), flat(made[name])))
@@ -78,10 +78,10 @@ def measure_given_the_rest(
     questions = given_the_rest(eval_data.present)
     drawn = partial(score_draws, eval_data, np.random.default_rng(0))
     found = merged([
-        ask_for(("real", "counts"), keys[0], generator.drawn, eval_data, questions, num_draws, drawn),
+        ask_for(("real", "counts"), keys[0], generator.draw_rows, eval_data, questions, num_draws, drawn),
         ask_for(
-            ("binary", "category", "counts"), keys[1], generator.completed, eval_data, questions, num_draws,
-            partial(score_means, eval_data),
+            ("binary", "category", "counts"), keys[1], generator.complete_rows, eval_data, questions,
+            num_draws, partial(score_means, eval_data),
         ),
     ])  # fmt: skip
     prediction, calibrated = {}, {}
@@ -197,7 +197,13 @@ def measure_given_one(key: Key, eval_data: EvalData, generator: Generator) -> di
         return losses(eval_data.value_types[name], truth, *moments(draws))
 
     found = ask(
-        key, generator.completed, eval_data.rows, eval_data.names, questions, DRAWS_GIVEN_ONE, score
+        key,
+        generator.complete_rows,
+        eval_data.rows,
+        eval_data.names,
+        questions,
+        DRAWS_GIVEN_ONE,
+        score,
     )
     results: dict[str, Any] = {name: {} for name in eval_data.names}
     for s, source in enumerate(eval_data.names):

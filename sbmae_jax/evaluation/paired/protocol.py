@@ -15,7 +15,7 @@ import numpy as np
 
 from sbmae_jax._check import require_fields, require_int
 from sbmae_jax.evaluation.base import Evaluator, Figure, Section
-from sbmae_jax.evaluation.generator import Arrays, Generator, nothing
+from sbmae_jax.evaluation.generator import Arrays, Generator, blank_rows
 from sbmae_jax.evaluation.paired import figures as paired_figures
 from sbmae_jax.evaluation.paired import pages as paired_pages
 from sbmae_jax.evaluation.paired.consistency import measure_consistency, measure_distances
@@ -80,7 +80,7 @@ class PairedProtocol:
         """
         joint_key, rest_key, again_key, one_key, label_key, show_key = jax.random.split(key, 6)
         eval_data = make_eval_data(self.likelihoods, rows, train())
-        made = generator.drawn(joint_key, *nothing(rows, self.names, self.num_unconditional))
+        made = generator.draw_rows(joint_key, *blank_rows(rows, self.names, self.num_unconditional))
         figures: dict[str, Any] = {
             "value_types": dict(eval_data.value_types),
             "num_rows": len(eval_data.present),

@@ -17,7 +17,7 @@ from sbmae_jax.types import Key
 CHUNK_BYTES = 2**27  # of the draws that are in memory at once
 
 Answer = Callable[[Key, Arrays, np.ndarray], dict[str, np.ndarray]]
-"""(key, rows [N, ...], observed [N, M]) -> all modalities: `Generator.completed` or `Generator.drawn`"""
+"""`Generator.complete_rows` or `Generator.draw_rows`"""
 Score = Callable[[str, np.ndarray, np.ndarray], dict[str, np.ndarray]]
 """(modality, truth [N, F], draws [N, K, F]) -> figures with one row each"""
 Answers = dict[str, dict[str, np.ndarray]]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sbmae_jax.evaluation.generator import Arrays, Generator, nothing
+from sbmae_jax.evaluation.generator import Arrays, Generator, blank_rows
 from sbmae_jax.evaluation.pictures import as_bytes, frame, grid, sheet
 from sbmae_jax.types import Key
 
@@ -37,13 +37,13 @@ def draw_samples(
     pictures = [name for name in names if is_picture(rows[name])]
     asked = questions(names, pictures, num_samples)
     # All that is drawn is asked for at once: a call costs as much as a whole batch.
-    blank, none = nothing(rows, names, NUM_JOINT)
+    blank, none = blank_rows(rows, names, NUM_JOINT)
     where = np.concatenate(
         [np.zeros(0, int), *(np.repeat(shown, num) for _, num in asked.values())]
     )
     observed = [np.repeat(present[shown] & seen, num, axis=0) for seen, num in asked.values()]
     batch = {name: np.concatenate([rows[name][where], blank[name]]) for name in names}
-    made = generator.drawn(key, batch, np.concatenate([*observed, none]))
+    made = generator.draw_rows(key, batch, np.concatenate([*observed, none]))
     drawn: dict[str, np.ndarray] = {"shown": shown, "present": present[shown]}
     drawn |= {f"true/{name}": kept(rows[name][shown]) for name in names}
     start = 0
@@ -55,7 +55,7 @@ def draw_samples(
         start = rows_of.stop
     for name in pictures:
         real = np.flatnonzero(present[:, names.index(name)])[:NUM_REAL]
-        rebuilt = generator.reconstructed({other: rows[other][real] for other in names})
+        rebuilt = generator.reconstruct_rows({other: rows[other][real] for other in names})
         drawn[f"real/{name}"], drawn[f"reconstruction/{name}"] = rows[name][real], rebuilt[name]
         drawn[f"joint/{name}"] = made[name][start:]
     return drawn

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from sbmae_jax.evaluation.generator import Generator
-from sbmae_jax.evaluation.labels.evaluators import Eyes
-from sbmae_jax.evaluation.labels.protocol import evaluate
+from sbmae_jax.evaluation.labels.evaluators import classes_and_features
+from sbmae_jax.evaluation.labels.protocol import measure_all
 from sbmae_jax.evaluation.subsets import nested_subsets
 
 NAMES = ("a", "b", "c")
@@ -25,7 +25,12 @@ def classify(x):
 
 
 def generator(complete):
-    return Generator(NAMES, complete, lambda batch: batch, batch_size=128)
+    return Generator(names=NAMES, complete=complete, reconstruct=dict, batch_size=128)
+
+
+def measured(complete, num_unconditional=600, protocols=("nested",)):
+    reading = generator(complete).reading(classes_and_features(NAMES, classify))
+    return measure_all(jax.random.key(0), ROWS, reading, num_unconditional, protocols)
 
 
 def redraw(key, batch, observed):
@@ -48,9 +53,7 @@ def careless(key, batch, observed):
 
 
 def test_a_perfect_generator_scores_the_ceiling():
-    figures = evaluate(
-        jax.random.key(0), ROWS, generator(redraw), Eyes(classify), num_unconditional=600
-    )
+    figures = measured(redraw)
     assert figures["classifier_accuracy"]["mean"] == 1
     assert figures["reconstruction_accuracy"]["mean"] == 1
     assert [e["mean"] for e in figures["conditional_coherence"].values()] == [1, 1]
@@ -61,9 +64,7 @@ def test_a_perfect_generator_scores_the_ceiling():
 
 
 def test_a_careless_generator_is_at_chance():
-    figures = evaluate(
-        jax.random.key(0), ROWS, generator(careless), Eyes(classify), num_unconditional=600
-    )
+    figures = measured(careless)
     for entry in figures["conditional_coherence"].values():
         assert abs(entry["mean"] - 1 / CLASSES) < 4 * entry["se"]
     agree = figures["unconditional_coherence"]["all_agree"]
@@ -74,9 +75,7 @@ def test_a_collapsed_generator_is_coherent_but_found_out():
     def collapsed(key, batch, observed):
         return {name: np.tile([1.0, 0.0], (len(observed), 1)) for name in NAMES}
 
-    figures = evaluate(
-        jax.random.key(0), ROWS, generator(collapsed), Eyes(classify), num_unconditional=600
-    )
+    figures = measured(collapsed)
     assert figures["unconditional_coherence"]["all_agree"]["mean"] == 1
     assert figures["label_total_variation"]["uniform"] == pytest.approx(1 - 1 / CLASSES)
     assert figures["conditional_diversity"] == 0
