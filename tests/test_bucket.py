@@ -88,7 +88,7 @@ def test_a_run_lives_in_a_bucket_is_killed_goes_on_and_is_loaded(bucket, tmp_pat
     process.kill()
     process.wait()
     assert launch(bucket, WORKDIR, log).wait(timeout=600) == 0, log.read_text()
-    assert "autoencoder/coffee: done already" in log.read_text()
+    assert "autoencoder/coffee: already done" in log.read_text()
     names = {name.removeprefix("runs/a/") for name in listed(bucket, "runs/a/")}
     assert {
         "config.json",

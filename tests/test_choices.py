@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sbmae_jax.app.build import build, build_source
-from sbmae_jax.app.choices import Choice, choose_values, coder, explain, network
+from sbmae_jax.app.choices import Choice, choose_network, choose_values, explain, network_section
 from sbmae_jax.app.encoder_decoders import build_decoder, build_encoder
 from sbmae_jax.configs import custom
 from sbmae_jax.data.description import describe
@@ -185,11 +185,11 @@ def test_modalities_of_one_reason_share_a_line(path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"modalities": {"smell": {}}}, "the data have no modality 'smell', but bits, counts"),
+        ({"modalities": {"smell": {}}}, "the data have no modality 'smell', only bits, counts"),
         ({"leave_out": ("smell",)}, "leave_out: .* has no modality 'smell': choose from bits"),
         (
             {"leave_out": ("wide",), "modalities": {"wide": {}}},
-            "wide also stands in config.modalities",
+            "wide is also in config.modalities",
         ),
         ({"leave_out": tuple(WANTED)}, "leave_out: no modality of .* is left"),
         ({"path": ""}, "config.data.path: say where your data are: --config.data.path=DATA"),
@@ -234,9 +234,9 @@ def surveyed(path, height, width, depth=3):
 @pytest.mark.parametrize("sides", [(9, 8), (8, 9)])
 def test_pictures_of_odd_sides_are_refused(tmp_path, sides):
     with pytest.raises(
-        ValueError, match=f"photo: pictures of {sides[0]} x {sides[1]} do not halve"
+        ValueError, match=f"photo: images of {sides[0]} x {sides[1]} cannot be halved"
     ):
-        network(surveyed(tmp_path, *sides))
+        choose_network(surveyed(tmp_path, *sides))
 
 
 @pytest.mark.parametrize(
@@ -245,8 +245,8 @@ def test_pictures_of_odd_sides_are_refused(tmp_path, sides):
 )
 def test_networks_of_pictures_take_them(tmp_path, height, width, name):
     m = surveyed(tmp_path, height, width)
-    assert network(m)[0] == name
-    sections = {"encoder_decoders": coder(name)}
+    assert choose_network(m)[0] == name
+    sections = {"encoder_decoders": network_section(name)}
     modality = Modality("photo", m.shape, "gaussian", name, latent_size=6, weight=1.0)
     x, z = (jax.ShapeDtypeStruct((2, *shape), jnp.float32) for shape in (m.shape, (6,)))
     for net, given, shape in (

@@ -63,7 +63,7 @@ def new_rows():
 
 def filled(path, rows, **options):
     np.savez(path / "new.npz", **rows)
-    done = impute_file(draw, DATA, path / "new.npz", path / "out.npz", S, **options)
+    done = impute_file(draw, DATA, path / "new.npz", path / "out.npz", num_samples=S, **options)
     with np.load(path / "out.npz") as arrays:
         return done, dict(arrays)
 
@@ -73,7 +73,7 @@ def test_what_was_measured_stays_bit_for_bit(tmp_path):
     done, out = filled(tmp_path, rows)
     assert done.num_rows == N
     for m, name in enumerate(NAMES):
-        assert done.num_holes[name] == np.count_nonzero(~present[:, m])
+        assert done.num_filled[name] == np.count_nonzero(~present[:, m])
         kept, given = out[name][present[:, m]], rows[name][present[:, m]]
         if name != "town":
             assert kept.dtype == given.dtype
@@ -152,7 +152,7 @@ def test_no_sample_is_used_twice(tmp_path):
 
 def test_modalities_that_the_file_does_not_have_are_filled_in_all_rows(tmp_path):
     done, out = filled(tmp_path, {"town": np.array(["Oslo"] * 6), "label": np.arange(6)})
-    assert done.num_holes == {"age": 6, "blood": 6, "count": 6, "photo": 6, "town": 0}
+    assert done.num_filled == {"age": 6, "blood": 6, "count": 6, "photo": 6, "town": 0}
     assert out["blood"].shape == (6, 3)
     assert out["blood"].dtype == np.float32
     assert out["count"].dtype == np.int64
@@ -198,13 +198,13 @@ def put(index, value):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (bad("age", lambda a: a) | {"height": np.zeros(N)}, "height in .* is no modality of this run"),
+        (bad("age", lambda a: a) | {"height": np.zeros(N)}, "height in .* is not a modality of this run"),
         (bad("age", lambda a: a[:-1]), "must have the same rows"),
         (bad("blood", lambda a: a[:, :2]), r"blood: examples must have shape \(3,\), got \(2,\)"),
         (bad("blood", put((1, 0), np.inf)), "blood: infinite values in 1 of 40 rows, the first in row 1"),
         (bad("town", put(1, "Rome")), "town: unknown class 'Rome' in row 1: choose from Bonn, Oslo"),
         (bad("photo", lambda a: a.astype(int) + 200), "photo: values must be in 0..255, got"),
-        (WHOLE, "new.npz has no holes: put NaN where a modality was not measured"),
+        (WHOLE, "new.npz has nothing to fill in: put NaN where a modality was not measured"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_filled_is_named_and_nothing_is_written(rows, message, tmp_path):
@@ -215,8 +215,8 @@ def test_what_cannot_be_filled_is_named_and_nothing_is_written(rows, message, tm
 
 def test_arguments_that_cannot_be_are_named(tmp_path):
     with pytest.raises(ValueError, match="num_samples must be at least 2"):
-        impute_file(draw, DATA, tmp_path, tmp_path / "out.npz", 1)
-    with pytest.raises(ValueError, match="was not trained on files of your own"):
+        impute_file(draw, DATA, tmp_path, tmp_path / "out.npz", num_samples=1)
+    with pytest.raises(ValueError, match="only a run that was trained on files of your own"):
         impute_file(draw, DATA._replace(scalings={}), tmp_path, tmp_path / "out.npz")
     with pytest.raises(ValueError, match=r"none.npz does not exist"):
         impute_file(draw, DATA, tmp_path / "none.npz", tmp_path / "out.npz")
@@ -226,9 +226,7 @@ def test_arguments_that_cannot_be_are_named(tmp_path):
     def both(key, batch, observed):
         return {name: jnp.zeros((len(observed), 1)) for name in names}
 
-    with pytest.raises(
-        ValueError, match="age_mean is a modality and also what is written of another"
-    ):
+    with pytest.raises(ValueError, match="age_mean is a modality and also the name of an output"):
         impute_file(both, DATA._replace(scalings=names), tmp_path / "new.npz", tmp_path / "o.npz")
 
 
@@ -241,5 +239,5 @@ def test_a_run_that_is_interrupted_leaves_no_half_of_a_file(tmp_path, monkeypatc
     np.savez(tmp_path / "new.npz", **rows)
     monkeypatch.setattr(np, "savez", cut)
     with pytest.raises(KeyboardInterrupt):
-        impute_file(draw, DATA, tmp_path / "new.npz", tmp_path / "out.npz", S)
+        impute_file(draw, DATA, tmp_path / "new.npz", tmp_path / "out.npz", num_samples=S)
     assert not (tmp_path / "out.npz").exists()

@@ -36,7 +36,7 @@ def launch(*arguments):
         (["--config=configs/polydigits.py", "--config.modalities.hubble.network=unet"],
          "launch.py: config.modalities.hubble.network: config.encoder_decoders has no 'unet'"),
         (["--config=configs/missing.py"], "missing.py"),
-        ([], "say what to run: --config=configs/"),
+        ([], "choose a config: --config=configs/"),
     ],
 )  # fmt: skip
 @pytest.mark.slow
@@ -73,7 +73,9 @@ def test_a_modality_need_not_be_in_the_config_and_its_name_may_have_dots():
     "change", ["lab", "latent_size=3", "lab.latent_size", ".latent_size=3", "lab.=3", "=3"]
 )
 def test_a_change_of_a_modality_that_is_mistyped_is_named(change):
-    with pytest.raises(ValueError, match=r"write NAME\.KEY=VALUE, as lab\.latent_size=8") as raised:
+    with pytest.raises(
+        ValueError, match=r"write NAME\.KEY=VALUE, for example lab\.latent_size=8"
+    ) as raised:
         with_modalities({"modalities": {}}, [change])
     assert f"--modality {change!r}" in str(raised.value)
 
@@ -89,7 +91,7 @@ def test_smoke_runs_all_stages_and_then_has_nothing_to_do(tmp_path):
     assert json.loads(results)["seed"] == 0
     second = launch(*arguments)
     assert second.returncode == 0, second.stderr
-    assert second.stdout.count("done already") == 8
+    assert second.stdout.count("already done") == 8
     assert (tmp_path / "run" / "results.json").read_text() == results
 
 
@@ -160,7 +162,7 @@ def test_data_of_ones_own_are_learned_and_holes_filled(tmp_path):
     assert second.returncode == 0, second.stderr
     stages = ("autoencoder/blood", "autoencoder/lab", "autoencoder/town", "score", "evaluate")
     for stage in stages:
-        assert f"{stage}: done already" in second.stdout
+        assert f"{stage}: already done" in second.stdout
     assert (workdir / "results.json").read_text() == results
     other = learn_own(tmp_path / "own.npz", workdir, "--modality=lab.latent_size=2")
     assert "config.modalities.lab.latent_size (3 there, 2 here)" in other.stderr

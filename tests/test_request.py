@@ -82,8 +82,8 @@ def test_vectors_are_written_as_a_table(tmp_path):
         (["sound=a.wav"], "NAME is one of attributes, image, mask"),
         (["image"], "write NAME=VALUE"),
         (["attributes=Beard"], "unknown name 'Beard'; choose from Bald, Bangs, Smiling"),
-        (["image=none.png"], "image: there is no file none.png"),
-        (["attributes=Bald", "attributes=Bangs"], "attributes stands twice"),
+        (["image=none.png"], "image: no such file: none.png"),
+        (["attributes=Bald", "attributes=Bangs"], "attributes: give each modality once"),
     ],
 )
 def test_what_cannot_be_read_is_named(given, message, tmp_path):
@@ -94,7 +94,7 @@ def test_what_cannot_be_read_is_named(given, message, tmp_path):
 
 def test_a_damaged_picture_is_named(tmp_path):
     (tmp_path / "face.png").write_bytes(b"not a picture")
-    with pytest.raises(ValueError, match=r"face.png is not a picture, or damaged"):
+    with pytest.raises(ValueError, match=r"face.png is not an image, or is damaged"):
         read_given([f"image={tmp_path / 'face.png'}"], MODALITIES, DATA)
 
 
@@ -184,7 +184,7 @@ def test_every_kind_can_be_what_is_given(given, tmp_path):
     ("given", "message"),
     [
         ("town=Rome", "--given town: unknown class 'Rome'; choose from Bonn, Oslo"),
-        ("blood=1,2,3", r"--given blood: needs numbers of shape \(2,\), got \(3,\)"),
+        ("blood=1,2,3", r"--given blood: must be numbers of shape \(2,\), got \(3,\)"),
         ("blood=high", "--given blood: cannot read high: write comma-separated numbers"),
         ("blood=none.npy", r"--given blood: cannot read none.npy"),
     ],

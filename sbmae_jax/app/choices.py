@@ -1,7 +1,7 @@
 """Values that a config leaves open, chosen from the data, each with its reason.
 
-A value is open where it is None; modalities and their networks are open where they are not named. What the
-config says is left as it is, but for more test rows than there are.
+A value is open if it is None; modalities and their networks are open if the config does not name them. Values
+that the config sets are kept, with one exception: more test rows than there are.
 """
 
 import copy
@@ -19,28 +19,50 @@ LIKELIHOODS = {
     "binary": "bernoulli", "category": "categorical", "counts": "poisson",
 }  # fmt: skip
 PATCHES = (2, 4, 8)
-MAX_PATCHES = 100  # beyond it the dense layers on patches grow too wide
-# The score network's widths of streams and hub, by the least number of training rows that is too many.
+MAX_PATCHES = 100  # with more, the dense layers on patches become too wide
+MAX_LATENTS = 64  # of one modality
+# Widths of the score network's streams and hub, for fewer training rows than the first number.
 WIDTHS = ((1000, (48, 64)), (5000, (64, 96)), (20_000, (96, 128)), (math.inf, (128, 192)))
-LARGEST = 64  # latents of one modality
 
 
 class Choice(NamedTuple):
-    """A value of the config that was chosen, and why."""
+    """A value that was chosen.
+
+    Attributes:
+        key: Its place in the config, as "score.level_mean".
+        value: The value.
+        reason: Why this value, in a few words.
+    """
 
     key: str
     value: Any
     reason: str
 
 
-def choose_values(
-    config: Mapping[str, Any],
-) -> tuple[dict[str, Any], list[Choice], Survey]:
-    """Return a config without open values, what was chosen, and the survey of the data it was chosen from.
+def choose_values(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[Choice], Survey]:
+    """Choose the open values of a config for data of one's own.
 
-    A section of `config.modalities` may also say the `kind`, which is then not inferred.
+    Args:
+        config: Plain dicts, as `configs/custom.py` returns them. A section of `modalities` may also have a
+            key `kind`; that kind is then not inferred.
 
-    Raises ValueError for data that cannot be read or learned from, and names that they do not have.
+    Returns:
+        The config without open values, what was chosen, and the survey of the data it was chosen from.
+
+    Raises:
+        ValueError: For data that cannot be read or learned from, and for names that the data do not have.
+
+    Example:
+        The file `own.npz` has one array for each modality::
+
+            from sbmae_jax.app.choices import choose_values
+            from sbmae_jax.configs import custom
+
+            config = custom.get_config().to_dict()
+            config["data"]["path"] = "own.npz"
+            config, choices, found = choose_values(config)
+            for choice in choices:
+                print(choice.key, choice.value, choice.reason)
     """
     check_keys(config)
     config = copy.deepcopy(dict(config))
@@ -54,118 +76,73 @@ def choose_values(
         name: section.pop("kind") for name, section in sections.items() if "kind" in section
     }
     require_type("config.modalities: kind", kinds, Mapping[str, str])
-    check_left_out(sections, leave_out)
-    section = Section("config.data", data).without("name", "kinds")
-    found = section.build(survey, kinds=kinds, seed=config["seed"], leave_out=leave_out)
-    check_names(sections, found)
-    kept = list(found.modalities)
+    _check_left_out(sections, leave_out)
+    found = Section("config.data", data).without("name", "kinds").build(
+        survey, kinds=kinds, seed=config["seed"], leave_out=leave_out
+    )  # fmt: skip
+    _check_names(sections, found)
     data["path"] = str(found.path)
     data["kinds"] = {m.name: m.kind for m in found.modalities}
-    made: list[Choice] = []
-    for m in kept:
+    choices: list[Choice] = []
+    for m in found.modalities:
         section = sections.setdefault(m.name, {})
-        for key, value, reason in of_modality(m):
+        for key, value, reason in _for_modality(m):
             if section.get(key) is None:
                 section[key] = value
-                made.append(Choice(f"modalities.{m.name}.{key}", value, reason))
+                choices.append(Choice(f"modalities.{m.name}.{key}", value, reason))
         require_type(f"config.modalities.{m.name}: network", section["network"], str)
         if section["network"] not in config["encoder_decoders"]:
-            config["encoder_decoders"] |= coder(section["network"])
-    return config, made + close_run(config, kept, found), found
+            config["encoder_decoders"] |= network_section(section["network"])
+    return config, choices + _fill_in_run(config, found), found
 
 
-def close_run(config: dict[str, Any], kept: list[ModalitySurvey], found: Survey) -> list[Choice]:
-    """Fill in, in place, what is open in the other sections; return what was chosen."""
-    made = []
-    num_train, num_test = found.num_rows["train"], found.num_rows["test"]
-    for key, value, reason in of_run(kept, min(config["num_train"] or num_train, num_train)):
-        section, name = key.split(".")
-        # A key that is not there has a default, or is named where it is needed.
-        if name in config[section] and config[section][name] is None:
-            config[section][name] = value
-            made.append(Choice(key, value, reason))
-    asked = config["evaluation"].get("num_rows", 0)
-    require_int("config.evaluation: num_rows", asked)
-    if asked > num_test:
-        config["evaluation"]["num_rows"] = num_test
-        made.append(Choice("evaluation.num_rows", num_test, "the test split has no more"))
-    return made
-
-
-def explain(config: Mapping[str, Any], made: list[Choice], found: Survey) -> str:
-    """Return what the data are and what was chosen, for the screen."""
+def explain(config: Mapping[str, Any], choices: list[Choice], found: Survey) -> str:
+    """Describe the data and what was chosen, for the screen."""
     sections = config["modalities"]
-    more = {
+    columns = {
         "network": {name: section["network"] for name, section in sections.items()},
         "latents": {name: str(section["latent_size"]) for name, section in sections.items()},
     }
-    alike: dict[tuple[str, str, str], list[str]] = {}  # modalities, or none, by what was chosen
-    for key, value, reason in made:
-        *where, last = key.removeprefix("modalities.").split(".")
-        of_one = key.startswith("modalities.")
-        entry = (last if of_one else key, str(value), reason)
-        alike.setdefault(entry, []).extend(where if of_one else [])
+    alike: dict[
+        tuple[str, str, str], list[str]
+    ] = {}  # modalities that share a choice; none for others
+    for key, value, reason in choices:
+        name, _, last = key.removeprefix("modalities.").rpartition(".")
+        of_modality = key.startswith("modalities.")
+        entry = (last if of_modality else key, str(value), reason)
+        alike.setdefault(entry, []).extend([name] if of_modality else [])
     cells = [
         (f"{', '.join(names)}: {key} = {value}" if names else f"{key} = {value}", reason)
         for (key, value, reason), names in alike.items()
     ]
     width = min(max((len(cell) for cell, _ in cells), default=0), 60)
-    lines = [f"{cell:<{width}}  {reason}" for cell, reason in cells]
-    chosen = ["", "chosen from the data; the config or the command line can say otherwise:", *lines]
-    return "\n".join([format_survey(found, more), *(chosen if made else [])])
+    title = "chosen from the data; set a value in the config or on the command line to change it:"
+    lines = ["", title, *(f"{cell:<{width}}  {reason}" for cell, reason in cells)]
+    return "\n".join([format_survey(found, columns), *(lines if choices else [])])
 
 
-def check_left_out(sections: Mapping[str, Any], leave_out: tuple[str, ...]) -> None:
-    """Raise ValueError if a modality is left out and also configured."""
-    both = sorted(set(sections) & set(leave_out))
-    if both:
-        raise ValueError(
-            f"config.data.leave_out: {both[0]} also stands in config.modalities: take it out of one"
-        )
-
-
-def check_names(sections: Mapping[str, Any], found: Survey) -> None:
-    """Raise ValueError if the config names modalities that the data do not have."""
-    known = [m.name for m in found.modalities]
-    for name in sections:
-        if name not in known:
-            raise ValueError(f"the data have no modality {name!r}, but {', '.join(known)}")
-
-
-def of_modality(m: ModalitySurvey) -> Iterator[tuple[str, Any, str]]:
-    """Yield what is chosen for a modality: key, value, reason."""
-    yield "likelihood", LIKELIHOODS[m.kind], f"it is of the kind {m.kind}"
-    yield "network", *network(m)
-    yield "latent_size", *latent_size(m)
-    if m.kind in IMAGE_KINDS:
-        yield "weight", 0.35, "pictures: sharp enough to read, smooth enough to learn"
-    else:
-        reason = "below 1, so that no direction is given up of which another modality may speak"
-        yield "weight", 0.2, reason
-
-
-def latent_size(m: ModalitySurvey) -> tuple[int, str]:
+def choose_latent_size(m: ModalitySurvey) -> tuple[int, str]:
     """Return the length of a modality's latent, and why."""
     if m.kind == "category":
-        size = max(1, min(len(m.classes) - 1, LARGEST // 4))
+        size = max(1, min(len(m.classes) - 1, MAX_LATENTS // 4))
         return size, f"{len(m.classes)} classes"
     num = math.prod(m.shape)
-    share, most = {"image": (0, 32), "mask": (0, 32), "binary": (1, 32)}.get(m.kind, (2, LARGEST))
-    held, percent = max(m.num_components[share], 1), ("90", "95", "99")[share]
     if num <= 8:
-        return num, "few values: as many as they are"
+        return num, "one for each value, as there are few"
+    share, most = {"image": (0, 32), "mask": (0, 32), "binary": (1, 32)}.get(
+        m.kind, (2, MAX_LATENTS)
+    )
+    held, percent = max(m.num_components[share], 1), ("90", "95", "99")[share]
     if held <= most:
         return held, f"{held} of {num} principal components hold {percent} % of the variance"
-    return (
-        most,
-        f"{percent} % of the variance takes {held} principal components; {most} are the most",
-    )
+    return most, f"the maximum: {percent} % of the variance takes {held} principal components"
 
 
-def network(m: ModalitySurvey) -> tuple[str, str]:
+def choose_network(m: ModalitySurvey) -> tuple[str, str]:
     """Return the name of a modality's networks, and why.
 
-    Raises ValueError for pictures whose sides do not halve.
+    Raises:
+        ValueError: For images with an odd number of rows or columns, which cannot be halved.
     """
     if m.kind not in IMAGE_KINDS:
         num = math.prod(m.shape)
@@ -173,23 +150,24 @@ def network(m: ModalitySurvey) -> tuple[str, str]:
     height, width, _ = m.shape
     if height % 2 or width % 2:
         raise ValueError(
-            f"{m.name}: pictures of {height} x {width} do not halve: cut or pad them to even sides"
+            f"{m.name}: images of {height} x {width} cannot be halved: crop or pad them to even sides"
         )
     for patch in PATCHES:
         if height % patch == width % patch == 0 and height * width <= MAX_PATCHES * patch**2:
-            return (
-                f"patch-{patch}",
-                f"{height} x {width}: dense layers on patches, quick on any device",
-            )
+            reason = f"{height} x {width}: dense layers on patches are fast on any device"
+            return f"patch-{patch}", reason
     halvings = next(n for n in range(4, 0, -1) if height % 2**n == width % 2**n == 0)
-    return f"resnet-{halvings}", f"{height} x {width}: convolutions, halving {halvings} times"
+    return f"resnet-{halvings}", f"{height} x {width}: convolutions that halve it {halvings} times"
 
 
-def coder(name: str) -> dict[str, Any]:
-    """Return the section, by its name, of networks that are named as `network` names them; else nothing."""
+def network_section(name: str) -> dict[str, Any]:
+    """Return {name: section} of networks whose name is as `choose_network` gives them, else nothing.
+
+    An unknown name is refused where the networks are built, together with the names that are known.
+    """
     kind, _, number = name.rpartition("-")
     if kind not in ("vector", "patch", "resnet") or not number.isdecimal():
-        return {}  # to be named, with those that there are, where the networks are built
+        return {}
     if kind == "vector":
         widths = {"width": int(number)}
         return {name: {"name": "vector", "encoder": widths, "decoder": widths}}
@@ -205,34 +183,83 @@ def coder(name: str) -> dict[str, Any]:
     }
 
 
-def of_run(kept: list[ModalitySurvey], num_rows: int) -> Iterator[tuple[str, Any, str]]:
-    """Yield what is chosen for the trainings, the score network and the samples."""
-    pictures = any(m.kind in IMAGE_KINDS for m in kept)
-    batch = 2 ** int(math.log2(max(16, min(128, num_rows / 8))))
+def _fill_in_run(config: dict[str, Any], found: Survey) -> list[Choice]:
+    """Fill in, in place, what is open outside of the modalities; return what was chosen."""
+    choices = []
+    num_train, num_test = found.num_rows["train"], found.num_rows["test"]
+    num_train = min(config["num_train"] or num_train, num_train)
+    has_images = any(m.kind in IMAGE_KINDS for m in found.modalities)
+    for key, value, reason in _for_run(num_train, has_images):
+        section, name = key.split(".")
+        # A key that is absent has a default, or is named where it is needed.
+        if name in config[section] and config[section][name] is None:
+            config[section][name] = value
+            choices.append(Choice(key, value, reason))
+    num_rows = config["evaluation"].get("num_rows", 0)
+    require_int("config.evaluation: num_rows", num_rows)
+    if num_rows > num_test:
+        config["evaluation"]["num_rows"] = num_test
+        choices.append(Choice("evaluation.num_rows", num_test, "the test split has no more rows"))
+    return choices
+
+
+def _check_left_out(sections: Mapping[str, Any], leave_out: tuple[str, ...]) -> None:
+    """Raise ValueError if a modality is left out and also configured."""
+    both = sorted(set(sections) & set(leave_out))
+    if both:
+        raise ValueError(
+            f"config.data.leave_out: {both[0]} is also in config.modalities: remove it from one of them"
+        )
+
+
+def _check_names(sections: Mapping[str, Any], found: Survey) -> None:
+    """Raise ValueError if the config names modalities that the data do not have."""
+    known = [m.name for m in found.modalities]
+    for name in sections:
+        if name not in known:
+            raise ValueError(
+                f"config.modalities: the data have no modality {name!r}, only {', '.join(known)}"
+            )
+
+
+def _for_modality(m: ModalitySurvey) -> Iterator[tuple[str, Any, str]]:
+    """Yield key, value and reason of what is chosen for a modality."""
+    yield "likelihood", LIKELIHOODS[m.kind], f"its kind is {m.kind}"
+    yield "network", *choose_network(m)
+    yield "latent_size", *choose_latent_size(m)
+    if m.kind in IMAGE_KINDS:
+        yield "weight", 0.35, "images: sharp enough to read, smooth enough to learn"
+    else:
+        yield "weight", 0.2, "below 1, so that the latent keeps what matters to other modalities"
+
+
+def _for_run(num_rows: int, has_images: bool) -> Iterator[tuple[str, Any, str]]:
+    """Yield key, value and reason of what is chosen for the trainings, the score and the sampling."""
     rows = f"{num_rows:,} training rows"
+    stop = "the maximum: early stopping may end it before"
+    batch = 2 ** int(math.log2(max(16, min(128, num_rows / 8))))
     yield "autoencoder_training.batch_size", batch, f"about an eighth of {rows}, in 16..128"
-    steps = 2000 if pictures else 1500
-    yield "autoencoder_training.num_steps", steps, "the most: held-out rows may end it before"
-    yield "autoencoder_training.patience", 400, "steps without gain on the held-out rows"
+    yield "autoencoder_training.num_steps", 2000 if has_images else 1500, stop
+    yield "autoencoder_training.patience", 400, "steps without improvement on held-out rows"
     few, many = num_rows < 500, num_rows >= 2000
-    steps = 2000 if few else 4000 if many or pictures else 3000
-    yield "score_training.num_steps", steps, f"{rows}; the most: held-out rows may end it before"
-    yield "score_training.patience", steps // 4, "steps without gain on the held-out rows"
-    width, hub = next(widths for most, widths in WIDTHS if num_rows < most)
-    why = f"{rows}: a wider network learns few by heart"
+    steps = 2000 if few else 4000 if many or has_images else 3000
+    yield "score_training.num_steps", steps, f"{rows}; {stop}"
+    yield "score_training.patience", steps // 4, "steps without improvement on held-out rows"
+    width, hub = next(widths for limit, widths in WIDTHS if num_rows < limit)
+    why = f"{rows}: a wider network would memorise them"
     yield "network.width", width, why
     yield "network.hub_width", hub, why
-    if pictures:
-        coarse = "pictures share what is coarse"
+    if has_images:
+        coarse = "images share coarse structure"
         yield "score.level_mean", 0.0, coarse
         yield "sampling.t_min", 3e-3, coarse
-        yield "sampling.sampler", "predictor_corrector", "pictures"
-        yield "sampling.num_corrections", 1, "one Langevin step a level keeps pictures coherent"
-        yield "sampling.num_levels", 32, "pictures"
+        yield "sampling.sampler", "predictor_corrector", "images"
+        yield "sampling.num_corrections", 1, "one Langevin step per level keeps images coherent"
+        yield "sampling.num_levels", 32, "images"
     else:
-        fine = "vectors may fix each other to a hundredth of their deviation"
+        fine = "vectors may determine each other to a hundredth of their standard deviation"
         yield "score.level_mean", -0.4, fine
         yield "sampling.t_min", 1e-3, fine
-        yield "sampling.sampler", "dpm_solver", "no pictures: it keeps the spread of values"
+        yield "sampling.sampler", "dpm_solver", "no images: it keeps the variance of values"
         yield "sampling.num_corrections", 0, "dpm_solver needs none"
         yield "sampling.num_levels", 24, "dpm_solver needs no more"

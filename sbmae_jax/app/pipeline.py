@@ -1,7 +1,7 @@
-"""The stages of a run, in order: autoencoders, score, energy, judges, evaluate, report.
+"""The stages of a run, in order: autoencoders, score, energy, evaluators, evaluate, report.
 
-Each stage reads what earlier ones left in the workdir and leaves its own there; one that is finished is
-not done again. Calling `run` again after an interruption goes on from the last checkpoint.
+Each stage reads what earlier stages left in the run's folder, and leaves its own results there. Finished
+stages are skipped, and a stage that was interrupted resumes from its last checkpoint.
 """
 
 import json
@@ -88,7 +88,7 @@ def train_on_rows(
 def evaluate_model(run: Run) -> None:
     """Measure the model on the test split, and draw samples."""
     if run.folder.has(RESULTS):
-        run.folder.log.line("evaluate: done already")
+        run.folder.log.line("evaluate: already done")
         return
     start = time.perf_counter()
     figures, samples = measure(run, load_model(run), "test")
@@ -141,7 +141,7 @@ def measure(
 
 
 def make_report(run: Run) -> None:
-    """Turn what the run has left behind into a page, and print the main figures."""
+    """Write the report of a run, and print the main figures."""
     if not run.folder.has(RESULTS):
         raise ValueError(f"{run.folder.path} has no results yet: run the stage evaluate first")
     if not distributed.is_first():
@@ -168,26 +168,44 @@ def run(
     config: Mapping[str, Any], workdir: str | Path, stage: str = "all", *,
     notice: Notice | None = None, profile: bool = False,
 ) -> Path:  # fmt: skip
-    """Run one stage, or all in order, and return the workdir.
+    """Run one stage, or all in order, from where an earlier run was interrupted.
 
-    config: plain dicts and values.  notice: of being asked to stop.
-    profile: trace a few calls of each training; TensorBoard shows WORKDIR/profile.
+    Args:
+        config: Plain dicts and values, as `configs/polydigits.py` returns them.
+        workdir: The folder of the run, or the URL of a bucket. It is created if it does not exist.
+        stage: "all", or one of `STAGES`, which needs those before it.
+        notice: A request to stop, for example from a scheduler.
+        profile: Whether to trace a few calls of each training. TensorBoard shows WORKDIR/profile.
 
-    Raises ValueError for what does not fit, in one sentence, and where another process uses the workdir;
-    Preempted after a notice.
+    Returns:
+        The folder, with `results.json` and `report/index.html` after the last stage.
+
+    Raises:
+        ValueError: In one sentence, if the config or the data do not fit, if the folder belongs to another
+            config, or if another process uses it.
+        Preempted: After a notice, once everything is saved.
+
+    Example:
+        Train the demo with another seed, which takes minutes::
+
+            from sbmae_jax.app import pipeline
+            from sbmae_jax.configs import polydigits
+
+            config = polydigits.get_config().to_dict() | {"seed": 1}
+            pipeline.run(config, "runs/polydigits-1")
     """
     if stage != "all" and stage not in STAGES:
-        raise ValueError(f"unknown stage {stage!r}: choose all, {', '.join(STAGES)}")
-    config, chosen = resolve_open_values(config)
+        raise ValueError(f"stage must be one of all, {', '.join(STAGES)}, got {stage!r}")
+    config, explanation = resolve_open_values(config)
     this = Run(config, workdir, notice=notice, profile=profile)
     this.claim()
     with held(this.folder.path) if distributed.is_first() else nullcontext():
         try:
-            if chosen:
-                this.folder.log.line(chosen)
-                this.folder.write(CHOICES, lambda file: file.write(chosen.encode()))
+            if explanation:
+                this.folder.log.line(explanation)
+                this.folder.write(CHOICES, lambda file: file.write(explanation.encode()))
             if stage == "all" and not this.folder.has(RESULTS):
-                # What is wrong with the data is to be known before hours of training.
+                # Find out what is wrong with the data before hours of training.
                 _ = this.data.train, this.data.test
             for name in STAGES if stage == "all" else [stage]:
                 STAGES[name](this)
@@ -198,23 +216,43 @@ def run(
 
 
 def resolve_open_values(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
-    """Return the config without open values, and in words what was chosen; most configs have none."""
+    """Return the config without open values, and an explanation of what was chosen.
+
+    Only configs for data of one's own have open values; others are returned with no explanation.
+    """
     if config["data"]["name"] != "files":
         return config, ""
-    config, made, found = choose_values(config)
-    return config, explain(config, made, found)
+    config, choices, found = choose_values(config)
+    return config, explain(config, choices, found)
 
 
 def load(workdir: str | Path) -> Model:
     """Load the model of a run whose autoencoders and score are trained.
 
-    Raises ValueError if there is no such run, or if it is not finished.
+    Args:
+        workdir: The folder of the run, or the URL of a bucket. The data need not be there.
+
+    Raises:
+        ValueError: If the folder has no run, or if its trainings are not finished.
+
+    Example:
+        Generate five joint samples, and complete the first one from one of its modalities::
+
+            import sbmae_jax
+
+            model = sbmae_jax.load("runs/polydigits")
+            samples = model.generate({}, num_samples=5)
+            completed = model.generate({"hubble": samples["hubble"][:1]})
     """
     return load_model(open_run(workdir))
 
 
 def open_run(workdir: str | Path) -> Run:
-    """Open a run that was begun, by the config in its workdir. Raises ValueError if there is none."""
+    """Open an existing run by the config in its folder.
+
+    Raises:
+        ValueError: If the folder has no run.
+    """
     path = as_path(workdir) / CONFIG
     if not path.exists():
         raise ValueError(f"{workdir} is not the workdir of a run: it has no {CONFIG}")
@@ -222,20 +260,52 @@ def open_run(workdir: str | Path) -> Run:
 
 
 def generate(
-    workdir: str | Path, given: Sequence[str], num_samples: int, folder: Path, seed: int = 0
+    workdir: str | Path, given: Sequence[str], num_samples: int, folder: Path, *, seed: int = 0
 ) -> Path:
-    """Generate what is not given, with the model of a finished run; as `request.generate_files`."""
+    """Generate what is not given, with the model of a finished run.
+
+    Args:
+        workdir: The folder of the run.
+        given: For each modality that is given, `NAME=VALUE`, as `request.read_given` reads it.
+        num_samples: How many samples to generate.
+        folder: Where to write images, tables and the contact sheet.
+        seed: In 0..2**32 - 1.
+
+    Returns:
+        The contact sheet.
+
+    Example:
+        Draw eight faces that smile::
+
+            pipeline.generate("runs/toy", ["attributes=Smiling"], 8, Path("smiling"))
+    """
     this = open_run(workdir)
-    return generate_files(load_model(this), this.data.description, given, num_samples, folder, seed)
+    model, data = load_model(this), this.data.description
+    return generate_files(model, data, given, num_samples, folder, seed=seed)
 
 
 def impute(
-    workdir: str | Path, path: str | Path, output: str | Path, num_samples: int = 20, seed: int = 0
-) -> Imputed:
-    """Fill the holes of new rows with the model of a finished run; as `impute.impute_file`."""
+    workdir: str | Path, path: str | Path, output: str | Path, *, num_samples: int = 20,
+    seed: int = 0,
+) -> Imputed:  # fmt: skip
+    """Fill in missing values of new rows with the model of a finished run.
+
+    Args:
+        workdir: The folder of a run that was trained on files of your own.
+        path: The new rows, in the same form as those files.
+        output: The `.npz` file to write; `impute.impute_file` says what it holds.
+        num_samples: Samples of each missing value, at least 2.
+        seed: In 0..2**32 - 1.
+
+    Example:
+        Fill in a file::
+
+            done = pipeline.impute("runs/mine", "new.npz", "filled.npz")
+            print(done.num_filled)
+    """
     this = open_run(workdir)
     return impute_file(
-        partial(draw, load_model(this)),
-        this.data.description, path, output, num_samples, seed,
+        partial(draw, load_model(this)), this.data.description, path, output,
+        num_samples=num_samples, seed=seed,
         partial_rows=this.config["data"].get("partial_rows", "refuse"),
     )  # fmt: skip

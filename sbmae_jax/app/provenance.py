@@ -1,4 +1,4 @@
-"""Where a number comes from: the versions, the commit and the device that made it."""
+"""Where a figure comes from: the versions, the commit and the device that made it."""
 
 import os
 import platform
@@ -11,21 +11,14 @@ from pathlib import Path
 import jax
 
 PACKAGES = (
-    "sbmae_jax",
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "orbax-checkpoint",
-    "numpy",
-    "scikit-image",
-)
+    "sbmae_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-image",
+)  # fmt: skip
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that matter; "not installed" where one is not.
+    """Return {name: version} of Python and of the packages that matter.
 
-    This package need not be: it runs from a checkout too.
+    A package that is not installed has the version "not installed". That may be this one, in a checkout.
     """
     return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
 
@@ -39,10 +32,10 @@ def _version(name: str) -> str:
 
 
 def commit() -> str:
-    """Return the commit of this checkout, marked where files have changed; "unknown" outside of one.
+    """Return the commit of this checkout, with "-dirty" if files have changed, or "unknown" outside of one.
 
-    What benchmarks write, figures in results/ and their tables in docs/, is no such change. Of a copy that
-    left its history behind, or has another's, $SBMAE_COMMIT tells the commit.
+    Changes in results/ and docs/ do not count, as benchmarks write figures and tables there. For a copy
+    without a history of its own, set SBMAE_COMMIT.
     """
     if said := os.environ.get("SBMAE_COMMIT"):
         return said
@@ -56,7 +49,7 @@ def commit() -> str:
 
 
 def _git(*arguments: str) -> str:
-    """Return what git prints of this checkout."""
+    """Return what git prints for this checkout."""
     command = ["git", *arguments]
     return subprocess.run(
         command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
@@ -64,13 +57,13 @@ def _git(*arguments: str) -> str:
 
 
 def device() -> str:
-    """Return the kind and the number of devices."""
+    """Return the number and the kind of the devices."""
     devices = jax.devices()
     name = platform.machine() if devices[0].platform == "cpu" else devices[0].device_kind
     return f"{len(devices)} x {devices[0].platform} ({name})"
 
 
 def peak_memory_bytes() -> int:
-    """Return the largest resident size that this process has had."""
+    """Return the largest resident size of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

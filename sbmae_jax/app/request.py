@@ -1,4 +1,4 @@
-"""Generate from files: pictures, names, numbers or classes in, PNGs, tables and a contact sheet out."""
+"""Generate from files: images, names, numbers or classes in; PNGs, tables and a contact sheet out."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from sbmae_jax.models.autoencoder import Modality
 from sbmae_jax.models.model import Model
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-MAX_LINES = 6  # of numbers in a cell of the contact sheet
+MAX_LINES = 6  # numbers shown in a cell of the contact sheet
 
 
 def generate_files(
@@ -25,15 +25,34 @@ def generate_files(
     given: Sequence[str],
     num_samples: int,
     folder: Path,
+    *,
     seed: int = 0,
 ) -> Path:
-    """Generate what is not given, `num_samples` times; write the files, and return the contact sheet.
+    """Generate what is not given, and write files.
 
-    given: as `read_given` takes it; nothing given is generated from nothing.
-    Written to `folder`: `NAME_NUMBER.png` for each picture, `NAME.csv` for all else, `sheet.png`. Data of
-    one's own are drawn with their noise, and written in their units.
+    The folder gets `NAME_NUMBER.png` for each image, `NAME.csv` for other modalities, and `sheet.png`, which
+    shows everything. Data of one's own are drawn with their noise, and written in their units.
 
-    Raises ValueError for what cannot be read or does not fit, naming it.
+    Args:
+        model: A trained model.
+        data: The description of the data that it was trained on.
+        given: What the samples must agree with, as `read_given` reads it; may be empty.
+        num_samples: How many samples to generate.
+        folder: Where to write. It is created if it does not exist.
+        seed: In 0..2**32 - 1.
+
+    Returns:
+        The contact sheet.
+
+    Raises:
+        ValueError: If something given cannot be read or does not fit.
+
+    Example:
+        With a finished run of the toy faces::
+
+            run = pipeline.open_run("runs/toy")
+            given = ["attributes=Smiling,Eyeglasses"]
+            generate_files(load_model(run), run.data.description, given, 8, Path("faces"))
     """
     require_int("num_samples", num_samples, 1)
     examples = read_given(given, model.modalities, data)
@@ -44,20 +63,29 @@ def generate_files(
     folder.mkdir(parents=True, exist_ok=True)
     for modality in model.modalities:
         if modality.name not in examples:
-            write_samples(folder, modality, made[modality.name], data)
-    imsave(folder / "sheet.png", contact_sheet(model.modalities, data, examples, made))
+            _write_samples(folder, modality, made[modality.name], data)
+    imsave(folder / "sheet.png", _contact_sheet(model.modalities, data, examples, made))
     return folder / "sheet.png"
 
 
 def read_given(
     given: Sequence[str], modalities: Sequence[Modality], data: Description
 ) -> dict[str, np.ndarray]:
-    """Read `name=value`: a file for a picture, comma-separated names for a vector of attributes.
+    """Read one example of each modality that is given.
 
-    Pictures are resized, and cut to a square where the model's are square. A vector takes all names that
-    are not in the list for absent; an empty list is a vector of zeros. Of data of one's own, a category is
-    given by its class, and all other modalities but pictures by comma-separated numbers or an `.npy` file,
-    in their units.
+    Args:
+        given: For each modality, `NAME=VALUE`. The value is a file for an image, which is cropped and resized
+            to the model's shape; comma-separated names for a vector of attributes, where the other attributes
+            are absent. For data of one's own it is a class for a category, and comma-separated numbers or an
+            `.npy` file, in their units, for all kinds but images.
+        modalities: What the model knows.
+        data: Names and scalings of the modalities.
+
+    Returns:
+        {name: example}, without a batch axis.
+
+    Raises:
+        ValueError: Naming the modality, if a value cannot be read or does not fit.
     """
     known, examples = {modality.name: modality for modality in modalities}, {}
     for word in given:
@@ -67,26 +95,26 @@ def read_given(
                 f"--given {word!r}: write NAME=VALUE, where NAME is one of {', '.join(known)}"
             )
         if name in examples:
-            raise ValueError(f"--given {name} stands twice: give each modality once")
+            raise ValueError(f"--given {name}: give each modality once")
         modality = known[name]
         scaling = data.scalings.get(name)
         if scaling is not None:
-            examples[name] = read_own(value, modality, scaling)
+            examples[name] = _read_own(value, modality, scaling)
         elif len(modality.shape) == 3:
-            examples[name] = read_picture(value, modality)
+            examples[name] = _read_image(value, modality)
         else:
-            examples[name] = read_names(value, modality, data)
+            examples[name] = _read_names(value, modality, data)
     return examples
 
 
-def read_own(value: str, modality: Modality, scaling: Scaling) -> np.ndarray:
-    """Read one example of data of one's own [*raw_shape], in its units."""
+def _read_own(value: str, modality: Modality, scaling: Scaling) -> np.ndarray:
+    """Read one example [*raw_shape] of data of one's own, in its units."""
     name, shape = modality.name, scaling.raw_shape
     if scaling.kind in IMAGE_KINDS:
-        picture = read_picture(value, modality)
+        image = _read_image(value, modality)
         if scaling.kind == "mask":
-            picture = np.where(picture > 127, 255, 0).astype(np.uint8)
-        return scaling.restore(picture)
+            image = np.where(image > 127, 255, 0).astype(np.uint8)
+        return scaling.restore(image)
     if scaling.kind == "category":
         for known in scaling.class_values:
             if value == str(known):
@@ -100,25 +128,27 @@ def read_own(value: str, modality: Modality, scaling: Scaling) -> np.ndarray:
             numbers = np.array([float(word) for word in value.split(",")])
     except (OSError, EOFError, ValueError):
         raise ValueError(
-            f"--given {name}: cannot read {value}: write comma-separated numbers, or the name of an .npy file"
+            f"--given {name}: cannot read {value}: write comma-separated numbers, or the path of an .npy file"
         ) from None
     if numbers.size != np.prod(shape, dtype=np.int64):
-        raise ValueError(f"--given {name}: needs numbers of shape {shape}, got {numbers.shape}")
+        raise ValueError(f"--given {name}: must be numbers of shape {shape}, got {numbers.shape}")
     return numbers.reshape(shape)
 
 
-def read_picture(path: str, modality: Modality) -> np.ndarray:
-    """Read a picture file as [H, W, C] uint8 of the modality's shape."""
+def _read_image(path: str, modality: Modality) -> np.ndarray:
+    """Read an image file as [H, W, C] uint8 of the modality's shape."""
     height, width, depth = modality.shape
     if depth not in MODES:
-        raise ValueError(f"--given {modality.name}: no picture file has {depth} channels")
+        raise ValueError(f"--given {modality.name}: no image file has {depth} channels")
     try:
         with Image.open(path) as file:
             image = file.convert(MODES[depth])
     except FileNotFoundError:
-        raise ValueError(f"--given {modality.name}: there is no file {path}") from None
+        raise ValueError(f"--given {modality.name}: no such file: {path}") from None
     except (UnidentifiedImageError, OSError):
-        raise ValueError(f"--given {modality.name}: {path} is not a picture, or damaged") from None
+        raise ValueError(
+            f"--given {modality.name}: {path} is not an image, or is damaged"
+        ) from None
     side = min(image.width / width, image.height / height)
     cut_width, cut_height = side * width, side * height
     left, top = (image.width - cut_width) / 2, (image.height - cut_height) / 2
@@ -127,8 +157,8 @@ def read_picture(path: str, modality: Modality) -> np.ndarray:
     return np.asarray(resized, np.uint8).reshape(modality.shape)
 
 
-def read_names(value: str, modality: Modality, data: Description) -> np.ndarray:
-    """Read a list of names as a vector of 0 and 1."""
+def _read_names(value: str, modality: Modality, data: Description) -> np.ndarray:
+    """Read a list of names as a vector of 0 and 1, one entry for each known name."""
     names = data.entries.get(modality.name, ())
     wanted = [word.strip() for word in value.split(",") if word.strip()]
     for word in wanted:
@@ -139,12 +169,14 @@ def read_names(value: str, modality: Modality, data: Description) -> np.ndarray:
     return np.array([name in wanted for name in names], np.float32)
 
 
-def write_samples(folder: Path, modality: Modality, samples: np.ndarray, data: Description) -> None:
-    """Write pictures as PNGs, all else as a table."""
+def _write_samples(
+    folder: Path, modality: Modality, samples: np.ndarray, data: Description
+) -> None:
+    """Write images as PNGs, and other modalities as a table."""
     scaling = data.scalings.get(modality.name)
     if len(modality.shape) == 3:
         for number, image in enumerate(samples):
-            imsave(folder / f"{modality.name}_{number}.png", picture_of(image, scaling))
+            imsave(folder / f"{modality.name}_{number}.png", _image_of(image, scaling))
         return
     if scaling is not None and scaling.kind == "category":
         names, lines = [modality.name], [[value] for value in samples]
@@ -158,16 +190,16 @@ def write_samples(folder: Path, modality: Modality, samples: np.ndarray, data: D
         writer.writerows([number, *line] for number, line in enumerate(lines))
 
 
-def picture_of(image: np.ndarray, scaling: Scaling | None) -> np.ndarray:
-    """Return a picture [H, W, C], or of data of one's own in their units, as RGB bytes."""
+def _image_of(image: np.ndarray, scaling: Scaling | None) -> np.ndarray:
+    """Return an image [H, W, C], in [0, 1] or in the units of data of one's own, as RGB bytes."""
     if scaling is None:
         return as_bytes(image)
     x = np.clip((image.astype(np.float64) - scaling.shift) / scaling.scale, 0, 1)
     return as_bytes(x.reshape(scaling.shape)[..., : 3 if scaling.shape[-1] > 2 else 1])
 
 
-def text_of(value: np.ndarray, names: Sequence[str], scaling: Scaling | None) -> str:
-    """Return in a few lines what is no picture."""
+def _text_of(value: np.ndarray, names: Sequence[str], scaling: Scaling | None) -> str:
+    """Return a few lines of text for a value that is not an image."""
     if scaling is None:
         return "\n".join(n for n, v in zip(names, value, strict=True) if v > 0.5) or "(none)"
     if scaling.kind == "category":
@@ -177,20 +209,20 @@ def text_of(value: np.ndarray, names: Sequence[str], scaling: Scaling | None) ->
     return "\n".join([*lines, *["..."] * (numbers.size > MAX_LINES)])
 
 
-def contact_sheet(
+def _contact_sheet(
     modalities: Sequence[Modality],
     data: Description,
     examples: Mapping[str, np.ndarray],
     made: Mapping[str, np.ndarray],
 ) -> np.ndarray:
-    """Lay out what was given, with a red edge, beside the samples: a row for each modality."""
+    """Lay out one row for each modality: what was given, in a red frame, or the samples."""
 
     def cell(modality, value):
         scaling = data.scalings.get(modality.name)
         if len(modality.shape) == 3:
-            return picture_of(value, scaling)
+            return _image_of(value, scaling)
         names = data.entries.get(modality.name) or list(map(str, range(np.size(value))))
-        return text_of(value, names, scaling)
+        return _text_of(value, names, scaling)
 
     num_samples = len(next(iter(made.values())))
     rows = []

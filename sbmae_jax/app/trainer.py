@@ -53,7 +53,7 @@ class Trainer:
         """
         folder, log = self.folder.path / name, self.folder.log
         if is_finished(folder, training):
-            log.line(f"{name}: done already")
+            log.line(f"{name}: already done")
             return
         start = time.perf_counter()
         batches_key, train_key = jax.random.split(self.stage_key(name))
