@@ -51,7 +51,7 @@ def changed(path, value):
         ("encoder_decoders.patch.name", "conv",
          "encoder_decoders.patch.name must be one of patch, .* got 'conv'"),
         ("encoder_decoders.patch.encoder", {"patch": 5},
-         "encoder_decoders.patch: network 'patch' needs"),
+         "encoder_decoders.patch: pictures must be"),
         ("evaluation.name", "words", "evaluation.name must be one of classes, .* got 'words'"),
         ("evaluation.protocols", ("suffix",), "evaluation: protocols must be .*'prefix'"),
         ("sampling.guidance", 1.0, "sampling.guidance: there is no energy to guide with"),

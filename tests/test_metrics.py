@@ -23,7 +23,7 @@ def test_coherence_counts_unobserved_modalities_only():
 
 
 def test_coherence_needs_a_target():
-    with pytest.raises(ValueError, match="no target"):
+    with pytest.raises(ValueError, match="at least one modality"):
         conditional_coherence(np.ones((1, 2)), np.ones(1), np.ones((1, 2), bool))
 
 
@@ -104,7 +104,7 @@ def test_f1_is_that_of_scikit_learn():
 
 
 def test_f1_of_different_shapes_is_refused():
-    with pytest.raises(ValueError, match=r"one shape, got \(2, 3\) and \(2, 4\)"):
+    with pytest.raises(ValueError, match=r"the same shape, got \(2, 3\) and \(2, 4\)"):
         f1_by_row(np.zeros((2, 3)), np.zeros((2, 4)))
 
 

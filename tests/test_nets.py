@@ -116,7 +116,7 @@ def test_convolutional_classifier_has_the_layers_of_the_reference(key):
 
 
 def test_convolutional_classifier_needs_pictures(key):
-    with pytest.raises(ValueError, match=r"'conv' needs pictures .* got \(3,\)"):
+    with pytest.raises(ValueError, match=r"pictures must be .* got \(3,\)"):
         ConvClassifier(10).init(key, jnp.zeros((2, 3)), False)
 
 

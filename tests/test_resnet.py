@@ -136,10 +136,10 @@ def test_parameters_are_float32_whatever_the_network_computes_in():
     ("make", "match"),
     [
         (lambda: shapes(ResNetEncoder(**ENCODER), 8, 10, 3), "multiples of 4.*got .8, 10, 3"),
-        (lambda: shapes(ResNetEncoder(**ENCODER, padding=3), 8, 16, 3), "padding of 3 .* of 4.* got .8, 16"),
-        (lambda: shapes(ResNetEncoder(**ENCODER), 18), "needs pictures"),
+        (lambda: shapes(ResNetEncoder(**ENCODER, padding=3), 8, 16, 3), "padding of 3 .* of 4, .*.8, 16"),
+        (lambda: shapes(ResNetEncoder(**ENCODER), 18), "pictures must be"),
         (lambda: shapes(ResNetDecoder(**DECODER | {"shape": (6, 8, 1)}), 5), "multiples of 4"),
-        (lambda: shapes(ResNetEncoder(**ENCODER | {"num_heads": 3}), *SHAPE), "its 3 heads can share"),
+        (lambda: shapes(ResNetEncoder(**ENCODER | {"num_heads": 3}), *SHAPE), "multiple of 3, .*got 16"),
         (lambda: shapes(ResNetEncoder(**ENCODER, activation="relu"), *SHAPE), "activation must be"),
         (lambda: shapes(ResNetDecoder(**DECODER, upsampling="cubic"), 5), "upsampling must be"),
         (lambda: shapes(ResNetDecoder(**DECODER, dtype="float16"), 5), "dtype must be"),

@@ -89,7 +89,7 @@ def test_pieces_come_back():
     ("fields", "match"),
     [
         ({"num_heads": 3}, "multiple of num_heads = 3, got 16"),
-        ({"tokens_per_modality": 3}, "tokens_per_modality in 1..2, .* got 3"),
+        ({"tokens_per_modality": 3}, "tokens_per_modality must be in 1..2, .* got 3"),
         ({"dtype": "half"}, "dtype must be"),
     ],
 )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from filled import filled
 
-from sbmae_jax.nets.unet import UNetScore, sinusoids
+from sbmae_jax.nets.unet import UNetScore, unet_features
 
 # The reference's uses: number of latents, their side, dim, mults, and its number of parameters.
 REFERENCE = [
@@ -138,7 +138,10 @@ def test_rows_are_alone_and_bfloat16_is_close(params):
 
 
 def test_neighbouring_levels_differ_in_their_features():
-    near, far = sinusoids(jnp.asarray([0.0, 0.1]), 16), sinusoids(jnp.asarray([-12.0, 14.0]), 16)
+    near, far = (
+        unet_features(jnp.asarray([0.0, 0.1]), 16),
+        unet_features(jnp.asarray([-12.0, 14.0]), 16),
+    )
     assert jnp.abs(near[0] - near[1]).max() > 0.5
     assert (jnp.abs(far[0] - far[1]) > 0.01).sum() > 12
 

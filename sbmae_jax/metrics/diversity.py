@@ -1,18 +1,31 @@
-"""Diversity: are all classes made, and do samples for the same observation differ?"""
+"""Diversity: are all classes generated, and do samples for the same observation differ?"""
 
 import numpy as np
 
 from sbmae_jax._check import require_int
-from sbmae_jax.metrics.rows import rows, same_shape
+from sbmae_jax.metrics.rows import as_rows, require_same_shape
 
 
 def label_shares(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Return how often each class occurs in `labels`, of any shape: [num_classes], summing to 1.
+    """Return how often each class occurs.
 
-    Raises ValueError for labels that are not whole numbers in 0..num_classes - 1, or for none.
+    Args:
+        labels: Integers in 0..num_classes - 1, of any shape but empty.
+        num_classes: Number of classes, at least 1.
+
+    Returns:
+        `[num_classes]`, with sum 1.
+
+    Raises:
+        ValueError: If there are no labels, or one is not a class.
+
+    Example:
+        >>> from sbmae_jax.metrics.diversity import label_shares
+        >>> label_shares([[0, 1], [1, 1]], num_classes=3).tolist()
+        [0.25, 0.75, 0.0]
     """
     require_int("num_classes", num_classes, 1, 10_000_000)
-    labels = rows("labels", labels, "N, ...", whole=True)
+    labels = as_rows("labels", labels, "N, ...", integers=True)
     if labels.min() < 0 or labels.max() >= num_classes:
         raise ValueError(
             f"labels must be in 0..{num_classes - 1}, got {labels.min()} to {labels.max()}"
@@ -21,12 +34,25 @@ def label_shares(labels: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 def total_variation(p: np.ndarray, q: np.ndarray) -> float:
-    """Return the total variation between two distributions over classes, in 0..1.
+    """Return the total variation distance between two distributions over classes.
 
-    Raises ValueError for what is not [C], or not finite, or of different lengths.
+    Args:
+        p: Probabilities, `[C]`.
+        q: Probabilities to compare with, `[C]`.
+
+    Returns:
+        Half the sum of the absolute differences: 0 if they are equal, 1 if they share no class.
+
+    Raises:
+        ValueError: If the shapes do not fit, or a value is not finite.
+
+    Example:
+        >>> from sbmae_jax.metrics.diversity import total_variation
+        >>> total_variation([0.5, 0.5, 0.0], [0.5, 0.25, 0.25])
+        0.25
     """
-    p, q = rows("p", p, "C"), rows("q", q, "C")
-    same_shape(p=p, q=q)
+    p, q = as_rows("p", p, "C"), as_rows("q", q, "C")
+    require_same_shape(p=p, q=q)
     return float(0.5 * np.abs(p - q).sum())
 
 
@@ -35,21 +61,35 @@ def spread_ratio(
 ) -> float:
     """Compare the variance of samples that share an observation with that of real examples.
 
-    first, second: features [N, F] of two independent samples for the same N observations.
-    real, label: features [K, F] of real examples and their classes [K]; real variance is taken within
-    a class, since an observation fixes the class and little else.
+    The variance of real examples is taken within a class, because an observation fixes the class and little
+    else.
 
-    Returns a ratio: 1 is as diverse as the data, 0 is the same sample each time; NaN where there is no pair
-    of samples, or the real examples of a class are all alike.
+    Args:
+        first: Features of one sample for each of N observations, `[N, F]`.
+        second: Features of another, independent sample for each, `[N, F]`.
+        real: Features of real examples, `[K, F]`.
+        label: Classes of the real examples, `[K]`.
 
-    Raises ValueError for shapes that do not fit, and for values that are not finite.
+    Returns:
+        The ratio of the variances: 1 if samples are as diverse as the data, 0 if all samples for an
+        observation are the same; NaN without samples, or if the real examples of each class are all equal.
+
+    Raises:
+        ValueError: If the shapes do not fit, or a value is not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> from sbmae_jax.metrics.diversity import spread_ratio
+        >>> real = np.array([[0.0], [2.0], [10.0], [12.0]])  # variance 1 within each class
+        >>> spread_ratio(np.array([[1.0]]), np.array([[2.0]]), real, [0, 0, 1, 1])
+        0.5
     """
-    first, second = (rows(n, x, "N, ...", 0) for n, x in (("first", first), ("second", second)))
-    real, label = rows("real", real, "K, F"), rows("label", label, "K")
-    same_shape(first=first, second=second)
-    same_shape(real=real[:, 0], label=label)
+    first, second = (as_rows(n, x, "N, ...", 0) for n, x in (("first", first), ("second", second)))
+    real, label = as_rows("real", real, "K, F"), as_rows("label", label, "K")
+    require_same_shape(first=first, second=second)
+    require_same_shape(real=real[:, 0], label=label)
     if first.shape[1:] != real.shape[1:]:
-        raise ValueError(f"first must be [N, {real.shape[1]}] as real is, got {first.shape}")
+        raise ValueError(f"first must be [N, {real.shape[1]}], as real is, got {first.shape}")
     within = np.mean([np.var(real[label == c], axis=0).sum() for c in np.unique(label)])
     if not len(first) or not within:
         return float("nan")
@@ -57,13 +97,24 @@ def spread_ratio(
 
 
 def mean_pairwise_distance(samples: np.ndarray) -> np.ndarray:
-    """Return how far samples that share a condition lie from each other: [N, K, ...] -> [N].
+    """Return how far samples that share a condition lie from each other.
 
-    The distance is the root mean square over the coordinates, in their unit; 0 is collapse.
+    Args:
+        samples: K samples for each of N conditions, `[N, K, ...]` with K at least 2.
 
-    Raises ValueError if there are fewer than two samples, and for values that are not finite.
+    Returns:
+        `[N]`: the mean over pairs of the root mean square distance over coordinates, in their unit; 0 if all
+        samples are the same.
+
+    Raises:
+        ValueError: If there are fewer than two samples, or a value is not finite.
+
+    Example:
+        >>> from sbmae_jax.metrics.diversity import mean_pairwise_distance
+        >>> mean_pairwise_distance([[[0.0, 0.0], [2.0, 2.0]], [[1.0, 5.0], [1.0, 5.0]]]).tolist()
+        [2.0, 0.0]
     """
-    samples = rows("samples", samples, "N, K, ...")
+    samples = as_rows("samples", samples, "N, K, ...")
     num_samples = samples.shape[1]
     if num_samples < 2:
         raise ValueError(f"samples must be [N, K, ...] with K at least 2, got {samples.shape}")

@@ -1,23 +1,44 @@
-"""Fréchet distance between two sets of features, each taken as a Gaussian."""
+r"""Fréchet distance between two sets of features, each taken as a Gaussian.
+
+Between Gaussians with means m_a, m_b and covariances S_a, S_b it is (Dowson and Landau 1982)
+
+    |m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)).                                               (1)
+"""
 
 import numpy as np
 
-from sbmae_jax.metrics.rows import rows
+from sbmae_jax.metrics.rows import as_rows
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Return |m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)) for features [N, F], in their unit squared.
+    """Return the squared Fréchet distance between two sets of features, equation (1).
 
-    Dowson and Landau 1982. On features of the Inception network it is called FID (Heusel et al. 2017,
-    arXiv:1706.08500); on others it is not. It falls with N: compare at equal counts only.
+    On features of the Inception network this is FID (Heusel et al. 2017, arXiv:1706.08500); on others it must
+    not be called so. Its bias falls with the number of rows: compare figures of equally many rows only.
 
-    Raises ValueError for features that are not [N, F] with N at least 2, for different F, and for values that
-    are not finite.
+    Args:
+        a: Features, `[N, F]` with N at least 2.
+        b: Features to compare with, `[K, F]` with K at least 2.
+
+    Returns:
+        The distance, at least 0, in the unit of the features squared.
+
+    Raises:
+        ValueError: If the shapes do not fit, or a value is not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> from sbmae_jax.metrics.frechet import frechet_distance
+        >>> a = np.random.default_rng(0).normal(size=(100, 3))
+        >>> round(frechet_distance(a, a), 6), round(frechet_distance(a, a + 2), 6)  # 3 * 2^2
+        (0.0, 12.0)
     """
-    a, b = rows("a", a, "N, F", 2), rows("b", b, "N, F", 2)
+    a, b = as_rows("a", a, "N, F", 2), as_rows("b", b, "N, F", 2)
     if a.shape[1] != b.shape[1]:
-        raise ValueError(f"a and b must have as many features, got {a.shape[1]} and {b.shape[1]}")
-    (mean_a, cov_a), (mean_b, cov_b) = _moments(a), _moments(b)
+        raise ValueError(
+            f"a and b must have the same number of features, got {a.shape[1]} and {b.shape[1]}"
+        )
+    (mean_a, cov_a), (mean_b, cov_b) = _mean_and_cov(a), _mean_and_cov(b)
     # The trace of (S_a S_b)^(1/2) equals that of (r S_b r)^(1/2) with r = S_a^(1/2), which is symmetric.
     values, vectors = np.linalg.eigh(cov_a)
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
@@ -26,6 +47,6 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(max(distance, 0.0))
 
 
-def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _mean_and_cov(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     features = np.asarray(features, np.float64)
     return features.mean(axis=0), np.atleast_2d(np.cov(features, rowvar=False))

@@ -1,37 +1,53 @@
-r"""How far predictions are from the truth, for every kind of values, as exact means would be.
+r"""Losses of predictions, for every type of values, corrected for the number of draws.
 
-A generator predicts by the mean m of K draws, and m = mu + e, where mu is its exact conditional mean and
+A generator predicts by the mean m of K draws. Write m = mu + e, where mu is its exact conditional mean and
 the error e has mean 0 and variance sigma^2 / K. For a loss l(y, m), averaged over draws,
 
     E l(y, m) = l(y, mu) + l''(y, mu) sigma^2 / (2 K) + ...                                          (1)
 
-with l'' the second derivative by m: the fewer the draws, the larger the loss, whatever the model. So
-`losses` takes l''(y, m) s^2 / (2 K) off, where s^2 is the sample variance of the draws. For the squared
-error l'' = 2 and nothing follows in (1): what is left is unbiased for the error of the exact conditional
-mean, for any K of at least 2, and single values of it may be below 0. For the log loss -log m, l'' is
-1 / m^2; for the Poisson deviance 2 (y log(y / m) - y + m), it is 2 y / m^2. There (1) goes on with terms of
-order 1 / K^2. As draws that are not negative have s^2 <= K m^2, no more than 1/2 is taken off a log loss.
+with l'' the second derivative in m: the fewer the draws, the larger the loss, whatever the model. So `losses`
+subtracts l''(y, m) s^2 / (2 K), where s^2 is the sample variance of the draws.
 
-Source: Ferro 2014, Fair scores for ensemble forecasts, Q. J. R. Meteorol. Soc. 140, section 3 (the
-quadratic score); (1) is the delta method.
+    squared error        l'' = 2, and (1) has no further terms: what is left is unbiased for the error of the
+                         exact conditional mean, for any K of at least 2. Single values may be below 0.
+    log loss             -log m, with l'' = 1 / m^2. (1) has further terms, of order 1 / K^2. Draws that are
+                         not negative have s^2 <= K m^2, so at most 1/2 is subtracted.
+    Poisson deviance     2 (y log(y / m) - y + m), with l'' = 2 y / m^2; further terms as for the log loss.
+
+Source: Ferro 2014, Fair scores for ensemble forecasts, Q. J. R. Meteorol. Soc. 140, section 3 (the quadratic
+score); (1) is the delta method.
 """
 
 import numpy as np
 
 from sbmae_jax._check import require_number, require_one_of
 from sbmae_jax.metrics.coherence import Estimate
-from sbmae_jax.metrics.rows import rows, same_shape
+from sbmae_jax.metrics.rows import as_rows, require_same_shape
 
 VALUE_TYPES = ("real", "binary", "category", "counts")
-SMALLEST = 1e-6  # a probability or a rate below this counts as this
+SMALLEST = 1e-6  # smaller probabilities and rates count as this
 
 
 def moments(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean of draws [N, K, F] and the variance of that mean, s^2 / K: each [N, F].
+    """Return the mean of draws and the variance of that mean.
 
-    Raises ValueError if there are fewer than two draws, and for values that are not finite.
+    Args:
+        draws: K draws for each row, `[N, K, F]` with K at least 2.
+
+    Returns:
+        The mean and s^2 / K, each `[N, F]` in float64, as `losses` takes them.
+
+    Raises:
+        ValueError: If there are fewer than two draws, or a value is not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> from sbmae_jax.metrics.prediction import moments
+        >>> mean, variance = moments(np.array([[[1.0], [3.0]]]))
+        >>> mean.tolist(), variance.tolist()
+        ([[2.0]], [[1.0]])
     """
-    draws = rows("draws", draws, "N, K, F")
+    draws = as_rows("draws", draws, "N, K, F")
     num_draws = draws.shape[1]
     if num_draws < 2:
         raise ValueError(f"draws must be [N, K, F] with K at least 2, got shape {draws.shape}")
@@ -42,24 +58,38 @@ def moments(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def losses(
     value_type: str, truth: np.ndarray, mean: np.ndarray, variance: np.ndarray | float = 0.0
 ) -> dict[str, np.ndarray]:
-    """Return the losses of each row by name, averaged over the features: each [N].
+    """Return the losses of each row, averaged over the features.
 
-    truth, mean: [N, F]; of a "category" the truth is one-hot and the mean are probabilities, of "binary"
-        values they are in 0..1, and "counts" have rates as mean.
-    variance: of the mean, [N, F], as `moments` gives it; 0 for a prediction without draws.
+    Args:
+        value_type: Type of the values: "real", "binary", "category" or "counts".
+        truth: True values, `[N, F]`; those of a "category" are one-hot.
+        mean: Predicted means, `[N, F]`: probabilities for "binary" and "category", rates for "counts".
+        variance: Variance of the means, `[N, F]`, as `moments` returns it; 0 for a prediction without draws.
 
-    "error": squared, and for counts the Poisson deviance.  "log_loss" in nats and "accuracy": of binary
-    values and categories alone. The accuracy is not corrected for the number of draws.
+    Returns:
+        Each `[N]`, by name. "error" is the squared error, for "counts" the Poisson deviance. "binary" and
+        "category" also have "log_loss" in nats and "accuracy", which is not corrected for the number of
+        draws.
 
-    Raises ValueError for a kind that there is not, for shapes that do not fit, and for values that are not
-    finite or that the kind cannot have.
+    Raises:
+        ValueError: If the type is unknown, the shapes do not fit, or a value is not finite or not possible
+            for the type.
+
+    Example:
+        >>> import numpy as np
+        >>> from sbmae_jax.metrics.prediction import losses, moments
+        >>> losses("real", np.array([[1.0]]), *moments(np.array([[[1.0], [3.0]]])))["error"].tolist()
+        [0.0]
+        >>> found = losses("category", np.array([[0, 1]]), np.array([[0.5, 0.5]]))
+        >>> round(float(found["log_loss"][0]), 3)  # ln 2
+        0.693
     """
     require_one_of("value_type", value_type, VALUE_TYPES)
-    truth = rows("truth", truth, "N, F").astype(np.float64)
-    mean = rows("mean", mean, "N, F").astype(np.float64)
-    same_shape(truth=truth, mean=mean)
+    truth = as_rows("truth", truth, "N, F").astype(np.float64)
+    mean = as_rows("mean", mean, "N, F").astype(np.float64)
+    require_same_shape(truth=truth, mean=mean)
     if np.ndim(variance):
-        same_shape(truth=truth, variance=rows("variance", variance, "N, F"))
+        require_same_shape(truth=truth, variance=as_rows("variance", variance, "N, F"))
     else:
         require_number("variance", variance, low=0)
     if value_type != "real" and truth.min() < 0:
@@ -91,32 +121,58 @@ def _deviance(truth: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.n
 
 
 def shared_variance(truth: np.ndarray, predicted: np.ndarray, mean: np.ndarray) -> float:
-    """Return the covariance of truth and prediction over the variance of the truth, both around a mean [F].
+    """Return the covariance of truth and prediction, over the variance of the truth.
 
-    truth, predicted: [N, F]; sums run over both. For a least-squares prediction this is the share of variance
-    that it explains; it is 0, and not below, where the two have nothing to do with each other. NaN where the
-    truth is constant.
+    For a least-squares prediction this is the share of the variance that it explains. It is 0 on average, and
+    not below, if prediction and truth are independent.
 
-    Raises ValueError for shapes that do not fit, and for values that are not finite.
+    Args:
+        truth: True values, `[N, F]`.
+        predicted: Predictions, `[N, F]`.
+        mean: What both are taken around, `[F]`.
+
+    Returns:
+        The ratio, with sums over rows and features; NaN if the truth is constant.
+
+    Raises:
+        ValueError: If the shapes do not fit, or a value is not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> from sbmae_jax.metrics.prediction import shared_variance
+        >>> truth = np.array([[-1.0], [1.0]])
+        >>> shared_variance(truth, 0.5 * truth, mean=np.zeros(1))
+        0.5
     """
-    truth, predicted = rows("truth", truth, "N, F"), rows("predicted", predicted, "N, F")
-    mean = rows("mean", mean, "F")
-    same_shape(truth=truth, predicted=predicted)
-    same_shape(mean=mean, truth=truth[0])
+    truth, predicted = as_rows("truth", truth, "N, F"), as_rows("predicted", predicted, "N, F")
+    mean = as_rows("mean", mean, "F")
+    require_same_shape(truth=truth, predicted=predicted)
+    require_same_shape(mean=mean, truth=truth[0])
     truth, predicted = truth - mean, predicted - mean
     total = float(np.sum(truth**2, dtype=np.float64))
     return float(np.sum(truth * predicted, dtype=np.float64)) / total if total else float("nan")
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> Estimate:
-    """Return the ratio of two means over the same rows [N], with its standard error (delta method).
+    """Return the ratio of two means over the same rows, with its standard error by the delta method.
 
-    Both are NaN where the denominator is 0; the error is NaN for one row.
+    Args:
+        numerator: `[N]`.
+        denominator: `[N]`, of the same rows.
 
-    Raises ValueError for what is not [N], or not finite, or of different lengths.
+    Returns:
+        The ratio and its error. Both are NaN if the denominator has mean 0; the error is NaN for one row.
+
+    Raises:
+        ValueError: If the shapes do not fit, or a value is not finite.
+
+    Example:
+        >>> from sbmae_jax.metrics.prediction import ratio
+        >>> ratio([1.0, 3.0], [4.0, 4.0]).mean
+        0.5
     """
-    numerator, denominator = rows("numerator", numerator), rows("denominator", denominator)
-    same_shape(numerator=numerator, denominator=denominator)
+    numerator, denominator = as_rows("numerator", numerator), as_rows("denominator", denominator)
+    require_same_shape(numerator=numerator, denominator=denominator)
     total = float(np.mean(denominator))
     if total == 0:
         return Estimate(float("nan"), float("nan"))

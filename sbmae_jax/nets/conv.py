@@ -8,15 +8,26 @@ from sbmae_jax.types import Array
 
 
 class ConvClassifier(nn.Module):
-    """A picture [B, H, W, C] in [0, 1] -> (logits [B, num_classes], features [B, width]).
+    """Classify pictures by 3x3 convolutions that each halve the sides, then a dense layer.
 
-    3x3 convolutions that each halve the sides, then a dense layer, whose outputs are the features; dropout
-    on these where `train`. As it stands this is the digit classifier of the reference implementation
-    (method, section 8): for pictures 28x28x3 and 10 classes it has 1,147,466 parameters.
+    With its defaults this is the digit classifier of the reference implementation: for 28x28x3 pictures and
+    10 classes it has 1,147,466 parameters. To train it on a CPU, set `steps_per_call=1` in `TrainingConfig`,
+    because gradients of convolutions inside a scan are slow there.
 
-    On a CPU train it with `steps_per_call` 1 (`TrainingConfig`).
+    Attributes:
+        num_classes: Number of classes.
+        channels: Width of each convolution. With three of them a 28x28 picture shrinks to 4x4.
+        width: Width of the dense layer, whose outputs are the features that a Fréchet distance can be
+            measured in.
+        dropout: Share of the features that is dropped in training, in [0, 1). The reference drops none.
 
-    Raises ValueError for what is no picture.
+    Example:
+        >>> import jax, numpy as np
+        >>> from sbmae_jax.nets.conv import ConvClassifier
+        >>> network, pictures = ConvClassifier(num_classes=10), np.zeros((2, 28, 28, 3))
+        >>> params = jax.eval_shape(lambda key: network.init(key, pictures, False), jax.random.key(0))
+        >>> sum(leaf.size for leaf in jax.tree.leaves(params))
+        1147466
     """
 
     num_classes: int
@@ -26,12 +37,22 @@ class ConvClassifier(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> tuple[Array, Array]:
+        """Classify pictures in [0, 1], `[B, H, W, C]`.
+
+        Args:
+            x: The pictures.
+            train: Whether to apply dropout, which needs an rng "dropout".
+
+        Returns:
+            Logits `[B, num_classes]` and features `[B, width]`.
+
+        Raises:
+            ValueError: If `x` is not a batch of pictures, or a field is out of range.
+        """
         if x.ndim != 4:
-            raise ValueError(
-                f"network 'conv' needs pictures [height, width, channels], got {x.shape[1:]}"
-            )
-        check_sizes("conv", channels=self.channels, width=self.width)
-        require_number("network 'conv': dropout", self.dropout, 0, below=1)
+            raise ValueError(f"pictures must be [height, width, channels], got {x.shape[1:]}")
+        check_sizes(self, "channels", "width")
+        require_number("dropout", self.dropout, 0, below=1)
         for channels in self.channels:
             x = nn.relu(nn.Conv(channels, (3, 3), strides=2, padding=1)(x))
         features = nn.relu(nn.Dense(self.width)(x.reshape(len(x), -1)))

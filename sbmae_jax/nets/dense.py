@@ -1,7 +1,7 @@
 """Dense encoder and decoder of vectors, such as a list of attributes.
 
-The reference implementation's networks for the 18 attributes of CelebA (method, section 2.2), with layer
-normalisation (Ba et al. 2016, arXiv:1607.06450) for batch normalisation.
+These are the reference implementation's networks for the 18 attributes of CelebA, with layer normalisation
+(Ba et al. 2016, arXiv:1607.06450) instead of batch normalisation.
 """
 
 import math
@@ -14,9 +14,25 @@ from sbmae_jax.types import Array
 
 
 class DenseEncoder(nn.Module):
-    """Vectors [B, ...] -> [B, num_heads latent_size].
+    """Encode vectors by dense layers with layer normalisation.
 
-    Two heads for the mean and the log-variance of a VAE, one for a regularised autoencoder.
+    With its defaults, 2 heads and latents of 256, encoder and `DenseDecoder` of 18 attributes have 1,786,130
+    parameters together, as in the reference; with 1 head they have 1,654,802.
+
+    Attributes:
+        num_heads: 2 for the mean and the log-variance of a VAE, 1 for a regularised autoencoder.
+        latent_size: Size of the latent.
+        widths: Widths of the hidden layers.
+        dtype: "float32" or "bfloat16": in what the hidden layers compute.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from sbmae_jax.nets.dense import DenseDecoder, DenseEncoder
+        >>> encoder, decoder = DenseEncoder(num_heads=2, latent_size=256), DenseDecoder(shape=(18,))
+        >>> key, x, z = jax.random.key(0), np.zeros((1, 18)), np.zeros((1, 256))
+        >>> params = jax.eval_shape(encoder.init, key, x), jax.eval_shape(decoder.init, key, z)
+        >>> sum(leaf.size for leaf in jax.tree.leaves(params))
+        1786130
     """
 
     num_heads: int
@@ -26,12 +42,28 @@ class DenseEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        h = hidden_layers(x.reshape(len(x), -1), self.widths, compute_dtype(self.dtype))
+        """Encode vectors `[B, ...]` as `[B, num_heads latent_size]`."""
+        check_sizes(self, "widths")
+        h = _hidden_layers(x.reshape(len(x), -1), self.widths, compute_dtype(self.dtype))
         return nn.Dense(self.num_heads * self.latent_size)(h.astype(jnp.float32))
 
 
 class DenseDecoder(nn.Module):
-    """A latent [B, d] -> [B, *shape]: means of any size, or logits."""
+    """Decode latents into vectors by dense layers with layer normalisation.
+
+    Attributes:
+        shape: Shape of the decoded array.
+        widths: Widths of the hidden layers.
+        dtype: "float32" or "bfloat16": in what the hidden layers compute.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from sbmae_jax.nets.dense import DenseDecoder
+        >>> decoder, z = DenseDecoder(shape=(18,)), np.zeros((8, 256))
+        >>> output, _ = jax.eval_shape(decoder.init_with_output, jax.random.key(0), z)
+        >>> output.shape
+        (8, 18)
+    """
 
     shape: tuple[int, ...]
     widths: tuple[int, ...] = (512, 512, 512, 256, 128)
@@ -39,13 +71,14 @@ class DenseDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array) -> Array:
-        h = hidden_layers(z, self.widths, compute_dtype(self.dtype))
+        """Decode latents `[B, latent_size]` into unbounded means or logits, `[B, *shape]`."""
+        check_sizes(self, "widths")
+        h = _hidden_layers(z, self.widths, compute_dtype(self.dtype))
         return nn.Dense(math.prod(self.shape))(h.astype(jnp.float32)).reshape(len(z), *self.shape)
 
 
-def hidden_layers(x: Array, widths: tuple[int, ...], dtype: jnp.dtype) -> Array:
-    """Apply dense layers, each normalised and rectified, inside the module that calls."""
-    check_sizes("dense", widths=widths)
+def _hidden_layers(x: Array, widths: tuple[int, ...], dtype: jnp.dtype) -> Array:
+    """Apply dense layers with normalisation and relu, in the compact method that calls this."""
     for width in widths:
         x = nn.Dense(width, dtype=dtype)(x)
         x = nn.relu(nn.LayerNorm(epsilon=1e-5, dtype=dtype)(x))

@@ -1,11 +1,14 @@
 """The score network with a stream for each modality and a hub between them.
 
-Given what the modalities share, they are independent, so all that one needs to know of the others fits
-into a summary: the posterior of the shared part, whose logarithm is a *sum* of what each modality says,
-log p(c | z_1..z_M) = log p(c) + sum_m log p(z_m | c) + const. The network has this form. Each modality has a
-residual stream with weights of its own; in each block all streams add what they say to the stream of the
-hub, and read it. Cost and parameters are linear in the number of modalities, and what is learned of one
-modality's evidence holds for every subset of the others.
+Given what the modalities share, they are independent. So all that one modality needs to know of the others
+fits into a summary: the posterior of the shared part c, whose logarithm is a *sum* over the modalities,
+
+    log p(c | z_1..z_M) = log p(c) + sum_m log p(z_m | c) + const.
+
+The network has this form. Each modality has a residual stream with its own weights; in each block every
+stream adds its evidence to the stream of the hub, and reads the hub. Cost and parameters are linear in the
+number of modalities, and what is learned about the evidence of one modality holds for every subset of the
+others.
 """
 
 import math
@@ -20,12 +23,28 @@ zeros = nn.initializers.zeros
 
 
 class HubScore(nn.Module):
-    """F(x [B, D], ln snr [B, M]) -> [B, D].
+    """Score network with a stream for each modality and a hub between them.
 
-    sizes: of the latents; their sum is D.  width, hub_width: of the streams.
-    remat: compute the activations of the blocks again for the gradient, rather than keep them.
+    It is F of `models.score`, equation (1). Its output starts at zero.
 
-    Raises ValueError for a width or a number of blocks below 1.
+    Attributes:
+        sizes: Sizes of the latents, by modality; they sum to D.
+        width: Width of the stream of a modality.
+        hub_width: Width of the hub.
+        num_blocks: Number of exchanges between streams and hub.
+        level_width: Width of the embedded noise levels.
+        remat: Whether to compute the activations of the blocks again for the gradient, to save memory.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from sbmae_jax.nets.hub import HubScore
+        >>> def count(num):
+        ...     network = HubScore(sizes=(64,) * num, num_blocks=1)
+        ...     x, log_snr = np.zeros((1, 64 * num)), np.zeros((1, num))
+        ...     params = jax.eval_shape(network.init, jax.random.key(0), x, log_snr)
+        ...     return sum(leaf.size for leaf in jax.tree.leaves(params))
+        >>> count(2), count(3)  # linear in the number of modalities
+        (652544, 909888)
     """
 
     sizes: tuple[int, ...]
@@ -37,10 +56,8 @@ class HubScore(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, log_snr: Array) -> Array:
-        check_sizes(
-            "hub", self.num_blocks,
-            width=self.width, hub_width=self.hub_width, level_width=self.level_width,
-        )  # fmt: skip
+        """Return F, `[B, D]`, at noised latents x `[B, D]` with levels log_snr `[B, M]`."""
+        check_sizes(self, "num_blocks", "width", "hub_width", "level_width")
         h, levels = enter_streams(x, log_snr, self.sizes, self.width, self.level_width)
         hub = jnp.zeros((len(x), self.hub_width))
         for _ in range(self.num_blocks):
@@ -54,13 +71,19 @@ class HubScore(nn.Module):
 
 
 class HubBlock(nn.Module):
-    """Streams [M, B, width] and hub [B, hub_width]: say, think, read."""
+    """One exchange: the streams add to the hub, the hub updates itself, the streams read it.
+
+    Attributes:
+        width: Width of the stream of a modality.
+        hub_width: Width of the hub.
+    """
 
     width: int
     hub_width: int
 
     @nn.compact
     def __call__(self, h: Array, hub: Array, levels: Array) -> tuple[Array, Array]:
+        """Return the streams `[M, B, width]` and the hub `[B, hub_width]` after the exchange."""
         num_modalities = len(h)
         said = nn.silu(PerModality(self.width)(jnp.concatenate([normalise(h), levels], axis=-1)))
         said = PerModality(self.hub_width, use_bias=False)(said)

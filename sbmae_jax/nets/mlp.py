@@ -1,4 +1,4 @@
-"""The plain score network: a residual MLP on all latents together."""
+"""The plain score network: a residual MLP on the latents of all modalities together."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -8,11 +8,23 @@ from sbmae_jax.types import Array
 
 
 class MLPScore(nn.Module):
-    """F(x [B, D], ln snr [B, M]) -> [B, D], by residual blocks scaled and shifted by the noise levels.
+    """Score network of residual dense blocks, scaled and shifted by the noise levels.
 
-    sizes: of the latents; their sum is D.  The output layer starts at zero.
+    It is F of `models.score`, equation (1). Its output starts at zero.
 
-    Raises ValueError for a width or a number of blocks below 1.
+    Attributes:
+        sizes: Sizes of the latents, by modality; they sum to D.
+        width: Width of the residual stream.
+        num_blocks: Number of residual blocks.
+        level_width: Width of the embedded noise levels.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from sbmae_jax.nets.mlp import MLPScore
+        >>> network, x, log_snr = MLPScore(sizes=(64, 64)), np.zeros((8, 128)), np.zeros((8, 2))
+        >>> output, params = jax.eval_shape(network.init_with_output, jax.random.key(0), x, log_snr)
+        >>> output.shape, sum(leaf.size for leaf in jax.tree.leaves(params))
+        ((8, 128), 2814976)
     """
 
     sizes: tuple[int, ...]
@@ -22,7 +34,8 @@ class MLPScore(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, log_snr: Array) -> Array:
-        check_sizes("mlp", self.num_blocks, width=self.width, level_width=self.level_width)
+        """Return F, `[B, D]`, at noised latents x `[B, D]` with levels log_snr `[B, M]`."""
+        check_sizes(self, "num_blocks", "width", "level_width")
         levels = LevelEmbedding(self.level_width)(log_snr)
         levels = nn.silu(nn.Dense(self.level_width)(levels.reshape(len(x), -1)))
         h = nn.Dense(self.width)(x)

@@ -1,16 +1,16 @@
 """Residual convolutional encoder and decoder of pictures.
 
-The networks of the reference implementation (method, section 2.2; blocks after He et al. 2016,
-arXiv:1512.03385), with group normalisation (Wu and He 2018, arXiv:1803.08494) for batch normalisation and
-no 1x1 convolution where a block keeps its width. For its two data sets:
+These are the networks of the reference implementation, of residual blocks (He et al. 2016, arXiv:1512.03385),
+with group normalisation (Wu and He 2018, arXiv:1803.08494) instead of batch normalisation, and without a 1x1
+convolution in blocks that keep their width. For its data sets, as (middle, width, factor) of each stage:
 
-    PolyMNIST 28x28x3, padding 2, leaky_relu, nearest, slope 0.2
+    PolyMNIST pictures 28x28x3: padding 2, leaky_relu, nearest, slope 0.2; 2,417,475 parameters
         encoder  stem 64, (64, 64, 2) (128, 128, 2) (256, 256, 2)
         decoder  start 256, (128, 128, 2) (128, 64, 2) (64, 64, 2)
-    CelebA 128x128x3, gelu, bilinear, slope 0.1 in the encoder and 0.2 in the decoder
+    CelebA pictures 128x128x3: gelu, bilinear, slope 0.1 in the encoder and 0.2 in the decoder; 51,798,467
         encoder  stem 64, (128, 128, 2) (256, 256, 2) (512, 512, 2)
         decoder  start 512, (512, 256, 2) (256, 128, 2) (128, 64, 2)
-    its masks 128x128x1, likewise
+    CelebA masks 128x128x1: the same options; 7,633,601 parameters
         encoder  stem 64, (128, 128, 4) (256, 256, 4)
         decoder  start 256, (256, 128, 4) (128, 64, 4)
 """
@@ -37,29 +37,12 @@ from sbmae_jax.types import Array
 Stages = tuple[tuple[int, int, int], ...]
 """For each residual block its middle width, its width, and the factor by which the picture then changes."""
 
-
 MAX_PADDING = 1000  # pixels
 
 
-class ResNetEncoder(nn.Module):
-    """A picture [B, H, W, C] in [0, 1] -> [B, num_heads latent_size].
+class _ResNet(nn.Module, kw_only=True):
+    """The options that encoder and decoder share."""
 
-    Each head reads its own share of the last channels: two heads for the mean and the log-variance of a
-    VAE, one for a regularised autoencoder.
-
-    stem: width of the first convolution, after which the picture is halved.
-    stages: (middle, width, pool) of each block.
-    activation: of the blocks, "leaky_relu" or "gelu".  negative_slope: of leaky_relu; the stem's
-    is always that.
-    padding: zeros that are put around the picture, for sides that do not halve cleanly.
-    remat: compute the activations of the blocks again for the gradient, rather than keep them.
-
-    Raises ValueError for pictures that do not halve cleanly, and widths that the heads cannot share.
-    """
-
-    num_heads: int
-    latent_size: int
-    stem: int
     stages: Stages
     activation: str = "leaky_relu"
     negative_slope: float = 0.2
@@ -67,67 +50,129 @@ class ResNetEncoder(nn.Module):
     dtype: str = "float32"
     remat: bool = False
 
+    def block(self, middle: int, width: int) -> nn.Module:
+        """Return a residual block."""
+        act = activation(self.activation, self.negative_slope)
+        block = recomputed(ResidualBlock, self.remat)
+        return block(middle, width, act, compute_dtype(self.dtype))
+
+    def check(self, shape: tuple[int, ...], factor: int, width: str) -> None:
+        """Raise ValueError for fields out of range and for pictures that the stages cannot shrink.
+
+        Args:
+            shape: Shape of a picture.
+            factor: By how much its sides shrink.
+            width: Name of the field with a width of its own.
+        """
+        require_int("padding", self.padding, 0, MAX_PADDING)
+        check_sizes(self, width, "stages")
+        if len(shape) != 3 or any((side + 2 * self.padding) % factor for side in shape[:2]):
+            raise ValueError(
+                "pictures must be [height, width, channels] whose sides plus twice the padding of "
+                f"{self.padding} are multiples of {factor}, because the stages shrink them, got {shape}"
+            )
+
+
+class ResNetEncoder(_ResNet):
+    """Encode pictures by residual convolutions.
+
+    Each head reads its own share of the last channels. Parameter counts of the reference's networks, encoder
+    and decoder together, are at the head of this file.
+
+    Attributes:
+        num_heads: 2 for the mean and the log-variance of a VAE, 1 for a regularised autoencoder.
+        latent_size: Size of the latent.
+        stem: Width of the first convolution, after which the picture is halved.
+        stages: (middle width, width, factor of the pooling) of each block.
+        activation: Activation of the blocks, "leaky_relu" or "gelu"; that of the stem is "leaky_relu".
+        negative_slope: Slope of "leaky_relu" below zero.
+        padding: Width in pixels of the frame of zeros around the picture, for sides that do not halve evenly.
+        dtype: "float32" or "bfloat16": in what the convolutions compute.
+        remat: Whether to compute the activations of the blocks again for the gradient, to save memory.
+
+    Raises:
+        ValueError: When called, if the sides do not halve evenly, the heads cannot share the last width, or a
+            field is out of range.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from sbmae_jax.nets.resnet import ResNetEncoder
+        >>> encoder = ResNetEncoder(num_heads=2, latent_size=5, stem=8, stages=((8, 16, 2),))
+        >>> output, _ = jax.eval_shape(
+        ...     encoder.init_with_output, jax.random.key(0), np.zeros((8, 28, 28, 3))
+        ... )
+        >>> output.shape
+        (8, 10)
+    """
+
+    num_heads: int
+    latent_size: int
+    stem: int
+
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """Encode pictures in [0, 1], `[B, H, W, C]`, as `[B, num_heads latent_size]`."""
         dtype, around = compute_dtype(self.dtype), (self.padding, self.padding)
-        check_resnet(self.padding, self.stages, stem=self.stem)
-        factor = 2 * math.prod(pool for _, _, pool in self.stages)
-        check_factor(x.shape[1:], factor, self.padding)
+        self.check(x.shape[1:], 2 * math.prod(pool for _, _, pool in self.stages), "stem")
         x = jnp.pad(x, ((0, 0), around, around, (0, 0)))
-        act = activation(self.activation, self.negative_slope)
         h = nn.Conv(self.stem, (5, 5), dtype=dtype)(x)
         h = group_norm(norm_groups(self.stem), dtype)(h)
         h = avg_pool(nn.leaky_relu(h, self.negative_slope), 2)
         for middle, width, pool in self.stages:
-            h = avg_pool(recomputed(ResidualBlock, self.remat)(middle, width, act, dtype)(h), pool)
+            h = avg_pool(self.block(middle, width)(h), pool)
         if h.shape[-1] % self.num_heads:
             raise ValueError(
-                f"network 'resnet' needs a last width of stages that its {self.num_heads} heads can share, "
-                f"got {h.shape[-1]}"
+                f"the last width of stages must be a multiple of {self.num_heads}, because {self.num_heads} "
+                f"heads share it, got {h.shape[-1]}"
             )
         shares = jnp.split(h.astype(jnp.float32), self.num_heads, axis=-1)
         heads = [nn.Dense(self.latent_size)(share.reshape(len(h), -1)) for share in shares]
         return jnp.concatenate(heads, axis=-1)
 
 
-class ResNetDecoder(nn.Module):
-    """A latent [B, d] -> [B, *shape]: means of any size, or logits.
+class ResNetDecoder(_ResNet):
+    """Decode latents into pictures by residual convolutions.
 
-    shape: (height, width, channels) of the picture.
-    start: number of channels of the smallest picture; its sides follow from `shape` and `stages`.
-    stages: (middle, width, factor of the upsampling) of each block.
-    activation: of the blocks, "leaky_relu" or "gelu".  negative_slope: of leaky_relu; the last
-    block's is always that.
-    upsampling: "nearest" or "bilinear".
-    padding: pixels that are made around the picture and cut off, as the encoder puts zeros there.
+    Attributes:
+        shape: Height, width and channels of the pictures.
+        start: Channels of the smallest picture, whose sides follow from `shape` and `stages`.
+        stages: (middle width, width, factor of the upsampling) of each block.
+        activation: Activation of the blocks, "leaky_relu" or "gelu"; that of the last is "leaky_relu".
+        upsampling: "nearest" or "bilinear".
+        negative_slope: Slope of "leaky_relu" below zero.
+        padding: Width in pixels of the frame that is made around the picture and cut off, to match the
+            encoder's.
+        dtype: "float32" or "bfloat16": in what the convolutions compute.
+        remat: Whether to compute the activations of the blocks again for the gradient, to save memory.
 
-    Raises ValueError for shapes that do not halve cleanly.
+    Raises:
+        ValueError: When called, if the sides do not halve evenly, or a field is out of range.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from sbmae_jax.nets.resnet import ResNetDecoder
+        >>> decoder = ResNetDecoder(shape=(28, 28, 3), start=16, stages=((8, 8, 4),))
+        >>> output, _ = jax.eval_shape(decoder.init_with_output, jax.random.key(0), np.zeros((8, 5)))
+        >>> output.shape
+        (8, 28, 28, 3)
     """
 
     shape: tuple[int, ...]
     start: int
-    stages: Stages
-    activation: str = "leaky_relu"
     upsampling: str = "nearest"
-    negative_slope: float = 0.2
-    padding: int = 0
-    dtype: str = "float32"
-    remat: bool = False
 
     @nn.compact
     def __call__(self, z: Array) -> Array:
+        """Decode latents `[B, latent_size]` into unbounded means or logits, `[B, *shape]`."""
         dtype, pad = compute_dtype(self.dtype), self.padding
-        check_resnet(pad, self.stages, start=self.start)
-        factor = math.prod(factor for _, _, factor in self.stages)
-        check_factor(self.shape, factor, pad)
+        shrunk = math.prod(factor for _, _, factor in self.stages)
+        self.check(self.shape, shrunk, "start")
         height, width, depth = self.shape
         height, width = height + 2 * pad, width + 2 * pad
-        act = activation(self.activation, self.negative_slope)
-        size = (height // factor, width // factor, self.start)
+        size = (height // shrunk, width // shrunk, self.start)
         h = nn.relu(nn.Dense(math.prod(size), dtype=dtype)(z)).reshape(len(z), *size)
         for middle, out, factor in self.stages:
-            block = recomputed(ResidualBlock, self.remat)(middle, out, act, dtype)
-            h = upsample(block(h), factor, self.upsampling)
+            h = upsample(self.block(middle, out)(h), factor, self.upsampling)
         last = h.shape[-1]
         h = ResidualBlock(last, last, activation("leaky_relu", self.negative_slope), dtype)(h)
         x = nn.Conv(depth, (5, 5))(h.astype(jnp.float32))
@@ -135,7 +180,14 @@ class ResNetDecoder(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with normalisation beside a shortcut: [B, H, W, in] -> [B, H, W, width]."""
+    """Two 3x3 convolutions with normalisation beside a shortcut: `[B, H, W, in]` -> `[B, H, W, width]`.
+
+    Attributes:
+        middle: Width of the first convolution.
+        width: Width of the second convolution.
+        act: The activation function.
+        dtype: In what the convolutions compute.
+    """
 
     middle: int
     width: int
@@ -151,20 +203,3 @@ class ResidualBlock(nn.Module):
         if x.shape[-1] != self.width:
             x = nn.Conv(self.width, (1, 1), use_bias=False, dtype=self.dtype)(x)
         return self.act(h + x)
-
-
-def check_resnet(padding: int, stages: Stages, **widths: int) -> None:
-    """Raise ValueError for a padding, widths or stages out of range."""
-    require_int("network 'resnet': padding", padding, 0, MAX_PADDING)
-    check_sizes("resnet", max(len(stages), 1), **widths)
-    for stage in stages:
-        check_sizes("resnet", stages=stage)
-
-
-def check_factor(shape: tuple[int, ...], factor: int, padding: int) -> None:
-    """Raise ValueError if pictures of a shape, with a padding around them, cannot be shrunk by a factor."""
-    if len(shape) != 3 or any((side + 2 * padding) % factor for side in shape[:2]):
-        raise ValueError(
-            f"network 'resnet' needs pictures [height, width, channels] whose sides, with a padding "
-            f"of {padding} on either side, are multiples of {factor}, as its stages shrink them, got {shape}"
-        )

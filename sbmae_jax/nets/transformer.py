@@ -1,15 +1,15 @@
 """The score network as a transformer whose tokens are the modalities.
 
-Unlike positions in a picture of stacked latents, modalities are things of which attention can say who tells
-whom. Each token carries its own noise level, by which its layer normalisations are scaled and shifted and
-its residual branches gated: the adaptive layer normalisation of Peebles and Xie 2022 (DiT, arXiv:2212.09748),
-there with one level for all tokens. So the network serves any subset of observed, clean modalities.
+Positions in a picture of stacked latents carry no meaning, but modalities do: attention can express which of
+them informs which. Each token carries its own noise level, which scales and shifts its layer normalisations
+and gates its residual branches: the adaptive layer normalisation of Peebles and Xie 2022 (DiT,
+arXiv:2212.09748), there with one level for all tokens. So the network serves any subset of observed, clean
+modalities.
 """
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from sbmae_jax.nets.blocks import (
     LevelEmbedding,
@@ -18,6 +18,7 @@ from sbmae_jax.nets.blocks import (
     compute_dtype,
     normalise,
     recomputed,
+    split_latents,
 )
 from sbmae_jax.types import Array
 
@@ -25,14 +26,32 @@ zeros = nn.initializers.zeros
 
 
 class TransformerScore(nn.Module):
-    """F(x [B, D], ln snr [B, M]) -> [B, D].  The output layers start at zero, and so do the gates.
+    """Score network of attention between the latents of the modalities.
 
-    sizes: of the latents; their sum is D.  width: of a token, a multiple of `num_heads`.
-    tokens_per_modality: pieces into which each latent is cut, in 1..min(sizes); the last may be shorter.
-    dtype: of the blocks; tokens themselves, and the layers in and out, are float32.
-    remat: compute the activations of the blocks again for the gradient, rather than keep them.
+    It is F of `models.score`, equation (1). Its output and the gates of its blocks start at zero.
 
-    Raises ValueError for a width that the heads cannot share, and for more tokens than numbers.
+    Attributes:
+        sizes: Sizes of the latents, by modality; they sum to D.
+        width: Width of a token, a multiple of `num_heads`.
+        num_blocks: Number of blocks.
+        num_heads: Number of heads of the attention.
+        tokens_per_modality: Pieces into which each latent is cut, in 1..min(sizes); the last may be shorter.
+        level_width: Width of the embedded noise levels.
+        dtype: "float32" or "bfloat16": in what the blocks compute. Tokens between blocks, and the layers in
+            and out, are always float32.
+        remat: Whether to compute the activations of the blocks again for the gradient, to save memory.
+
+    Raises:
+        ValueError: When called, if the heads cannot share the width, a latent has fewer numbers than tokens,
+            or a field is out of range.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from sbmae_jax.nets.transformer import TransformerScore
+        >>> network = TransformerScore(sizes=(64, 64), num_blocks=1)  # two modalities
+        >>> arrays = np.zeros((8, 128)), np.zeros((8, 2))
+        >>> jax.eval_shape(network.init_with_output, jax.random.key(0), *arrays)[0].shape
+        (8, 128)
     """
 
     sizes: tuple[int, ...]
@@ -46,23 +65,23 @@ class TransformerScore(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, log_snr: Array) -> Array:
-        self.check()
+        """Return F, `[B, D]`, at noised latents x `[B, D]` with levels log_snr `[B, M]`."""
+        self._check()
         dtype = compute_dtype(self.dtype)
         num_tokens, small = self.tokens_per_modality, nn.initializers.normal(0.02)
-        # The level alone would have every modality scaled alike.
+        # With the level alone, all modalities would be scaled alike.
         kind = self.param("kind", small, (len(self.sizes), self.level_width))
         levels = LevelEmbedding(self.level_width)(log_snr) + kind[None]
         levels = jnp.repeat(levels, num_tokens, axis=1)  # [B, tokens, level_width]
-        parts = jnp.split(x, np.cumsum(self.sizes)[:-1].tolist(), axis=-1)
         tokens = [
             PerModality(self.width, name=f"enter_{m}")(to_pieces(part, num_tokens))
-            for m, part in enumerate(parts)
+            for m, part in enumerate(split_latents(x, self.sizes))
         ]
         h = jnp.concatenate(tokens).swapaxes(0, 1)  # [B, tokens, width]
         name = self.param("name", small, (h.shape[1], self.width))
         h = h + name[None] + nn.Dense(self.width)(levels)
         for _ in range(self.num_blocks):
-            h = recomputed(Block, self.remat)(self.num_heads, dtype)(h, levels)
+            h = recomputed(TransformerBlock, self.remat)(self.num_heads, dtype)(h, levels)
         scale, shift = jnp.split(nn.Dense(2 * self.width, kernel_init=zeros)(levels), 2, axis=-1)
         h = (normalise(h) * (1 + scale) + shift).swapaxes(0, 1)  # [tokens, B, width]
         outputs = []
@@ -71,28 +90,27 @@ class TransformerScore(nn.Module):
             outputs.append(from_pieces(leave(h[m * num_tokens : (m + 1) * num_tokens]), size))
         return jnp.concatenate(outputs, axis=-1)
 
-    def check(self) -> None:
-        """Raise ValueError for fields that are out of range or do not fit each other."""
-        check_sizes(
-            "transformer", self.num_blocks,
-            width=self.width, num_heads=self.num_heads, level_width=self.level_width,
-        )  # fmt: skip
+    def _check(self) -> None:
+        check_sizes(self, "num_blocks", "width", "num_heads", "level_width")
         if self.width % self.num_heads:
             raise ValueError(
-                f"network 'transformer' needs a width that is a multiple of num_heads = {self.num_heads}, "
-                f"got {self.width}"
+                f"width must be a multiple of num_heads = {self.num_heads}, got {self.width}"
             )
         if not 1 <= self.tokens_per_modality <= min(self.sizes):
             raise ValueError(
-                f"network 'transformer' needs tokens_per_modality in 1..{min(self.sizes)}, the size of the "
-                f"smallest latent, got {self.tokens_per_modality}"
+                f"tokens_per_modality must be in 1..{min(self.sizes)}, the size of the smallest latent, got "
+                f"{self.tokens_per_modality}"
             )
 
 
-class Block(nn.Module):
-    """Attention, then a dense network, on tokens [B, N, width] with levels [B, N, level_width].
+class TransformerBlock(nn.Module):
+    """Attention, then two dense layers, on tokens `[B, N, width]` with levels `[B, N, level_width]`.
 
-    The sum over blocks stays in float32: what a block adds may be small beside it.
+    The sum over blocks stays in float32, because what one block adds may be small beside it.
+
+    Attributes:
+        num_heads: Number of heads of the attention.
+        dtype: In what the block computes.
     """
 
     num_heads: int
@@ -116,12 +134,12 @@ class Block(nn.Module):
 
 
 def to_pieces(z: Array, num: int) -> Array:
-    """Cut latents [B, d] into [num, B, ceil(d / num)], with zeros at the end of the last."""
+    """Cut latents `[B, d]` into `[num, B, ceil(d / num)]`, with zeros at the end of the last piece."""
     length = -(-z.shape[1] // num)
     z = jnp.pad(z, ((0, 0), (0, num * length - z.shape[1])))
     return z.reshape(len(z), num, length).swapaxes(0, 1)
 
 
 def from_pieces(pieces: Array, size: int) -> Array:
-    """Undo `to_pieces`: [num, B, length] -> [B, size]."""
+    """Undo `to_pieces`: `[num, B, length]` -> `[B, size]`."""
     return pieces.swapaxes(0, 1).reshape(pieces.shape[1], -1)[:, :size]

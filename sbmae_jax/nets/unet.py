@@ -1,9 +1,9 @@
-"""The reference implementation's U-Net, which takes the stacked latents for a picture.
+"""The reference implementation's U-Net, which treats the stacked latents as a picture.
 
-Each latent becomes one square channel; positions in it carry no meaning (method, sections 3.3 and 3.4). It is
-the U-Net of diffusion models (Ho et al. 2020, arXiv:2006.11239) with ConvNeXt blocks (Liu et al. 2022,
-arXiv:2201.03545) and linear attention (Shen et al. 2018, arXiv:1812.01243). Unlike in the reference the
-sinusoids are of the noise level: of t in 0..1 most of them would be constant.
+Each latent becomes one square channel; positions in it carry no meaning. It is the U-Net of diffusion models
+(Ho et al. 2020, arXiv:2006.11239) with ConvNeXt blocks (Liu et al. 2022, arXiv:2201.03545) and linear
+attention (Shen et al. 2018, arXiv:1812.01243). Unlike the reference's, its sinusoids are of the noise level:
+most of those of the time t in 0..1 would be constant.
 """
 
 import math
@@ -13,27 +13,48 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sbmae_jax.nets.blocks import check_sizes, compute_dtype, group_norm, recomputed
+from sbmae_jax.nets.blocks import check_sizes, compute_dtype, group_norm, recomputed, sinusoids
 from sbmae_jax.types import Array
 
 NUM_HEADS, HEAD_WIDTH = 4, 32
-# Radians per nat of ln(sigma / alpha) in the fastest sinusoid: its period is then a fifth of a nat, of a
-# dozen nats in all, which is a few steps of a sampler.
+# Radians per nat of ln(sigma / alpha) in the fastest sinusoid: a period is a fifth of a nat, a few steps of a
+# sampler, where all levels span about a dozen nats.
 LEVEL_SCALE = 30.0
 
 
 class UNetScore(nn.Module):
-    """F(x [B, D], ln snr [B, M]) -> [B, D].  The output layer starts at zero.
+    """Score network of the reference implementation: a U-Net over the stacked latents.
 
-    sizes: of the latents, all of them the same square; their sum is D.
-    dim: unit of width.  mults: width of each level in that unit; from level to level the side halves.
-    per_modality_levels: tell the network the level of each modality, as it must know when some are observed.
-        Without it, as in the reference, it is told one level, the noisiest of the row: the level of all of
-        them in joint training and sampling, and that of the modalities not observed elsewhere.
+    It is F of `models.score`, equation (1). Its output starts at zero. The reference's uses of it, which have
+    as many parameters here:
 
-    remat: compute the activations of the blocks again for the gradient, rather than keep them.
+        PolyMNIST, 10 modalities    10 latents of 8x8, dim 128, mults (1, 2, 2, 2)       42,669,450
+        PolyMNIST, 5 modalities     5 latents of 8x8, dim 64, mults (1, 2, 2, 2)         10,964,947
+        CelebA                      3 latents of 16x16, dim 256, mults (1, 2, 2, 2, 2)   222,847,613
+        CelebA, first version       3 latents of 16x16, dim 128, mults (1, 2, 2, 2, 2)   56,480,631
 
-    Raises ValueError for sizes that are not equal squares, or whose side does not halve often enough.
+    Attributes:
+        sizes: Sizes of the latents, by modality: all the same square. They sum to D.
+        dim: Unit of width, at least 3.
+        mults: Width of each level in that unit; from level to level the side halves.
+        per_modality_levels: Whether to tell the network the noise level of each modality, which it must know
+            if some are observed. Without it, as in the reference, it is told one level, the noisiest of the
+            row: in joint training and sampling that of all modalities, else that of the unobserved ones.
+        dtype: "float32" or "bfloat16": in what the blocks compute.
+        remat: Whether to compute the activations of the blocks again for the gradient, to save memory.
+
+    Raises:
+        ValueError: When called, if the sizes are not equal squares whose side halves often enough, or a field
+            is out of range.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from sbmae_jax.nets.unet import UNetScore
+        >>> network = UNetScore(sizes=(16, 16), dim=12, mults=(1, 2))
+        >>> arrays = np.zeros((1, 32)), np.zeros((1, 2))
+        >>> params = jax.eval_shape(network.init, jax.random.key(0), *arrays)
+        >>> sum(leaf.size for leaf in jax.tree.leaves(params))
+        175482
     """
 
     sizes: tuple[int, ...]
@@ -45,19 +66,19 @@ class UNetScore(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, log_snr: Array) -> Array:
+        """Return F, `[B, D]`, at noised latents x `[B, D]` with levels log_snr `[B, M]`."""
         dtype, block = compute_dtype(self.dtype), recomputed(ConvNeXt, self.remat)
         attention = recomputed(LinearAttention, self.remat)
-        check_sizes("unet", dim=self.dim, mults=self.mults)
+        check_sizes(self, "dim", "mults")
         if self.dim < 3 or not self.mults:
             raise ValueError(
-                f"network 'unet' needs dim of at least 3 and at least one of mults, got {self.dim} and "
-                f"{self.mults}"
+                f"dim must be at least 3 and mults must not be empty, got {self.dim} and {self.mults}"
             )
-        side = square_side(self.sizes, 2 ** (len(self.mults) - 1))
+        side = _square_side(self.sizes, 2 ** (len(self.mults) - 1))
         batch, num_modalities = log_snr.shape
         if not self.per_modality_levels:
             log_snr = jnp.min(log_snr, axis=-1, keepdims=True)
-        level = sinusoids(log_snr, self.dim).reshape(batch, -1)
+        level = unet_features(log_snr, self.dim).reshape(batch, -1)
         level = nn.Dense(4 * self.dim)(nn.gelu(nn.Dense(4 * self.dim)(level)))
         h = x.reshape(batch, num_modalities, side, side).transpose(0, 2, 3, 1)
         h = nn.Conv(2 * (self.dim // 3), (7, 7), dtype=dtype)(h)
@@ -91,7 +112,9 @@ class UNetScore(nn.Module):
 class ConvNeXt(nn.Module):
     """A depthwise 7x7 convolution, the noise level, two 3x3 convolutions, and a shortcut.
 
-    [B, H, W, in] and the embedded level [B, .] or None -> [B, H, W, width].
+    Attributes:
+        width: Number of output channels.
+        dtype: In what the block computes.
     """
 
     width: int
@@ -99,6 +122,7 @@ class ConvNeXt(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, level: Array | None) -> Array:
+        """Apply the block to `[B, H, W, in]`, with the embedded noise level `[B, K]` if there is one."""
         channels = x.shape[-1]
         h = nn.Conv(channels, (7, 7), feature_group_count=channels, dtype=self.dtype)(x)
         if level is not None:
@@ -112,13 +136,17 @@ class ConvNeXt(nn.Module):
 
 
 class LinearAttention(nn.Module):
-    """Attention whose cost is linear in the number of positions: [B, H, W, C] -> [B, H, W, C]."""
+    """Attention whose cost is linear in the number of positions: `[B, H, W, C]` -> `[B, H, W, C]`.
+
+    Attributes:
+        dtype: In what the layers compute; softmax is in float32.
+    """
 
     dtype: jnp.dtype
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        q, k, v = heads(x, self.dtype)
+        q, k, v = _heads(x, self.dtype)
         q = jax.nn.softmax(q.astype(jnp.float32), axis=-1).astype(self.dtype) * HEAD_WIDTH**-0.5
         k = jax.nn.softmax(k.astype(jnp.float32), axis=1).astype(self.dtype)
         summary = jnp.einsum("bphk,bphv->bhkv", k, v)
@@ -127,43 +155,42 @@ class LinearAttention(nn.Module):
 
 
 class Attention(nn.Module):
-    """Attention between all positions: [B, H, W, C] -> [B, H, W, C]."""
+    """Attention between all positions: `[B, H, W, C]` -> `[B, H, W, C]`.
+
+    Attributes:
+        dtype: In what the layers compute.
+    """
 
     dtype: jnp.dtype
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        h = jax.nn.dot_product_attention(*heads(x, self.dtype)).reshape(*x.shape[:-1], -1)
+        h = jax.nn.dot_product_attention(*_heads(x, self.dtype)).reshape(*x.shape[:-1], -1)
         return nn.Dense(x.shape[-1], dtype=self.dtype)(h)
 
 
-def heads(x: Array, dtype: jnp.dtype) -> tuple[Array, Array, Array]:
-    """Return queries, keys and values [B, H W, heads, width] in the module that calls."""
+def _heads(x: Array, dtype: jnp.dtype) -> tuple[Array, Array, Array]:
+    """Return queries, keys and values `[B, H W, heads, width]`, in the compact method that calls this."""
     batch, height, width, _ = x.shape
     qkv = nn.Dense(3 * NUM_HEADS * HEAD_WIDTH, use_bias=False, dtype=dtype)(x)
     qkv = qkv.reshape(batch, height * width, 3, NUM_HEADS, HEAD_WIDTH)
     return qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
 
 
-def sinusoids(log_snr: Array, num: int) -> Array:
-    """Return sines and cosines of ln(sigma / alpha): [...] -> [..., num].
+def unet_features(log_snr: Array, num: int) -> Array:
+    """Return sinusoids of noise levels with the reference's frequencies: `[...]` -> `[..., num]`.
 
-    The reference's frequencies, from 1 down to 1e-4 in equal ratios, times `LEVEL_SCALE`.
+    These run from 1 down to 1e-4 in equal ratios, times `LEVEL_SCALE`.
     """
-    frequencies = LEVEL_SCALE * jnp.exp(jnp.linspace(0.0, -np.log(1e4), num // 2))
-    angles = -0.5 * log_snr[..., None] * frequencies.reshape((1,) * log_snr.ndim + (-1,))
-    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+    return sinusoids(log_snr, LEVEL_SCALE * jnp.exp(jnp.linspace(0.0, -np.log(1e4), num // 2)))
 
 
-def square_side(sizes: tuple[int, ...], factor: int) -> int:
-    """Return the side of the squares that the latents fill.
-
-    Raises ValueError if they do not, or if `factor` does not divide the side.
-    """
+def _square_side(sizes: tuple[int, ...], factor: int) -> int:
+    """Return the side of the squares that the latents fill, or raise ValueError."""
     side = math.isqrt(sizes[0])
     if set(sizes) != {side**2} or side % factor:
         raise ValueError(
-            f"network 'unet' needs latents of one size, the square of a multiple of {factor}, by which its "
-            f"levels shrink them, got sizes {sizes}; 'hub', 'mlp' and 'transformer' take any sizes"
+            f"the U-Net needs latents of one size, the square of a multiple of {factor}, because its levels "
+            f"shrink them, got sizes {sizes}; networks 'hub', 'mlp' and 'transformer' take any sizes"
         )
     return side

@@ -1,7 +1,8 @@
-"""Encoder and decoder of real vectors, counts and short signals: a linear map and what it cannot do.
+"""Encoder and decoder of real vectors, counts and short signals: a linear map plus a correction.
 
-Much of what vectors have in common is linear, so the networks begin as a linear autoencoder, and dense layers
-add to it what helps. Nothing is normalised in between: the length of a vector is part of what it says.
+Much of what vectors have in common is linear, so each network starts as a linear map, and dense layers that
+start at zero learn what it cannot express. Nothing is normalised in between, because the length of a vector
+carries information.
 """
 
 import math
@@ -13,7 +14,21 @@ from sbmae_jax.types import Array
 
 
 class VectorEncoder(nn.Module):
-    """Vectors [B, ...] -> [B, num_heads latent_size]; `num_heads` as in the other encoders."""
+    """Encode vectors by a linear map plus two dense layers.
+
+    Attributes:
+        num_heads: 2 for the mean and the log-variance of a VAE, 1 for a regularised autoencoder.
+        latent_size: Size of the latent.
+        width: Width of the dense layers.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from sbmae_jax.nets.vector import VectorEncoder
+        >>> encoder, x = VectorEncoder(num_heads=2, latent_size=16), np.zeros((8, 50))
+        >>> output, _ = jax.eval_shape(encoder.init_with_output, jax.random.key(0), x)
+        >>> output.shape
+        (8, 32)
+    """
 
     num_heads: int
     latent_size: int
@@ -21,24 +36,42 @@ class VectorEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        check_sizes("vector", width=self.width)
-        return linear_and_more(x.reshape(len(x), -1), self.width, self.num_heads * self.latent_size)
+        """Encode vectors `[B, ...]` as `[B, num_heads latent_size]`."""
+        check_sizes(self, "width")
+        return _linear_plus_dense(
+            x.reshape(len(x), -1), self.width, self.num_heads * self.latent_size
+        )
 
 
 class VectorDecoder(nn.Module):
-    """A latent [B, d] -> [B, *shape]: means, logits or logarithms of rates."""
+    """Decode latents into vectors by a linear map plus two dense layers.
+
+    Attributes:
+        shape: Shape of the decoded array.
+        width: Width of the dense layers.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from sbmae_jax.nets.vector import VectorDecoder
+        >>> decoder = VectorDecoder(shape=(25, 2), width=32)
+        >>> params = jax.eval_shape(decoder.init, jax.random.key(0), np.zeros((1, 16)))["params"]
+        >>> {name: layer["kernel"].shape for name, layer in params.items()}
+        {'Dense_0': (16, 32), 'Dense_1': (32, 32), 'Dense_2': (16, 50), 'Dense_3': (32, 50)}
+    """
 
     shape: tuple[int, ...]
     width: int = 128
 
     @nn.compact
     def __call__(self, z: Array) -> Array:
-        check_sizes("vector", width=self.width)
-        return linear_and_more(z, self.width, math.prod(self.shape)).reshape(len(z), *self.shape)
+        """Decode latents `[B, latent_size]` into means, logits or log-rates, `[B, *shape]`."""
+        check_sizes(self, "width")
+        size = math.prod(self.shape)
+        return _linear_plus_dense(z, self.width, size).reshape(len(z), *self.shape)
 
 
-def linear_and_more(x: Array, width: int, size: int) -> Array:
-    """Apply a linear map, and add two dense layers that start at zero; inside the module that calls."""
+def _linear_plus_dense(x: Array, width: int, size: int) -> Array:
+    """Add two dense layers that start at zero to a linear map, in the compact method that calls this."""
     h = nn.gelu(nn.Dense(width)(x))
     h = nn.gelu(nn.Dense(width)(h))
     return nn.Dense(size)(x) + nn.Dense(size, kernel_init=nn.initializers.zeros)(h)
