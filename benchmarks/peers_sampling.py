@@ -14,7 +14,6 @@ from peers_runs import Trained, measure
 from sbmae_jax.app.run import load_model
 from sbmae_jax.evaluation.generator import Arrays
 from sbmae_jax.models import model as models
-from sbmae_jax.models.score import score_fn
 from sbmae_jax.sampling.conditioning import clamp, given, renoise, repaint, substeps
 from sbmae_jax.sampling.samplers import ancestral, chain, denoise, sample, uniform_times
 from sbmae_jax.sampling.sde import SDE
@@ -85,7 +84,7 @@ def repaint_sampler(
     def complete(model, key, batch, observed):
         value, mask = model.encode(batch), layout.expand(observed)
         prior_key, loop_key = jax.random.split(key)
-        score = score_fn(model.network.apply, model.params["score"], sde, layout)
+        score = model.joint_score
         step = given(ancestral(sde, score), renoise(sde, value, mask))
         times = uniform_times(levels // stride, model.sampling.t_min)
         x, last = sde.prior(prior_key, value.shape), chain(denoise(sde, score), clamp(value, mask))

@@ -78,6 +78,6 @@ def assembled(run: Run, params: Any) -> models.Model:
     rows = {name: run.data.train_loaded.arrays[name] for name in parts.layout.names}
     z = batched(partial(encoding, params["autoencoders"]), ENCODE_BATCH)(rows)
     return models.Model(
-        params, moments(jnp.asarray(z)), parts.modalities, parts.autoencoders, parts.network,
-        parts.sde, parts.sampling,
+        params=params, moments=moments(jnp.asarray(z)), modalities=parts.modalities,
+        autoencoders=parts.autoencoders, score_network=parts.network, sde=parts.sde, sampling=parts.sampling,
     )  # fmt: skip

@@ -17,7 +17,6 @@ from sbmae_jax.app.build import Parts, build
 from sbmae_jax.data.description import Description
 from sbmae_jax.models import model as models
 from sbmae_jax.models.latents import Moments
-from sbmae_jax.models.score import score_fn
 from sbmae_jax.sampling.conditioning import clamp, given
 from sbmae_jax.sampling.samplers import (
     by_norm,
@@ -35,7 +34,7 @@ SNR = 0.16
 def complete(model: models.Model, key, batch, observed, *, num_levels: int):
     """Generate with the reference's sampler, of 2 `num_levels` evaluations; arguments as `Model.complete`."""
     x, mask = model.encode(batch), model.layout.expand(observed)
-    score = score_fn(model.network.apply, model.params["score"], model.sde, model.layout)
+    score = model.joint_score
     observe = clamp(x, mask)
     prior_key, loop_key = jax.random.split(key)
     step = chain(
@@ -82,6 +81,7 @@ def untrained(parts: Parts) -> models.Model:
         params["energy"] = jax.eval_shape(parts.energy_task.init, key, z)
     vector = jax.ShapeDtypeStruct((layout.size,), jnp.float32)
     return models.Model(
-        params, Moments(vector, vector), parts.modalities, parts.autoencoders, parts.network, parts.sde,
-        parts.sampling, energy.network if energy is not None else None,
+        params=params, moments=Moments(vector, vector), modalities=parts.modalities,
+        autoencoders=parts.autoencoders, score_network=parts.network,
+        energy_network=energy.network if energy is not None else None, sde=parts.sde, sampling=parts.sampling,
     )  # fmt: skip

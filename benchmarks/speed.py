@@ -241,8 +241,8 @@ def sampling(
     }
     ones = jnp.ones(parts.layout.size)
     model = models.Model(
-        params, Moments(ones, ones), parts.modalities, parts.autoencoders, parts.network,
-        parts.sde, parts.sampling, None,
+        params=params, moments=Moments(ones, ones), modalities=parts.modalities,
+        autoencoders=parts.autoencoders, score_network=parts.network, sde=parts.sde, sampling=parts.sampling,
     )  # fmt: skip
     batch = {name: jnp.zeros((num_rows, *SHAPE), jnp.uint8) for name in names}
     observed = jnp.zeros((num_rows, len(names)), bool).at[:, 0].set(True)

@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 from sbmae_jax import VP, guide
 from sbmae_jax.models.energy import NCEConfig, energy_fn, energy_task
 from sbmae_jax.models.latents import Layout
-from sbmae_jax.models.score import MAX_LOG_SNR
+from sbmae_jax.models.noise_levels import MAX_LOG_SNR, LatentNetwork
 from sbmae_jax.nets.energy import PairEnergy, TowerEnergy
 from sbmae_jax.sampling.generate import SamplingConfig, generate_latents
 from sbmae_jax.sampling.sde import VE
@@ -107,7 +107,7 @@ def test_towers_do_not_read_what_is_not_observed_or_not_a_target(combine):
 
 @both_networks
 def test_energy_is_zero_where_nothing_or_everything_is_observed(network):
-    energy = energy_fn(network.apply, scrambled(network), VP(), LAYOUT, ROWS)
+    energy = energy_fn(LatentNetwork(network.apply, scrambled(network), VP(), LAYOUT), ROWS)
     values, gradient = jax.jit(
         lambda x: (energy(x, 0.3), jax.grad(lambda x: energy(x, 0.3).sum())(x))
     )(X)
@@ -124,7 +124,9 @@ def test_a_row_alone_has_the_energy_it_has_in_a_batch(network, sde):
 
     @jax.jit
     def energy(x, observed):
-        return energy_fn(network.apply, params, sde, LAYOUT, observed)(x, jnp.asarray(0.3))
+        return energy_fn(LatentNetwork(network.apply, params, sde, LAYOUT), observed)(
+            x, jnp.asarray(0.3)
+        )
 
     whole, alone = energy(X, ROWS), energy(X[1:2], ROWS[1:2])
     np.testing.assert_allclose(alone[0], whole[1], rtol=1e-4)
@@ -138,7 +140,7 @@ def test_one_compiled_energy_serves_all_subsets(network):
     def push(params, x, t, observed):
         nonlocal traces
         traces += 1
-        energy = energy_fn(network.apply, params, VP(), LAYOUT, observed)
+        energy = energy_fn(LatentNetwork(network.apply, params, VP(), LAYOUT), observed)
         return jax.grad(lambda x: energy(x, t).sum())(x)
 
     for observed in (ROWS, ~ROWS, ROWS[::-1]):
@@ -149,7 +151,7 @@ def test_one_compiled_energy_serves_all_subsets(network):
 @both_networks
 def test_guidance_of_strength_zero_changes_no_sample(network):
     sde = VP()
-    energy = energy_fn(network.apply, scrambled(network), sde, LAYOUT, ROWS)
+    energy = energy_fn(LatentNetwork(network.apply, scrambled(network), sde, LAYOUT), ROWS)
     mask = LAYOUT.expand(ROWS)
 
     def score(x, t):
@@ -199,7 +201,7 @@ def test_a_network_that_knows_nothing_pays_the_entropy(negatives, times, observe
 
 def test_towers_start_by_knowing_nothing():
     start, unravel = untrained()
-    energy = energy_fn(TOWERS.apply, unravel(start), VP(), LAYOUT, ROWS)
+    energy = energy_fn(LatentNetwork(TOWERS.apply, unravel(start), VP(), LAYOUT), ROWS)
     np.testing.assert_array_equal(jax.jit(energy)(X, 0.3), 0)
 
 
@@ -276,7 +278,7 @@ def untrained():
 
 @jax.jit
 def compiled_push(params, x, t, observed):
-    energy = energy_fn(TOWERS.apply, params, VP(), LAYOUT, observed)
+    energy = energy_fn(LatentNetwork(TOWERS.apply, params, VP(), LAYOUT), observed)
     return jax.grad(lambda x: -energy(x, t).sum())(x)
 
 
@@ -351,9 +353,9 @@ def test_the_push_is_the_difference_of_the_conditional_and_the_marginal_score():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"negatives": "three"}, "nce.negatives must be one of two, batch, got 'three'"),
-        ({"times": "log"}, "nce.times must be one of level, uniform, got 'log'"),
-        ({"level_std": -1.0}, "nce.level_std must be in 0..20, got -1.0"),
+        ({"negatives": "three"}, "negatives must be one of two, batch, got 'three'"),
+        ({"times": "log"}, "times must be one of level, uniform, got 'log'"),
+        ({"level_std": -1.0}, "level_std must be in 0..20, got -1.0"),
     ],
 )
 def test_impossible_settings_are_refused(values, message):
@@ -362,7 +364,9 @@ def test_impossible_settings_are_refused(values, message):
 
 
 def test_a_network_without_embeddings_cannot_be_set_against_the_batch():
-    with pytest.raises(ValueError, match="'batch' needs an energy that embeds both sides, Tower"):
+    with pytest.raises(
+        ValueError, match="negatives 'batch' needs an energy that embeds both sides, Tower"
+    ):
         energy_task(NETWORKS["pair"], VP(), LAYOUT, NCEConfig("batch"))
 
 
@@ -373,5 +377,5 @@ def test_one_modality_has_no_energy():
 
 def test_one_row_has_nothing_to_be_set_against(key):
     task = energy_task(NETWORKS["tower"], VP(), LAYOUT, NCEConfig())
-    with pytest.raises(ValueError, match="at least two rows at a time, got a batch of 1"):
+    with pytest.raises(ValueError, match="at least 2 rows, got a batch of 1"):
         task.loss({}, key, {"z": X[:1]})

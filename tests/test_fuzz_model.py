@@ -45,8 +45,9 @@ def model():
     network, size = MLPScore((2, 2, 2, 1), 8, 1, 8), 7
     score = network.init(jax.random.fold_in(key, 9), np.zeros((1, size)), np.zeros((1, 4)))
     return Model(
-        {"autoencoders": params, "score": score}, Moments(np.zeros(size), np.ones(size)), MODALITIES,
-        tuple(autoencoders), network, VP(), SamplingConfig(num_levels=2), scalings=SCALINGS,
+        params={"autoencoders": params, "score": score}, moments=Moments(np.zeros(size), np.ones(size)),
+        modalities=MODALITIES, autoencoders=tuple(autoencoders), scalings=SCALINGS, score_network=network,
+        sde=VP(), sampling=SamplingConfig(num_levels=2),
     )  # fmt: skip
 
 

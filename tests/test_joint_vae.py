@@ -12,12 +12,12 @@ from sbmae_jax.baselines.joint_rules import (
     RULES,
     Experts,
     JointPosterior,
-    draw_members,
+    draw_subsets,
     mixture,
     mopoe,
     mvae,
     mvtcae,
-    pick,
+    pick_one,
     subsets,
 )
 from sbmae_jax.baselines.joint_vae import joint_vae
@@ -172,7 +172,9 @@ def test_mmvae_plus_pays_the_mixture_and_its_own_part(stratified, key):
     terms = mixture(key, experts, everything(3), posterior, elsewhere)
     assert len(terms) == (3 if stratified else 1)
     means, log_vars = (np.asarray(a, np.float64) for a in (experts.mean, experts.log_var))
-    own_price = plain_kl(np.asarray(experts.own_mean), np.exp(np.asarray(experts.own_log_var)))
+    own_price = plain_kl(
+        np.asarray(experts.private_mean), np.exp(np.asarray(experts.private_log_var))
+    )
     times_chosen = np.zeros((3, B))
     for term in terms:
         z, own = np.asarray(term.codes[0, :, :D], np.float64), np.asarray(term.codes[:, :, D:])
@@ -233,16 +235,16 @@ def test_sampled_sets_are_the_full_sum_in_expectation(key):
 
 def test_one_member_is_picked_and_each_as_often(key):
     members = jnp.broadcast_to(jnp.asarray([True, False, True, True]), (9000, 4))
-    picked = np.asarray(pick(key, members))
+    picked = np.asarray(pick_one(key, members))
     np.testing.assert_array_equal(picked.sum(axis=1), 1)
     shares = picked.mean(axis=0)
     assert shares[1] == 0
     assert np.abs(shares[[0, 2, 3]] - 1 / 3).max() < 4 * (2 / 9 / 9000) ** 0.5
-    assert not pick(jax.random.fold_in(key, 1), jnp.zeros((3, 4), bool)).any()
+    assert not pick_one(jax.random.fold_in(key, 1), jnp.zeros((3, 4), bool)).any()
 
 
 def test_random_sets_have_every_size_between_two_and_all_but_one(key):
-    sizes = np.asarray(draw_members(key, jnp.ones((600, 5), bool))).sum(axis=1)
+    sizes = np.asarray(draw_subsets(key, jnp.ones((600, 5), bool))).sum(axis=1)
     assert set(sizes.tolist()) == {2, 3, 4}
 
 
@@ -361,7 +363,7 @@ def test_the_bound_of_a_linear_model_is_its_analytic_value(key):
     [
         (
             {"stratified": True},
-            "stratified is for rules 'mmvae' and 'mmvae_plus', got it for 'mopoe'",
+            "stratified needs rule 'mmvae' or 'mmvae_plus', got rule 'mopoe'",
         ),
         ({"rule": "vae"}, "rule must be one of mvae, mmvae, mopoe, mvtcae, mmvae_plus, got 'vae'"),
         ({"shared_size": 0}, "shared_size must be at least 1, got 0"),

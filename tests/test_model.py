@@ -14,7 +14,7 @@ from sbmae_jax.models.autoencoder import Modality, autoencoder
 from sbmae_jax.models.latents import Moments
 from sbmae_jax.models.likelihoods import LOG_VARIANCE_SCALE, MIN_VARIANCE
 from sbmae_jax.models.model import Model
-from sbmae_jax.models.score import MAX_LOG_SNR, score_fn
+from sbmae_jax.models.noise_levels import MAX_LOG_SNR
 from sbmae_jax.sampling.generate import SamplingConfig
 from sbmae_jax.sampling.sde import VP
 
@@ -70,14 +70,14 @@ def model():
     params = {name: {"encoder": {}, "decoder": {}} for name in SCALINGS}
     params["age"]["noise"] = noise
     return Model(
-        {"autoencoders": params, "score": {}},
-        Moments(jnp.zeros(size), jnp.ones(size)),
-        modalities,
-        tuple(autoencoder(m, "rae", Encoder(), Decoder(m.shape)) for m in modalities),
-        Standard(),
-        VP(),
-        SamplingConfig("dpm_solver", "amortised", 8),
+        params={"autoencoders": params, "score": {}},
+        moments=Moments(jnp.zeros(size), jnp.ones(size)),
+        modalities=modalities,
+        autoencoders=tuple(autoencoder(m, "rae", Encoder(), Decoder(m.shape)) for m in modalities),
         scalings=tuple(sorted(SCALINGS.items())),
+        score_network=Standard(),
+        sde=VP(),
+        sampling=SamplingConfig("dpm_solver", "amortised", 8),
     )
 
 
@@ -90,19 +90,21 @@ class Telling:
 
 
 def test_classifier_free_guidance_moves_away_from_the_joint_score(key):
-    plain = dataclasses.replace(model(), network=Telling())
+    plain = dataclasses.replace(model(), score_network=Telling())
     guided = plain.with_sampling(classifier_free=3.0)
     assert (plain.sampling.classifier_free, guided.sampling.classifier_free) == (1, 3)
-    with pytest.raises(ValueError, match=r"sampling must be one of .*temperature.*'temperature'"):
-        plain.with_sampling(temperature=0.5)
-    with pytest.raises(ValueError, match=r"sampling\.temperature must be"):
+    with pytest.raises(
+        ValueError, match=r"a sampling setting must be one of .*temperature.*'heat'"
+    ):
+        plain.with_sampling(heat=0.5)
+    with pytest.raises(ValueError, match="temperature must be"):
         plain.with_sampling(temperature=2.0)
     assert guided.sampling.num_evaluations == 2 * plain.sampling.num_evaluations
     observed = jnp.asarray([[True, False, False, False], [False] * 4])
     x_key, key = jax.random.split(key)
     x, t = jax.random.normal(x_key, (2, plain.layout.size)), jnp.asarray(0.5)
     mask = plain.layout.expand(observed)
-    joint = jnp.where(mask, 0, score_fn(plain.network.apply, {}, VP(), plain.layout)(x, t))
+    joint = jnp.where(mask, 0, plain.joint_score(x, t))
     conditional = plain.score(x_key, observed)(x, t)  # which needs no key
     found = guided.score(key, observed)(x, t)
     np.testing.assert_allclose(found, joint + 3 * (conditional - joint), rtol=1e-5, atol=1e-6)

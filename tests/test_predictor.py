@@ -29,7 +29,7 @@ class Decoder(nn.Module):
 
 @pytest.fixture
 def made():
-    return predictor(PICTURE, WORDS, Encoder(), Decoder())
+    return predictor(WORDS, Encoder(), Decoder())
 
 
 def test_it_learns_the_target_from_the_source(made, key):

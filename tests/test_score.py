@@ -8,11 +8,11 @@ import pytest
 from scipy import special
 
 from sbmae_jax.models.latents import Layout
+from sbmae_jax.models.noise_levels import LatentNetwork
 from sbmae_jax.models.score import (
     WEIGHTINGS,
     ScoreMatchingConfig,
     draw_observed,
-    draw_times,
     score_fn,
     score_task,
 )
@@ -46,9 +46,9 @@ def test_weighted_error_of_the_network_is_that_of_the_score(sde, weighting, x64)
     loss, _ = task.loss({}, loss_key, {"z": z})
     again = jax.random.split(jax.random.key(0))[1]
     time_key, noise_key, _ = jax.random.split(again, 3)
-    t = draw_times(time_key, sde, matching, 64)
+    t = matching.draw_times(time_key, sde, 64)
     eps = jax.random.normal(noise_key, z.shape)
-    score = score_fn(network.apply, {}, sde, LAYOUT)(sde.perturb(z, eps, t), t)
+    score = score_fn(LatentNetwork(network.apply, {}, sde, LAYOUT))(sde.perturb(z, eps, t), t)
     expected = jnp.mean((sde.sigma(t)[:, None] * score + eps) ** 2, axis=1)
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
 
@@ -66,15 +66,13 @@ def test_target_of_the_network_has_unit_variance_at_every_level(sde, key):
 
 def test_unit_weighting_draws_the_levels_it_says(key):
     matching = ScoreMatchingConfig("unit", level_mean=0.3, level_std=0.8)
-    level = -0.5 * VP().log_snr(draw_times(key, VP(), matching, 20_000))
+    level = -0.5 * VP().log_snr(matching.draw_times(key, VP(), 20_000))
     assert float(level.mean()) == pytest.approx(0.3, abs=0.03)
     assert float(level.std()) == pytest.approx(0.8, abs=0.03)
 
 
 def test_observed_subsets_are_proper_and_as_frequent_as_asked(key):
-    observed = draw_observed(
-        key, ScoreMatchingConfig(conditioning_prob=0.4), jnp.ones((30_000, 4), bool)
-    )
+    observed = draw_observed(key, jnp.ones((30_000, 4), bool), 0.4)
     size = observed.sum(axis=1)
     assert int(size.max()) == 3
     np.testing.assert_allclose(
@@ -85,8 +83,7 @@ def test_observed_subsets_are_proper_and_as_frequent_as_asked(key):
 
 def test_few_are_observed_more_often_by_the_power_asked_for(key):
     present = jnp.asarray(np.tile([[True] * 4, [True, True, True, False]], (20_000, 1)))
-    matching = ScoreMatchingConfig(conditioning_prob=0.5, subset_size_power=1.0)
-    size = np.asarray(draw_observed(key, matching, present).sum(axis=1)).reshape(-1, 2)
+    size = np.asarray(draw_observed(key, present, 0.5, 1.0).sum(axis=1)).reshape(-1, 2)
     for column, wanted in enumerate(([6 / 11, 3 / 11, 2 / 11], [2 / 3, 1 / 3, 0])):
         counts = np.bincount(size[:, column], minlength=4) / len(size)
         np.testing.assert_allclose(counts, [0.5, *(0.5 * np.array(wanted))], atol=0.015)
@@ -94,12 +91,8 @@ def test_few_are_observed_more_often_by_the_power_asked_for(key):
 
 def test_nothing_is_observed_without_a_share_or_with_one_modality(key):
     one, two = jax.random.split(key)
-    assert not draw_observed(
-        one, ScoreMatchingConfig(conditioning_prob=0.0), jnp.ones((50, 4), bool)
-    ).any()
-    assert not draw_observed(
-        two, ScoreMatchingConfig(conditioning_prob=1.0), jnp.ones((50, 1), bool)
-    ).any()
+    assert not draw_observed(one, jnp.ones((50, 4), bool), 0.0).any()
+    assert not draw_observed(two, jnp.ones((50, 1), bool), 1.0).any()
 
 
 def test_error_on_observed_coordinates_does_not_count(key):
@@ -158,7 +151,7 @@ def test_a_trained_network_knows_the_score_of_a_gaussian(level):
     t = sde.time(jnp.asarray(-2 * level))
     z, eps = target.sample(jax.random.key(2), 2000), jax.random.normal(jax.random.key(3), (2000, 5))
     x = sde.perturb(z, eps, t)
-    found = score_fn(network.apply, params, sde, LAYOUT)(x, t)
+    found = score_fn(LatentNetwork(network.apply, params, sde, LAYOUT))(x, t)
     exact = target.score(sde)(x, t)
     error = jnp.mean((found - exact) ** 2) / jnp.mean(exact**2)
     assert float(error) < 0.01
@@ -175,7 +168,7 @@ def test_the_same_network_knows_every_conditional(observed):
     z, eps = target.sample(jax.random.key(2), 2000), jax.random.normal(jax.random.key(3), (2000, 5))
     x = jnp.where(mask[None], z, sde.perturb(z, eps, t))
     known = jnp.broadcast_to(jnp.asarray(observed), (2000, 3))
-    found = score_fn(network.apply, params, sde, LAYOUT, known)(x, t)
+    found = score_fn(LatentNetwork(network.apply, params, sde, LAYOUT), known)(x, t)
     exact = target.conditional_score(sde, mask)(x, t)
     assert not found[:, mask].any()
     error = jnp.mean((found - exact) ** 2) / jnp.mean(exact**2)
@@ -360,9 +353,7 @@ def test_what_is_observed_was_present_and_something_present_is_left(key):
     share, num = 0.5, 40_000
     patterns = np.array([[m >> i & 1 for i in range(4)] for m in range(1, 16)], bool)
     present = patterns[np.arange(num) % 15]
-    observed = np.asarray(
-        draw_observed(key, ScoreMatchingConfig(conditioning_prob=share), jnp.asarray(present))
-    )
+    observed = np.asarray(draw_observed(key, jnp.asarray(present), share))
     assert not (observed & ~present).any()
     assert (observed.sum(axis=1) < present.sum(axis=1)).all()
     for size in (1, 2, 3, 4):
@@ -380,9 +371,9 @@ def test_what_is_observed_was_present_and_something_present_is_left(key):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"weighting": "none"}, f"score.weighting must be one of {', '.join(WEIGHTINGS)}"),
-        ({"conditioning_prob": 1.5}, r"score.conditioning_prob must be in 0..1, got 1.5"),
-        ({"subset_size_power": -1.0}, r"score.subset_size_power must be in 0..8, got -1"),
+        ({"weighting": "none"}, f"weighting must be one of {', '.join(WEIGHTINGS)}"),
+        ({"conditioning_prob": 1.5}, r"conditioning_prob must be in 0..1, got 1.5"),
+        ({"subset_size_power": -1.0}, r"subset_size_power must be in 0..8, got -1"),
     ],
 )
 def test_impossible_settings_are_refused(values, message):

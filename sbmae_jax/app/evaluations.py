@@ -74,7 +74,7 @@ def _face_protocol(
             )
         encoder = build_encoder(config, dataclasses.replace(named["image"], network=network), 1)
         decoder = build_decoder(config, named[name])
-        predictors[name] = predictor(named["image"], named[name], encoder, decoder)
+        predictors[name] = predictor(named[name], encoder, decoder)
         section = root.needed("predictor_training", by="evaluation").part(name)
         trainings[name] = section.build(TrainingConfig)
     return _options(config).build(

@@ -135,11 +135,11 @@ def load_model(run: Run) -> Model:
         moments=load_moments(run.folder.path / MOMENTS),
         modalities=parts.modalities,
         autoencoders=parts.autoencoders,
-        network=parts.network,
+        scalings=tuple(sorted(run.data.description.scalings.items())),
+        score_network=parts.network,
+        energy_network=None if parts.energy is None else parts.energy.network,
         sde=parts.sde,
         sampling=parts.sampling,
-        energy=None if parts.energy is None else parts.energy.network,
-        scalings=tuple(sorted(run.data.description.scalings.items())),
     )
 
 

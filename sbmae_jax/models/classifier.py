@@ -1,7 +1,7 @@
-"""The judge that coherence needs: one classifier for the pictures of all modalities.
+"""The classifier that measures coherence: one for the pictures of all modalities.
 
-Its last hidden layer gives the features of the Fréchet distance where no Inception weights are at
-hand; a distance on them is never called FID.
+Where Inception weights are not available, its last hidden layer gives the features of the Fréchet distance.
+Such a distance is never called FID.
 """
 
 from collections.abc import Callable
@@ -16,9 +16,11 @@ from sbmae_jax.types import Array
 
 
 class Classifier(NamedTuple):
-    """task: trains on {"x": [B, *shape], "label": [B]}.
+    """A trainable classifier of pictures.
 
-    apply: (params, x [B, *shape]) -> (logits [B, C], features [B, F]), without dropout.
+    Attributes:
+        task: its training, on batches `{"x": [B, *shape], "label": [B]}`. The metric is `accuracy`.
+        apply: `(params, x [B, *shape]) -> (logits [B, C], features [B, F])`, without dropout.
     """
 
     task: Task
@@ -28,7 +30,9 @@ class Classifier(NamedTuple):
 def classifier(network: Any, label_smoothing: float = 0.1) -> Classifier:
     """Bind a network to the cross-entropy with smoothed labels.
 
-    network: a Flax module, (x, train) -> (logits, features), with a "dropout" stream when training.
+    Args:
+        network: a Flax module, `(x, train) -> (logits, features)`, with a "dropout" stream in training.
+        label_smoothing: the probability that is spread evenly over all classes.
     """
 
     def init(key, batch):

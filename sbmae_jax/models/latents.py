@@ -1,4 +1,4 @@
-"""The joint latent vector: how the latents of the modalities are stacked, and how they are scaled."""
+"""The joint latent vector: how the latents of the modalities are concatenated and scaled."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,19 @@ from sbmae_jax.types import Array, Latents
 class Layout:
     """The order and the sizes of the modalities in the joint latent vector.
 
-    Raises ValueError for names that are not different, and sizes that are not as many, each at least 1.
+    Attributes:
+        names: of the M modalities, all different.
+        sizes: length d_m of each latent, at least 1.
+
+    Raises:
+        ValueError: for repeated names, no names, or sizes that do not match them.
+
+    Example:
+        >>> layout = Layout(("picture", "caption"), (2, 1))
+        >>> layout.observed(["caption"], num_rows=1)
+        array([[False,  True]])
+        >>> layout.expand(layout.observed(["caption"], num_rows=1)).tolist()
+        [[False, False, True]]
     """
 
     names: tuple[str, ...]
@@ -24,10 +36,10 @@ class Layout:
     def __post_init__(self):
         require_fields(self)
         if not self.names or len(set(self.names)) != len(self.names):
-            raise ValueError(f"names must be different ones, at least one, got {self.names}")
+            raise ValueError(f"names must be all different and at least one, got {self.names}")
         if len(self.sizes) != len(self.names) or min(self.sizes) < 1:
             raise ValueError(
-                f"sizes must be {len(self.names)} numbers from 1, one for each name, got {self.sizes}"
+                f"sizes must be {len(self.names)} integers of at least 1, one for each name, got {self.sizes}"
             )
 
     @property
@@ -36,7 +48,17 @@ class Layout:
         return sum(self.sizes)
 
     def pack(self, latents: Mapping[str, Array]) -> Array:
-        """Concatenate {name: [B, d_m]} into [B, D]; raises ValueError for a latent of another size."""
+        """Concatenate latents.
+
+        Args:
+            latents: `{name: [B, d_m]}`.
+
+        Returns:
+            `[B, D]`.
+
+        Raises:
+            ValueError: for a latent that is missing or has another size.
+        """
         for name, size in zip(self.names, self.sizes, strict=True):
             shape = np.shape(latents[name]) if name in latents else None
             if shape is None or shape[-1:] != (size,):
@@ -44,7 +66,17 @@ class Layout:
         return jnp.concatenate([latents[name] for name in self.names], axis=-1)
 
     def unpack(self, x: Array) -> Latents:
-        """Split [B, D] into {name: [B, d_m]}; raises ValueError for an x of another size."""
+        """Split joint latents.
+
+        Args:
+            x: `[B, D]`.
+
+        Returns:
+            `{name: [B, d_m]}`.
+
+        Raises:
+            ValueError: for an x of another size.
+        """
         require_numbers("x", x)
         if np.shape(x)[-1:] != (self.size,):
             raise ValueError(f"x must be [B, {self.size}], got {np.shape(x)}")
@@ -52,13 +84,21 @@ class Layout:
         return dict(zip(self.names, parts, strict=True))
 
     def expand(self, values: Array) -> Array:
-        """Repeat one value per modality [..., M] over its coordinates: [..., D]."""
+        """Repeat values per modality `[..., M]` over the coordinates of each, `[..., D]`."""
         return jnp.repeat(values, np.array(self.sizes), axis=-1, total_repeat_length=self.size)
 
     def observed(self, names: Collection[str], num_rows: int) -> np.ndarray:
-        """Return which modalities are observed, [num_rows, M] bool, the same in each row.
+        """Return which modalities are observed, the same ones in each row.
 
-        Raises ValueError for a name that is not a modality.
+        Args:
+            names: the observed modalities.
+            num_rows: number of rows B.
+
+        Returns:
+            `[B, M]` bool.
+
+        Raises:
+            ValueError: for a name that is not a modality.
         """
         for name in names:
             if name not in self.names:
@@ -69,13 +109,18 @@ class Layout:
 
 
 class Moments(NamedTuple):
-    """Mean and standard deviation of each latent coordinate over the training set, [D] each."""
+    """Mean and standard deviation of the latents over the training set.
+
+    Attributes:
+        mean: of each coordinate, `[D]`.
+        std: of each coordinate, `[D]`.
+    """
 
     mean: Array
     std: Array
 
     def standardise(self, x: Array) -> Array:
-        """Give each coordinate of x [B, D] mean 0 and variance 1."""
+        """Shift and scale x `[B, D]` so that each coordinate has mean 0 and variance 1."""
         return (x - self.mean[None]) / self.std[None]
 
     def restore(self, x: Array) -> Array:
@@ -84,13 +129,17 @@ class Moments(NamedTuple):
 
 
 def moments(x: Array, present: Array | None = None, floor: float = 0.05) -> Moments:
-    """Estimate moments from [N, D], each coordinate over the rows where `present` [N, D] bool holds.
+    """Estimate the moments of latents.
 
-    `floor` bounds the standard deviation from below: a coordinate that a VAE has switched off is
-    nearly constant, and dividing by its deviation would blow noise up to signal.
+    Args:
+        x: latents `[N, D]`.
+        present: `[N, D]` bool, the entries to use; None uses all.
+        floor: the smallest standard deviation. A coordinate that a VAE does not use is nearly constant, and
+            dividing by its deviation would turn noise into signal.
 
-    Raises ValueError for an x that is not [N, D] with a row at least, and a `present` that is not of bool and
-    of its shape.
+    Raises:
+        ValueError: for an x that is not `[N, D]` or has no rows, and for a `present` that is not bool or
+            has another shape.
     """
     require_numbers("x", x)
     if np.ndim(x) != 2 or not len(x):
@@ -98,7 +147,7 @@ def moments(x: Array, present: Array | None = None, floor: float = 0.05) -> Mome
     if present is not None and (
         getattr(present, "dtype", None) != jnp.bool_ or present.shape != x.shape
     ):
-        raise ValueError(f"present must be bool, of the shape of x, {x.shape}")
+        raise ValueError(f"present must be a bool array with the shape of x, {x.shape}")
     return Moments(
         jnp.mean(x, axis=0, where=present),
         jnp.maximum(jnp.std(x, axis=0, where=present), floor),

@@ -1,14 +1,15 @@
-r"""What a decoder says of the data: p(x|z), for each kind of values.
+r"""Likelihoods p(x|z) of a modality given its latent, one for each kind of values.
 
-    gaussian      pictures in [0, 1]; variance 1/2, so -ln p = sum (x - y)^2 + const. That is no model of the
-                  noise: a draw is the mean
-    normal        real vectors; a learned variance s^2, -ln p = sum (x - y)^2 / (2 s^2) + ln s
-                  + const
+y is the decoder's output:
+
+    gaussian      pictures in [0, 1]; variance 1/2, so -ln p = sum (x - y)^2 + const. This does not model
+                  the noise: a draw is the mean
+    normal        real vectors; a learned variance s^2, -ln p = sum (x - y)^2 / (2 s^2) + ln s + const
     bernoulli     bits; y are logits
-    categorical   one-hot; y are logits along the last axis
+    categorical   one-hot vectors; y are logits along the last axis
     poisson       counts; y is the logarithm of the rate
 
-Sources: Rybkin et al. 2021 (arXiv:2006.13202) for learned variances in VAE.
+Source: Rybkin et al. 2021 (arXiv:2006.13202) for learned variances in VAEs.
 """
 
 from collections.abc import Callable
@@ -21,35 +22,43 @@ import optax
 
 from sbmae_jax.types import Array, Key
 
-MIN_VARIANCE = (
-    1e-3  # of standardised data: a decoder that knows its data by heart must not divide by zero
-)
-# Adam moves every parameter by about its learning rate, and a logarithm has farther to go than a weight.
+MIN_VARIANCE = 1e-3
+"""The smallest variance of standardised data: a decoder that memorised its data must not divide by 0."""
+
 LOG_VARIANCE_SCALE = 10.0
-MAX_LOG_RATE = 15.0  # three million: a rate beyond it is a network that went astray
+"""What a learned parameter is multiplied by to give a log-variance.
+
+Adam moves every parameter by about its learning rate, and a log-variance has farther to go than a weight.
+"""
+
+MAX_LOG_RATE = 15.0
+"""The largest log-rate, three million counts: beyond it a network has diverged."""
 
 
-class Observation(NamedTuple):
-    """One kind of p(x|z). y [B, *shape] is the decoder's output.
+class Likelihood(NamedTuple):
+    """One kind of p(x|z), as functions of the decoder's output y `[B, *shape]`.
 
-    features: x -> what the encoder sees, of the same shape.
-    error: (x, y, log_var) -> -ln p(x|z) in nats, up to a constant, one value for each entry of x; for
-        "categorical" the entries of a category share it.
-    mean: y -> the mean of p(x|z).
-    draw: (key, y, log_var) -> a draw from p(x|z).
-    has_variance: whether `log_var` is learned, [*shape], or of ones for what entries share: the logarithm of
-        the variance over LOG_VARIANCE_SCALE; otherwise it is None.
+    `log_var` is the learned log-variance divided by `LOG_VARIANCE_SCALE`: `[*shape]`, with an axis of
+    length 1 where entries share a variance, or None for likelihoods without a learned variance.
+
+    Attributes:
+        features: `x -> ` what the encoder sees, of the same shape.
+        nll: `(x, y, log_var) -> -ln p(x|z)` in nats up to a constant, one value for each entry of x; for
+            "categorical" the values of one category add up to it.
+        mean: `y -> ` the mean of p(x|z).
+        draw: `(key, y, log_var) -> ` a draw from p(x|z).
+        has_variance: whether `log_var` is learned.
     """
 
     features: Callable[[Array], Array]
-    error: Callable[[Array, Array, Array | None], Array]
+    nll: Callable[[Array, Array, Array | None], Array]
     mean: Callable[[Array], Array]
     draw: Callable[[Key, Array, Array | None], Array]
     has_variance: bool = False
 
 
 def variance(log_var: Array, like: Array) -> Array:
-    """Return the variance of each entry, not below MIN_VARIANCE, with the rank of `like` [B, *shape]."""
+    """Return the variance of each entry, at least `MIN_VARIANCE`, in the shape of `like` `[B, *shape]`."""
     return (MIN_VARIANCE + jnp.exp(LOG_VARIANCE_SCALE * log_var))[None] + jnp.zeros_like(like)
 
 
@@ -57,7 +66,7 @@ def _unchanged(x: Array) -> Array:
     return x
 
 
-def _normal_error(x, y, log_var):
+def _normal_nll(x, y, log_var):
     s2 = variance(log_var, y)
     return 0.5 * ((x - y) ** 2 / s2 + jnp.log(s2))
 
@@ -76,7 +85,7 @@ def _categorical_draw(key, y, log_var):
     return jax.nn.one_hot(jax.random.categorical(key, y), y.shape[-1])
 
 
-def _categorical_error(x, y, log_var):
+def _categorical_nll(x, y, log_var):
     del log_var
     return -x * jax.nn.log_softmax(y)
 
@@ -85,7 +94,7 @@ def _rate(y: Array) -> Array:
     return jnp.exp(jnp.minimum(y, MAX_LOG_RATE))
 
 
-def _poisson_error(x, y, log_var):
+def _poisson_nll(x, y, log_var):
     del log_var
     return _rate(y) - x * jnp.minimum(y, MAX_LOG_RATE)
 
@@ -95,41 +104,50 @@ def _poisson_draw(key, y, log_var):
     return jax.random.poisson(key, _rate(y)).astype(jnp.float32)
 
 
-def _in_range(y: Array) -> Array:
+def _clipped(y: Array) -> Array:
     return jnp.clip(y, 0, 1)
 
 
-OBSERVATIONS: dict[str, Observation] = {
-    "gaussian": Observation(
-        _unchanged, lambda x, y, _: (x - y) ** 2, _in_range, lambda key, y, _: _in_range(y)
+LIKELIHOODS: dict[str, Likelihood] = {
+    "gaussian": Likelihood(
+        _unchanged, lambda x, y, _: (x - y) ** 2, _clipped, lambda key, y, _: _clipped(y)
     ),
-    "bernoulli": Observation(
+    "bernoulli": Likelihood(
         _unchanged, lambda x, y, _: optax.sigmoid_binary_cross_entropy(y, x), jax.nn.sigmoid,
         _bernoulli_draw,
     ),
-    "normal": Observation(
-        _unchanged, _normal_error, _unchanged, _normal_draw, has_variance=True
-    ),
-    "categorical": Observation(_unchanged, _categorical_error, jax.nn.softmax, _categorical_draw),
-    "poisson": Observation(jnp.log1p, _poisson_error, _rate, _poisson_draw),
+    "normal": Likelihood(_unchanged, _normal_nll, _unchanged, _normal_draw, has_variance=True),
+    "categorical": Likelihood(_unchanged, _categorical_nll, jax.nn.softmax, _categorical_draw),
+    "poisson": Likelihood(jnp.log1p, _poisson_nll, _rate, _poisson_draw),
 }  # fmt: skip
+"""The likelihoods by the name that a modality's config has for them."""
 
 
-def reconstruction_error(
+def negative_log_likelihood(
     likelihood: str, x: Array, output: Array, log_var: Array | None = None
 ) -> Array:
-    """Return -ln p(x|z) up to a constant, summed over the dimensions of each example: [B]."""
-    error = OBSERVATIONS[likelihood].error(x, output, log_var)
-    return jnp.sum(error, axis=tuple(range(1, x.ndim)))
+    """Return -ln p(x|z) in nats, summed over the entries of each example, up to a constant.
 
+    Args:
+        likelihood: a name in `LIKELIHOODS`.
+        x: data `[B, *shape]`.
+        output: the decoder's output `[B, *shape]`.
+        log_var: the learned variance of "normal", see `Likelihood`; None for the others.
 
-def output_mean(likelihood: str, output: Array) -> Array:
-    """Return the mean of p(x|z) from the decoder's output."""
-    return OBSERVATIONS[likelihood].mean(output)
+    Returns:
+        `[B]`.
+
+    Example:
+        >>> x, output = jnp.zeros((2, 3)), jnp.ones((2, 3))
+        >>> negative_log_likelihood("gaussian", x, output).tolist()
+        [3.0, 3.0]
+    """
+    nll = LIKELIHOODS[likelihood].nll(x, output, log_var)
+    return jnp.sum(nll, axis=tuple(range(1, x.ndim)))
 
 
 def check_values(likelihood: str, name: str, array: np.ndarray) -> None:
-    """Raise ValueError if values are not such as a likelihood is for: finite, and in its range."""
+    """Raise ValueError, naming the modality, for values that are not finite or that p(x|z) excludes."""
     if not array.size:
         return
     flat = array.reshape(len(array), -1)
@@ -137,12 +155,12 @@ def check_values(likelihood: str, name: str, array: np.ndarray) -> None:
     if len(bad_rows):
         raise ValueError(
             f"{name}: NaN or infinite values in {len(bad_rows)} of {len(array)} rows, the first in "
-            f"row {bad_rows[0]}: remove these rows or mend them"
+            f"row {bad_rows[0]}: remove or fix these rows"
         )
     low, high = array.min(), array.max()
     if likelihood == "poisson" and low < 0:
         raise ValueError(
-            f"{name}: counts must be at least 0, got {low:.4g}: mend them, or use likelihood 'normal'"
+            f"{name}: counts must be at least 0, got {low:.4g}: fix them, or use likelihood 'normal'"
         )
     if likelihood not in ("normal", "poisson") and (low < 0 or high > 1):
         raise ValueError(

@@ -1,6 +1,6 @@
-"""A trained model: what it takes to encode, to generate and to decode."""
+"""A trained model: it encodes, generates and decodes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from sbmae_jax.models.autoencoder import Autoencoder, Modality
 from sbmae_jax.models.energy import energy_fn
 from sbmae_jax.models.latents import Layout, Moments
 from sbmae_jax.models.likelihoods import check_values
+from sbmae_jax.models.noise_levels import LatentNetwork
 from sbmae_jax.models.score import score_fn
 from sbmae_jax.models.task import Params
 from sbmae_jax.sampling.generate import SamplingConfig, generate_latents
@@ -22,8 +23,8 @@ from sbmae_jax.sampling.guidance import classifier_free, guide, noise_condition
 from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.types import Array, Key, ScoreFn
 
-MAX_SAMPLES = 1_000_000  # in one call: they are drawn at once
-GUIDANCE = 1  # what the key of its noise is folded with
+MAX_SAMPLES = 1_000_000
+"""The most samples in one call, as all are drawn at once."""
 
 
 @partial(
@@ -32,113 +33,162 @@ GUIDANCE = 1  # what the key of its noise is folded with
     meta_fields=(
         "modalities",
         "autoencoders",
-        "network",
+        "scalings",
+        "score_network",
+        "energy_network",
         "sde",
         "sampling",
-        "energy",
-        "scalings",
     ),
 )
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Model:
-    """Autoencoders and the score of their joint latents.
+    """Autoencoders of all modalities, and the score of their joint latents.
 
-    params: {"autoencoders": {name: parameters}, "score": parameters}, and "energy" where there is one.
-    moments: mean and deviation of the latents, by which they are standardised.
-    autoencoders: in the order of `modalities`.
-    network: the score network, a Flax module.
-    energy: the network of the coherence energy, or None; used with `sampling.guidance` above 0.
-    scalings: (name, scaling) of the modalities whose data the networks see in other units.
+    As a pytree its leaves are the arrays, `params` and `moments`, so that a model can be an argument of a
+    compiled function. `sbmae_jax.load` returns one from a trained run.
 
-    As a pytree its leaves are the arrays, so that a model can be an argument of a compiled function.
+    Attributes:
+        params: `{"autoencoders": {name: parameters}, "score": parameters}`, and "energy" for a model with an
+            energy network.
+        moments: mean and standard deviation of the latents, by which they are standardised.
+        modalities: what is modelled, in the order of the joint latents.
+        autoencoders: in the order of `modalities`.
+        scalings: `(name, scaling)` of the modalities whose data the networks see in other units.
+        score_network: a Flax module, see `score.score_task`.
+        energy_network: a Flax module, see `energy.energy_task`, or None; used if `sampling.guidance` is
+            above 0.
+        sde: the process that noises the latents.
+        sampling: how latents are drawn.
+
+    Example:
+        From a trained run, here one on pictures and captions::
+
+            model = sbmae_jax.load("runs/mine")
+            samples = model.generate({"picture": pictures}, key=0)
+            samples["caption"]
+
+    Source:
+        Wesego and Rooshenas 2023 (arXiv:2305.15708).
     """
 
     params: dict[str, Params]
     moments: Moments
     modalities: tuple[Modality, ...]
     autoencoders: tuple[Autoencoder, ...]
-    network: Any
+    scalings: tuple[tuple[str, Scaling], ...] = ()
+    score_network: Any
+    energy_network: Any = None
     sde: SDE
     sampling: SamplingConfig
-    energy: Any = None
-    scalings: tuple[tuple[str, Scaling], ...] = ()
 
     @property
     def layout(self) -> Layout:
         """The order and the sizes of the latents."""
         return layout(self.modalities)
 
+    @property
+    def joint_score(self) -> ScoreFn:
+        """The learned score of all latents together, none of them observed: `(x [B, D], t) -> [B, D]`."""
+        return score_fn(self._latent_network("score"))
+
     def encode(self, batch: Mapping[str, Array]) -> Array:
-        """Return the standardised latents [B, D] of all modalities."""
+        """Encode all modalities.
+
+        Args:
+            batch: `{name: [B, *shape]}`, as the networks see them: bytes, or floats.
+
+        Returns:
+            Standardised latents `[B, D]`.
+        """
         return self.moments.standardise(
             encode(self.modalities, self.autoencoders, self.params["autoencoders"], batch)
         )
 
     def decode(self, x: Array) -> dict[str, Array]:
-        """Return the modalities, in [0, 1], of standardised latents [B, D]."""
-        latents = self.layout.unpack(self.moments.restore(x))
-        return {
-            modality.name: autoencoder.decode(
-                self.params["autoencoders"][modality.name], latents[modality.name]
-            )
-            for modality, autoencoder in zip(self.modalities, self.autoencoders, strict=True)
-        }
+        """Decode standardised latents.
+
+        Args:
+            x: standardised latents `[B, D]`.
+
+        Returns:
+            `{name: [B, *shape]}`, the mean of p(x|z) of each modality, as the networks see them.
+        """
+        return {name: a.decode(params, z) for name, a, params, z in self._latents(x)}
 
     def score(self, key: Key, observed: Array) -> ScoreFn:
-        """Return the score of the unobserved latents, guided where the sampling says so.
+        """Return the score of the unobserved latents, guided as `sampling` says.
 
-        observed: [B, M] bool.  key: of the noise that classifier-free guidance adds to what is observed.
+        Args:
+            key: a typed key, for the noise that classifier-free guidance adds to what is observed; not
+                used without it.
+            observed: `[B, M]` bool, in the order of `modalities`; rows may differ.
+
+        Returns:
+            `(x [B, D], t) -> [B, D]`, where x holds observed latents as `sampling.conditioning` says.
         """
         known = observed if self.sampling.conditioning == "amortised" else None
         mask = self.layout.expand(observed)
-        network = self.network.apply, self.params["score"], self.sde, self.layout
-        score = score_fn(*network, known)
+        score = score_fn(self._latent_network("score"), known)
         if self.sampling.classifier_free != 1:
             noise = jax.random.normal(key, mask.shape)
-            joint = noise_condition(score_fn(*network), self.sde, noise, mask)
+            joint = noise_condition(self.joint_score, self.sde, noise, mask)
             score = classifier_free(score, joint, self.sampling.classifier_free)
         if not self.sampling.guidance:
             return score
-        energy = energy_fn(
-            self.energy.apply, self.params["energy"], self.sde, self.layout, observed,
-            observed_clean=self.sampling.conditioning != "renoise",
-        )  # fmt: skip
+        clean = self.sampling.conditioning != "renoise"
+        energy = energy_fn(self._latent_network("energy"), observed, observed_clean=clean)
         return guide(score, energy, self.sampling.guidance, mask=mask)
 
     def sample(self, key: Key, x: Array, observed: Array) -> Array:
-        """Draw the unobserved latents: x [B, D] standardised, observed [B, M] bool -> [B, D]."""
-        # A key of its own, and the other as it is: without guidance this draws what it always drew.
-        score = self.score(jax.random.fold_in(key, GUIDANCE), observed)
+        """Draw the unobserved latents given the observed ones.
+
+        Args:
+            key: a typed key.
+            x: standardised latents `[B, D]`; only those of observed modalities are used.
+            observed: `[B, M]` bool, in the order of `modalities`; rows may differ.
+
+        Returns:
+            Standardised latents `[B, D]`, those of observed modalities as in x.
+        """
+        guidance_key, sample_key = jax.random.split(key)
+        score = self.score(guidance_key, observed)
         mask = self.layout.expand(observed)
-        return generate_latents(key, self.sde, score, self.sampling, x, mask)
+        return generate_latents(sample_key, self.sde, score, self.sampling, x, mask)
 
     def complete(self, key: Key, batch: Mapping[str, Array], observed: Array) -> dict[str, Array]:
-        """Generate what is not observed; pure, to be compiled.
+        """Generate the unobserved modalities. This method is pure; `complete` of this module compiles it.
 
-        batch: all modalities, [B, *shape]; the values of unobserved ones are not used.
-        observed: [B, M] bool, in the order of `modalities`; rows may differ.
-        Returns all modalities decoded, in [0, 1]; observed ones are their reconstructions.
+        Args:
+            key: a typed key.
+            batch: all modalities, `{name: [B, *shape]}`; values of unobserved ones are not used.
+            observed: `[B, M]` bool, in the order of `modalities`; rows may differ.
+
+        Returns:
+            `{name: [B, *shape]}`, all modalities decoded, as the networks see them. Observed ones are their
+            reconstructions.
         """
         return self.decode(self.sample(key, self.encode(batch), observed))
 
     def draw(self, key: Key, batch: Mapping[str, Array], observed: Array) -> dict[str, Array]:
-        """Generate what is not observed with the noise of p(x|z), not its mean; otherwise as `complete`."""
+        """Generate the unobserved modalities as `complete`, but draw from p(x|z) instead of its mean.
+
+        Args:
+            key: a typed key.
+            batch: all modalities, `{name: [B, *shape]}`; values of unobserved ones are not used.
+            observed: `[B, M]` bool, in the order of `modalities`; rows may differ.
+
+        Returns:
+            `{name: [B, *shape]}`, all modalities, as the networks see them.
+        """
         sample_key, noise_key = jax.random.split(key)
         x = self.sample(sample_key, self.encode(batch), observed)
-        latents = self.layout.unpack(self.moments.restore(x))
         return {
-            modality.name: autoencoder.draw(
-                self.params["autoencoders"][modality.name],
-                jax.random.fold_in(noise_key, m),
-                latents[modality.name],
-            )
-            for m, (modality, autoencoder) in enumerate(
-                zip(self.modalities, self.autoencoders, strict=True)
-            )
+            name: a.draw(params, jax.random.fold_in(noise_key, m), z)
+            for m, (name, a, params, z) in enumerate(self._latents(x))
         }
 
     def reconstruct(self, batch: Mapping[str, Array]) -> dict[str, Array]:
-        """Encode and decode all modalities [B, *shape]."""
+        """Encode and decode all modalities, `{name: [B, *shape]}` each way."""
         return self.decode(self.encode(batch))
 
     def generate(
@@ -147,16 +197,28 @@ class Model:
     ) -> dict[str, np.ndarray]:  # fmt: skip
         """Generate all modalities from any subset of them, which may be empty.
 
-        given: {name: [B, *shape]}, bytes or floats in [0, 1]; for data of one's own in their units.
-        key: a typed key, or a seed.
-        num_samples: how many samples to draw where nothing is given; otherwise each row of `given` gets
-            one.
-        noise: draw from p(x|z) rather than take its mean.
+        Args:
+            given: `{name: [B, *shape]}`; bytes or floats in [0, 1], or the units of your data for
+                modalities with a scaling.
+            key: a typed key, or a seed in 0..2^32 - 1.
+            num_samples: number of samples to draw if nothing is given, at most 1,000,000. Otherwise each row
+                of `given` gets one sample.
+            noise: draw from p(x|z) instead of taking its mean.
 
-        Returns {name: [B, *shape]}, in [0, 1] or in their units; what was given comes back as it was given.
-        Raises ValueError for an unknown modality, for a shape, a range or a NaN that does not fit, for
-        different batch sizes or none, where both `given` and `num_samples` say how many, or neither does, and
-        for a key that is neither a typed one nor a seed in 0..2^32 - 1.
+        Returns:
+            `{name: [B, *shape]}`, in [0, 1] or in the units of your data. Modalities that were given come
+            back unchanged.
+
+        Raises:
+            ValueError: for an unknown modality; for values with the wrong shape, type or range, or with
+                NaNs; for arrays of different lengths; if both `given` and `num_samples`, or neither, say how
+                many samples to draw; and for an invalid key.
+
+        Example:
+            With a model that was loaded by `sbmae_jax.load`::
+
+                model.generate({}, num_samples=16)  # all modalities, unconditionally
+                model.generate({"picture": pictures}, key=1)  # one sample for each picture
         """
         if not isinstance(given, Mapping):
             raise ValueError(f"given must be {{name: array}}, got {short_repr(given)}")
@@ -178,24 +240,36 @@ class Model:
         }
         if isinstance(key, int):
             key = jax.random.key(key)
-        made = (draw if noise else complete)(self, key, batch, jnp.asarray(observed))
+        generated = (draw if noise else complete)(self, key, batch, jnp.asarray(observed))
         return {
             name: np.asarray(given[name]) if name in given else self.restore(name, array)
-            for name, array in made.items()
+            for name, array in generated.items()
         }
 
     def with_sampling(self, **changes: Any) -> "Model":
-        """Return the same model, sampled in another way: `model.with_sampling(temperature=0.7)`.
+        """Return the same model with another way of sampling.
 
-        changes: to fields of `SamplingConfig`. Raises ValueError for one that it does not have,
-        and as `SamplingConfig`.
+        Args:
+            **changes: new values of fields of `SamplingConfig`.
+
+        Raises:
+            ValueError: for a field that `SamplingConfig` does not have, and for an invalid value.
+
+        Example:
+            Less diverse samples that are more coherent with what is given::
+
+                model.with_sampling(temperature=0.7).generate({"picture": pictures})
         """
         for name in changes:
-            require_one_of("sampling", name, [field.name for field in fields(SamplingConfig)])
+            require_one_of("a sampling setting", name, [f.name for f in fields(SamplingConfig)])
         return replace(self, sampling=replace(self.sampling, **changes))
 
     def prepare(self, modality: Modality, values: Any) -> np.ndarray:
-        """Return values [B, ...] as the networks see them. Raises ValueError for what does not fit."""
+        """Return a user's values of a modality `[B, ...]` as the networks see them.
+
+        Raises:
+            ValueError: naming the modality, for values with the wrong shape, type or range.
+        """
         name, scalings = modality.name, dict(self.scalings)
         values = as_array(name, values)
         if name not in scalings:
@@ -206,10 +280,21 @@ class Model:
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
 
-    def restore(self, name: str, made: Any) -> np.ndarray:
-        """Return what the networks made of a modality in the units of the data."""
-        made, scalings = np.asarray(made), dict(self.scalings)
-        return scalings[name].restore(made) if name in scalings else made
+    def restore(self, name: str, generated: Any) -> np.ndarray:
+        """Return what the networks generated of a modality in the units of the user's data."""
+        generated, scalings = np.asarray(generated), dict(self.scalings)
+        return scalings[name].restore(generated) if name in scalings else generated
+
+    def _latent_network(self, name: str) -> LatentNetwork:
+        network = {"score": self.score_network, "energy": self.energy_network}[name]
+        return LatentNetwork(network.apply, self.params[name], self.sde, self.layout)
+
+    def _latents(self, x: Array) -> Iterator[tuple[str, Autoencoder, Params, Array]]:
+        """Yield the name, the autoencoder, its parameters and the latent [B, d] of each modality."""
+        latents = self.layout.unpack(self.moments.restore(x))
+        for modality, autoencoder in zip(self.modalities, self.autoencoders, strict=True):
+            name = modality.name
+            yield name, autoencoder, self.params["autoencoders"][name], latents[name]
 
     def _num_rows(self, given: Mapping[str, Any], num_samples: int | None) -> int:
         if num_samples is not None:
@@ -221,8 +306,8 @@ class Model:
             raise ValueError(f"given: arrays must have the same number of rows, got {sizes}")
         if bool(sizes) == (num_samples is not None):
             raise ValueError(
-                "num_samples says how many to draw when nothing is given; otherwise each row of "
-                "`given` gets one sample: pass either arrays or num_samples"
+                "num_samples says how many samples to draw if nothing is given, and each given row gets "
+                "one sample: pass either arrays or num_samples"
             )
         return num_samples if num_samples is not None else next(iter(sizes.values()))[0]
 
@@ -238,11 +323,17 @@ reconstruct = jax.jit(Model.reconstruct)
 
 
 def as_array(name: str, values: Any) -> np.ndarray:
-    """Return values as an array; raises ValueError for rows of different lengths."""
+    """Return values as an array.
+
+    Raises:
+        ValueError: naming the modality, for rows of different shapes.
+    """
     try:
         return np.asarray(values)
     except (ValueError, TypeError):
-        raise ValueError(f"{name}: rows must have one shape, got {short_repr(values)}") from None
+        raise ValueError(
+            f"{name}: all rows must have the same shape, got {short_repr(values)}"
+        ) from None
 
 
 def layout(modalities: tuple[Modality, ...]) -> Layout:
@@ -256,7 +347,14 @@ def encode(
     params: Mapping[str, Params],
     batch: Mapping[str, Array],
 ) -> Array:
-    """Return the latents [B, D] of all modalities, before standardisation."""
+    """Return the latents `[B, D]` of all modalities before standardisation.
+
+    Args:
+        modalities: in the order of the latents.
+        autoencoders: in the order of `modalities`.
+        params: `{name: parameters}` of the autoencoders.
+        batch: `{name: [B, *shape]}`.
+    """
     latents = {
         modality.name: autoencoder.encode(params[modality.name], batch[modality.name])
         for modality, autoencoder in zip(modalities, autoencoders, strict=True)
@@ -265,13 +363,13 @@ def encode(
 
 
 def check_shape(modality: Modality, shape: tuple[int, ...]) -> None:
-    """Raise ValueError if examples of a shape are not those of a modality."""
+    """Raise ValueError if a shape is not that of a modality's examples."""
     if shape != modality.shape:
         raise ValueError(f"{modality.name}: examples must have shape {modality.shape}, got {shape}")
 
 
 def check_array(modality: Modality, array: np.ndarray) -> None:
-    """Raise ValueError if an array does not hold examples of a modality."""
+    """Raise ValueError if an array `[B, ...]` does not hold examples of a modality."""
     check_shape(modality, array.shape[1:])
     if array.dtype == np.uint8:
         return

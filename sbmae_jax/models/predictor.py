@@ -1,8 +1,9 @@
-"""Supervised prediction of one modality from another: what a score model has to measure up to.
+"""Supervised prediction of one modality from another: the yardstick for a score model.
 
-The encoder of the one modality is joined to the decoder of the other, and both are trained on pairs. What it
-reaches on real examples is the bound for generating the one given the other; applied to generated
-examples, it reads what they show. Its code gives features in which pictures can be compared.
+The encoder of the source modality feeds the decoder of the target modality, and both are trained on pairs.
+The predictor's accuracy on real examples bounds how well the target can be generated from the source. Applied
+to generated examples, the predictor reads what they show. Its code gives features in which pictures can be
+compared.
 """
 
 from collections.abc import Callable
@@ -12,26 +13,32 @@ import jax
 import jax.numpy as jnp
 
 from sbmae_jax.models.autoencoder import Modality, as_float
-from sbmae_jax.models.likelihoods import output_mean, reconstruction_error
+from sbmae_jax.models.likelihoods import LIKELIHOODS, negative_log_likelihood
 from sbmae_jax.models.task import Params, Task
 from sbmae_jax.types import Array
 
 
 class Predictor(NamedTuple):
-    """task: trains on {"x": [B, *source.shape], "y": [B, *target.shape]}.
+    """A trainable map from one modality to another.
 
-    apply: (params, x) -> (the mean of p(y|x) [B, *target.shape] in [0, 1], features [B, F]).
+    Attributes:
+        task: its training, on batches `{"x": [B, *shape], "y": [B, *target.shape]}`, x of the source.
+        apply: `(params, x) -> (mean of p(y|x) [B, *target.shape] in [0, 1], features [B, F])`.
     """
 
     task: Task
     apply: Callable[[Params, Array], tuple[Array, Array]]
 
 
-def predictor(source: Modality, target: Modality, encoder: Any, decoder: Any) -> Predictor:
-    """Bind an encoder of `source` and a decoder of `target` to the likelihood of the target.
+def predictor(target: Modality, encoder: Any, decoder: Any) -> Predictor:
+    """Bind an encoder of the source and a decoder of the target to the likelihood of the target.
 
-    encoder: a Flax module, x [B, *source.shape] -> [B, F].  decoder: [B, F] -> [B, *target.shape].
+    Args:
+        target: the modality that is predicted, of a likelihood without a learned variance.
+        encoder: a Flax module, of the source, `x [B, *shape] -> [B, F]`.
+        decoder: a Flax module, `[B, F] -> [B, *target.shape]`.
     """
+    likelihood = LIKELIHOODS[target.likelihood]
 
     def init(key, batch):
         encoder_key, decoder_key = jax.random.split(key)
@@ -50,10 +57,10 @@ def predictor(source: Modality, target: Modality, encoder: Any, decoder: Any) ->
     def loss(params, key, batch):
         del key
         output, _ = outputs(params, batch["x"])
-        return reconstruction_error(target.likelihood, as_float(batch["y"]), output), {}
+        return negative_log_likelihood(target.likelihood, as_float(batch["y"]), output), {}
 
     def apply(params, x):
         output, code = outputs(params, x)
-        return output_mean(target.likelihood, output), code
+        return likelihood.mean(output), code
 
     return Predictor(Task(init, loss), apply)

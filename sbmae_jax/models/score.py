@@ -1,43 +1,43 @@
 r"""Denoising score matching on the joint latent vector.
 
-A standardised latent z is noised, x = alpha z + sigma eps, and the score of the noised distribution is
-the minimiser of E |s(x, t) + eps / sigma|^2. The raw score grows without bound as sigma falls, so the
-network F is asked for something that always has unit variance, as its input has. With unit-variance
-data, v = alpha^2 + sigma^2 and the denoiser
+A standardised latent z is noised, x = alpha z + sigma eps. The score of the noised distribution is the
+minimiser of E |s(x, t) + eps / sigma|^2. This score grows without bound as sigma falls, so the network F
+predicts something of unit variance instead, from an input of unit variance. With v = alpha^2 + sigma^2 and
+the denoiser
 
     den(x, t) = (alpha / v) x + (sigma / sqrt v) F(x / sqrt v, ln snr),                            (1)
 
-the best F is the conditional mean of (sigma z - alpha eps) / sqrt v, which has variance 1 at each noise
-level; and s = (alpha den - x) / sigma^2. In terms of the error of F,
+the best F is the conditional mean of (sigma z - alpha eps) / sqrt v, which has variance 1 at every noise
+level. The score is s = (alpha den - x) / sigma^2, and its error in terms of that of F is
 
     sigma^2 |s + eps / sigma|^2 = (alpha^2 / v) |F - (sigma z - alpha eps) / sqrt v|^2.            (2)
 
-Weightings of the loss, each a distribution of noise levels and a factor on the error of F:
+A weighting of the loss is a distribution of noise levels and a factor on the error of F:
 
     noise        t uniform, factor alpha^2 / v: sigma^2-weighted score matching
     likelihood   ln snr uniform, factor alpha^2 / v: g^2-weighted, at lower variance
     unit         ln(sigma / alpha) normal with `level_mean`, `level_std`, factor 1
 
 One time per modality. The network gets ln snr for each modality, so the same network also serves when
-some modalities are observed and clean: a share `conditioning_prob` of the training rows has a random
-proper subset of modalities at time 0, and the loss on the others only.
+some modalities are observed and clean. With probability `conditioning_prob` a training row has a random
+proper subset of its modalities at time 0, and its loss is on the others only.
 
-Rows that lack modalities. A row with only the modalities P is a draw of the marginal p(z_P). The network gets
-pure noise for the others, at the largest noise level, which marginalises them out; the loss is on P alone:
+Rows that lack modalities. A row with only the modalities P is a draw of the marginal p(z_P). The network
+gets pure noise for the others, at the last time, which marginalises them out. The loss is on P alone:
 
     L = E over rows, t, eps, O inside P of  |F(x_P, noise elsewhere)_m - target_m|^2,  m in P \ O.   (3)
 
-Its minimiser, for each pattern P, is the score of p(z_P | P is what was measured). That is the score of the
-marginal itself if modalities are missing completely at random (Rubin 1976), whatever the shares: no value
-is imputed, so none is learned. Where missingness depends on the values, it is the score of such rows. How
-modalities that are never measured together go together is not in the data: there the network interpolates.
+Its minimiser, for each pattern P, is the score of p(z_P | P is what was measured). If modalities are missing
+completely at random (Rubin 1976) this is the score of the marginal itself, whatever the proportions of the
+patterns. No value is imputed, so no imputed value is learned. If missingness depends on the values, it is the
+score of the rows with this pattern. The data do not tell how modalities go together that are never measured
+together: there the network interpolates.
 
 Sources: Vincent 2011; Song et al. 2021 (arXiv:2011.13456, 2101.09258) for the weightings; Karras et al.
 2022 (arXiv:2206.00364) for (1), there as c_skip, c_out, c_in with sigma_data = 1, and for `unit`;
 Bounoua et al. 2024 (arXiv:2306.04445) for a time per modality.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,29 +46,39 @@ import jax.numpy as jnp
 
 from sbmae_jax._check import require_number, require_one_of
 from sbmae_jax.models.latents import Layout
-from sbmae_jax.models.task import Params, Task
+from sbmae_jax.models.noise_levels import MAX_LEVEL, T_MIN, LatentNetwork, lognormal_times
+from sbmae_jax.models.task import Task
 from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.types import Array, Key, ScoreFn
 
 WEIGHTINGS = ("noise", "likelihood", "unit")
-T_MIN = 1e-5
-MAX_LEVEL = 20.0  # of ln(sigma / alpha), in which no process spans more
-MAX_POWER = 8.0  # beyond which nearly nothing but one modality is observed
-MAX_LOG_SNR = 14.0  # what the network is told of a clean modality, whose ln snr is infinite
+"""Weightings of the loss over noise levels; the head of this file defines them."""
+
+MAX_POWER = 8.0
+"""The largest `subset_size_power`, beyond which nearly all subsets hold one modality."""
 
 
 @dataclass(frozen=True)
 class ScoreMatchingConfig:
-    """How noise levels are drawn in training; see the head of this file.
+    """What the score network is trained on: noise levels, and the modalities it sees clean.
 
-    level_mean, level_std: of ln(sigma / alpha), for weighting "unit".
-    conditioning_prob: share of the rows that have observed modalities, in 0..1; 0 trains a joint score only.
-    subset_size_power: in 0..8; k are observed in proportion to k^-subset_size_power. 0: every
-    number alike; 1: one
-        modality k times as often as k. What one modality alone says of the others is hardest to learn and, of
-        many modalities, the rarest to be seen.
+    Attributes:
+        weighting: "noise", "likelihood" or "unit"; the head of this file defines them.
+        level_mean: mean of ln(sigma / alpha), for weighting "unit".
+        level_std: standard deviation of ln(sigma / alpha), for weighting "unit".
+        conditioning_prob: probability that a row has observed modalities, in 0..1; 0 trains a joint
+            score only.
+        subset_size_power: in 0..8. k modalities are observed with a probability in proportion to
+            k^-subset_size_power: 0 makes all numbers equally likely, 1 makes one modality k times as
+            likely as k. One modality says the least of the others, which makes this case the hardest
+            to learn, and of many modalities it is the one that training sees least.
 
-    Raises ValueError for a name that there is not, and for a value out of its range or of another type.
+    Raises:
+        ValueError: for an unknown weighting, and for a value that is out of range or of the wrong type.
+
+    Example:
+        >>> ScoreMatchingConfig(conditioning_prob=0.5).weighting
+        'unit'
     """
 
     weighting: str = "unit"
@@ -78,19 +88,32 @@ class ScoreMatchingConfig:
     subset_size_power: float = 0.0
 
     def __post_init__(self):
-        require_one_of("score.weighting", self.weighting, WEIGHTINGS)
-        require_number("score.level_mean", self.level_mean, -MAX_LEVEL, MAX_LEVEL)
-        require_number("score.level_std", self.level_std, 0, MAX_LEVEL)
-        require_number("score.conditioning_prob", self.conditioning_prob, 0, 1)
-        require_number("score.subset_size_power", self.subset_size_power, 0, MAX_POWER)
+        require_one_of("weighting", self.weighting, WEIGHTINGS)
+        require_number("level_mean", self.level_mean, -MAX_LEVEL, MAX_LEVEL)
+        require_number("level_std", self.level_std, 0, MAX_LEVEL)
+        require_number("conditioning_prob", self.conditioning_prob, 0, 1)
+        require_number("subset_size_power", self.subset_size_power, 0, MAX_POWER)
+
+    def draw_times(self, key: Key, sde: SDE, num: int) -> Array:
+        """Draw training times `[num]` in `T_MIN`..1, as the weighting asks for."""
+        if self.weighting == "unit":
+            return lognormal_times(key, sde, num, self.level_mean, self.level_std)
+        return sde.sample_time(key, (num,), self.weighting, T_MIN)
 
 
-def score_task(network: Any, sde: SDE, layout: Layout, matching: ScoreMatchingConfig) -> Task:
+def score_task(network: Any, sde: SDE, layout: Layout, config: ScoreMatchingConfig) -> Task:
     """Bind a score network to the denoising loss.
 
-    network: a Flax module, (x [B, D], ln snr [B, M]) -> [B, D].
-    The batch is {"z": [B, D]}, standardised latents, and, where rows lack modalities, `present` [B, M] bool,
-    with at least one in each row; see (3). Latents of what is not present are not used.
+    Args:
+        network: a Flax module, `(x [B, D], ln snr [B, M]) -> [B, D]`: F of equation (1).
+        sde: the process that noises the latents.
+        layout: the order and the sizes of the modalities in x.
+        config: what the network is trained on.
+
+    Returns:
+        A task on batches `{"z": [B, D]}` of standardised latents. Where rows lack modalities, the batch
+        also has `present`, `[B, M]` bool, true at least once in each row; see (3). Latents of absent
+        modalities are not used. There are no metrics.
     """
 
     def init(key, batch):
@@ -101,78 +124,72 @@ def score_task(network: Any, sde: SDE, layout: Layout, matching: ScoreMatchingCo
         z = batch["z"]
         present = batch.get("present", jnp.ones((len(z), len(layout.sizes)), bool))
         time_key, noise_key, observed_key = jax.random.split(key, 3)
-        t = draw_times(time_key, sde, matching, len(z))
-        observed = draw_observed(observed_key, matching, present)
+        t = config.draw_times(time_key, sde, len(z))[:, None]
+        observed = draw_observed(
+            observed_key, present, config.conditioning_prob, config.subset_size_power
+        )
         absent, hidden = layout.expand(~present), layout.expand(present & ~observed)
         eps = jax.random.normal(noise_key, z.shape)
-        alpha, sigma, v = _coefficients(sde, t[:, None])
-        x = jnp.where(hidden, alpha * z + sigma * eps, jnp.where(absent, eps, z))
+        alpha, sigma, v = _coefficients(sde, t)
+        _, _, last_v = _coefficients(sde, jnp.ones(()))
+        x = jnp.where(hidden, alpha * z + sigma * eps, z)
+        x = jnp.where(absent, jnp.sqrt(last_v) * eps, x)
+        predict = LatentNetwork(network.apply, params, sde, layout)
+        output = predict(x, jnp.where(present, t, 1.0), observed)
         target = (sigma * z - alpha * eps) / jnp.sqrt(v)
-        output = apply(network.apply, params, sde, layout, x, t, observed, ~present)
-        factor = jnp.ones_like(t) if matching.weighting == "unit" else (alpha**2 / v)[:, 0]
+        factor = jnp.ones_like(t) if config.weighting == "unit" else alpha**2 / v
         error = jnp.where(hidden, (output - target) ** 2, 0)
-        return factor * jnp.sum(error, axis=-1) / jnp.sum(hidden, axis=-1), {}
+        return factor[:, 0] * jnp.sum(error, axis=-1) / jnp.sum(hidden, axis=-1), {}
 
     return Task(init, loss)
 
 
-def score_fn(
-    network_apply: Callable[..., Array], params: Params, sde: SDE, layout: Layout,
-    observed: Array | None = None,
-) -> ScoreFn:  # fmt: skip
-    """Return the learned score (x [B, D], t) -> [B, D].
+def score_fn(network: LatentNetwork, observed: Array | None = None) -> ScoreFn:
+    """Return the learned score, `(x [B, D], t) -> [B, D]`.
 
-    observed: [B, M] bool, modalities that are clean in x; the score is then that of the others given
-        these, and 0 on these. By default all modalities are at time t.
+    Args:
+        network: the trained score network.
+        observed: `[B, M]` bool, the modalities that are clean in x. The score is then that of the others
+            given these, and 0 on these. None takes all modalities to be noised to time t.
     """
 
     def score(x, t):
-        nothing = jnp.zeros((len(x), len(layout.sizes)), bool)
-        known = nothing if observed is None else observed
-        t = jnp.broadcast_to(t, len(x))
-        alpha, sigma, v = _coefficients(sde, t[:, None])
-        output = apply(network_apply, params, sde, layout, x, t, known, nothing)
+        known = jnp.zeros((len(x), len(network.layout.sizes)), bool)
+        known = known if observed is None else observed
+        t = jnp.broadcast_to(t, len(x))[:, None]
+        alpha, sigma, v = _coefficients(network.sde, t)
+        output = network(x, jnp.broadcast_to(t, known.shape), known)
         denoised = (alpha / v) * x + (sigma / jnp.sqrt(v)) * output
-        return jnp.where(layout.expand(known), 0, (alpha * denoised - x) / sigma**2)
+        return jnp.where(network.layout.expand(known), 0, (alpha * denoised - x) / sigma**2)
 
     return score
 
 
-def apply(network_apply, params, sde: SDE, layout: Layout, x, t, observed, absent) -> Array:
-    """Call the network F of equation (1) on x [B, D] at times t [B].
+def draw_observed(
+    key: Key, present: Array, conditioning_prob: float = 1.0, subset_size_power: float = 0.0
+) -> Array:
+    """Draw which modalities of each row are observed; never all that are present.
 
-    observed [B, M]: at time 0.  absent [B, M]: pure noise of variance 1, at the last time.
+    Of a row with n present modalities, k in 1..n-1 are observed, with a probability in proportion to
+    k^-subset_size_power; each subset of that size is equally likely. So with power 0 a single modality is
+    as likely as all but one, however few such subsets there are.
+
+    Args:
+        key: a typed key.
+        present: `[B, M]` bool, the modalities that each row has.
+        conditioning_prob: probability that a row has observed modalities at all.
+        subset_size_power: how much more likely small subsets are; 0 makes all sizes equally likely.
+
+    Returns:
+        `[B, M]` bool.
     """
-    unscaled = layout.expand(observed | absent)
-    _, _, v = _coefficients(sde, t[:, None])
-    log_snr = jnp.where(observed, MAX_LOG_SNR, jnp.minimum(sde.log_snr(t), MAX_LOG_SNR)[:, None])
-    log_snr = jnp.where(absent, sde.log_snr(jnp.ones(())), log_snr)
-    return network_apply(params, jnp.where(unscaled, x, x / jnp.sqrt(v)), log_snr)
-
-
-def draw_times(key: Key, sde: SDE, matching: ScoreMatchingConfig, num: int) -> Array:
-    """Draw times for the weighting: [num] in T_MIN..1."""
-    if matching.weighting == "unit":
-        level = matching.level_mean + matching.level_std * jax.random.normal(key, (num,))
-        return jnp.clip(sde.time(-2 * level), T_MIN, 1.0)
-    return sde.sample_time(key, (num,), matching.weighting, T_MIN)
-
-
-def draw_observed(key: Key, matching: ScoreMatchingConfig, present: Array) -> Array:
-    """Draw which modalities of each row are observed, [B, M] bool; never all that are present [B, M].
-
-    The number observed is k in 1..n-1 of the n that are present, with a probability in proportion to
-    k^-subset_size_power; then the subset is uniform among those of that size. With power 0 one and
-    all but one
-    are seen as often as the many subsets in the middle.
-    """
-    if matching.conditioning_prob == 0 or present.shape[1] == 1:
+    if conditioning_prob == 0 or present.shape[1] == 1:
         return jnp.zeros_like(present)
     row_key, size_key, rank_key = jax.random.split(key, 3)
-    rows = jax.random.bernoulli(row_key, matching.conditioning_prob, (len(present), 1))
+    rows = jax.random.bernoulli(row_key, conditioning_prob, (len(present), 1))
     num_present = jnp.sum(present, axis=1, keepdims=True)
     number = jnp.arange(1, present.shape[1])[None]
-    logits = -matching.subset_size_power * jnp.log(number)
+    logits = -subset_size_power * jnp.log(number)
     logits = jnp.where(number < jnp.maximum(num_present, 2), logits, -jnp.inf)
     size = 1 + jax.random.categorical(size_key, logits)[:, None]
     draws = jax.random.uniform(rank_key, present.shape)

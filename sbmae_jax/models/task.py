@@ -1,4 +1,4 @@
-"""A task is a network bound to a loss: all that the training loop knows of a stage."""
+"""A task is a network bound to a loss: all that the training loop knows about a stage."""
 
 import functools
 from collections.abc import Callable
@@ -16,11 +16,19 @@ Batch = Any
 class Task(NamedTuple):
     """What the training loop trains.
 
-    init: (key, batch) -> parameters, a pytree of arrays.
-    loss: (params, key, batch) -> (loss [B], metrics), one value for each example of the batch; the
-        metrics are a dict of such arrays. The caller reduces.
-    num_members: 0 for one network; otherwise of how many networks the parameters are, stacked along a
-        first axis. Each member is trained as if it were alone.
+    Attributes:
+        init: `(key, batch) -> ` parameters, a pytree of arrays.
+        loss: `(params, key, batch) -> (loss [B], metrics)`, one value for each example of the batch; the
+            metrics are a dict of such arrays. The caller reduces them.
+        num_members: 0 for one network. Otherwise the number of networks whose parameters are stacked along
+            a first axis; each of them is trained as if it were alone.
+
+    Example:
+        >>> def loss(params, key, batch):
+        ...     return (params["w"] - batch["x"]) ** 2, {}
+        >>> task = Task(lambda key, batch: {"w": 0.0}, loss)
+        >>> task.loss({"w": 1.0}, None, {"x": jnp.array([1.0, 3.0])})[0].tolist()
+        [0.0, 4.0]
     """
 
     init: Callable[[Key, Batch], Params]
@@ -30,10 +38,15 @@ class Task(NamedTuple):
 
 @functools.cache
 def stacked(task: Task, names: tuple[str, ...]) -> Task:
-    """Return the task of training alike networks at once, one for each array that a batch has under `names`.
+    """Return the task of training several networks of one architecture at once.
 
-    task: of one member, on {"x": [B, ...]}.  The loss is the sum over the members, so that each gets its
-    own gradient; the metrics are the losses of the members.
+    Args:
+        task: of one member, on batches `{"x": [B, ...]}`.
+        names: of the members; member i is trained on the array of the batch under `names[i]`.
+
+    Returns:
+        A task whose loss is the sum over the members, so that each gets its own gradient. The metrics are
+        the losses of the members.
     """
 
     def members(batch):

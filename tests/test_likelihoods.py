@@ -1,4 +1,4 @@
-"""What a decoder says of the data: each likelihood against its density, its draws and its range."""
+"""Each likelihood against its density, its draws and its range."""
 
 import functools
 
@@ -9,12 +9,12 @@ import pytest
 from scipy import special, stats
 
 from sbmae_jax.models.likelihoods import (
+    LIKELIHOODS,
     LOG_VARIANCE_SCALE,
     MAX_LOG_RATE,
     MIN_VARIANCE,
-    OBSERVATIONS,
     check_values,
-    reconstruction_error,
+    negative_log_likelihood,
     variance,
 )
 
@@ -60,11 +60,11 @@ MOMENTS = {
 
 
 def log_var(likelihood):
-    return jnp.asarray(LOG_VAR) if OBSERVATIONS[likelihood].has_variance else None
+    return jnp.asarray(LOG_VAR) if LIKELIHOODS[likelihood].has_variance else None
 
 
 def test_every_likelihood_is_tested():
-    assert CASES.keys() == MOMENTS.keys() == OBSERVATIONS.keys()
+    assert CASES.keys() == MOMENTS.keys() == LIKELIHOODS.keys()
 
 
 @pytest.mark.parametrize("likelihood", CASES)
@@ -73,7 +73,7 @@ def test_error_is_minus_the_log_density_but_for_a_constant_of_the_data(likelihoo
     x, log_prob = CASES[likelihood]
     other = OUTPUT[:, ::-1] + 0.5
     found = [
-        reconstruction_error(likelihood, jnp.asarray(x), jnp.asarray(y), log_var(likelihood))
+        negative_log_likelihood(likelihood, jnp.asarray(x), jnp.asarray(y), log_var(likelihood))
         for y in (OUTPUT, other)
     ]
     exact = [log_prob(x, y) for y in (OUTPUT, other)]
@@ -87,7 +87,7 @@ def test_error_of_a_learned_variance_is_minus_the_log_density_in_the_variance_to
     for log_s2 in (LOG_VAR, LOG_VAR + 0.1, np.full(4, -2.0)):
         s2 = MIN_VARIANCE + np.exp(LOG_VARIANCE_SCALE * log_s2)
         exact = stats.norm.logpdf(x, OUTPUT, np.sqrt(s2)).sum(axis=1)
-        error = reconstruction_error(
+        error = negative_log_likelihood(
             "normal", jnp.asarray(x), jnp.asarray(OUTPUT), jnp.asarray(log_s2)
         )
         shifts.append(np.asarray(error) + exact)
@@ -96,7 +96,7 @@ def test_error_of_a_learned_variance_is_minus_the_log_density_in_the_variance_to
 
 @pytest.mark.parametrize("likelihood", MOMENTS)
 def test_mean_is_that_of_the_density(likelihood, x64):
-    mean = OBSERVATIONS[likelihood].mean(jnp.asarray(OUTPUT))
+    mean = LIKELIHOODS[likelihood].mean(jnp.asarray(OUTPUT))
     np.testing.assert_allclose(mean, MOMENTS[likelihood][0], rtol=1e-9)
 
 
@@ -106,7 +106,7 @@ def draws(likelihood, num=20_000):
     y = jnp.asarray(np.tile(OUTPUT, (num, 1)), jnp.float32)
     noise = log_var(likelihood)
     noise = None if noise is None else noise.astype(jnp.float32)
-    x = np.asarray(OBSERVATIONS[likelihood].draw(jax.random.key(0), y, noise))
+    x = np.asarray(LIKELIHOODS[likelihood].draw(jax.random.key(0), y, noise))
     return x.reshape(num, 6, 4)
 
 
@@ -148,27 +148,27 @@ def test_no_variance_falls_below_the_floor():
     assert s2.shape == like.shape
     # So neither error nor gradient of a decoder that knows its data by heart grow beyond it.
     at = jnp.full((2,), -50.0)
-    error = reconstruction_error("normal", like + 0.1, like, at)
+    error = negative_log_likelihood("normal", like + 0.1, like, at)
     np.testing.assert_allclose(error, 0.1**2 / MIN_VARIANCE + np.log(MIN_VARIANCE), rtol=1e-5)
-    gradient = jax.grad(lambda v: reconstruction_error("normal", like, like, v).sum())(at)
+    gradient = jax.grad(lambda v: negative_log_likelihood("normal", like, like, v).sum())(at)
     assert jnp.isfinite(gradient).all()
 
 
 def test_a_rate_that_went_astray_stays_finite():
-    observation, y = OBSERVATIONS["poisson"], jnp.full((1, 2), 1e3)
+    likelihood, y = LIKELIHOODS["poisson"], jnp.full((1, 2), 1e3)
     for value in (
-        observation.mean(y),
-        observation.error(jnp.ones((1, 2)), y, None),
+        likelihood.mean(y),
+        likelihood.nll(jnp.ones((1, 2)), y, None),
     ):
         assert jnp.isfinite(value).all()
-    np.testing.assert_allclose(observation.mean(y), np.exp(MAX_LOG_RATE), rtol=1e-5)
+    np.testing.assert_allclose(likelihood.mean(y), np.exp(MAX_LOG_RATE), rtol=1e-5)
 
 
 def test_an_encoder_sees_counts_by_their_logarithm_and_all_else_as_it_is():
     x = jnp.asarray(CASES["poisson"][0], jnp.float32)
-    for likelihood, observation in OBSERVATIONS.items():
-        wanted = np.log1p(x) if likelihood == "poisson" else x
-        np.testing.assert_allclose(observation.features(x), wanted, rtol=1e-6)
+    for name, likelihood in LIKELIHOODS.items():
+        wanted = np.log1p(x) if name == "poisson" else x
+        np.testing.assert_allclose(likelihood.features(x), wanted, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_an_encoder_sees_counts_by_their_logarithm_and_all_else_as_it_is():
             [[0.0], [np.nan]],
             r"x: NaN or infinite values in 1 of 2 rows, the first in row 1",
         ),
-        ("gaussian", [[np.inf], [0.0]], r"in 1 of 2 rows, the first in row 0: remove these rows"),
+        ("gaussian", [[np.inf], [0.0]], r"in 1 of 2 rows, the first in row 0: remove or fix these"),
         ("gaussian", [[0.0], [255.0]], r"x: values must be in 0..1, got 0 to 255: divide pictures"),
         ("bernoulli", [[-1.0], [1.0]], r"x: values must be in 0..1, got -1 to 1"),
         ("categorical", [[0.0], [2.0]], r"x: values must be in 0..1, got 0 to 2"),
@@ -191,7 +191,7 @@ def test_values_that_do_not_fit_are_named(likelihood, values, message):
         check_values(likelihood, "x", np.array(values))
 
 
-@pytest.mark.parametrize("likelihood", OBSERVATIONS)
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_values_that_fit_are_taken_also_none_at_all(likelihood):
     check_values(likelihood, "x", CASES[likelihood][0])
     check_values(likelihood, "x", np.zeros((0, 4)))
