@@ -3,7 +3,6 @@
 import numpy as np
 from PIL import Image
 
-from sbmae_jax.data.celebahq import source as module
 from sbmae_jax.data.celebahq.layout import (
     ATTRIBUTE_FILE,
     ATTRIBUTES,
@@ -11,7 +10,7 @@ from sbmae_jax.data.celebahq.layout import (
     image_path,
     mask_path,
 )
-from sbmae_jax.data.celebahq.source import celebahq
+from sbmae_jax.data.celebahq.source import MODALITIES, celebahq
 
 NUM_FACES, SIDE = 12, 8
 ORIGINALS = [5, 162_770, 162_771, 182_637, 182_638, 202_598, *range(100, 106)]
@@ -57,6 +56,6 @@ def change(path, old, new):
     path.write_text(text.replace(old, new, 1))
 
 
-def load(split, names=(*module.MODALITIES, "all_attributes", "index"), **kwargs):
+def load(split, names=(*MODALITIES, "all_attributes", "index"), **kwargs):
     kwargs = {"num_workers": 1, "official": False, **kwargs}
     return celebahq(split, names=names, side=SIDE, **kwargs)

@@ -51,10 +51,10 @@ def celeba(tmp_path, monkeypatch):
     """Write a small folder in CelebAMask-HQ's layout, where it is looked for, and give its path."""
     from celeba_folder import write_folder
 
-    from sbmae_jax.data.celebahq import source as celebahq
+    from sbmae_jax.data.celebahq import source as celebahq_source
 
     monkeypatch.setenv("SBMAE_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(celebahq, "CHUNK_SIZE", 2)  # faces in a shard
-    root = tmp_path / celebahq.FOLDER
+    monkeypatch.setattr(celebahq_source, "CHUNK_SIZE", 2)  # faces in a shard
+    root = tmp_path / celebahq_source.FOLDER
     write_folder(root)
     return root

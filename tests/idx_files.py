@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import struct
 
 import numpy as np
 
@@ -32,7 +31,8 @@ def write_digits(folder, monkeypatch, suffix=".gz"):
 
 
 def write_idx(folder, file, array, suffix):
-    content = struct.pack(f">{1 + array.ndim}I", file.magic, *array.shape) + array.tobytes()
+    file = file._replace(shape=array.shape)
+    content = file.header + array.tobytes()
     packed = gzip.compress(content, mtime=0) if suffix else content
     (folder / f"{file.name}{suffix}").write_bytes(packed)
-    return file._replace(shape=array.shape, sha256=hashlib.sha256(content).hexdigest())
+    return file._replace(sha256=hashlib.sha256(content).hexdigest())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sbmae_jax.data.backgrounds import PHOTOGRAPHS, backgrounds, paste, photograph, with_hue
+from sbmae_jax.data.backgrounds import PHOTOGRAPHS, backgrounds, paste, photograph, turn_hue
 
 
 def save(path, size=(40, 30), mode="RGB", colour=100):
@@ -21,27 +21,26 @@ def folder(tmp_path):
 
 
 def test_photographs_come_in_order_and_then_again_in_other_hues():
-    pictures = backgrounds(23)
+    pictures = backgrounds(21)
     names = list(PHOTOGRAPHS)
     assert list(pictures) == [
-        *names, *(f"{name}-2" for name in names), *(f"{name}-3" for name in names[:3]),
+        *names, *(f"{name}-2" for name in names), f"{names[0]}-3",
     ]  # fmt: skip
     for name in names:
         np.testing.assert_array_equal(pictures[name], photograph(name))
+        assert min(pictures[name].shape[:2]) > 28
         other = pictures[f"{name}-2"]
         assert other.shape == pictures[name].shape
         assert other.dtype == np.uint8
         difference = np.abs(other.astype(int) - pictures[name]).max(axis=-1)
         assert (difference > 20).mean() > 0.8, name
-    again = backgrounds(23)
-    assert all((again[name] == pictures[name]).all() for name in pictures)
 
 
 def test_a_hue_is_turned_and_grey_gets_one():
     red, grey = np.full((30, 30, 3), (200, 20, 20), np.uint8), np.full((30, 30, 3), 90, np.uint8)
-    hues = [colorsys.rgb_to_hsv(*with_hue(p, 64)[0, 0] / 255)[0] for p in (red, grey)]
+    hues = [colorsys.rgb_to_hsv(*turn_hue(p, 64)[0, 0] / 255)[0] for p in (red, grey)]
     np.testing.assert_allclose(hues, 0.25, atol=0.01)
-    assert with_hue(red, 0) is red
+    assert turn_hue(red, 0) is red
 
 
 def test_own_pictures_are_sorted_by_name_and_rgb(folder):
@@ -56,11 +55,11 @@ def test_own_pictures_are_sorted_by_name_and_rgb(folder):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda f: [path.unlink() for path in f.iterdir()] and f.rmdir(), "is missing"),
-        (lambda f: (f / "b.PNG").unlink(), "has 2 pictures for 3 modalities: add 1, or ask"),
+        (lambda f: [path.unlink() for path in f.iterdir()] and f.rmdir(), "does not exist"),
+        (lambda f: (f / "b.PNG").unlink(), "has 2 images for 3 modalities: add 1, or use"),
         (lambda f: save(f / "b.PNG", size=(28, 99)), "b.PNG is 28x99 pixels"),
-        (lambda f: (f / "notes.txt").write_text(""), "notes.txt is not a picture"),
-        (lambda f: (f / "more").mkdir(), "more is not a picture"),
+        (lambda f: (f / "notes.txt").write_text(""), "notes.txt is not an image"),
+        (lambda f: (f / "more").mkdir(), "more is not an image"),
         (lambda f: (f / "a.jpg").write_bytes(b"no"), "a.jpg cannot be read"),
         (lambda f: (f / "b.PNG").write_bytes((f / "b.PNG").read_bytes()[:50]), "b.PNG cannot be"),
     ],

@@ -11,7 +11,7 @@ from celeba_folder import BITS, MASKS, NUM_FACES, SIDE, SPLITS, change, colour, 
 from PIL import Image
 
 from sbmae_jax.data.celebahq import convert as celebahq_convert
-from sbmae_jax.data.celebahq import source as module
+from sbmae_jax.data.celebahq import source as celebahq_source
 from sbmae_jax.data.celebahq.layout import (
     ATTRIBUTE_FILE,
     FOLDER,
@@ -20,6 +20,7 @@ from sbmae_jax.data.celebahq.layout import (
     mask_path,
 )
 from sbmae_jax.data.celebahq.source import celebahq, prepare
+from sbmae_jax.data.prepared import lock
 
 
 def test_each_face_comes_to_its_split_with_its_picture_masks_and_attributes(celeba):
@@ -66,7 +67,7 @@ def test_the_second_layout_gives_the_same_rows(celeba, monkeypatch):
 def test_prepared_once_and_again_only_when_the_folder_or_the_side_changes(celeba, monkeypatch):
     first = prepare(celeba, SIDE, official=False, num_workers=1)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "convert", None)
+        patch.setattr(celebahq_source, "convert", None)
         assert prepare(celeba, SIDE, official=False) == first
     mask_path(celeba, 7, "nose").unlink()
     second = prepare(celeba, SIDE, official=False, num_workers=1)
@@ -101,9 +102,9 @@ def test_an_interruption_costs_the_chunk_that_was_being_written(celeba, monkeypa
         assert [path.stat().st_mtime_ns for path in paths] == stamps
         return real_finish(*args)
 
-    real_finish = module.finish
+    real_finish = celebahq_source._finish
     with monkeypatch.context() as patch:
-        patch.setattr(module, "finish", finish)
+        patch.setattr(celebahq_source, "_finish", finish)
         resumed = load("train").arrays
     monkeypatch.setenv("SBMAE_DATA_DIR", str(celeba.parent / "other"))
     straight = load("train", folder=celeba).arrays
@@ -161,8 +162,8 @@ def test_without_the_data_one_message_says_where_they_are_and_what_goes_without(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"split": "dev"}, "unknown split 'dev': choose one of train, valid, test"),
-        ({"side": 4}, "side must be 8..512 pixels, got 4"),
+        ({"split": "dev"}, "split must be one of train, valid, test, got 'dev'"),
+        ({"side": 4}, "side must be at least 8, got 4"),
         ({"names": ["pose"]}, "names must be of image, mask"),
         ({"num_rows": 9}, "the split 'train' has 8 rows, but 9 were asked for"),
     ],
@@ -178,11 +179,11 @@ def test_a_second_process_waits_for_the_one_that_prepares(celeba):
 
     def second():
         entered.set()
-        with module.only_one(work):
+        with lock(work):
             order.append("second")
 
     waiting = threading.Thread(target=second)
-    with module.only_one(work):
+    with lock(work):
         waiting.start()
         entered.wait()
         waiting.join(0.2)

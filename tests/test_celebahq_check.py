@@ -56,7 +56,7 @@ DAMAGES = {
     "rows of the mapping where orig_file is not orig_idx + 1 (6)": lambda r: change(
         r / MAPPING_FILE, "\t100\t", "\t99\t"
     ),
-    "rows of the mapping with an orig_idx that came before (7)": lambda r: change(
+    "rows of the mapping with the orig_idx of another (7)": lambda r: change(
         r / MAPPING_FILE, "\t101\t000102", "\t100\t000101"
     ),
     "rows of the mapping with an orig_idx that CelebA does not have (5)": lambda r: change(
@@ -105,8 +105,8 @@ def test_the_second_layout_is_checked_too(celeba):
         check_folder(other, official=False)
     assert "1 faces in two splits (1)" in str(error.value)
     assert "1 faces without any mask (test_img/2.jpg)" in str(error.value)
-    assert "1 masks without a picture (test_mask/5.png)" in str(error.value)
-    assert "11 faces missing in the folders of pictures (0, 2, 3, ...)" in str(error.value)
+    assert "1 masks without an image (test_mask/5.png)" in str(error.value)
+    assert "11 faces missing in the image folders (0, 2, 3, ...)" in str(error.value)
 
 
 def test_the_official_data_have_30000_faces(celeba):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +56,13 @@ def test_tensorstore_is_what_reads_the_common_mask(celeba, monkeypatch):
     assert celebahq_convert.read_png(mask_path(celeba, 0, "hair")).shape == (32, 32, 3)
 
 
-def test_two_processes_write_what_one_writes(celeba, monkeypatch):
+@pytest.mark.parametrize("kind", ["threads", pytest.param("processes", marks=pytest.mark.slow)])
+def test_two_workers_write_what_one_writes(celeba, monkeypatch, kind):
     alone = load("train").arrays
     monkeypatch.setenv("SBMAE_DATA_DIR", str(celeba.parent / "other"))
+    if kind == "threads":
+        pool = "ProcessPoolExecutor"
+        monkeypatch.setattr(celebahq_convert, pool, lambda num, *_, **__: ThreadPoolExecutor(num))
     both = load("train", folder=celeba, num_workers=2).arrays
     for name in alone:
         np.testing.assert_array_equal(alone[name], both[name])

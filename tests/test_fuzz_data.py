@@ -12,8 +12,8 @@ from sbmae_jax.app.build import build, build_source
 from sbmae_jax.app.choices import choose_values
 from sbmae_jax.app.sections import check_keys
 from sbmae_jax.configs import custom
-from sbmae_jax.data import polydigits, polymnist
-from sbmae_jax.data.celebahq import source as celebahq
+from sbmae_jax.data import polymnist
+from sbmae_jax.data.celebahq import source as celebahq_source
 from sbmae_jax.data.description import describe
 from sbmae_jax.data.toyfaces import source as toyfaces_source
 
@@ -47,7 +47,7 @@ def own_config(path):
     return config
 
 
-@counts(40, 800)
+@counts(25, 800)
 def test_any_config_for_own_files_works_or_is_refused(num, tmp_path_factory):
     config = own_config(own_files(tmp_path_factory.getbasetemp()))
 
@@ -78,11 +78,10 @@ DATA = {
 @counts(40, 700)
 def test_any_options_of_the_data_work_or_are_refused(num, monkeypatch, tmp_path):
     monkeypatch.setenv("SBMAE_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(polydigits, "digit_masks", functools.cache(polydigits.digit_masks))
-    monkeypatch.setattr(polymnist.mnist, "mnist", reached)
+    monkeypatch.setattr(polymnist.mnist, "load_mnist", reached)
     monkeypatch.setattr(polymnist, "build", reached)
     monkeypatch.setattr(toyfaces_source, "write_toyfaces", reached)
-    monkeypatch.setattr(celebahq, "check_folder", reached)
+    monkeypatch.setattr(celebahq_source, "check_folder", reached)
 
     def check(case):
         name, made = case

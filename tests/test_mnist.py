@@ -11,8 +11,7 @@ import pytest
 import tensorflow_datasets as tfds
 from idx_files import digits, write_digits
 
-from sbmae_jax.data import mnist as module
-from sbmae_jax.data.mnist import mnist
+from sbmae_jax.data import mnist
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 ROOT = Path(__file__).parents[1]
@@ -22,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 def folder(tmp_path, monkeypatch):
     """Write small files where they are looked for, and give their folder."""
     monkeypatch.setenv("SBMAE_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(module, "check_network", refuse)
+    monkeypatch.setattr(mnist, "_check_network", refuse)
     write_digits(tmp_path / "mnist", monkeypatch)
     return tmp_path / "mnist"
 
@@ -33,7 +32,7 @@ def refuse(url):
 
 def read():
     for part in ("train", "test"):
-        images, labels = mnist(part)
+        images, labels = mnist.load_mnist(part)
         expected = digits(part)
         np.testing.assert_array_equal(images, expected[0])
         np.testing.assert_array_equal(labels, expected[1])
@@ -52,8 +51,8 @@ def test_files_are_read_compressed_or_not_in_either_folder_and_spelling(folder):
 
 
 def test_an_unknown_part_is_refused():
-    with pytest.raises(ValueError, match="unknown part 'valid': choose one of train, test"):
-        mnist("valid")
+    with pytest.raises(ValueError, match="part must be one of train, test, got 'valid'"):
+        mnist.load_mnist("valid")
 
 
 def compressed(content):
@@ -65,7 +64,7 @@ def compressed(content):
     [
         (lambda c: compressed(c[:-1] + bytes([c[-1] ^ 1])), "is damaged: the SHA-256 .* not "),
         (lambda c: compressed(c[:-1]), "is damaged: the SHA-256"),
-        (lambda c: compressed(c)[:-20], "cannot be read .*: get it again"),
+        (lambda c: compressed(c)[:-20], "cannot be read .*: download it again"),
         (lambda c: c, "cannot be read .Not a gzipped file"),
         (lambda c: b"", "is not MNIST's"),
         (lambda c: compressed(b""), "is not MNIST's"),
@@ -77,22 +76,22 @@ def test_a_file_that_is_not_what_it_should_be_is_named(folder, damage, said):
     path = folder / f"{IMAGES}.gz"
     path.write_bytes(damage(gzip.decompress(path.read_bytes())))
     with pytest.raises(ValueError, match=said) as error:
-        mnist("train")
+        mnist.load_mnist("train")
     assert str(error.value).startswith(str(path))
-    assert "get it again" in str(error.value)
+    assert "download it again" in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_without_the_files_one_message_says_which_and_where_they_belong(folder):
     (folder / f"{LABELS}.gz").unlink()
     with pytest.raises(ValueError, match="MNIST is not in") as error:
-        mnist("train")
+        mnist.load_mnist("train")
     text = str(error.value)
-    names = [file.name for part in module.FILES.values() for file in part]
+    names = [file.name for part in mnist.FILES.values() for file in part]
     for what in (*names, str(folder), "SBMAE_DATA_DIR", "TFDS could not download", "no network"):
         assert what in text
     assert "\n" not in text
-    mnist("test")  # for which all is there
+    mnist.load_mnist("test")  # for which all is there
 
 
 @pytest.fixture
@@ -112,7 +111,7 @@ def host(folder, tmp_path, monkeypatch):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}/"
     monkeypatch.setattr(tfds, "builder_cls", lambda name: type("Builder", (), {"URL": url}))
-    monkeypatch.setattr(module, "check_network", lambda url: None)
+    monkeypatch.setattr(mnist, "_check_network", lambda url: None)
     yield served
     server.shutdown()
     server.server_close()
@@ -122,7 +121,7 @@ def test_absent_files_are_downloaded_once_without_tensorflow(host, folder, monke
     read()
     assert "tensorflow" not in sys.modules
     assert sorted(path.name for path in folder.iterdir()) == sorted(p.name for p in host.iterdir())
-    monkeypatch.setattr(module, "download", None)
+    monkeypatch.setattr(mnist, "_download", None)
     read()
 
 
@@ -130,7 +129,7 @@ def test_a_download_that_fails_is_told_and_can_be_tried_again(host, folder):
     content = (host / f"{IMAGES}.gz").read_bytes()
     (host / f"{IMAGES}.gz").unlink()
     with pytest.raises(ValueError, match=r"TFDS could not download them .*404"):
-        mnist("train")
+        mnist.load_mnist("train")
     (host / f"{IMAGES}.gz").write_bytes(content)
     read()
 
@@ -146,7 +145,7 @@ def real_folder():
 @pytest.mark.skipif(real_folder() is None, reason="needs MNIST in SBMAE_DATA_DIR")
 def test_the_real_files(monkeypatch):
     monkeypatch.setenv("SBMAE_DATA_DIR", str(real_folder()))
-    images, labels = mnist("test")
+    images, labels = mnist.load_mnist("test")
     assert images.shape == (10_000, 28, 28)
     assert list(labels[:10]) == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
     assert list(np.bincount(labels)) == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]

@@ -9,11 +9,11 @@ from idx_files import digits, write_digits
 from PIL import Image
 
 from sbmae_jax.app.build import SOURCES
-from sbmae_jax.data import polymnist as module
-from sbmae_jax.data import prepared
+from sbmae_jax.data import polymnist, prepared
 from sbmae_jax.data.backgrounds import backgrounds
-from sbmae_jax.data.polymnist import SPLITS, polymnist, prepare, shares
+from sbmae_jax.data.polymnist import prepare
 from sbmae_jax.data.prepared import CHECKSUMS, verify
+from sbmae_jax.data.source import SPLITS, apportion
 
 SIZES = (60, 30, 20)
 SMALL = {"num_modalities": 3, "sizes": SIZES}
@@ -25,7 +25,7 @@ GOLDEN = "e029f609ee7a544878a72ad4221cd1862cee1f355e1a726fca3a254b21927c7e"
 def root(tmp_path, monkeypatch):
     """Write small digits and backgrounds where they are looked for, and give the folder of data."""
     monkeypatch.setenv("SBMAE_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(module, "SHARD_SIZE", 16)
+    monkeypatch.setattr(polymnist, "SHARD_SIZE", 16)
     write_digits(tmp_path / "mnist", monkeypatch)
     pictures = tmp_path / "pictures"
     pictures.mkdir()
@@ -36,7 +36,7 @@ def root(tmp_path, monkeypatch):
 
 
 def load(root, split, **kwargs):
-    source = polymnist(
+    source = polymnist.polymnist(
         split, **{"names": NAMES, "backgrounds": root / "pictures", **SMALL, **kwargs}
     )
     source.load(source.names)
@@ -54,7 +54,7 @@ def contents(directory):
 def test_a_row_shows_one_class_by_the_digits_that_it_names(root):
     for split, size in zip(SPLITS, SIZES, strict=True):
         arrays = load(root, split)
-        _, labels = digits(module.PARTS[split])
+        _, labels = digits(polymnist.MNIST_PARTS[split])
         assert {name: (a.shape, a.dtype) for name, a in arrays.items()} == {
             **{f"m0{m}": ((size, 28, 28, 3), np.uint8) for m in range(3)},
             "label": ((size,), np.int32),
@@ -89,7 +89,7 @@ def test_no_digit_is_in_two_splits_and_classes_keep_their_shares(root):
     train, valid = (load(root, split) for split in ("train", "valid"))
     assert not set(train["instance"].ravel()) & set(valid["instance"].ravel())
     for split, size in zip(SPLITS, SIZES, strict=True):
-        counts = np.bincount(digits(module.PARTS[split])[1], minlength=10)
+        counts = np.bincount(digits(polymnist.MNIST_PARTS[split])[1], minlength=10)
         found = np.bincount(load(root, split)["label"], minlength=10)
         assert np.abs(found - size * counts / counts.sum()).max() < 1.2
 
@@ -102,9 +102,9 @@ def test_all_digits_can_be_used(root):
 
 
 def test_shares_are_proportional_whole_and_complete():
-    assert list(shares(np.array([5, 3, 2]), 10)) == [5, 3, 2]
-    assert list(shares(np.array([5, 3, 2]), 5)) == [3, 1, 1]
-    assert shares(np.array([5923, 6742, 5958]), 10_000).sum() == 10_000
+    assert list(apportion(np.array([5, 3, 2]), 10)) == [5, 3, 2]
+    assert list(apportion(np.array([5, 3, 2]), 5)) == [3, 1, 1]
+    assert apportion(np.array([5923, 6742, 5958]), 10_000).sum() == 10_000
 
 
 def test_more_modalities_leave_the_first_as_they_are(root):
@@ -127,13 +127,13 @@ def test_bytes_have_not_changed_and_do_not_depend_on_the_seed_of_a_run(root):
 def test_prepared_once_and_again_only_when_something_changes(root, monkeypatch):
     first = make(root)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "build", None)
-        patch.setattr(module.mnist, "mnist", None)
+        patch.setattr(polymnist, "build", None)
+        patch.setattr(polymnist.mnist, "load_mnist", None)
         assert make(root) == first
     others = [prepare(2, root / "pictures", SIZES), prepare(3, root / "pictures", (60, 30, 21))]
     (root / "pictures" / "0.png").rename(root / "pictures" / "9.png")
     others.append(make(root))
-    monkeypatch.setattr(module, "VERSION", 0)
+    monkeypatch.setattr(polymnist, "VERSION", 0)
     others.append(make(root))
     assert len({first, *others}) == 5
     assert not list((root / "prepared").glob("*.part"))
@@ -150,7 +150,7 @@ def test_an_interruption_costs_one_shard_and_leaves_nothing_to_be_read(root, mon
         prepared.write_records(path, records)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "write_records", write)
+        patch.setattr(polymnist, "write_records", write)
         with pytest.raises(KeyboardInterrupt):
             make(root)
         assert [path.suffix for path in (root / "prepared").iterdir()] == [".part"]
@@ -191,7 +191,7 @@ def test_damage_is_found(root):
     changed = {**checksums, "test": checksums["test"][::-1]}
     (directory / CHECKSUMS).write_text(json.dumps(changed))
     with pytest.raises(
-        ValueError, match=r"is damaged: shard 0 of test .* it is made again"
+        ValueError, match=r"is damaged: shard 0 of test .* will prepare it again"
     ) as error:
         verify(directory)
     assert "\n" not in str(error.value)
@@ -213,13 +213,13 @@ def test_a_full_disk_is_told_in_one_sentence(root, monkeypatch, error):
             raise error
 
     monkeypatch.setattr(prepared, "ArrayRecordWriter", Full)
-    with pytest.raises(ValueError, match=r"no space is left for .*GB are needed") as told:
+    with pytest.raises(ValueError, match=r"no space is left for .*needs about .* GB") as told:
         make(root)
     assert "\n" not in str(told.value)
 
 
 def test_other_errors_stay_what_they_are(root, monkeypatch):
-    monkeypatch.setattr(module, "build", lambda *args: (_ for _ in ()).throw(OSError("other")))
+    monkeypatch.setattr(polymnist, "build", lambda *args: (_ for _ in ()).throw(OSError("other")))
     with pytest.raises(OSError, match="other"):
         make(root)
 
@@ -227,13 +227,16 @@ def test_other_errors_stay_what_they_are(root, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"split": "dev"}, "unknown split 'dev': choose one of train, valid, test"),
-        ({"num_modalities": 0}, "num_modalities must be 1..100, got 0"),
-        ({"num_modalities": 101}, "num_modalities must be 1..100, got 101"),
-        ({"num_modalities": 4}, "has 3 pictures for 4 modalities"),
-        ({"names": ["m03"]}, r"m03 not in these data: names must be of m00..m02"),
-        ({"sizes": (371, 30, 20)}, "at most 400 and the last at most 150, got .371, 30, 20"),
-        ({"sizes": (1, 1, 151)}, "sizes must be rows of train, valid and test"),
+        ({"split": "dev"}, "split must be one of train, valid, test, got 'dev'"),
+        ({"num_modalities": 0}, "num_modalities must be at least 1, got 0"),
+        ({"num_modalities": 101}, "num_modalities must be at most 100, got 101"),
+        ({"num_modalities": 4}, "has 3 images for 4 modalities"),
+        ({"names": ["m03"]}, r"no array m03: names must be of m00..m02"),
+        (
+            {"sizes": (371, 30, 20)},
+            "at most 400 for the first two together and 150 for the last, got .371, 30, 20",
+        ),
+        ({"sizes": (1, 1, 151)}, "sizes must be the rows of train, valid and test"),
         ({"sizes": (1, 1)}, "sizes must be"),
         ({"sizes": (1, 1, 0)}, "sizes must be"),
         ({"num_rows": 61}, "the split 'train' has 60 rows, but 61 were asked for"),

@@ -51,7 +51,7 @@ def test_components_are_those_of_the_data(tmp_path):
 
 
 def test_wide_data_are_surveyed_without_a_matrix_of_features_by_features(tmp_path):
-    x = np.random.default_rng(0).normal(size=(400, 10_000)).astype(np.float32)
+    x = np.random.default_rng(0).normal(size=(100, 10_000)).astype(np.float32)
     np.savez(tmp_path / "d.npz", x=x)
     tracemalloc.start()
     found = survey(tmp_path / "d.npz")

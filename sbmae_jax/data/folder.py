@@ -1,9 +1,9 @@
-"""Where data are looked for, and where what is prepared from them is kept."""
+"""The folder in which data are looked for, and in which prepared data are kept."""
 
 import os
 from pathlib import Path
 
 
 def data_dir() -> Path:
-    """Return the folder of all data: SBMAE_DATA_DIR, or `data` in the current directory."""
+    """Return the folder of all data: $SBMAE_DATA_DIR, or `data` in the current directory."""
     return Path(os.environ.get("SBMAE_DATA_DIR") or "data")

@@ -1,24 +1,24 @@
 """PolyDigits: handwritten digits on photographs, one photograph per modality.
 
-The recipe of PolyMNIST (Sutter et al., 2021) with data that two libraries ship, so that nothing is
-downloaded: the 1,797 digits of scikit-learn, enlarged from 8x8 to 28x28, over random crops of
-photographs of scikit-image. All modalities of an example show the same class, each by a different
-digit instance and on its own photograph: the class is the only thing they share. Train, validation
-and test use disjoint digit instances.
+The recipe is PolyMNIST's (Sutter, Daunhawer and Vogt, 2021), with data that two libraries ship, so that
+nothing is downloaded: the 1,797 digits of scikit-learn (Alpaydin and Kaynak, 1998, from the UCI repository),
+enlarged from 8x8 to 28x28, on random crops of photographs of scikit-image. All modalities of an example show
+the same class, each by another instance of the digit and on its own photograph, so the class is all they
+share. Training, validation and test use disjoint instances.
 """
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
 from skimage.transform import resize
 from sklearn.datasets import load_digits
 
+from sbmae_jax._check import require_one_of
 from sbmae_jax.data.backgrounds import PHOTOGRAPHS, SIDE, paste, photograph
-from sbmae_jax.data.source import PRESENT, ArraySource
+from sbmae_jax.data.source import PRESENT, SPLITS, ArraySource
 
 NUM_CLASSES = 10
-
-SPLITS = ("train", "valid", "test")
 
 
 def polydigits(
@@ -31,19 +31,29 @@ def polydigits(
 ) -> ArraySource:
     """Build one split in memory; the same arguments give the same bytes.
 
-    names: of photographs, one for each modality.
-    missing: share of the pictures that are taken out of the training rows, each with the same probability;
-        rows that have none left are left out. Tests are complete.
-    complete_only: leave out every training row that lacks a picture.
+    Args:
+        split: "train", "valid" or "test".
+        num_rows: How many rows to draw, any number.
+        names: The photographs, one per modality, of `backgrounds.PHOTOGRAPHS`.
+        seed: Decides which instances are in which split, and everything that is drawn.
+        missing: The probability in [0, 1) that a modality is missing in a training row, independently. Rows
+            that have none are dropped. Test rows are complete.
+        complete_only: Whether to drop every training row that lacks a modality.
 
-    Returns images [N, 28, 28, 3] uint8 under the photographs' names, and `label` [N] int32 in 0..9; where
-    pictures are missing, and rows are not left out for it, also `present` [N, M] bool. N is num_rows but
-    for what is left out, which may be all. Classes are equally frequent up to one row.
+    Returns:
+        Images [N, 28, 28, 3] uint8 under the photographs' names, and `label` [N] int32 in 0..9; also
+        `present` [N, M] bool if modalities are missing and incomplete rows are kept. N is `num_rows` less
+        the rows that are dropped, and may be 0. Before that, classes are equally frequent up to one row.
 
-    Raises ValueError for an unknown split or photograph, or a share that is not in 0..1.
+    Raises:
+        ValueError: If a split or a photograph is unknown, or `missing` is out of range.
+
+    Example:
+        >>> source = polydigits("test", 20, ("hubble", "coffee"))
+        >>> source.shapes
+        {'hubble': (28, 28, 3), 'coffee': (28, 28, 3), 'label': ()}
     """
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
+    require_one_of("split", split, SPLITS)
     for name in names:
         if name not in PHOTOGRAPHS:
             raise ValueError(f"unknown photograph {name!r}: choose from {', '.join(PHOTOGRAPHS)}")
@@ -58,20 +68,20 @@ def polydigits(
     }
     arrays["label"] = label
     if missing:
-        present = draw_present(rng, (num_rows, len(names)), missing if split == "train" else 0.0)
-        arrays = leave_out(arrays | {PRESENT: present}, complete_only)
+        present = _draw_present(rng, (num_rows, len(names)), missing if split == "train" else 0.0)
+        arrays = _drop_rows(arrays | {PRESENT: present}, complete_only)
     return ArraySource(arrays, {"label": tuple(map(str, range(NUM_CLASSES)))})
 
 
-def draw_present(rng: np.random.Generator, shape: tuple[int, int], missing: float) -> np.ndarray:
+def _draw_present(rng: np.random.Generator, shape: tuple[int, int], missing: float) -> np.ndarray:
     """Draw which modalities each row has [N, M] bool, each missing with the same probability."""
     if not 0 <= missing < 1:
         raise ValueError(f"missing must be at least 0 and less than 1, got {missing}")
     return rng.random(shape) >= missing
 
 
-def leave_out(arrays: dict[str, np.ndarray], complete_only: bool) -> dict[str, np.ndarray]:
-    """Leave out the rows that have no modality or, where only complete ones are wanted, not all."""
+def _drop_rows(arrays: dict[str, np.ndarray], complete_only: bool) -> dict[str, np.ndarray]:
+    """Drop the rows that have no modality or, if only complete ones are wanted, that lack any."""
     present = arrays[PRESENT]
     kept = np.flatnonzero(present.all(axis=1) if complete_only else present.any(axis=1))
     chosen = {name: array[kept] for name, array in arrays.items()}
@@ -80,6 +90,7 @@ def leave_out(arrays: dict[str, np.ndarray], complete_only: bool) -> dict[str, n
     return chosen
 
 
+@functools.cache  # enlarging takes half a second
 def digit_masks() -> tuple[np.ndarray, np.ndarray]:
     """Return scikit-learn's digits as masks [1797, 28, 28] bool, and their classes [1797]."""
     digits = load_digits()
@@ -89,7 +100,7 @@ def digit_masks() -> tuple[np.ndarray, np.ndarray]:
 
 
 def split_instances(classes: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """Split digit instances by class, 70 / 10 / 20 per cent, into train, validation and test."""
+    """Split the instances of each class into 70 % training, 10 % validation and 20 % test."""
     rng = np.random.default_rng(seed)
     parts: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
     for c in range(NUM_CLASSES):
@@ -100,8 +111,25 @@ def split_instances(classes: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     return {split: np.concatenate(part) for split, part in parts.items()}
 
 
-def draw_instances(rng, label, classes, members, num_modalities) -> np.ndarray:
-    """Draw for each row different instances of its class, one per modality: [rows, modalities]."""
+def draw_instances(
+    rng: np.random.Generator,
+    label: np.ndarray,
+    classes: np.ndarray,
+    members: np.ndarray,
+    num_modalities: int,
+) -> np.ndarray:
+    """Draw for each row distinct instances of its class, one per modality.
+
+    Args:
+        rng: Draws them.
+        label: The class of each row: [N].
+        classes: The class of each instance.
+        members: The instances to draw from.
+        num_modalities: The number of modalities, M.
+
+    Returns:
+        Instances: [N, M] int64.
+    """
     instance = np.empty((len(label), num_modalities), np.int64)
     for c in range(NUM_CLASSES):
         rows = np.flatnonzero(label == c)
@@ -114,7 +142,7 @@ def draw_instances(rng, label, classes, members, num_modalities) -> np.ndarray:
 def paste_at_random(
     rng: np.random.Generator, masks: np.ndarray, background: np.ndarray
 ) -> np.ndarray:
-    """Invert random crops of a background inside the masks [N, 28, 28]: [N, 28, 28, 3] uint8."""
+    """Invert random crops of a background inside masks [N, 28, 28]: [N, 28, 28, 3] uint8."""
     height, width, _ = background.shape
     y = rng.integers(height - SIDE + 1, size=len(masks))
     x = rng.integers(width - SIDE + 1, size=len(masks))

@@ -1,9 +1,9 @@
-"""Record sets that are prepared once: shards are written aside, and get their name when all are there.
+"""Data sets that are prepared once, as records in TFDS's format.
 
-A record set lies in TFDS's format in a directory of its own, whose name says of what it was made. Its
-shards are written into a working directory beside it, each under another name until it is whole, so
-that an interruption costs one shard and nothing half-built is ever read. Where a data set keeps the
-checksums of its contents, `verify` reads everything and compares.
+Each data set has its own folder, whose name depends on what it was made from. Its shards are written to a
+working folder beside it, each under another name until it is complete. So an interruption loses one shard,
+and nothing half-built is ever read. Where a data set keeps checksums of its content, `verify` reads and
+compares everything.
 """
 
 import dataclasses
@@ -24,41 +24,44 @@ from absl import logging
 from array_record.python.array_record_module import ArrayRecordWriter
 from etils import epath
 
+from sbmae_jax._io import checksum, one_line
 from sbmae_jax.data.records import open_records
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 CHECKSUMS = "checksums.json"  # {split: the checksum of each shard, in order}
 
 
 class Shard(NamedTuple):
-    """A file of records that is whole, and how many it holds."""
+    """A complete file of records.
+
+    Attributes:
+        path: The file.
+        num_rows: How many records it holds.
+    """
 
     path: Path
     num_rows: int
 
 
 def digest(*what: object) -> str:
-    """Return a short name for what is given."""
+    """Return a short name that depends on all arguments, by their `repr`."""
     return hashlib.sha256(repr(what).encode()).hexdigest()[:12]
 
 
 def tensor(shape: tuple[int, ...], dtype: Any) -> tfds.features.Tensor:
-    """Return the feature of an array, kept as bytes, as TFDS would store integers in 64 bits."""
+    """Return the TFDS feature of an array, stored as bytes: as integers, it would take 64 bits a value."""
     return tfds.features.Tensor(shape=shape, dtype=dtype, encoding="bytes")
 
 
-def checksum(arrays: Mapping[str, np.ndarray]) -> str:
-    """Return the SHA-256 of arrays and their names, however they are stored."""
-    sha256 = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        sha256.update(f"{name} {array.dtype.str} {array.shape} ".encode())
-        sha256.update(array.data)
-    return sha256.hexdigest()
-
-
 def verify(directory: Path) -> None:
-    """Read all records of a data set that keeps checksums. Raises ValueError if one does not fit."""
+    """Read all records of a data set that keeps checksums, and compare them.
+
+    Args:
+        directory: The folder of the data set.
+
+    Raises:
+        ValueError: If a shard is damaged.
+    """
     info = tfds.builder_from_directory(directory).info
     features: Any = info.features
     for split, expected in json.loads((directory / CHECKSUMS).read_text()).items():
@@ -69,17 +72,17 @@ def verify(directory: Path) -> None:
             try:
                 shard.load(shard.names)
                 found = checksum(shard.loaded)
-            except Exception as error:  # a decoder raises what it likes
-                found = " ".join(str(error).split())
+            except Exception as error:  # decoders document no types
+                found = one_line(error)
             if found != expected[i]:
                 raise ValueError(
                     f"{directory} is damaged: shard {i} of {split} should have the checksum {expected[i]} "
-                    f"({found}); delete the folder, and it is made again"
+                    f"({found}); delete the folder, and the next run will prepare it again"
                 )
 
 
 def write_records(path: Path, records: Iterable[bytes]) -> None:
-    """Write records into one file; it gets its name when it is whole."""
+    """Write records to one file, which gets its name when it is complete."""
     part = path.with_name(path.name + ".writing")
     writer = ArrayRecordWriter(str(part), "group_size:1")  # as TFDS writes them, for random access
     for record in records:
@@ -97,11 +100,16 @@ def publish(
     checksums: Mapping[str, Sequence[str]] | None = None,
     **about: str,
 ) -> None:
-    """Turn finished shards into a data set of TFDS at `target`, and remove the working directory.
+    """Publish finished shards as a data set of TFDS, and remove the working folder.
 
-    shards: of each split, in order; a split without any is left out.
-    checksums: of each shard, where they are kept.
-    about: what TFDS's metadata say: `description`, `homepage`, `license`.
+    Args:
+        work: The working folder.
+        target: The folder of the data set.
+        shards: The shards of each split, in order; a split without any is omitted.
+        features: What a record holds.
+        name: The name of the data set, for its file names.
+        checksums: The checksum of each shard, if they are kept.
+        **about: TFDS's metadata: `description`, `homepage` and `license`.
     """
     whole = work / "whole"
     shutil.rmtree(whole, ignore_errors=True)
@@ -110,7 +118,7 @@ def publish(
         data_dir=epath.Path(whole), dataset_name=name, filetype_suffix="array_record"
     )
     infos = [
-        move(split, parts, template.replace(split=split))
+        _rename_shards(split, parts, template.replace(split=split))
         for split, parts in shards.items()
         if parts
     ]
@@ -123,7 +131,7 @@ def publish(
     shutil.rmtree(work)
 
 
-def move(
+def _rename_shards(
     split: str, shards: Sequence[Shard], template: tfds.core.ShardedFileTemplate
 ) -> tfds.core.SplitInfo:
     """Give the shards of one split the names that TFDS expects."""
@@ -139,30 +147,39 @@ def move(
 
 
 @contextmanager
-def only_one(work: Path) -> Iterator[None]:
-    """Let one process at a time prepare the same records: of the processes of one run, for instance.
+def lock(work: Path) -> Iterator[None]:
+    """Let one process at a time prepare a data set; the others wait until it has finished.
 
-    Who had to wait finds them prepared.
+    Args:
+        work: The working folder, which is made if it does not exist.
     """
     work.mkdir(parents=True, exist_ok=True)
-    with open(work / "lock", "w") as lock:
+    with open(work / "lock", "w") as file:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             logging.warning("waiting for another process, which is preparing %s", work)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 @contextmanager
-def told_of_full_disk(root: Path, size: int) -> Iterator[None]:
-    """Say in one sentence that there is no room at `root`, where about `size` bytes are needed."""
+def explain_full_disk(root: Path, size: int) -> Iterator[None]:
+    """Turn the errors of a full disk into one sentence.
+
+    Args:
+        root: The folder that is written to.
+        size: About how many bytes are needed.
+
+    Raises:
+        ValueError: If the disk is full.
+    """
     try:
         yield
-    except (OSError, RuntimeError) as error:  # the latter by the writer of records
-        if not any(os.strerror(number) in str(error) for number in FULL):
+    except (OSError, RuntimeError) as error:  # the latter from the writer of records
+        if not any(os.strerror(number) in str(error) for number in _DISK_FULL):
             raise
         raise ValueError(
-            f"no space is left for {root}, where about {size / 1e9:.1f} GB are needed: free some, or set "
+            f"no space is left for {root}, which needs about {size / 1e9:.1f} GB: free some, or set "
             "SBMAE_DATA_DIR to a folder on another disk; what has been written is kept"
         ) from None

@@ -180,3 +180,16 @@ def rows_with(source: Source, names: Sequence[str], modalities: Sequence[str]) -
         return None
     columns = [m for m, name in enumerate(modalities) if name in names]
     return np.flatnonzero(np.asarray(source.arrays[PRESENT])[:, columns].all(axis=1))
+
+
+def apportion(counts: np.ndarray, num: int) -> np.ndarray:
+    """Divide a number in proportion to counts, by largest remainders; no share exceeds its count.
+
+    Example:
+        >>> apportion(np.array([5, 3, 2]), 5)
+        array([3, 1, 1])
+    """
+    whole, remainder = np.divmod(num * counts, counts.sum())
+    largest = np.argsort(-remainder, kind="stable")[: num - whole.sum()]
+    whole[largest] += 1
+    return whole

@@ -1,8 +1,8 @@
-"""What is in a folder of CelebAMask-HQ, and whether it is whole, before anything is read at length.
+"""What a folder of CelebAMask-HQ holds, and whether it is complete, before any image is read.
 
-Two layouts are known: the original one (`celebahq_layout`), and `{train,val,test}_img/{N}.jpg` with
-`{train,val,test}_mask/{N}.png`, where the masks are already united and the folder is the split.
-Everything that is wrong is said at once. Pictures that cannot be decoded show only later.
+Two layouts are known: the original one (`layout`), and `{train,val,test}_img/{N}.jpg` with
+`{train,val,test}_mask/{N}.png`, where masks are already united and the folders are the splits. Everything
+that is wrong is reported at once; images that cannot be decoded are found only later.
 """
 
 import os
@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from sbmae_jax.data.celebahq.layout import (
     ATTRIBUTES,
+    IMAGE_FOLDER,
     OFFICIAL_COUNTS,
     PARTS,
     mask_path,
@@ -27,17 +28,20 @@ from sbmae_jax.data.celebahq.tables import (
 )
 
 PAGE = "https://github.com/switchablenorms/CelebAMask-HQ"
-TOY_COMMAND = "python launch.py --config=configs/celebahq.py:toy --workdir=runs/toy"
-NUM_MALE = 11_057  # of the official data
-IMAGES = "CelebA-HQ-img"
-SPLIT_FOLDERS = {"train": "train", "valid": "val", "test": "test"}  # of the second layout
+_TOY_COMMAND = "python launch.py --config=configs/celebahq.py:toy --workdir=runs/toy"
+_NUM_MALE = 11_057  # of the official data
+_SPLIT_FOLDERS = {"train": "train", "valid": "val", "test": "test"}  # of the second layout
 
 
 class Face(NamedTuple):
-    """One face: its number N, its split, its 40 attributes as bytes 0 / 1, and its files.
+    """The files of one face.
 
-    image, masks: relative to the folder. masks: of the parts whose union is the mask modality; none
-    where all of them are absent.
+    Attributes:
+        n: Its number.
+        split: Its split.
+        attributes: Its 40 attributes, as bytes 0 or 1.
+        image: The path of its image, relative to the folder.
+        masks: The paths of the masks whose union is the mask modality; none if all these parts are absent.
     """
 
     n: int
@@ -48,54 +52,60 @@ class Face(NamedTuple):
 
 
 def check_folder(folder: Path, official: bool = True) -> list[Face]:
-    """Return the faces of a folder, ordered by number, after checking tables and file names.
+    """Check the tables and the file names of a folder, and list its faces.
 
-    official: the data as their authors publish them, with the official number of faces in each split;
-    otherwise the first line of the attribute file says how many faces there are.
+    Args:
+        folder: The folder, in either layout.
+        official: Whether the data must be as their authors publish them, with the official number of faces
+            in each split; otherwise the first line of the attribute file says how many there are.
 
-    Raises ValueError where there are no data, and one for everything that is wrong with them.
+    Returns:
+        The faces, ordered by number.
+
+    Raises:
+        ValueError: If there are no data, or one that reports everything that is wrong with them.
     """
-    original = (folder / IMAGES).is_dir()
+    original = (folder / IMAGE_FOLDER).is_dir()
     if not original and not (folder / "train_img").is_dir():
         raise ValueError(
-            f"no CelebAMask-HQ data in {folder}: get them from {PAGE} (for non-commercial research "
-            "only, not to be redistributed) and put the folder there, or name the folder around it in "
-            f"SBMAE_DATA_DIR. To try everything without them: {TOY_COMMAND}"
+            f"no CelebAMask-HQ data in {folder}: download them from {PAGE} (for non-commercial research "
+            "only, not to be redistributed) and put the folder there, or set SBMAE_DATA_DIR to its parent; "
+            f"to try everything without them: {_TOY_COMMAND}"
         )
     problems = Problems()
-    advice = f"Mend these, or get them again from {PAGE}."
+    advice = f"Fix these, or download the data again from {PAGE}."
     attributes = read_attributes(folder, official, problems)
-    if not attributes:  # without them every file would be one too many
+    if not attributes:  # without them, every file would be unexpected
         problems.raise_any(folder, advice)
-    list_files = list_original if original else list_split
+    list_files = _list_original if original else _list_split
     faces = list_files(folder, attributes, problems)
     if official:
-        check_official(attributes, faces, problems)
+        _check_official(attributes, faces, problems)
     problems.raise_any(folder, advice)
     return faces
 
 
-def list_original(folder: Path, attributes: dict[int, bytes], problems: Problems) -> list[Face]:
+def _list_original(folder: Path, attributes: dict[int, bytes], problems: Problems) -> list[Face]:
     """List the faces of the original layout."""
     mapping = read_mapping(folder, problems)
-    compare("the mapping", mapping, attributes, problems)
-    images = numbered(folder / IMAGES, ".jpg", problems)
-    compare(IMAGES, images, attributes, problems)
-    masks = list_masks(folder, attributes, problems)
+    _compare("the mapping", mapping, attributes, problems)
+    images = _numbered_files(folder / IMAGE_FOLDER, ".jpg", problems)
+    _compare(IMAGE_FOLDER, images, attributes, problems)
+    masks = _list_masks(folder, attributes, problems)
     return [
         Face(n, split_of(mapping[n]), attributes[n], images[n], tuple(masks.get(n, ())))
         for n in sorted(attributes.keys() & mapping.keys() & images.keys())
     ]
 
 
-def list_masks(
+def _list_masks(
     folder: Path, attributes: dict[int, bytes], problems: Problems
 ) -> dict[int, list[str]]:
-    """Return the masks of each face but the skin's. A part without a file is absent."""
+    """Return the masks of each face without that of the skin. A part without a file is absent."""
     root = mask_path(folder, 0, "skin").parents[1]
     masks: dict[int, list[str]] = {}
-    for group in names_in(root, problems):
-        for name in names_in(root / group, problems):
+    for group in _names_in(root, problems):
+        for name in _names_in(root / group, problems):
             n, part = name[:5], name[6:-4]
             right = part in PARTS and n.isdigit() and f"{n}_{part}.png" == name
             if not right or str(int(n) // 2000) != group:
@@ -111,29 +121,29 @@ def list_masks(
     return masks
 
 
-def list_split(folder: Path, attributes: dict[int, bytes], problems: Problems) -> list[Face]:
+def _list_split(folder: Path, attributes: dict[int, bytes], problems: Problems) -> list[Face]:
     """List the faces of the layout with one folder for each split and united masks."""
     faces: dict[int, Face] = {}
-    for split, name in SPLIT_FOLDERS.items():
-        images = numbered(folder / f"{name}_img", ".jpg", problems)
-        masks = numbered(folder / f"{name}_mask", ".png", problems)
+    for split, name in _SPLIT_FOLDERS.items():
+        images = _numbered_files(folder / f"{name}_img", ".jpg", problems)
+        masks = _numbered_files(folder / f"{name}_mask", ".png", problems)
         for n in sorted(images.keys() - masks.keys()):
             problems.add("faces without any mask", f"{name}_img/{n}.jpg")
         for n in sorted(masks.keys() - images.keys()):
-            problems.add("masks without a picture", f"{name}_mask/{n}.png")
+            problems.add("masks without an image", f"{name}_mask/{n}.png")
         for n in sorted(images.keys() & masks.keys()):
             if n in faces:
                 problems.add("faces in two splits", n)
             faces[n] = Face(n, split, attributes.get(n, b""), images[n], (masks[n],))
-    compare("the folders of pictures", faces, attributes, problems)
+    _compare("the image folders", faces, attributes, problems)
     return [faces[n] for n in sorted(faces)]
 
 
-def check_official(attributes: dict[int, bytes], faces: list[Face], problems: Problems) -> None:
-    """Compare with the numbers that the data have as published."""
+def _check_official(attributes: dict[int, bytes], faces: list[Face], problems: Problems) -> None:
+    """Compare with the numbers that the published data have."""
     male = sum(row[ATTRIBUTES.index("Male")] for row in attributes.values())
-    if len(attributes) == NUM_FACES and male != NUM_MALE:
-        problems.add("wrong counts of an attribute", f"Male {male:,}, not {NUM_MALE:,}")
+    if len(attributes) == NUM_FACES and male != _NUM_MALE:
+        problems.add("wrong counts of an attribute", f"Male {male:,}, not {_NUM_MALE:,}")
     if len(faces) == NUM_FACES and not faces[0].image.startswith("train_img"):
         for split, wanted in OFFICIAL_COUNTS.items():
             found = sum(face.split == split for face in faces)
@@ -141,10 +151,10 @@ def check_official(attributes: dict[int, bytes], faces: list[Face], problems: Pr
                 problems.add("wrong sizes of splits", f"{split} {found:,}, not {wanted:,}")
 
 
-def compare(
+def _compare(
     where: str, found: Iterable[int], attributes: dict[int, bytes], problems: Problems
 ) -> None:
-    """Report the faces that stand in one of two places only."""
+    """Report the faces that are in only one of two places."""
     numbers = set(found)
     for n in sorted(attributes.keys() - numbers):
         problems.add(f"faces missing in {where}", n)
@@ -152,10 +162,10 @@ def compare(
         problems.add(f"faces in {where} that have no row of attributes", n)
 
 
-def numbered(folder: Path, suffix: str, problems: Problems) -> dict[int, str]:
-    """Return the files `{N}{suffix}` of a folder under their numbers."""
+def _numbered_files(folder: Path, suffix: str, problems: Problems) -> dict[int, str]:
+    """Return the files `{N}{suffix}` of a folder by their numbers."""
     pattern, files = re.compile(NUMBER + re.escape(suffix)), {}
-    for name in names_in(folder, problems):
+    for name in _names_in(folder, problems):
         if match := pattern.fullmatch(name):
             files[int(match[1])] = f"{folder.name}/{name}"
         else:
@@ -163,8 +173,8 @@ def numbered(folder: Path, suffix: str, problems: Problems) -> dict[int, str]:
     return files
 
 
-def names_in(folder: Path, problems: Problems) -> list[str]:
-    """Return the names in a folder, in order, but for the hidden ones, which are of the desktop."""
+def _names_in(folder: Path, problems: Problems) -> list[str]:
+    """Return the names in a folder, sorted, without hidden ones, which the desktop makes."""
     if not folder.is_dir():
         problems.add("folders missing", folder.name)
         return []

@@ -1,8 +1,8 @@
-"""From the picture files of faces to records: read, unite the masks, resize, write one shard.
+"""Image files of faces to records: read them, unite the masks, resize, and write one shard.
 
-JPEGs are decoded by Pillow, which skips detail that the resizing would remove anyway. Nearly all
-files are masks, and most of the time goes into inflating their PNGs: TensorStore does that about
-four times as fast as Pillow, and where it declines a file, Pillow reads it.
+JPEGs are decoded by Pillow, which skips detail that resizing would remove anyway. Nearly all files are masks,
+and most of the time is spent decompressing their PNGs. TensorStore does that about four times as fast as
+Pillow, which reads only the files that TensorStore declines.
 """
 
 import functools
@@ -21,6 +21,7 @@ import tensorflow_datasets as tfds
 import tensorstore
 from PIL import Image
 
+from sbmae_jax._io import one_line
 from sbmae_jax.data.celebahq.check import Face
 from sbmae_jax.data.celebahq.layout import ATTRIBUTES, USED_ATTRIBUTES
 from sbmae_jax.data.prepared import tensor, write_records
@@ -29,11 +30,18 @@ RULE = (
     "Pillow's bilinear filter, antialiased, on 8-bit channels; a JPEG is first decoded at the smallest of "
     "1/1, 1/2, 1/4 or 1/8 of its size that is at least twice the side wanted; masks are united first"
 )
-BILINEAR = Image.Resampling.BILINEAR
+_BILINEAR = Image.Resampling.BILINEAR
 
 
 class Chunk(NamedTuple):
-    """Faces that become one shard, at a path that is there when the shard is whole."""
+    """Faces that become one shard.
+
+    Attributes:
+        folder: The folder of the data.
+        faces: The faces.
+        side: The side of images and masks, in pixels.
+        path: The file of the shard; it exists when the shard is complete.
+    """
 
     folder: str
     faces: list[Face]
@@ -41,8 +49,8 @@ class Chunk(NamedTuple):
     path: str
 
 
-def features(side: int) -> tfds.features.FeaturesDict:
-    """Return what a record holds."""
+def record_features(side: int) -> tfds.features.FeaturesDict:
+    """Return what a record holds, with images and masks of so many pixels a side."""
     return tfds.features.FeaturesDict(
         {
             "image": tensor((side, side, 3), np.uint8),
@@ -57,17 +65,21 @@ def features(side: int) -> tfds.features.FeaturesDict:
 def convert(
     chunks: list[Chunk], num_workers: int, done: Callable[[Chunk, list[str]], None]
 ) -> None:
-    """Write the shards; `done` gets each chunk with the files that could not be read.
+    """Write shards, in parallel.
 
-    A chunk with such files leaves no shard. num_workers: processes; with one, all is done in this one.
+    Args:
+        chunks: The faces of each shard.
+        num_workers: The number of processes; with one, this process does everything.
+        done: Called for each chunk with the files that could not be read. A chunk with such files leaves no
+            shard.
     """
     num_workers = min(num_workers, len(chunks))
     if num_workers <= 1:
         for chunk in chunks:
             done(chunk, write_shard(chunk))
         return
-    # Spawned: a fork of a process in which JAX runs can hang.
-    pool = ProcessPoolExecutor(num_workers, get_context("spawn"), initializer=follow_parent)
+    # Spawned, since a fork of a process that runs JAX can hang.
+    pool = ProcessPoolExecutor(num_workers, get_context("spawn"), initializer=_follow_parent)
     with pool:
         futures = {pool.submit(write_shard, chunk): chunk for chunk in chunks}
         try:
@@ -77,8 +89,8 @@ def convert(
             pool.shutdown(cancel_futures=True)
 
 
-def follow_parent() -> None:
-    """Leave Ctrl-C to the parent, and end with it even if it is killed."""
+def _follow_parent() -> None:
+    """Leave Ctrl-C to the parent, and end when it ends, even if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     assert parent is not None
@@ -91,31 +103,31 @@ def follow_parent() -> None:
 
 
 def write_shard(chunk: Chunk) -> list[str]:
-    """Write the shard of a chunk, or return which of its files cannot be read, and why."""
-    kinds, records, damaged = features(chunk.side), [], []
+    """Write the shard of a chunk, or return which of its files cannot be read and why."""
+    features, records, damaged = record_features(chunk.side), [], []
     for face in chunk.faces:
-        example = read_face(Path(chunk.folder), face, chunk.side, damaged)
+        example = _read_face(Path(chunk.folder), face, chunk.side, damaged)
         if not damaged:
-            records.append(kinds.serialize_example(example))
+            records.append(features.serialize_example(example))
     if damaged:
         return damaged
     write_records(Path(chunk.path), records)
     return []
 
 
-def read_face(folder: Path, face: Face, side: int, damaged: list[str]) -> dict[str, np.ndarray]:
-    """Return the record of a face; what cannot be read is added to `damaged`."""
+def _read_face(folder: Path, face: Face, side: int, damaged: list[str]) -> dict[str, np.ndarray]:
+    """Return the record of a face; add what cannot be read to `damaged`."""
     image, union = np.zeros((side, side, 3), np.uint8), None
     try:
         image = read_image(folder / face.image, side)
-    except Exception as error:  # a decoder raises what it likes
-        damaged.append(describe(face.image, error))
+    except Exception as error:  # decoders document no types
+        damaged.append(f"{face.image}: {one_line(error, 60)}")
     for name in face.masks:
         try:
             mask = read_png(folder / name)
-            union = mask if union is None else unite(union, mask)
+            union = mask if union is None else _unite(union, mask)
         except Exception as error:
-            damaged.append(describe(name, error))
+            damaged.append(f"{name}: {one_line(error, 60)}")
     bits = np.frombuffer(face.attributes, np.uint8)
     return {
         "image": image,
@@ -126,60 +138,54 @@ def read_face(folder: Path, face: Face, side: int, damaged: list[str]) -> dict[s
     }
 
 
-def describe(name: str, error: Exception) -> str:
-    """Say in a few words what is the matter with a file."""
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return f"{name}: {reason[:60]}"
-
-
 def read_image(path: Path, side: int) -> np.ndarray:
-    """Read a picture as [side, side, 3] uint8."""
+    """Read a square image as [side, side, 3] uint8."""
     with Image.open(path) as image:
-        check_square(image.size)
+        _check_square(image.size)
         image.draft("RGB", (2 * side, 2 * side))
-        return np.asarray(image.convert("RGB").resize((side, side), BILINEAR))
+        return np.asarray(image.convert("RGB").resize((side, side), _BILINEAR))
 
 
 def read_png(path: Path) -> np.ndarray:
-    """Read a mask as [height, width, channels] uint8, where all channels are equal."""
+    """Read a square mask as [height, width, channels] uint8; all channels are equal."""
     spec = {"driver": "png", "kvstore": {"driver": "file", "path": str(path)}}
     try:
-        png = tensorstore.open(spec, read=True, open=True, context=one_thread()).result()
+        png = tensorstore.open(spec, read=True, open=True, context=_one_thread()).result()
         array = png.read().result()
-    except Exception:  # it is for Pillow to say that a file is damaged
+    except Exception:  # Pillow decides whether the file is damaged
         array = None
     if array is None or array.dtype != np.uint8 or array.shape[2] not in (1, 3):
         with Image.open(path) as image:
             array = np.array(image.convert("L"))[..., None]
-    check_square(array.shape[:2])
+    _check_square(array.shape[:2])
     return array
 
 
 @functools.cache
-def one_thread() -> tensorstore.Context:
-    """Return the setting under which TensorStore uses one core, as there are as many processes."""
+def _one_thread() -> tensorstore.Context:
+    """Return the context in which TensorStore uses one core, since there is a process for each."""
     one = {"limit": 1}
     return tensorstore.Context({"data_copy_concurrency": one, "file_io_concurrency": one})
 
 
-def unite(union: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def _unite(union: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Add a mask to a union, in place where the channels allow it."""
     if union.shape[:2] != mask.shape[:2]:
-        raise ValueError(f"its size {mask.shape[:2]} is not that of other masks, {union.shape[:2]}")
+        raise ValueError(f"its size {mask.shape[:2]} differs from other masks, {union.shape[:2]}")
     if union.shape != mask.shape:
         union, mask = np.ascontiguousarray(union[..., :1]), mask[..., :1]
     return np.maximum(union, mask, out=union)
 
 
 def resize_mask(union: np.ndarray | None, side: int) -> np.ndarray:
-    """Return [side, side, 1] uint8, 255 where any part is and grey at the edges."""
+    """Resize a union of masks to [side, side, 1] uint8: 255 inside, grey at the edges."""
     if union is None:
         return np.zeros((side, side, 1), np.uint8)
     binary = np.where(union[..., 0] > 127, np.uint8(255), np.uint8(0))
-    return np.asarray(Image.fromarray(binary).resize((side, side), BILINEAR))[..., None]
+    return np.asarray(Image.fromarray(binary).resize((side, side), _BILINEAR))[..., None]
 
 
-def check_square(size: tuple[int, ...]) -> None:
-    """Raise ValueError for a picture that resizing would distort."""
+def _check_square(size: tuple[int, ...]) -> None:
+    """Raise ValueError for an image that resizing would distort."""
     if size[0] != size[1]:
         raise ValueError(f"its size is {size[0]}x{size[1]}, not square")

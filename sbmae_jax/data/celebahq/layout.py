@@ -1,8 +1,8 @@
 """The layout of CelebAMask-HQ on disk (Lee et al., 2020): names, paths and the official split.
 
-One root holds the pictures, one folder of part masks for every 2,000 faces, and three tables. A
-mask that has no file is empty: the part is absent, or hidden. `celebahq` reads this layout and
-`toyfaces` writes it.
+One root holds the images, a folder of part masks for every 2,000 faces, and three tables. A mask without a
+file is empty: the part is absent or hidden. `celebahq.source` reads this layout, and `toyfaces.faces` writes
+it.
 """
 
 from pathlib import Path
@@ -52,9 +52,9 @@ ATTRIBUTES = (
 # The 18 columns that the paper's attribute modality keeps.
 USED_ATTRIBUTES = (4, 5, 8, 9, 11, 12, 15, 17, 18, 20, 21, 22, 26, 28, 31, 32, 33, 35)
 
-# In label order: where parts are painted into one map, part k has label k + 1 and a later part
-# covers an earlier one. l_ is the subject's left, the larger x of the picture; eye_g are glasses,
-# ear_r an earring, neck_l a necklace.
+# In label order: where parts are painted into one map, part k has the label k + 1, and later parts cover
+# earlier ones. l_ is the subject's left, the larger x of the image; eye_g are glasses, ear_r is an earring,
+# neck_l a necklace.
 PARTS = (
     "skin",
     "nose",
@@ -77,23 +77,24 @@ PARTS = (
 )
 
 FOLDER = "CelebAMask-HQ"
+IMAGE_FOLDER = "CelebA-HQ-img"
 ATTRIBUTE_FILE = "CelebAMask-HQ-attribute-anno.txt"
 MAPPING_FILE = "CelebA-HQ-to-CelebA-mapping.txt"
 POSE_FILE = "CelebAMask-HQ-pose-anno.txt"
 
-# The split is CelebA's: a face belongs to the part in which its CelebA picture, orig_idx, lies.
+# The split is CelebA's: a face belongs to the part that has its CelebA image, orig_idx.
 NUM_ORIGINALS = 202_599
 FIRST_ORIGINAL = {"train": 0, "valid": 162_771, "test": 182_638}
 OFFICIAL_COUNTS = {"train": 24_183, "valid": 2_993, "test": 2_824}
 
 
 def image_path(root: Path, n: int) -> Path:
-    """Return the path of picture n, a JPEG."""
-    return root / "CelebA-HQ-img" / f"{n}.jpg"
+    """Return the path of the image of face n, a JPEG."""
+    return root / IMAGE_FOLDER / f"{n}.jpg"
 
 
 def mask_path(root: Path, n: int, part: str) -> Path:
-    """Return the path of the mask of one part of face n, a PNG; part: one of PARTS."""
+    """Return the path of the mask of one of PARTS of face n, a PNG."""
     return root / "CelebAMask-HQ-mask-anno" / str(n // 2000) / f"{n:05d}_{part}.png"
 
 

@@ -1,4 +1,4 @@
-"""The tables of CelebAMask-HQ, and a list of all that is wrong with them and with other files."""
+"""The tables of CelebAMask-HQ, and a collection of everything wrong with them and with other files."""
 
 import re
 from pathlib import Path
@@ -11,17 +11,18 @@ from sbmae_jax.data.celebahq.layout import (
 )
 
 NUM_FACES = 30_000  # of the official data
-NUMBER = r"(0|[1-9]\d*)"  # as it stands in the names of files
-NUM_EXAMPLES = 3
+NUMBER = r"(0|[1-9]\d*)"  # in the names of files
+_NUM_EXAMPLES = 3
 
 
 class Problems:
-    """What is wrong, by kind, with a few examples of each."""
+    """Everything that is wrong with a folder, by kind, to be reported at once with a few examples each."""
 
     def __init__(self):
         self._found: dict[str, list[str]] = {}
 
     def add(self, kind: str, example: object) -> None:
+        """Add one problem of a kind."""
         self._found.setdefault(kind, []).append(str(example))
 
     def raise_any(self, folder: Path, advice: str) -> None:
@@ -30,12 +31,12 @@ class Problems:
             return
         parts = []
         for kind, examples in self._found.items():
-            more = ", ..." if len(examples) > NUM_EXAMPLES else ""
-            parts.append(f"{len(examples):,} {kind} ({', '.join(examples[:NUM_EXAMPLES])}{more})")
+            more = ", ..." if len(examples) > _NUM_EXAMPLES else ""
+            parts.append(f"{len(examples):,} {kind} ({', '.join(examples[:_NUM_EXAMPLES])}{more})")
         raise ValueError(f"{folder} is damaged: {'; '.join(parts)}. {advice}")
 
 
-def read_table(path: Path, problems: Problems) -> list[str]:
+def _read_table(path: Path, problems: Problems) -> list[str]:
     """Return the lines of a table that are not blank."""
     if not path.is_file():
         problems.add("tables missing", path.name)
@@ -44,8 +45,8 @@ def read_table(path: Path, problems: Problems) -> list[str]:
 
 
 def read_attributes(folder: Path, official: bool, problems: Problems) -> dict[int, bytes]:
-    """Return the attributes of each face, 40 bytes 0 / 1, under its number."""
-    lines = read_table(folder / ATTRIBUTE_FILE, problems)
+    """Return the attributes of each face by its number, as 40 bytes 0 or 1."""
+    lines = _read_table(folder / ATTRIBUTE_FILE, problems)
     if len(lines) < 2:
         if lines:
             problems.add("tables without rows", ATTRIBUTE_FILE)
@@ -55,7 +56,7 @@ def read_attributes(folder: Path, official: bool, problems: Problems) -> dict[in
         wanted = f"{NUM_FACES:,}" if official else "the number of rows"
         problems.add("wrong first lines of the attribute file", f"{lines[0][:40]!r}, not {wanted}")
     if lines[1].split() != list(ATTRIBUTES):
-        problems.add("wrong second lines of the attribute file", "not the 40 names in their order")
+        problems.add("wrong second lines of the attribute file", "not the 40 names in order")
     rows: dict[int, bytes] = {}
     for i, line in enumerate(lines[2:]):
         name, *values = line.split()
@@ -80,12 +81,12 @@ def read_attributes(folder: Path, official: bool, problems: Problems) -> dict[in
 
 
 def read_mapping(folder: Path, problems: Problems) -> dict[int, int]:
-    """Return for each face the number of the CelebA picture that it was made of."""
+    """Return the number of each face's CelebA image, by the number of the face."""
     mapping: dict[int, int] = {}
     originals: set[int] = set()
-    for i, line in enumerate(read_table(folder / MAPPING_FILE, problems)):
+    for i, line in enumerate(_read_table(folder / MAPPING_FILE, problems)):
         if i == 0 and not line.split()[0].isdigit():
-            continue  # some copies have a line of names
+            continue  # some copies have a header
         row = re.fullmatch(r"\s*(\d+)\s+(\d+)\s+(\d+)\.jpg\s*", line)
         if not row:
             problems.add("rows of the mapping that cannot be read", f"row {i}: {line[:30]}")
@@ -98,7 +99,7 @@ def read_mapping(folder: Path, problems: Problems) -> dict[int, int]:
         if n in mapping:
             problems.add("faces with two rows of the mapping", n)
         if original in originals:
-            problems.add("rows of the mapping with an orig_idx that came before", n)
+            problems.add("rows of the mapping with the orig_idx of another", n)
         mapping[n] = original
         originals.add(original)
     return mapping

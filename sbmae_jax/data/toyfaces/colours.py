@@ -1,17 +1,17 @@
-"""The colours of drawn faces, and how to vary them."""
+"""The colours of drawn faces."""
 
 import colorsys
 
 RGB = tuple[int, int, int]
 
-HAIR = {  # the colours named by attributes, and others, which no attribute names
+HAIR = {  # the colours that attributes name, and others
     "Black_Hair": ((26, 24, 30), (44, 38, 44)),
     "Blond_Hair": ((240, 208, 104), (222, 182, 84)),
     "Brown_Hair": ((118, 72, 36), (88, 54, 30)),
     "Gray_Hair": ((196, 198, 204), (150, 152, 160)),
     "other": ((204, 76, 24), (176, 48, 30)),
 }
-TONES = {  # of skin; the pale one stands apart so that it can be told under any light
+TONES = {  # of skin; the pale one stands apart, so that it is recognised under any light
     "pale": ((255, 236, 224), (252, 228, 220)),
     "light": ((242, 190, 150), (230, 172, 130)),
     "tan": ((216, 158, 112), (190, 130, 88)),
@@ -23,13 +23,13 @@ FRAMES = ((20, 20, 25), (150, 25, 35), (70, 45, 25), (35, 50, 110))
 
 
 def random_colour(rng, saturation: tuple[float, float], value: tuple[float, float]) -> RGB:
-    """Draw any hue, with saturation and value in the ranges given."""
+    """Draw a colour of any hue, with saturation and value in these ranges."""
     channels = colorsys.hsv_to_rgb(rng.random(), rng.uniform(*saturation), rng.uniform(*value))
     return tuple(round(255 * channel) for channel in channels)  # pyright: ignore
 
 
 def mix(first: RGB, second: RGB, t: float) -> RGB:
-    """Go from the first colour (t = 0) to the second (t = 1)."""
+    """Interpolate between two colours: the first at t = 0, the second at t = 1."""
     return tuple(round(a + t * (b - a)) for a, b in zip(first, second, strict=True))  # pyright: ignore
 
 

@@ -1,33 +1,34 @@
-"""Strokes of a drawn face but for its hair: body, head, and the features on it."""
+"""The strokes of a drawn face without its hair: body, head and facial features."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from sbmae_jax.data.toyfaces.choices import Choices
+from sbmae_jax.data.toyfaces.character import Character
 from sbmae_jax.data.toyfaces.colours import mix, shade
 from sbmae_jax.data.toyfaces.strokes import (
     INK,
     WHITE,
     Stroke,
-    both,
     ellipse,
     mirrored,
     moved,
     outline,
     smooth,
+    symmetric,
 )
 
 
-def body(c: Choices) -> Iterator[Stroke]:
+def body(c: Character) -> Iterator[Stroke]:
+    """Draw shoulders, neck, collar, necktie and necklace."""
     male = "Male" in c.traits
     skin, cloth = shade(c.colours.skin, 0.84), c.colours.cloth
     half, drop, wide = (0.62, 1.42, 2.3) if male else (0.43, 1.5, 1.75)
     shoulders = [(half, 1.2), (wide * 0.7, drop), (wide, drop + 0.3), (wide + 0.1, 2.6)]
-    yield Stroke(both(shoulders), cloth, "cloth", turns=False)
-    neck = both([(half, 0.5), (half, 1.28), (0, 1.55 if male else 1.8)])
+    yield Stroke(symmetric(shoulders), cloth, "cloth", turns=False)
+    neck = symmetric([(half, 0.5), (half, 1.28), (0, 1.55 if male else 1.8)])
     yield Stroke(neck, skin, "neck", turns=False)
-    under = both([(half, 0.7), (half, 1.0), (0, 1.22)])
+    under = symmetric([(half, 0.7), (half, 1.0), (0, 1.22)])
     yield Stroke(under, shade(skin, 0.84), turns=False)
     if male:
         for side in (1, -1):
@@ -36,7 +37,10 @@ def body(c: Choices) -> Iterator[Stroke]:
             yield Stroke(mirrored(collar, side), light, "cloth", turns=False)
     if "Wearing_Necktie" in c.traits:
         yield Stroke(
-            both([(0.15, 1.46), (0.1, 1.64), (0.26, 2.5)]), c.colours.accent, "cloth", turns=False
+            symmetric([(0.15, 1.46), (0.1, 1.64), (0.26, 2.5)]),
+            c.colours.accent,
+            "cloth",
+            turns=False,
         )
     if "Wearing_Necklace" in c.traits:
         chain = ellipse(0, 1.2, half, 0.3, 0.0, 0.5)
@@ -44,7 +48,8 @@ def body(c: Choices) -> Iterator[Stroke]:
         yield Stroke(ellipse(0, 1.56, 0.11, 0.1), c.colours.accent, "neck_l", turns=False)
 
 
-def ears(c: Choices) -> Iterator[Stroke]:
+def ears(c: Character) -> Iterator[Stroke]:
+    """Draw the ears."""
     for side, part in ((1, "l_ear"), (-1, "r_ear")):
         yield Stroke(
             mirrored(ellipse(1.03, 0.0, 0.15, 0.22), side), shade(c.colours.skin, 0.94), part
@@ -52,7 +57,8 @@ def ears(c: Choices) -> Iterator[Stroke]:
         yield Stroke(mirrored(ellipse(1.05, 0.0, 0.07, 0.12), side), shade(c.colours.skin, 0.76))
 
 
-def face(c: Choices) -> Iterator[Stroke]:
+def face(c: Character) -> Iterator[Stroke]:
+    """Draw the head, and what marks its skin."""
     skin = c.colours.skin
     yield Stroke(outline(c), skin, "skin")
     dark = 1 if np.cos(c.scene.light_angle) < 0 else -1  # the side away from the light
@@ -72,7 +78,7 @@ def face(c: Choices) -> Iterator[Stroke]:
             yield Stroke(mirrored(line, side), shade(skin, 0.8), width=0.05)
 
 
-def beard(c: Choices) -> Iterator[Stroke]:
+def beard(c: Character) -> Iterator[Stroke]:
     """Draw the beard; the data set's masks count it as skin."""
     dark = shade(c.colours.brow, 0.85)
     jaw = outline(c, 0.0, 0.5)
@@ -84,21 +90,22 @@ def beard(c: Choices) -> Iterator[Stroke]:
         upper = ellipse(0, 0.2, 0.82, 0.56, 0.5, 0.0)
         yield Stroke(np.concatenate([jaw * (1.03, 1.09), upper]), dark, "skin")
     if c.beard == "goatee":
-        yield Stroke(smooth(both([(0.26, 0.78), (0.22, 1.02), (0.05, 1.12)])), dark, "skin")
+        yield Stroke(smooth(symmetric([(0.26, 0.78), (0.22, 1.02), (0.05, 1.12)])), dark, "skin")
     if "Sideburns" in c.traits:
         for side in (1, -1):
             burn = [(1.0, -0.35), (0.84, -0.3), (0.8, 0.3), (0.96, 0.3)]
             yield Stroke(mirrored(burn, side), shade(c.colours.hair, 0.9), "hair")
 
 
-def nose(c: Choices) -> Iterator[Stroke]:
+def nose(c: Character) -> Iterator[Stroke]:
+    """Draw the nose."""
     wide = 0.3 if "Big_Nose" in c.traits else 0.13 if "Pointy_Nose" in c.traits else 0.19
     tip = 0.36 if "Pointy_Nose" in c.traits else 0.3
     skin = c.colours.skin
     if "Pointy_Nose" in c.traits:
-        shape = both([(0.05, -0.12), (wide, tip - 0.06), (0, tip + 0.05)])
+        shape = symmetric([(0.05, -0.12), (wide, tip - 0.06), (0, tip + 0.05)])
     else:
-        shape = smooth(both([(0.06, -0.12), (wide, tip - 0.08), (wide * 0.5, tip)]))
+        shape = smooth(symmetric([(0.06, -0.12), (wide, tip - 0.08), (wide * 0.5, tip)]))
     yield Stroke(shape, shade(skin, 0.87), "nose")
     yield Stroke(moved(shape * (0.45, 1), 0, -0.05), mix(skin, WHITE, 0.12))
     for side in (1, -1):
@@ -106,7 +113,8 @@ def nose(c: Choices) -> Iterator[Stroke]:
         yield Stroke(mirrored(dot, side), shade(skin, 0.5))
 
 
-def mouth(c: Choices) -> Iterator[Stroke]:
+def mouth(c: Character) -> Iterator[Stroke]:
+    """Draw lips, teeth and dimples."""
     smiling, is_open = "Smiling" in c.traits, "Mouth_Slightly_Open" in c.traits
     half = c.shape.mouth_width * (1.22 if smiling else 0.86)
     s = np.linspace(-1, 1, 15)
@@ -137,15 +145,16 @@ def mouth(c: Choices) -> Iterator[Stroke]:
             )
 
 
-def mustache(c: Choices) -> Iterator[Stroke]:
+def mustache(c: Character) -> Iterator[Stroke]:
+    """Draw the moustache."""
     if "Mustache" not in c.traits:
         return
     half = [(0.04, 0.36), (0.2, 0.35), (0.42, 0.44), (0.56, 0.58), (0.36, 0.54), (0.04, 0.5)]
-    yield Stroke(smooth(both(half)), shade(c.colours.brow, 0.72), "skin")
+    yield Stroke(smooth(symmetric(half)), shade(c.colours.brow, 0.72), "skin")
 
 
-def glasses(c: Choices) -> Iterator[Stroke]:
-    """Draw the glasses; the eyes come later, so that the frame never hides them."""
+def glasses(c: Character) -> Iterator[Stroke]:
+    """Draw the glasses; the eyes are drawn later, so that the frame never hides them."""
     if "Eyeglasses" not in c.traits:
         return
     round_lens = c.shape.phase < 0.5
@@ -156,12 +165,13 @@ def glasses(c: Choices) -> Iterator[Stroke]:
         yield Stroke(np.array([(side * 0.7, -0.12), (side * 0.99, -0.16)]), dark, "eye_g", 0.09)
         for grow, colour in ((1.0, dark), (0.76, fill)):
             a, b = 0.36 * grow, 0.29 * grow
-            box = both([(a, -b), (a * 0.95, b * 0.5), (a * 0.6, b)])
+            box = symmetric([(a, -b), (a * 0.95, b * 0.5), (a * 0.6, b)])
             lens = ellipse(0, 0, a, b) if round_lens else box
             yield Stroke(moved(lens, side * c.shape.eye_gap, -0.06), colour, "eye_g")
 
 
-def eyes(c: Choices) -> Iterator[Stroke]:
+def eyes(c: Character) -> Iterator[Stroke]:
+    """Draw the eyes and their make-up."""
     if "Eyeglasses" in c.traits and c.sunglasses:
         return
     skin, makeup = c.colours.skin, "Heavy_Makeup" in c.traits
@@ -172,7 +182,7 @@ def eyes(c: Choices) -> Iterator[Stroke]:
         if "Bags_Under_Eyes" in c.traits:
             yield Stroke(ellipse(u, v + 0.06, a * 0.9, b + 0.1, 0.04, 0.46), shade(skin, 0.78))
         if makeup:
-            # Within the frame, where there are glasses.
+            # It stays within the frame of glasses.
             wide, high = (1.0, 0.1) if "Eyeglasses" in c.traits else (1.3, 0.19)
             lid = ellipse((wide - 1) * a / 2, 0.03, wide * a, b + high, 0.5, 1.0)
             yield Stroke(moved(mirrored(lid, side), u, v), c.colours.shadow)
@@ -184,7 +194,8 @@ def eyes(c: Choices) -> Iterator[Stroke]:
         yield Stroke(moved(mirrored(lash, side), u, v), INK, width=0.09 if makeup else 0.05)
 
 
-def brows(c: Choices) -> Iterator[Stroke]:
+def brows(c: Character) -> Iterator[Stroke]:
+    """Draw the eyebrows."""
     bushy, male = "Bushy_Eyebrows" in c.traits, "Male" in c.traits
     thick = 0.2 if bushy else 0.06 if male else 0.045
     rise = 0.16 if "Arched_Eyebrows" in c.traits else 0.03

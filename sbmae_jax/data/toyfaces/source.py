@@ -7,8 +7,8 @@ from sbmae_jax.data.folder import data_dir
 from sbmae_jax.data.records import RecordSource
 from sbmae_jax.data.toyfaces.faces import write_toyfaces
 
-DATA_SEED = 0  # of the drawings, so that runs with other seeds share the folder
-FEW = 1000  # faces that are drawn before other processes have started
+DATA_SEED = 0  # of the drawings, so that runs with different seeds share the folder
+_FEW_FACES = 1000  # one process draws them before others have started
 
 
 def toyfaces(
@@ -20,11 +20,32 @@ def toyfaces(
     side: int = 64,
     num_workers: int = 2,
 ) -> RecordSource:
-    """Open one split; draw the faces first if that has not been done, twice as large as they are read.
+    """Open one split; the first time, this draws the faces, twice as large as they are read.
 
-    Arguments and errors as `celebahq`; the folder is `toyfaces-NUMBER-SIDE` in `data_dir()`.
+    Args:
+        split: "train", "valid" or "test".
+        num_rows: How many rows, of an order drawn from the seed; None or 0 for all.
+        names: The arrays, as in `celebahq`.
+        seed: Decides the order of the rows. The faces do not depend on it.
+        num_faces: The number of faces in all splits, 1..100,000.
+        side: The side of images and masks in pixels, 8..512.
+        num_workers: How many processes draw and prepare. They are spawned, so a script needs its `__main__`
+            guard.
+
+    Returns:
+        The data set, as `celebahq`.
+
+    Raises:
+        ValueError: If an argument is out of range, or the folder `toyfaces-NUMBER-SIDE` in `data_dir()` holds
+            anything else.
+
+    Example:
+        A thousand faces in $SBMAE_DATA_DIR/toyfaces-1000-128, drawn in some seconds::
+
+            source = toyfaces("train", num_faces=1000)
+            source.shapes  # {"image": (64, 64, 3), "mask": (64, 64, 1), "attributes": (18,)}
     """
-    if num_faces <= FEW:
+    if num_faces <= _FEW_FACES:
         num_workers = 1
     folder = data_dir() / f"toyfaces-{num_faces}-{2 * side}"
     write_toyfaces(folder, num_faces, DATA_SEED, 2 * side, num_processes=num_workers)

@@ -1,8 +1,7 @@
-"""What a drawn face looks like: one set of choices, from which picture, masks and attributes follow.
+"""What a drawn face looks like: random choices, from which its image, masks and attributes follow.
 
-The probabilities are invented. They keep the sign of CelebA's correlations (a beard belongs to a
-man, grey hair to the old, lipstick to heavy make-up), and make each of the 18 attributes used
-neither rare nor nearly always there.
+The probabilities are invented. They keep the signs of CelebA's correlations (a beard belongs to a man, grey
+hair to the old, lipstick to heavy make-up), and make none of the 18 attributes used rare or nearly universal.
 """
 
 from typing import NamedTuple
@@ -23,7 +22,15 @@ from sbmae_jax.data.toyfaces.colours import (
 
 
 class Pose(NamedTuple):
-    """yaw and pitch: [-1, 1]; roll: radians; scale: about 1; shift: in sides of the picture."""
+    """How the head is turned and where it is.
+
+    Attributes:
+        yaw: To one side or the other, -1..1.
+        pitch: Up or down, -1..1.
+        roll: In the plane of the image, in radians.
+        scale: The size of the face, about 1.
+        shift: Its offset from the centre, in sides of the image.
+    """
 
     yaw: float
     pitch: float
@@ -33,22 +40,42 @@ class Pose(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """Sizes of head and features: half the face's width and height are the units of the features."""
+    """The sizes of head and features; features are in units of half the face's width and height.
 
-    width: float  # of half the face, in sides of the picture; so is height
+    Attributes:
+        width: Half the width of the face, in sides of the image.
+        height: Half its height, in sides of the image.
+        jaw: The exponent of the lower outline: 2 is an ellipse, more is squarer.
+        taper: How much the face narrows to the chin.
+        eye_gap: From the middle to an eye.
+        eye_size: Half the width of an eye.
+        mouth_width: Half the width of the mouth.
+        volume: Of the hair, beyond the skull.
+        slant: Of parting and bangs, -1..1.
+        phase: Of the waves, 0..1.
+    """
+
+    width: float
     height: float
-    jaw: float  # exponent of the lower outline: 2 is an ellipse, more is squarer
-    taper: float  # by how much the face narrows to the chin
+    jaw: float
+    taper: float
     eye_gap: float
     eye_size: float
     mouth_width: float
-    volume: float  # of the hair, beyond the skull
-    slant: float  # of parting and bangs, [-1, 1]
-    phase: float  # of the waves, [0, 1]
+    volume: float
+    slant: float
+    phase: float
 
 
 class Scene(NamedTuple):
-    """Background and light: light_angle in radians, light_strength about 0.05..0.2."""
+    """The background and the light.
+
+    Attributes:
+        backdrop: "gradient", "glow", "split", "discs" or "stripes".
+        colours: Of the backdrop.
+        light_angle: Where the light comes from, in radians.
+        light_strength: About 0.03..0.2.
+    """
 
     backdrop: str
     colours: tuple[RGB, RGB]
@@ -57,6 +84,8 @@ class Scene(NamedTuple):
 
 
 class Colours(NamedTuple):
+    """The colours of the parts of a face."""
+
     skin: RGB
     hair: RGB
     brow: RGB
@@ -69,11 +98,20 @@ class Colours(NamedTuple):
     hat: RGB
 
 
-class Choices(NamedTuple):
-    """All that is chosen for one face.
+class Character(NamedTuple):
+    """Everything that is chosen for one face.
 
-    traits: names of the attributes that hold. hair: none, short, medium or long; what shows of it.
-    beard: none, stubble, goatee, full or mustache. hat: none, cap, beanie or brim.
+    Attributes:
+        traits: The names of the attributes that hold.
+        hair: What shows of it: "none", "short", "medium" or "long".
+        beard: "none", "stubble", "goatee", "full" or "mustache".
+        hat: "none", "cap", "beanie" or "brim".
+        sunglasses: Whether glasses, if there are any, are dark.
+        tucked: Whether long hair is behind the ears.
+        colours: The colours of the parts.
+        shape: The sizes of head and features.
+        pose: How the head is turned.
+        scene: The background and the light.
     """
 
     traits: frozenset[str]
@@ -81,77 +119,77 @@ class Choices(NamedTuple):
     beard: str
     hat: str
     sunglasses: bool
-    tucked: bool  # long hair behind the ears
+    tucked: bool
     colours: Colours
     shape: Shape
     pose: Pose
     scene: Scene
 
 
-def choose(rng: np.random.Generator) -> Choices:
-    """Make the choices for one face; always the same ones from the same state of the generator."""
+def random_character(rng: np.random.Generator) -> Character:
+    """Choose everything for one face; the same state of the generator gives the same character."""
     traits = {name for name, p in (("Male", 0.44), ("Young", 0.68)) if rng.random() < p}
-    tone = pick(rng, {"pale": 0.17, "light": 0.4, "tan": 0.25, "dark": 0.18})
+    tone = _pick(rng, {"pale": 0.17, "light": 0.4, "tan": 0.25, "dark": 0.18})
     traits |= {"Pale_Skin"} if tone == "pale" else set()
-    hat = pick(rng, {"none": 0.86, "cap": 0.05, "beanie": 0.04, "brim": 0.05})
+    hat = _pick(rng, {"none": 0.86, "cap": 0.05, "beanie": 0.04, "brim": 0.05})
     traits |= {"Wearing_Hat"} if hat != "none" else set()
-    hair, colour = choose_hair(rng, traits, tone)
-    beard = choose_beard(rng, traits, hair)
-    choose_features(rng, traits)
-    choose_adornments(rng, traits)
-    traits |= {"Attractive"} if attractive(traits) else set()
-    return Choices(
+    hair, colour = _choose_hair(rng, traits, tone)
+    beard = _choose_beard(rng, traits, hair)
+    _choose_features(rng, traits)
+    _choose_adornments(rng, traits)
+    traits |= {"Attractive"} if _attractive(traits) else set()
+    return Character(
         traits=frozenset(traits),
         hair=hair,
         beard=beard,
         hat=hat,
-        # They would hide what shows heavy make-up.
+        # Dark glasses would hide heavy make-up.
         sunglasses=bool(rng.random() < 0.2) and "Heavy_Makeup" not in traits,
         tucked=bool(rng.random() < 0.35) and hat == "none",
-        colours=choose_colours(rng, traits, tone, colour),
-        shape=choose_shape(rng, traits),
-        pose=choose_pose(rng),
-        scene=choose_scene(rng),
+        colours=_choose_colours(rng, traits, tone, colour),
+        shape=_choose_shape(rng, traits),
+        pose=_choose_pose(rng),
+        scene=_choose_scene(rng),
     )
 
 
-def pick(rng: np.random.Generator, weights: dict[str, float]) -> str:
-    """Pick a name with the probability given for it; the probabilities sum to 1."""
+def _pick(rng: np.random.Generator, weights: dict[str, float]) -> str:
+    """Pick a name with its probability; the probabilities sum to 1."""
     threshold = rng.random()
     for name, p in weights.items():
         threshold -= p
         if threshold < 0:
             return name
-    return name  # where rounding left a remainder
+    return name  # if rounding left a remainder
 
 
-def choose_hair(rng, traits: set[str], tone: str) -> tuple[str, str]:
-    """Choose length and colour of the hair, and add to the traits what it shows."""
+def _choose_hair(rng, traits: set[str], tone: str) -> tuple[str, str]:
+    """Choose the length and the colour of the hair, and add its traits."""
     male, young, hat = ("Male" in traits), ("Young" in traits), ("Wearing_Hat" in traits)
     lengths = (
         {"short": 0.84, "medium": 0.11, "long": 0.05}
         if male
         else {"short": 0.12, "medium": 0.33, "long": 0.55}
     )
-    length = pick(rng, lengths)
+    length = _pick(rng, lengths)
     colours = {"Black_Hair": 0.3, "Blond_Hair": 0.27, "Brown_Hair": 0.33, "other": 0.1}
     if tone == "dark":
         colours = {"Black_Hair": 0.72, "Blond_Hair": 0.06, "Brown_Hair": 0.17, "other": 0.05}
     gray = rng.random() < (0.02 if young else 0.52)
-    colour = pick(rng, colours)
+    colour = _pick(rng, colours)
     colour = "Gray_Hair" if gray else colour
     bald = rng.random() < ((0.2 if young else 0.36) if male else 0.01)
     receding = rng.random() < ((0.16 if young else 0.45) if male else 0.03)
     bangs = rng.random() < (0.22 if male else 0.42)
-    texture = pick(
+    texture = _pick(
         rng,
         {"Straight_Hair": 0.42, "Wavy_Hair": 0.23, "plain": 0.35}
         if male
         else {"Straight_Hair": 0.32, "Wavy_Hair": 0.48, "plain": 0.2},
     )
-    if hat and length == "short":  # all under the hat: nobody sees what it is
+    if hat and length == "short":  # all of it is under the hat
         return "none", colour
-    if bald and not hat:  # with a receding line a fringe of hair is left, else none
+    if bald and not hat:  # a receding hairline leaves a fringe
         traits |= {"Bald"} | ({"Receding_Hairline"} if receding else set())
         return "none", colour
     traits |= {colour, texture} - {"other", "plain"}
@@ -160,10 +198,10 @@ def choose_hair(rng, traits: set[str], tone: str) -> tuple[str, str]:
     return length, colour
 
 
-def choose_beard(rng, traits: set[str], hair: str) -> str:
-    """Choose the beard, and add to the traits what belongs to it."""
+def _choose_beard(rng, traits: set[str], hair: str) -> str:
+    """Choose the beard, and add its traits."""
     kinds = {"none": 0.42, "stubble": 0.13, "goatee": 0.12, "full": 0.17, "mustache": 0.16}
-    beard = pick(rng, kinds)
+    beard = _pick(rng, kinds)
     mustache, sideburns = rng.random() < 0.6, rng.random() < 0.15
     if "Male" not in traits:
         traits.add("No_Beard")
@@ -178,8 +216,8 @@ def choose_beard(rng, traits: set[str], hair: str) -> str:
     return beard
 
 
-def choose_features(rng, traits: set[str]) -> None:
-    """Add to the traits those of the face: brows, eyes, nose, mouth, cheeks and chin."""
+def _choose_features(rng, traits: set[str]) -> None:
+    """Add the traits of brows, eyes, nose, mouth, cheeks and chin."""
     male, young = "Male" in traits, "Young" in traits
 
     def add(name: str, p: float) -> bool:
@@ -203,8 +241,8 @@ def choose_features(rng, traits: set[str]) -> None:
     add("Oval_Face", 0.03 if chubby else 0.3)
 
 
-def choose_adornments(rng, traits: set[str]) -> None:
-    """Add to the traits make-up, glasses, jewels and tie; and whether the picture is blurry."""
+def _choose_adornments(rng, traits: set[str]) -> None:
+    """Add make-up, glasses, jewellery and tie, and whether the image is blurry."""
     male, young = "Male" in traits, "Young" in traits
     chance = rng.random(9)
     makeup = chance[0] < (0.01 if male else 0.58 if young else 0.38)
@@ -224,14 +262,14 @@ def choose_adornments(rng, traits: set[str]) -> None:
     traits |= {name for name, holds in held.items() if holds}
 
 
-def attractive(traits: set[str]) -> bool:
-    """Follow the annotators' taste, which the attribute records, in a crude rule."""
+def _attractive(traits: set[str]) -> bool:
+    """Decide the attribute "Attractive", which records the annotators' taste, by a crude rule."""
     good = traits & {"Young", "Heavy_Makeup", "Arched_Eyebrows", "Oval_Face", "High_Cheekbones"}
     bad = traits & {"Chubby", "Double_Chin", "Big_Nose", "Bags_Under_Eyes", "Bald", "Gray_Hair"}
     return len(good) - 2 * len(bad) > 1
 
 
-def choose_colours(rng, traits: set[str], tone: str, hair: str) -> Colours:
+def _choose_colours(rng, traits: set[str], tone: str, hair: str) -> Colours:
     skin = mix(*TONES[tone], rng.random())
     strands = mix(*HAIR[hair], rng.random())
     lip = mix(skin, (190, 80, 80), 0.45)
@@ -240,7 +278,7 @@ def choose_colours(rng, traits: set[str], tone: str, hair: str) -> Colours:
     return Colours(
         skin=skin,
         hair=strands,
-        # A bald head's brows are brown: its hair colour is nowhere else to be seen.
+        # A bald head's brows are brown: its hair colour shows nowhere else.
         brow=shade(strands if "Bald" not in traits else (88, 58, 40), 0.65),
         eye=EYES[rng.integers(len(EYES))],
         lip=lip,
@@ -252,9 +290,9 @@ def choose_colours(rng, traits: set[str], tone: str, hair: str) -> Colours:
     )
 
 
-def choose_shape(rng, traits: set[str]) -> Shape:
+def _choose_shape(rng, traits: set[str]) -> Shape:
     male, chubby, oval = "Male" in traits, "Chubby" in traits, "Oval_Face" in traits
-    # Straight hair lies flat and wavy hair stands off: strands alone are hard to see in few pixels.
+    # Straight hair lies flat and wavy hair stands off, since strands are hard to see in few pixels.
     volume = 0.1 if "Straight_Hair" in traits else 0.27 if "Wavy_Hair" in traits else 0.17
     return Shape(
         width=(0.222 if male else 0.208)
@@ -273,7 +311,7 @@ def choose_shape(rng, traits: set[str]) -> Shape:
     )
 
 
-def choose_pose(rng) -> Pose:
+def _choose_pose(rng) -> Pose:
     return Pose(
         yaw=rng.uniform(-1, 1),
         pitch=rng.uniform(-1, 1),
@@ -283,12 +321,12 @@ def choose_pose(rng) -> Pose:
     )
 
 
-def choose_scene(rng) -> Scene:
+def _choose_scene(rng) -> Scene:
     kinds = {"gradient": 0.4, "glow": 0.2, "split": 0.15, "discs": 0.15, "stripes": 0.1}
     first = random_colour(rng, (0.05, 0.65), (0.3, 0.95))
     second = mix(first, random_colour(rng, (0.05, 0.65), (0.3, 0.95)), 0.6)
     return Scene(
-        backdrop=pick(rng, kinds),
+        backdrop=_pick(rng, kinds),
         colours=(first, second),
         light_angle=rng.uniform(0, 2 * np.pi),
         light_strength=rng.uniform(0.03, 0.2),
