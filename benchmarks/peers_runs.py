@@ -34,7 +34,7 @@ from sbmae_jax.evaluation.labels.protocol import SharedLabelProtocol  # noqa: E4
 from sbmae_jax.models import model as models  # noqa: E402
 from sbmae_jax.models.task import Task  # noqa: E402
 from sbmae_jax.training.config import TrainingConfig  # noqa: E402
-from sbmae_jax.training.log import read  # noqa: E402
+from sbmae_jax.training.log import read_metrics  # noqa: E402
 from sbmae_jax.types import Array, CompleteFn  # noqa: E402
 
 SMALLER = 4  # what the rows of the demo's batches are divided by
@@ -256,7 +256,7 @@ def count(params: Any) -> int:
 
 def train_seconds(trained: Trained) -> float:
     """Return the seconds of training, without the judge."""
-    stages = read(trained.run.folder.path)
+    stages = read_metrics(trained.run.folder.path)
     return sum(r["seconds"] for name, rows in stages.items() if name != "classifier" for r in rows)
 
 

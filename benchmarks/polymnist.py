@@ -38,7 +38,7 @@ from reuse import reuse  # noqa: E402
 
 from sbmae_jax.app import pipeline, provenance  # noqa: E402
 from sbmae_jax.app.run import Run, load_model  # noqa: E402
-from sbmae_jax.training.log import read  # noqa: E402
+from sbmae_jax.training.log import read_metrics  # noqa: E402
 
 RESULTS = ROOT / "results" / "polymnist.json"
 PLOT = ROOT / "results" / "polymnist_cost.png"
@@ -124,7 +124,9 @@ def variant(name: str, config: dict[str, Any], keep: tuple[str, ...]) -> dict[st
         pipeline.run(config, workdir, stage)
     run = Run(config, workdir)
     return quality(run, load_model(run), "valid") | {
-        "seconds of training the score": sum(row["seconds"] for row in read(workdir)["score"])
+        "seconds of training the score": sum(
+            row["seconds"] for row in read_metrics(workdir)["score"]
+        )
     }
 
 

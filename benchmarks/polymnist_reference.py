@@ -18,7 +18,7 @@ from reuse import reuse
 
 from sbmae_jax.app import pipeline
 from sbmae_jax.app.run import Run, load_model
-from sbmae_jax.training.log import read
+from sbmae_jax.training.log import read_metrics
 
 KEPT = ("autoencoder", "classifier")
 TRAINING = {
@@ -68,4 +68,6 @@ def trained(config: Mapping[str, Any], workdir: Path, stages: tuple[str, ...]) -
 
 def seconds(workdir: Path) -> dict[str, float]:
     """Return how long the score was trained."""
-    return {"seconds of training the score": sum(r["seconds"] for r in read(workdir)["score"])}
+    return {
+        "seconds of training the score": sum(r["seconds"] for r in read_metrics(workdir)["score"])
+    }

@@ -17,7 +17,7 @@ import numpy as np
 from sbmae_jax.app import pipeline
 from sbmae_jax.app.run import load_evaluators, load_model
 from sbmae_jax.training.checkpoint import find_damage
-from sbmae_jax.training.log import read
+from sbmae_jax.training.log import read_metrics
 from sbmae_jax.training.workdir import RESULTS, SAMPLES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,7 +57,7 @@ def fingerprint(workdir: Path) -> str:
         for name in sorted(samples.files):
             digest.update(samples[name].tobytes())
     results = json.loads((workdir / RESULTS).read_text())
-    rows = read(workdir)
+    rows = read_metrics(workdir)
     for row in (row for stage in rows.values() for row in stage):
         del row["seconds"]
     figures = {key: value for key, value in results.items() if key not in TIMED}

@@ -10,7 +10,7 @@ from sbmae_jax.training import sharding
 from sbmae_jax.training.batches import resident
 from sbmae_jax.training.config import TrainingConfig
 from sbmae_jax.training.log import Log
-from sbmae_jax.training.loop import train
+from sbmae_jax.training.loop import Stage, train
 
 TRUE = np.array([1.0, -2.0, 0.5], np.float32)
 X = np.random.default_rng(0).normal(size=(256, 3)).astype(np.float32)
@@ -37,14 +37,18 @@ def regression(noise: float = 0.1) -> Task:
     return Task(lambda key, batch: {"w": jax.random.normal(key, (3,))}, loss)
 
 
+def stage(directory, task, training=TRAINING):
+    return Stage(name="fit", task=task, training=training, directory=directory / "fit")
+
+
 def fit(directory, task, feed_wrapper=lambda feed: feed, devices=1, training=TRAINING, **options):
     mesh = sharding.make_mesh(devices)
     feed = feed_wrapper(resident(jax.random.key(1), DATA, training.batch_size, mesh))
     log = Log(directory)
     try:
         return train(
-            task, feed, training, jax.random.key(2), mesh, directory / "fit", log, "fit", **options
-        )  # fmt: skip
+            stage(directory, task, training), feed, jax.random.key(2), mesh=mesh, log=log, **options
+        )
     finally:
         log.close()
 

@@ -21,7 +21,7 @@ def state(step):
 
 
 def like(devices=1):
-    return sharding.shapes(sharding.make_mesh(devices), state(0))
+    return sharding.abstract_state(sharding.make_mesh(devices), state(0))
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def test_the_step_has_one_all_reduce_and_no_transfer(run, name, steps_per_call, 
     mesh = sharding.make_mesh()
     init, steps = compile_training(task, training, mesh)
     chunk = resident(key, arrays, 16, mesh)(0, steps_per_call)
-    state = sharding.shapes(mesh, jax.eval_shape(init, jax.random.key(1), chunk))
+    state = sharding.abstract_state(mesh, jax.eval_shape(init, jax.random.key(1), chunk))
     text = steps.lower(jax.random.key(1), state, chunk).compile().as_text()
     counts = operations(text)
     assert counts["fusion"] + counts["dot"] + counts["call"] > 0, "the text was not understood"
@@ -67,7 +67,7 @@ def test_the_step_has_one_all_reduce_and_no_transfer(run, name, steps_per_call, 
 def test_what_the_test_looks_for_would_be_found(key):
     # The same reading of a program that gathers, and of one that calls the host.
     mesh = sharding.make_mesh()
-    x = sharding.put(np.ones((16, 4), np.float32), sharding.split(mesh))
+    x = sharding.put(np.ones((16, 4), np.float32), sharding.sharded(mesh))
 
     def talk(x):
         jax.debug.callback(lambda _: None, x.sum())

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sbmae_jax.training import distributed, sharding
-from sbmae_jax.training.batches import share
+from sbmae_jax.training.batches import take_positions
 
 TOLD = {
     "JAX_COORDINATOR_ADDRESS": "host:1", "JAX_NUM_PROCESSES": "4", "JAX_PROCESS_ID": "3"
@@ -15,9 +15,9 @@ TOLD = {
 
 
 def test_flags_and_environment_say_where_a_process_stands():
-    assert distributed.settings({}, None, None, None) is None
-    assert distributed.settings(TOLD, None, None, None) == ("host:1", 4, 3)
-    assert distributed.settings(TOLD, "other:2", 2, 0) == ("other:2", 2, 0)
+    assert distributed.find_settings({}, None, None, None) is None
+    assert distributed.find_settings(TOLD, None, None, None) == ("host:1", 4, 3)
+    assert distributed.find_settings(TOLD, "other:2", 2, 0) == ("other:2", 2, 0)
 
 
 @pytest.mark.parametrize(
@@ -33,12 +33,12 @@ def test_flags_and_environment_say_where_a_process_stands():
 )
 def test_settings_that_do_not_fit_are_named(address, count, index, message):
     with pytest.raises(ValueError, match=message):
-        distributed.settings({}, address, count, index)
+        distributed.find_settings({}, address, count, index)
 
 
 def test_an_environment_that_holds_no_number_is_named():
-    with pytest.raises(ValueError, match="JAX_NUM_PROCESSES must be a whole number, got 'four'"):
-        distributed.settings(TOLD | {"JAX_NUM_PROCESSES": "four"}, None, None, None)
+    with pytest.raises(ValueError, match="JAX_NUM_PROCESSES must be an integer, got 'four'"):
+        distributed.find_settings(TOLD | {"JAX_NUM_PROCESSES": "four"}, None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -51,17 +51,17 @@ def test_an_environment_that_holds_no_number_is_named():
     ],
 )
 def test_launchers_that_count_their_processes_are_known(environ, expected):
-    assert distributed.counted(environ) == expected
-    assert distributed.finds_others(environ | {"JAX_PLATFORMS": "cpu"}) == expected
+    assert distributed.started_by_launcher(environ) == expected
+    assert distributed.can_autodetect(environ | {"JAX_PLATFORMS": "cpu"}) == expected
 
 
 def test_one_process_agrees_with_itself():
     assert distributed.is_first()
     assert distributed.is_alone()
     assert distributed.broadcast_from_first(7) == 7
-    assert distributed.any_says(True)
-    assert not distributed.any_says(False)
-    distributed.wait("here")
+    assert distributed.any_process(True)
+    assert not distributed.any_process(False)
+    distributed.barrier("here")
 
 
 @pytest.mark.parametrize(
@@ -88,8 +88,8 @@ def test_the_number_of_state_shards_is_checked():
 )
 def test_large_arrays_of_the_state_are_split_along_their_largest_axis(shape, expected):
     mesh = sharding.make_mesh(num_state_shards=4)
-    assert tuple(sharding.state_layout(mesh, shape).spec) == expected
-    assert tuple(sharding.state_layout(sharding.make_mesh(), shape).spec) == ()
+    assert tuple(sharding.state_sharding(mesh, shape).spec) == expected
+    assert tuple(sharding.state_sharding(sharding.make_mesh(), shape).spec) == ()
 
 
 @pytest.mark.parametrize("num_rows", [1, 12, 20])
@@ -132,16 +132,16 @@ def test_parts_of_a_batch_are_joined_in_their_places():
     mesh, whole = sharding.make_mesh(), np.arange(2 * 16 * 3).reshape(2, 16, 3)
     mine = sharding.local_rows(mesh, 16)
     np.testing.assert_array_equal(mine, np.arange(16))
-    joined = sharding.join({"x": whole}, sharding.split(mesh, axis=1), axis=1, size=16, mine=mine)
-    np.testing.assert_array_equal(joined["x"], whole)
-    assert joined["x"].addressable_shards[0].data.shape == (2, 2, 3)
+    joined = sharding.put(whole, sharding.sharded(mesh, axis=1))
+    np.testing.assert_array_equal(joined, whole)
+    assert joined.addressable_shards[0].data.shape == (2, 2, 3)
 
 
 @pytest.mark.parametrize("num_processes", [1, 2, 4])
 def test_processes_read_disjoint_rows_of_the_same_batches(num_processes):
     rows = grain.MapDataset.range(37).seed(3).shuffle().repeat()
     places = np.arange(8).reshape(num_processes, -1)
-    parts = [share(rows, 8, mine).batch(len(mine)) for mine in places]
+    parts = [take_positions(rows, 8, mine).batch(len(mine)) for mine in places]
     for i in (0, 1, 9):
         joined = np.concatenate([part[i] for part in parts])
         np.testing.assert_array_equal(joined, [rows[8 * i + j] for j in range(8)])
@@ -160,6 +160,6 @@ def test_settings_in_the_environment_reach_jax(monkeypatch):
 
 def test_one_process_alone_joins_nothing(monkeypatch):
     monkeypatch.setattr(jax.distributed, "initialize", lambda *args, **options: 1 / 0)
-    for name in (*TOLD, *distributed.COUNTED_BY):
+    for name in (*TOLD, *distributed.LAUNCHER_COUNTS):
         monkeypatch.delenv(name, raising=False)
     distributed.initialize()

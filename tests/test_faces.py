@@ -46,7 +46,7 @@ def reader(name):
     return Predictor(Task(lambda *_: {}, lambda *_: (0, {})), apply)
 
 
-TRAINING = TrainingConfig(1, 1, 1.0)
+TRAINING = TrainingConfig(num_steps=1, batch_size=1, learning_rate=1.0)
 PROTOCOL = FaceProtocol(
     {name: reader(name) for name in ("attributes", "mask")},
     dict.fromkeys(("attributes", "mask"), TRAINING),

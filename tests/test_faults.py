@@ -16,9 +16,9 @@ from sbmae_jax.models.task import Task
 from sbmae_jax.training import sharding
 from sbmae_jax.training.batches import resident, streamed
 from sbmae_jax.training.config import TrainingConfig
-from sbmae_jax.training.log import FILE, Log
-from sbmae_jax.training.loop import train
-from sbmae_jax.training.workdir import held
+from sbmae_jax.training.log import METRICS, Log
+from sbmae_jax.training.loop import Stage, train
+from sbmae_jax.training.workdir import locked
 
 SIZE = 300_000  # parameters, so that a checkpoint is over 2 MB
 ROWS = {"y": np.random.default_rng(0).normal(size=64).astype(np.float32)}
@@ -39,7 +39,8 @@ def fit(directory, feed=None):
     log = Log(directory)
     feed = feed or resident(jax.random.key(1), ROWS, 8, MESH)
     try:
-        return train(TASK, feed, TRAINING, jax.random.key(2), MESH, directory / "fit", log, "fit")
+        stage = Stage(name="fit", task=TASK, training=TRAINING, directory=directory / "fit")
+        return train(stage, feed, jax.random.key(2), mesh=MESH, log=log)
     finally:
         log.close()
 
@@ -66,7 +67,7 @@ def small_disk(tmp_path):
 
 def test_a_full_disk_costs_the_steps_since_the_last_checkpoint(small_disk, tmp_path):
     disk, remount = small_disk
-    with pytest.raises(OSError, match=r"checkpoint .* could not be written .*: make room there"):
+    with pytest.raises(OSError, match=r"checkpoint .* could not be written .*: free some space"):
         fit(disk)
     saved = {path.name for path in (disk / "fit").iterdir() if path.name.isdigit()}
     assert saved, "the first checkpoint fits"
@@ -102,10 +103,8 @@ def test_a_disk_that_stops_being_written_loses_nothing(small_disk, tmp_path):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_log_that_cannot_be_written_is_named(tmp_path):
-    (tmp_path / FILE).symlink_to("/dev/full")
-    with pytest.raises(
-        OSError, match=r"the log in .* cannot be written \(No space left on device\)"
-    ):
+    (tmp_path / METRICS).symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"cannot write the log in .* \(No space left on device\)"):
         fit(tmp_path)
 
 
@@ -158,6 +157,6 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch, seconds):
 
 def test_a_second_launch_is_refused_and_touches_nothing(tmp_path):
     tmp_path.joinpath("run").mkdir()
-    with held(tmp_path / "run"), pytest.raises(ValueError, match="is in use by another process"):
+    with locked(tmp_path / "run"), pytest.raises(ValueError, match="is in use by another process"):
         pipeline.run(tiny.config(), tmp_path / "run")
     assert not list(tmp_path.joinpath("run").glob("autoencoder*"))

@@ -1,4 +1,4 @@
-from sbmae_jax.training.log import FILE, Log, read
+from sbmae_jax.training.log import METRICS, Log, read_metrics
 
 
 def test_rows_come_back_by_stage_and_step(tmp_path):
@@ -7,8 +7,8 @@ def test_rows_come_back_by_stage_and_step(tmp_path):
     log.scalars("a", 1, {"loss": 1.0})
     log.scalars("b", 1, {"loss": 0.7})
     log.close()
-    assert [row["step"] for row in read(tmp_path)["b"]] == [1, 2]
-    assert read(tmp_path)["a"][0]["loss"] == 1.0
+    assert [row["step"] for row in read_metrics(tmp_path)["b"]] == [1, 2]
+    assert read_metrics(tmp_path)["a"][0]["loss"] == 1.0
     assert any((tmp_path / "tensorboard").iterdir())
 
 
@@ -17,10 +17,10 @@ def test_steps_repeated_after_an_interruption_count_once_and_half_lines_not_at_a
         log = Log(tmp_path)
         log.scalars("a", 1, {"loss": loss})
         log.close()
-    with open(tmp_path / FILE, "a") as file:
+    with open(tmp_path / METRICS, "a") as file:
         file.write('{"stage": "a", "st')
-    assert [row["loss"] for row in read(tmp_path)["a"]] == [0.4]
+    assert [row["loss"] for row in read_metrics(tmp_path)["a"]] == [0.4]
 
 
 def test_a_run_without_a_log_has_no_rows(tmp_path):
-    assert read(tmp_path) == {}
+    assert read_metrics(tmp_path) == {}

@@ -141,7 +141,7 @@ def test_a_config_that_lacks_a_key_is_told_which(tmp_path):
 
 def test_a_stage_alone_says_what_must_come_first(tmp_path):
     with pytest.raises(
-        ValueError, match="holds no finished training, or it is damaged: run the stage before"
+        ValueError, match="holds no finished training, or a damaged one: train autoencoder/"
     ):
         pipeline.run(tiny.config(), tmp_path, "score")
     with pytest.raises(ValueError, match="no results yet: run the stage evaluate first"):

@@ -9,11 +9,11 @@ import threading
 import pytest
 
 from sbmae_jax.training.preemption import Notice, Preempted
-from sbmae_jax.training.workdir import held
+from sbmae_jax.training.workdir import locked
 
 HOLD = (
-    "import sys, pathlib; from sbmae_jax.training.workdir import held\n"
-    "with held(pathlib.Path(sys.argv[1])): pass"
+    "import sys, pathlib; from sbmae_jax.training.workdir import locked\n"
+    "with locked(pathlib.Path(sys.argv[1])): pass"
 )
 
 
@@ -23,7 +23,7 @@ def terminate():
 
 def test_a_notice_stops_at_once_where_nothing_is_to_be_saved():
     notice = Notice()
-    with pytest.raises(Preempted, match="the same command goes on"), notice.watched():
+    with pytest.raises(Preempted, match="run the same command to resume"), notice.watched():
         terminate()
     assert notice.given
 
@@ -58,8 +58,8 @@ def test_a_thread_that_gets_no_signals_can_be_watched():
 
 def test_a_second_process_is_refused_until_the_first_lets_go(tmp_path):
     hold = [sys.executable, "-c", HOLD, str(tmp_path)]
-    with held(tmp_path):
+    with locked(tmp_path):
         refused = subprocess.run(hold, capture_output=True, text=True)
         assert refused.returncode != 0
-        assert "is in use by another process: wait for its end" in refused.stderr
+        assert "is in use by another process: wait until" in refused.stderr
     assert subprocess.run(hold).returncode == 0

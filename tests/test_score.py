@@ -124,7 +124,7 @@ def trained():
     task = score_task(
         network, VP(), LAYOUT, ScoreMatchingConfig("unit", 0.0, 1.3, conditioning_prob=0.5)
     )
-    training = TrainingConfig(1500, 256, 3e-3, ema_decay=0.99)
+    training = TrainingConfig(num_steps=1500, batch_size=256, learning_rate=3e-3, ema_decay=0.99)
     optimizer = training.optimizer()
     step = make_step(task, optimizer, training.ema_decay)
 

@@ -10,8 +10,12 @@ from sbmae_jax.training.config import TrainingConfig
 from sbmae_jax.training.step import TrainState, make_step
 
 
+def config(**values):
+    return TrainingConfig(num_steps=10, learning_rate=0.1, warmup_steps=0, **values)
+
+
 def test_the_first_step_is_adams(key):
-    task, optimizer = regression(0.0), TrainingConfig(10, 4, 0.1, warmup_steps=0).optimizer()
+    task, optimizer = regression(0.0), config(batch_size=4).optimizer()
     batch = jax.tree.map(lambda a: jnp.asarray(a[:4]), DATA)
     params = {"w": jnp.array([5.0, 5.0, 5.0])}
     state = TrainState(jnp.zeros((), jnp.int32), params, params, optimizer.init(params))
@@ -31,7 +35,7 @@ def test_stacked_networks_are_trained_as_each_would_be_alone(key):
     both = stacked(alone, ("a", "b"))
     # Gradients of different lengths, of which the clipping keeps neither as it is.
     batch = {"a": jnp.asarray(X[:8]), "b": jnp.asarray(30 * X[8:16])}
-    training = TrainingConfig(10, 8, 0.1, warmup_steps=0, clip_norm=0.1)
+    training = config(batch_size=8, clip_norm=0.1)
 
     def two_steps(task, params, batch):
         optimizer = training.optimizer(task.num_members)

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fitting import DATA, EXAMPLE, TRAINING, TRUE, assert_equal, fit, interrupted, regression
+from fitting import DATA, EXAMPLE, TRAINING, TRUE, assert_equal, fit, interrupted, regression, stage
 
 from sbmae_jax.models.task import Task
 from sbmae_jax.training import sharding
 from sbmae_jax.training.batches import resident
 from sbmae_jax.training.config import TrainingConfig
-from sbmae_jax.training.log import Log, read
+from sbmae_jax.training.log import Log, read_metrics
 from sbmae_jax.training.loop import is_finished, load_params, train
 from sbmae_jax.training.preemption import Preempted
 
@@ -21,7 +21,7 @@ from sbmae_jax.training.preemption import Preempted
 def test_what_is_asked_to_stop_saves_and_goes_on_to_the_same_bits(tmp_path):
     straight = fit(tmp_path / "straight", regression())
     calls = iter(range(100))
-    with pytest.raises(Preempted, match="fit: saved after step 15; the same command goes on"):
+    with pytest.raises(Preempted, match="fit: saved after step 15; run the same command to resume"):
         fit(tmp_path, regression(), should_stop=lambda: next(calls) == 2)
     assert (tmp_path / "fit" / "15").is_dir()
     assert_equal(straight, fit(tmp_path, regression()))
@@ -48,7 +48,7 @@ def test_resumed_equals_straight_bit_for_bit(tmp_path, at):
         fit(tmp_path / "broken", regression(), functools.partial(interrupted, at=at))
     resumed = fit(tmp_path / "broken", regression())
     assert_equal(straight, resumed)
-    rows = [read(tmp_path / run)["fit"] for run in ("straight", "broken")]
+    rows = [read_metrics(tmp_path / run)["fit"] for run in ("straight", "broken")]
     for a, b in zip(*rows, strict=True):
         assert a["step"] == b["step"]
         assert a["loss"] == b["loss"]
@@ -66,11 +66,11 @@ def test_a_finished_stage_that_was_damaged_is_trained_again_from_the_checkpoint_
     state = fit(tmp_path, task)
     last = tmp_path / "fit" / str(TRAINING.num_steps)
     next(file for file in last.rglob("*") if file.is_file() and file.name != "sha256.json").unlink()
-    assert not is_finished(tmp_path / "fit", TRAINING)
-    with pytest.raises(ValueError, match="or it is damaged: run the stage before this one"):
-        load_params(task, TRAINING, EXAMPLE, sharding.make_mesh(1), tmp_path / "fit")
+    assert not is_finished(stage(tmp_path, regression()))
+    with pytest.raises(ValueError, match="or a damaged one: train fit first"):
+        load_params(stage(tmp_path, task), EXAMPLE, sharding.make_mesh(1))
     assert_equal(fit(tmp_path, task), state)
-    assert is_finished(tmp_path / "fit", TRAINING)
+    assert is_finished(stage(tmp_path, regression()))
 
 
 def test_eight_devices_equal_one(tmp_path):
@@ -109,10 +109,10 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_checkpoint(tmp_pat
 def test_load_params_gives_the_average_of_a_finished_stage_only(tmp_path):
     task, mesh = regression(), sharding.make_mesh(1)
     with pytest.raises(ValueError, match="holds no finished training"):
-        load_params(task, TRAINING, EXAMPLE, mesh, tmp_path / "fit")
+        load_params(stage(tmp_path, task), EXAMPLE, mesh)
     state = fit(tmp_path, task)
-    assert is_finished(tmp_path / "fit", TRAINING)
-    assert_equal(load_params(task, TRAINING, EXAMPLE, mesh, tmp_path / "fit"), state.ema_params)
+    assert is_finished(stage(tmp_path, regression()))
+    assert_equal(load_params(stage(tmp_path, task), EXAMPLE, mesh), state.ema_params)
 
 
 @pytest.mark.parametrize("field", ["num_steps", "batch_size", "steps_per_call", "checkpoint_every"])
@@ -175,7 +175,7 @@ def test_a_state_split_over_devices_learns_the_same_and_is_read_on_one(tmp_path)
     def run(mesh, directory):
         log = Log(directory)
         feed = resident(jax.random.key(1), DATA, training.batch_size, mesh)
-        state = train(task, feed, training, jax.random.key(2), mesh, directory / "fit", log, "fit")
+        state = train(stage(directory, task, training), feed, jax.random.key(2), mesh=mesh, log=log)
         log.close()
         return state
 
@@ -192,5 +192,5 @@ def test_a_state_split_over_devices_learns_the_same_and_is_read_on_one(tmp_path)
         whole.params,
     )
     mesh = sharding.make_mesh(1)
-    loaded = load_params(task, training, EXAMPLE, mesh, tmp_path / "split" / "fit")
+    loaded = load_params(stage(tmp_path / "split", task, training), EXAMPLE, mesh)
     jax.tree.map(np.testing.assert_array_equal, loaded, split.ema_params)

@@ -29,7 +29,7 @@ from polymnist_cost import UNET  # noqa: E402
 
 from sbmae_jax.app import pipeline, provenance  # noqa: E402
 from sbmae_jax.evaluation.report import summary  # noqa: E402
-from sbmae_jax.training.log import read  # noqa: E402
+from sbmae_jax.training.log import read_metrics  # noqa: E402
 
 PICTURES = ("conditional", "unconditional", "coherence", "from_attributes", "joint", "losses")
 MAX_BYTES = 16 * 2**20
@@ -109,7 +109,7 @@ def whole(
     found = {
         "figures": [figure._asdict() for figure in figures],
         "results": results,
-        "curves": {stage: thinned(rows) for stage, rows in read(workdir).items()},
+        "curves": {stage: thinned(rows) for stage, rows in read_metrics(workdir).items()},
     }
     return found, summary(figures)
 
@@ -127,7 +127,7 @@ def compare(
     rows = polymnist_reference.compare(config, network, training, folder)
     curves = {
         f"{side}: {stage}": thinned(curve)
-        for side in ("ours", "theirs") for stage, curve in read(folder / side).items()
+        for side in ("ours", "theirs") for stage, curve in read_metrics(folder / side).items()
     }  # fmt: skip
     return {"rows": rows, "curves": curves}, rows_table(rows)
 

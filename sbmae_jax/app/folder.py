@@ -39,4 +39,4 @@ class RunFolder:
         """
         if distributed.is_first():
             write(self.path / name, fill)
-        distributed.wait(name)
+        distributed.barrier(name)

@@ -31,9 +31,9 @@ from sbmae_jax.models.model import Model, draw
 from sbmae_jax.models.task import Task
 from sbmae_jax.training import distributed
 from sbmae_jax.training.config import TrainingConfig
-from sbmae_jax.training.log import read
+from sbmae_jax.training.log import read_metrics
 from sbmae_jax.training.preemption import Notice
-from sbmae_jax.training.workdir import CHOICES, CONFIG, MOMENTS, RESULTS, SAMPLES, held
+from sbmae_jax.training.workdir import CHOICES, CONFIG, MOMENTS, RESULTS, SAMPLES, locked
 from sbmae_jax.types import CompleteFn
 
 
@@ -94,7 +94,8 @@ def evaluate_model(run: Run) -> None:
     figures, samples = measure(run, load_model(run), "test")
     run.folder.write(SAMPLES, lambda file: np.savez_compressed(file, allow_pickle=False, **samples))
     seconds = {
-        stage: sum(r["seconds"] for r in rows) for stage, rows in read(run.folder.path).items()
+        stage: sum(r["seconds"] for r in rows)
+        for stage, rows in read_metrics(run.folder.path).items()
     }
     figures |= {
         "seconds": seconds | {"evaluate": time.perf_counter() - start},
@@ -199,7 +200,7 @@ def run(
     config, explanation = resolve_open_values(config)
     this = Run(config, workdir, notice=notice, profile=profile)
     this.claim()
-    with held(this.folder.path) if distributed.is_first() else nullcontext():
+    with locked(this.folder.path) if distributed.is_first() else nullcontext():
         try:
             if explanation:
                 this.folder.log.line(explanation)
@@ -209,7 +210,7 @@ def run(
                 _ = this.data.train, this.data.test
             for name in STAGES if stage == "all" else [stage]:
                 STAGES[name](this)
-                distributed.wait(name)
+                distributed.barrier(name)
         finally:
             this.folder.log.close()
     return this.folder.path

@@ -80,7 +80,7 @@ class Run:
             claim(self.folder.path, self.config)
             if not (self.folder.path / DATA).exists():
                 description.save(self.folder.path / DATA, self.data.description)
-        distributed.wait("claim")
+        distributed.barrier("claim")
 
     @cached_property
     def train_latents(self) -> dict[str, np.ndarray]:

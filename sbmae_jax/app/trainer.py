@@ -15,8 +15,8 @@ from sbmae_jax.app.run_data import MakeBatchFn
 from sbmae_jax.models.task import Params, Task
 from sbmae_jax.training import distributed
 from sbmae_jax.training.config import TrainingConfig
-from sbmae_jax.training.log import read
-from sbmae_jax.training.loop import is_finished, load_params, train
+from sbmae_jax.training.log import read_metrics
+from sbmae_jax.training.loop import Stage, is_finished, load_params, train
 from sbmae_jax.training.preemption import Notice
 
 
@@ -51,8 +51,8 @@ class Trainer:
             make_batches: Makes the batches from a key and a batch size.
             held_out: Returns the batch for early stopping; called only if `training.patience` is set.
         """
-        folder, log = self.folder.path / name, self.folder.log
-        if is_finished(folder, training):
+        stage, log = self.stage(name, task, training), self.folder.log
+        if is_finished(stage):
             log.line(f"{name}: already done")
             return
         start = time.perf_counter()
@@ -61,17 +61,22 @@ class Trainer:
         aside = held_out() if training.patience else None
         with self.notice.deferred():
             train(
-                task, batches, training, train_key, self.mesh, folder, log, name, aside,
-                lambda: self.notice.given, self.profile / name if self.profile else None,
+                stage, batches, train_key, mesh=self.mesh, log=log, held_out=aside,
+                should_stop=lambda: self.notice.given,
+                profile=self.profile / name if self.profile else None,
             )  # fmt: skip
         log.publish()
         if distributed.is_first():
-            last, seconds = read(self.folder.path)[name][-1], time.perf_counter() - start
+            last, seconds = read_metrics(self.folder.path)[name][-1], time.perf_counter() - start
             log.line(f"{name}: {last['step']} steps, loss {last['loss']:.4g}, {seconds:.0f} s")
 
     def load(self, name: str, task: Task, training: TrainingConfig, example: Any) -> Params:
         """Load the averaged parameters of a finished training; raises as `training.load_params`."""
-        return load_params(task, training, example, self.mesh, self.folder.path / name)
+        return load_params(self.stage(name, task, training), example, self.mesh)
+
+    def stage(self, name: str, task: Task, training: TrainingConfig) -> Stage:
+        """Return a stage of this run, with its place in the folder."""
+        return Stage(name=name, task=task, training=training, directory=self.folder.path / name)
 
     def stage_key(self, name: str) -> jax.Array:
         """Return the key of a stage."""

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure as Drawing
 
 from sbmae_jax._io import drawn_into
 from sbmae_jax.evaluation.base import EvaluationProtocol, Figure, Picture, Section
-from sbmae_jax.training.log import read
+from sbmae_jax.training.log import read_metrics
 from sbmae_jax.training.workdir import CHOICES, CONFIG, RESULTS, SAMPLES
 
 matplotlib.rcParams.update({
@@ -63,7 +63,7 @@ def summary(figures: list[Figure]) -> str:
 
 def training(workdir: Path, results: Mapping[str, Any], folder: Path) -> Section:
     """Draw the losses into a folder, and return the section about what the run took."""
-    draw_losses(read(workdir)).savefig(folder / "losses.png", dpi=120)
+    draw_losses(read_metrics(workdir)).savefig(folder / "losses.png", dpi=120)
     rows = [(stage, f"{seconds:.1f} s") for stage, seconds in results["seconds"].items()]
     memory = ("peak memory", f"{results['peak_memory_bytes'] / 2**30:.2f} GiB")
     return Section(

@@ -1,8 +1,7 @@
-"""Batches for training, as a function of the step: there is no state to save or to lose.
+"""Batches as a function of the step, so that there is no reader whose state a checkpoint must hold.
 
-A `BatchFn` maps the number of the next optimiser step to a chunk of batches for the steps from there
-on. Asking again for the same step gives the same chunk, so a resumed run sees what an uninterrupted
-one would have seen.
+A `BatchFn` maps a step to the batches for that step and the steps after it. The same step always gives the
+same batches, so a resumed training sees what an uninterrupted one would have seen.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,20 +17,34 @@ from sbmae_jax.training import sharding
 from sbmae_jax.types import Array, Key
 
 BatchFn = Callable[[int, int], Any]
-"""(step, num_steps) -> batches for these steps, a dict of [num_steps, B, ...]."""
+"""(step, num_steps) -> a chunk: the batches for these steps, a dict of arrays [num_steps, B, ...]."""
 
-AHEAD = grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)  # batches, each read by one thread
+READ_AHEAD = grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)  # one thread reads one batch
 
 
 def resident(
     key: Key, arrays: Mapping[str, np.ndarray | Array], batch_size: int, mesh: Mesh
 ) -> BatchFn:
-    """Feed from arrays that live on the device; each row of a batch is drawn uniformly.
+    """Draw batches from arrays that stay in the memory of every device.
 
-    Drawing with replacement costs nothing on the device, and a score model sees each example with
-    new noise anyway.
+    Rows are drawn uniformly and with replacement. That costs nothing on the device, and a score network
+    sees each row with new noise anyway.
+
+    Args:
+        key: Decides which rows are drawn.
+        arrays: Whole arrays by name, with the rows along the first axis.
+        batch_size: Rows in a batch, a multiple of the number of devices.
+        mesh: Devices that share the rows of each batch.
+
+    Raises:
+        ValueError: The devices cannot share a batch evenly.
+
+    Example:
+        >>> batch_fn = resident(jax.random.key(0), {"x": np.zeros((9, 2))}, 8, sharding.make_mesh(1))
+        >>> batch_fn(5, 3)["x"].shape  # the batches of steps 5, 6 and 7
+        (3, 8, 2)
     """
-    _check_divides(batch_size, mesh)
+    _require_divisible(batch_size, mesh)
     num_rows = len(next(iter(arrays.values())))
     on_device = sharding.put(dict(arrays), sharding.replicated(mesh))
 
@@ -40,54 +53,68 @@ def resident(
         rows = jax.vmap(lambda k: jax.random.randint(k, (batch_size,), 0, num_rows))(keys)
         return jax.tree.map(lambda array: array[rows], arrays)
 
-    compiled = jax.jit(draw, static_argnums=2, out_shardings=sharding.split(mesh, axis=1))
+    compiled = jax.jit(draw, static_argnums=2, out_shardings=sharding.sharded(mesh, axis=1))
     return lambda step, num_steps: compiled(on_device, step, num_steps)
 
 
 def streamed(seed: int, source: Source | Subset, batch_size: int, mesh: Mesh) -> BatchFn:
-    """Feed from a random-access source that need not fit into memory, in shuffled epochs.
+    """Read batches from a source that need not fit in memory, in shuffled epochs.
 
-    source: of the modalities that a batch is to have, and no others (`select`). Each process reads the rows
-    of its own devices. Threads read ahead of the step, as long as steps are asked for in order; any other
-    step may be asked for, at the cost of starting them anew. What goes to the device does so while the
-    caller goes on.
+    Each process reads only the rows of its own devices. Threads read ahead while steps are requested in
+    order; a jump to another step restarts them. The copy to the device does not block the caller.
+
+    Args:
+        seed: Decides the order of the rows in every epoch.
+        source: Rows with exactly the arrays that a batch shall have (`Source.select`).
+        batch_size: Rows in a batch, a multiple of the number of devices.
+        mesh: Devices that share the rows of each batch.
+
+    Raises:
+        ValueError: The devices cannot share a batch evenly.
     """
-    _check_divides(batch_size, mesh)
-    layout = sharding.split(mesh, axis=1)
-    mine = sharding.local_rows(mesh, batch_size)
+    _require_divisible(batch_size, mesh)
+    chunk_sharding = sharding.sharded(mesh, axis=1)
+    positions = sharding.local_rows(mesh, batch_size)
     shuffled = grain.MapDataset.source(source).seed(seed).shuffle().repeat()  # pyright: ignore
-    batches = share(shuffled, batch_size, mine).batch(len(mine))
+    batches = take_positions(shuffled, batch_size, positions).batch(len(positions))
     reader: Any = None
     next_step = -1
 
-    def feed(step: int, num_steps: int):
+    def batch_fn(step: int, num_steps: int):
         nonlocal reader, next_step
         if step != next_step:
             if reader is not None:
                 reader.close()
-            reader = iter(batches[step:].to_iter_dataset(AHEAD))
-        next_step = -1  # until the chunk is whole, should it be interrupted
+            reader = iter(batches[step:].to_iter_dataset(READ_AHEAD))
+        next_step = -1  # until the chunk is complete: an error may interrupt it
         chunk = [next(reader) for _ in range(num_steps)]
         next_step = step + num_steps
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *chunk)
-        return sharding.join(stacked, layout, axis=1, size=batch_size, mine=mine)
+        return jax.make_array_from_process_local_data(chunk_sharding, stacked)
 
-    return feed
+    return batch_fn
 
 
-def share(rows: grain.MapDataset, batch_size: int, mine: np.ndarray) -> grain.MapDataset:
-    """Return the rows of an endless data set that stand at some places of each batch.
+def take_positions(
+    rows: grain.MapDataset, batch_size: int, positions: np.ndarray
+) -> grain.MapDataset:
+    """Return the rows of an endless data set that stand at given positions of each batch.
 
-    mine: these places. A batch has the same rows in the same places for any number of processes.
+    A batch has the same rows in the same order for any number of processes.
+
+    Args:
+        rows: The rows of all batches, one batch after the other.
+        batch_size: Rows in a whole batch.
+        positions: Integers [P] in 0..batch_size - 1, in increasing order.
     """
-    if len(mine) == batch_size:
+    num = len(positions)
+    if num == batch_size:
         return rows
-    num = len(mine)
-    places = grain.MapDataset.range(len(rows) // batch_size * num)
-    return places.map(lambda i: rows[i // num * batch_size + int(mine[i % num])])
+    taken = grain.MapDataset.range(len(rows) // batch_size * num)
+    return taken.map(lambda i: rows[i // num * batch_size + int(positions[i % num])])
 
 
-def _check_divides(batch_size: int, mesh: Mesh) -> None:
+def _require_divisible(batch_size: int, mesh: Mesh) -> None:
     if batch_size % mesh.size:
         raise ValueError(
             f"batch_size must be a multiple of the number of devices, {mesh.size}, got {batch_size}"

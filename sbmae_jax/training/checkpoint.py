@@ -1,10 +1,10 @@
-"""Checkpoints that are either whole or not used, written while the training goes on.
+"""Checkpoints that are either intact or not used, written while the training continues.
 
-Orbax writes a checkpoint under another name and renames it when it is complete. Then the SHA-256 of each
-of its files is stored beside them, as a seal. A checkpoint without a seal was not finished; one whose
-files do not match it was damaged later. Neither is read: the checkpoint before it is used instead.
+Orbax writes a checkpoint under a temporary name and renames it when it is complete. Then a seal, the SHA-256
+of each of its files, is stored beside them. A checkpoint without a seal was never finished; one whose files
+do not match its seal was damaged later. Neither is read: the previous checkpoint is used instead.
 
-A checkpoint holds arrays, as TensorStore has them, and JSON: nothing of it is run when it is loaded.
+A checkpoint consists of TensorStore arrays and JSON, so loading one never runs code from it.
 """
 
 import contextlib
@@ -24,15 +24,23 @@ from sbmae_jax._io import files_below, is_remote
 from sbmae_jax.training import distributed
 
 Tree = TypeVar("Tree")
-NUM_KEPT = 2  # the newest, and one to fall back on
+NUM_KEPT = 2  # the newest, and one in case it is damaged
 SEAL = "sha256.json"
-UNFINISHED = "it was not finished"
+UNFINISHED = "it was never finished"
 SKIP = ocp.PLACEHOLDER
-"""A leaf of `like` that is not to be read."""
+"""In `Checkpoints.restore`, stands for an array that shall not be read."""
 
 
 class Checkpoints:
-    """The checkpoints of one stage, each under the number of its step. All processes call the same."""
+    """The checkpoints of one stage, each named after its step. See `opened`.
+
+    Every process must call the same methods in the same order.
+
+    Example:
+        with checkpoint.opened(directory) as checkpoints:
+            state = checkpoints.restore(sharding.abstract_state(mesh, state)) or state
+            checkpoints.save(int(state.step), state)
+    """
 
     def __init__(self, checkpointer: ocp.training.Checkpointer, directory: Path):
         self._checkpointer, self._directory = checkpointer, directory
@@ -41,23 +49,28 @@ class Checkpoints:
         self._step = 0
 
     def save(self, step: int, state: Any) -> None:
-        """Begin to save a pytree of arrays; they may change as soon as this returns.
+        """Start to save a state; its arrays may change or be donated as soon as this returns.
 
-        Raises OSError, here or in `finish`, if it could not be written.
+        Args:
+            step: Name of the checkpoint. One of the same name is replaced.
+            state: Pytree of arrays.
+
+        Raises:
+            OSError: The checkpoint could not be written. `finish` raises it for what fails later.
         """
         self.finish()
         try:
             response = self._checkpointer.save_checkpointables_async(
                 step, {"state": state}, force=True, overwrite=True
             )
-        except Exception as error:  # whatever lies below Orbax has errors of its own
+        except Exception as error:  # Orbax and the storage below it raise errors of many types
             raise _not_written(self._directory / str(step), error) from error
-        assert response is not None  # it is forced
+        assert response is not None  # None means skipped, which `force` excludes
         self._step = step
         self._pending = self._sealer.submit(self._seal, self._directory / str(step), response)
 
     def finish(self) -> None:
-        """Wait until what was begun is written. Raises OSError if it could not be."""
+        """Wait until the last `save` is complete, or raise OSError if it failed."""
         pending, self._pending = self._pending, None
         if pending is None:
             return
@@ -67,22 +80,27 @@ class Checkpoints:
             raise _not_written(self._directory / str(self._step), error) from error
 
     def restore(self, like: Tree) -> Tree | None:
-        """Load the newest checkpoint that is intact, with the structure and layout of `like`.
+        """Load the newest intact checkpoint, and warn about every newer one.
 
-        like: pytree of `jax.ShapeDtypeStruct`, or `SKIP` where an array is not wanted.
-        Returns None where there is no finished checkpoint. What is not used is named in a warning.
+        Args:
+            like: Pytree of `jax.ShapeDtypeStruct` with shardings (`sharding.abstract_state`), with `SKIP` in
+                place of an array that shall not be read. The devices need not be those that saved it.
 
-        Raises ValueError if there are finished checkpoints, but none of them is intact.
+        Returns:
+            The state, or None if no checkpoint was ever finished.
+
+        Raises:
+            ValueError: There are finished checkpoints, but none of them is intact.
         """
         step = distributed.broadcast_from_first(self._newest() if distributed.is_first() else 0)
         if step == _ALL_DAMAGED:
             raise ValueError(
-                f"no checkpoint in {self._directory} is intact: delete that folder, and the stage "
-                "is trained again"
+                f"no checkpoint in {self._directory} is intact: delete that folder to train the "
+                "stage again"
             )
         if step == _NONE:
             return None
-        with warnings.catch_warnings():  # Orbax's remark that skipped leaves have no sharding
+        with warnings.catch_warnings():  # Orbax remarks that skipped leaves have no sharding
             warnings.simplefilter("ignore", UserWarning)
             return self._checkpointer.load_checkpointables(step, {"state": like})["state"]
 
@@ -95,13 +113,13 @@ class Checkpoints:
             if damage is None:
                 return step
             finished |= damage != UNFINISHED
-            logging.warning("checkpoint %s is damaged (%s) and is not used", path, damage)
+            logging.warning("checkpoint %s is damaged (%s) and will not be used", path, damage)
         return _ALL_DAMAGED if finished else _NONE
 
     def _seal(self, path: Path, response: Any) -> None:
         response.result()
         if distributed.is_first():
-            (path / SEAL).write_text(json.dumps(digests(path), indent=1))
+            (path / SEAL).write_text(json.dumps(_digests(path), indent=1))
 
 
 _NONE, _ALL_DAMAGED = -1, -2
@@ -109,7 +127,16 @@ _NONE, _ALL_DAMAGED = -1, -2
 
 @contextmanager
 def opened(directory: Path) -> Iterator[Checkpoints]:
-    """Open a directory of checkpoints; what an interrupted save has left there is removed."""
+    """Open a directory of checkpoints, and remove what an interrupted save has left there.
+
+    Leaving the context waits for the last `save`.
+
+    Args:
+        directory: Folder of one stage, created if it is missing.
+
+    Raises:
+        OSError: The last checkpoint could not be written.
+    """
     directory = directory if is_remote(directory) else directory.absolute()
     policy = ocp.training.preservation_policies.LatestN(NUM_KEPT)
     checkpointer = ocp.training.Checkpointer(
@@ -122,8 +149,8 @@ def opened(directory: Path) -> Iterator[Checkpoints]:
         yield checkpoints
         checkpoints.finish()
     except BaseException:
-        # What was begun is still finished, but nothing that fails now may hide what failed first; Orbax
-        # raises again at its end what a save has raised.
+        # Complete the save that is under way, but let no error here hide the first one: when it closes,
+        # Orbax raises once more what a save has already raised.
         for end in (checkpoints.finish, checkpointer.close):
             with contextlib.suppress(Exception):
                 end()
@@ -132,20 +159,20 @@ def opened(directory: Path) -> Iterator[Checkpoints]:
 
 
 def find_damage(path: Path) -> str | None:
-    """Return what is wrong with the files of a checkpoint, or None if they are as they were written."""
+    """Return what is wrong with the checkpoint in a folder, or None if it is intact."""
     try:
         sealed = json.loads((path / SEAL).read_text())
     except FileNotFoundError:
         return UNFINISHED
     except ValueError:
         return f"{SEAL} cannot be read"
-    found = digests(path)
+    found = _digests(path)
     changed = [name for name, digest in sealed.items() if found.get(name) != digest]
     return f"{changed[0]} is missing or has changed" if changed else None
 
 
-def digests(path: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file below a folder, but for the seal."""
+def _digests(path: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file below a folder except the seal."""
     return {
         str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in files_below(path)
@@ -156,6 +183,6 @@ def digests(path: Path) -> dict[str, str]:
 def _not_written(path: Path, error: Exception) -> OSError:
     reason = (str(error).strip() or repr(error)).splitlines()[-1]
     return OSError(
-        f"checkpoint {path} could not be written ({reason}): make room there, "
-        "or let it be written to; the checkpoint before it is whole, and the same command goes on from it"
+        f"checkpoint {path} could not be written ({reason}): free some space, or make the folder writable; "
+        "the previous checkpoint is intact, and the same command resumes from it"
     )

@@ -1,4 +1,4 @@
-"""What a run says: lines for a person, JSON lines and TensorBoard scalars for later."""
+"""The log of a run: lines on the screen, JSON lines in `metrics.jsonl`, and scalars for TensorBoard."""
 
 import contextlib
 import json
@@ -18,15 +18,25 @@ from tqdm import tqdm
 
 from sbmae_jax._io import copy, is_remote
 
-Event = event_pb2.Event  # pyright: ignore[reportAttributeAccessIssue] (made when it is imported)
-FILE = "metrics.jsonl"
+Event = event_pb2.Event  # pyright: ignore[reportAttributeAccessIssue] (created at import)
+METRICS = "metrics.jsonl"
 PUBLISH_SECONDS = 60
 
 
 class Log:
-    """Writes the scalars of one run to `metrics.jsonl` and to TensorBoard, and lines to the screen.
+    """Writes the scalars of one run to `metrics.jsonl` and to TensorBoard, and prints lines.
 
-    The log of a workdir in a bucket is kept on this machine, and copied there every minute and at the end.
+    Where the run's workdir is in an object store, the log is kept on the local disk, and copied to the
+    workdir every minute and when it is closed.
+
+    Args:
+        directory: Workdir of the run. Rows of an earlier, interrupted process are kept.
+
+    Example:
+        log = Log(workdir)
+        log.scalars("score", 50, {"loss": 0.9})
+        log.close()
+        read_metrics(workdir)["score"]  # [{"stage": "score", "step": 50, "loss": 0.9}]
     """
 
     def __init__(self, directory: Path):
@@ -34,22 +44,31 @@ class Log:
         self._published = time.monotonic()
         if self._remote is not None:
             directory = Path(tempfile.mkdtemp())
-            if (self._remote / FILE).exists():
-                (directory / FILE).write_bytes((self._remote / FILE).read_bytes())
+            if (self._remote / METRICS).exists():
+                (directory / METRICS).write_bytes((self._remote / METRICS).read_bytes())
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
-        self._file = open(directory / FILE, "a", buffering=1)  # noqa: SIM115 (closed with the log)
+        self._file = open(directory / METRICS, "a", buffering=1)  # noqa: SIM115 (see close)
 
     @cached_property
     def _board(self) -> EventsWriter:
-        # Made at the first scalar, since each writer leaves a file. Not tensorboardX's SummaryWriter: its
-        # thread dies of a full disk or a clock that is set back, and then whoever writes waits forever.
+        # Opened at the first scalar, because each writer creates a file. SummaryWriter will not do: its
+        # thread dies when the disk is full or the clock is set back, and its callers then block forever.
         folder = self._directory / "tensorboard"
         folder.mkdir(exist_ok=True)
         return EventsWriter(str(folder / "events"))
 
     def scalars(self, stage: str, step: int, values: Mapping[str, float]) -> None:
-        """Record scalars of a stage at a step. Raises OSError if they cannot be written."""
+        """Record scalars.
+
+        Args:
+            stage: Name of the stage that they belong to.
+            step: Number of optimiser steps taken so far.
+            values: The scalars by name.
+
+        Raises:
+            OSError: They could not be written.
+        """
         parts = [summary.scalar(f"{stage}/{name}", value) for name, value in values.items()]
         try:
             self._file.write(json.dumps({"stage": stage, "step": step, **values}) + "\n")
@@ -58,32 +77,38 @@ class Log:
             self._board.flush()
         except OSError as error:
             raise OSError(
-                f"the log in {self._directory} cannot be written ({error.strerror}): make room there; the "
-                "same command goes on from the last checkpoint"
+                f"cannot write the log in {self._directory} ({error.strerror}): free some space and run "
+                "the same command to resume from the last checkpoint"
             ) from None
         if time.monotonic() - self._published > PUBLISH_SECONDS:
             self.publish()
 
     def publish(self) -> None:
-        """Copy a log that is kept elsewhere to its workdir."""
+        """Copy a log that is kept on the local disk to its workdir in the object store."""
         if self._remote is not None:
             copy(self._directory, self._remote)
             self._published = time.monotonic()
 
     def line(self, text: str) -> None:
-        """Print a line; a progress bar that is on the screen stays below it."""
+        """Print a line, above the progress bar if there is one."""
         tqdm.write(text, file=sys.stdout)
         sys.stdout.flush()
 
     def progress(self, title: str, total: int, initial: int = 0) -> tqdm:
-        """Return a progress bar; it is silent where the output is not a terminal."""
+        """Return a progress bar, which stays hidden if the output is not a terminal.
+
+        Args:
+            title: Shown to the left of the bar.
+            total: Number of steps in all.
+            initial: Number of steps already taken.
+        """
         return tqdm(
             total=total, initial=initial, desc=title, leave=False, disable=None, unit="step"
         )
 
     def close(self) -> None:
-        """Finish the files."""
-        with contextlib.suppress(OSError):  # what could not be written was said when it was written
+        """Close the files, and publish them."""
+        with contextlib.suppress(OSError):  # `scalars` has already raised it
             self._file.close()
         if "_board" in self.__dict__:
             with contextlib.suppress(OSError):
@@ -94,7 +119,7 @@ class Log:
 
 
 class NoLog:
-    """What processes other than the first have for a log: it writes nothing."""
+    """The log of every process but the first: it writes nothing."""
 
     def scalars(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         """Record nothing."""
@@ -106,21 +131,27 @@ class NoLog:
         """Print nothing."""
 
     def progress(self, title: str, total: int, initial: int = 0) -> tqdm:
-        """Return a progress bar that is not shown."""
+        """Return a progress bar that is never shown."""
         return tqdm(total=total, initial=initial, desc=title, disable=True)
 
     def close(self) -> None:
         """Do nothing."""
 
 
-def read(directory: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return {stage: rows by step} of a run.
+def read_metrics(directory: Path) -> dict[str, list[dict[str, Any]]]:
+    """Read the scalars of a run back from `metrics.jsonl`.
 
-    A run that was interrupted repeats the steps since its last checkpoint: of two rows of the same
-    step the later one counts. A line that was cut off in the middle is left out.
+    A resumed run repeats the steps since its last checkpoint: of two rows with the same step, the later one
+    counts. A line that an interruption cut off is left out.
+
+    Args:
+        directory: Workdir of the run.
+
+    Returns:
+        The rows of each stage, in the order of their steps; empty if the run has no log.
     """
     rows: dict[str, dict[int, dict[str, Any]]] = {}
-    path = directory / FILE
+    path = directory / METRICS
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
             row = json.loads(line)

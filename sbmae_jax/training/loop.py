@@ -1,7 +1,8 @@
-"""The training loop: one for every stage."""
+"""The training loop, which is the same for every stage."""
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
@@ -19,62 +20,129 @@ from sbmae_jax.training.step import TrainState, compile_training, compile_valida
 from sbmae_jax.types import Key
 
 
-def train(
-    task: Task, feed: BatchFn, training: TrainingConfig, key: Key, mesh: Mesh,
-    directory: Path, log: Log | NoLog, stage: str, held_out: Batch | None = None,
-    should_stop: Callable[[], bool] = lambda: False, profile: Path | None = None,
-) -> TrainState:  # fmt: skip
-    """Train a task to its end, from its newest checkpoint if there is one.
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One training: what is trained, how, and where its checkpoints are.
 
-    directory: of this stage's checkpoints. A stage that is at its end is only loaded.
-    stage: its name in the logs. Each row has the seconds since the row before.
-    held_out: a batch that is not trained on; needed where `training.patience` is not 0.
-    should_stop: asked after each call; if any process says so, the state is saved, and Preempted raised.
-    profile: folder for a trace of a few calls.
-
-    The end is the last step, under whose number the last checkpoint stands also where patience ended before.
-
-    Raises FloatingPointError if a loss, that of held-out rows too, or a gradient becomes NaN or infinite;
-    the checkpoints stay as they are. Raises OSError if one cannot be written.
+    Attributes:
+        name: Name in the log and in messages.
+        task: What is trained.
+        training: How it is trained.
+        directory: Folder of its checkpoints.
     """
-    check_parts(training, mesh)
-    init, run = compile_training(task, training, mesh)
-    look = compile_validation(task, mesh) if training.patience else None
-    with checkpoint.opened(directory) as checkpoints:
-        first = feed(0, 1)
-        state = checkpoints.restore(sharding.shapes(mesh, jax.eval_shape(init, key, first)))
+
+    name: str
+    task: Task
+    training: TrainingConfig
+    directory: Path
+
+
+def train(
+    stage: Stage, batch_fn: BatchFn, key: Key, *, mesh: Mesh, log: Log | NoLog,
+    held_out: Batch | None = None, should_stop: Callable[[], bool] = lambda: False,
+    profile: Path | None = None,
+) -> TrainState:  # fmt: skip
+    """Train a stage to its end, from its newest intact checkpoint if there is one.
+
+    A resumed training ends with the same bits as an uninterrupted one. A finished stage is only loaded. The
+    final checkpoint is named after the last step, `training.num_steps`, even where patience ended the
+    training earlier.
+
+    Args:
+        stage: What to train, how, and where.
+        batch_fn: Gives the batches, see `batches.resident` and `batches.streamed`.
+        key: Root of all randomness of this training, except for the choice of the batches.
+        mesh: Devices that share the work.
+        log: Gets the mean metrics of each compiled call, and its duration in seconds.
+        held_out: A batch [B, ...] that is not trained on; required if `training.patience` is not 0.
+        should_stop: Polled after each call. If it returns True in any process, the state is saved and
+            `Preempted` is raised.
+        profile: Folder for a trace of a few calls; None for no trace.
+
+    Returns:
+        The final state, whose `ema_params` are the result.
+
+    Raises:
+        Preempted: `should_stop` returned True before the last step.
+        FloatingPointError: The loss, on training or held-out rows, or the norm of a gradient became NaN or
+            infinite. The checkpoints remain as they were.
+        OSError: A checkpoint or the log could not be written.
+        ValueError: The devices cannot share a batch evenly, or no finished checkpoint is intact.
+    """
+    training = stage.training
+    _require_divisible(training, mesh)
+    init, run = compile_training(stage.task, training, mesh)
+    validate = compile_validation(stage.task, mesh) if training.patience else None
+    init_key, noise_key, held_out_key = jax.random.split(key, 3)
+    with checkpoint.opened(stage.directory) as checkpoints:
+        first = batch_fn(0, 1)
+        like = sharding.abstract_state(mesh, jax.eval_shape(init, init_key, first))
+        state = checkpoints.restore(like)
         if state is None:
-            state = init(key, first)
+            state = init(init_key, first)
         step = int(state.step)
-        with log.progress(stage, training.num_steps, step) as bar, traced(profile) as tick:
+        with log.progress(stage.name, training.num_steps, step) as bar, traced(profile) as tick:
             while step < training.num_steps:
                 tick()
                 start = time.perf_counter()
                 size = min(training.steps_per_call, training.num_steps - step)
-                state, metrics = run(key, state, feed(step, size))
+                state, metrics = run(noise_key, state, batch_fn(step, size))
+                step += size
                 metrics = {name: float(value) for name, value in metrics.items()}
-                _check_finite(metrics, stage, step, size, directory)
-                taken, step = step, step + size
-                if look and _crosses(taken, size, training.held_out_every, training.num_steps):
-                    state, loss = look(key, state, held_out)
+                _require_finite(metrics, stage, step, size)
+                if validate and _is_due(training.held_out_every, step, size, training):
+                    state, loss = validate(held_out_key, state, held_out)
                     metrics["held_out_loss"] = float(loss)
-                    _check_finite(metrics, stage, taken, size, directory)
-                log.scalars(stage, step, metrics | {"seconds": time.perf_counter() - start})
+                    _require_finite(metrics, stage, step, size)
+                log.scalars(stage.name, step, metrics | {"seconds": time.perf_counter() - start})
                 bar.set_postfix(loss=f"{metrics['loss']:.4g}")
                 bar.update(size)
-                state, step = end_of_patience(state, step, training)
-                stopping = distributed.any_says(should_stop()) and step < training.num_steps
-                due = _crosses(taken, step - taken, training.checkpoint_every, training.num_steps)
-                if stopping or due:
+                save = _is_due(training.checkpoint_every, step, size, training)
+                if _is_at_end(state, step, training):
+                    state, step, save = _finish(state, training), training.num_steps, True
+                stop = distributed.any_process(should_stop()) and step < training.num_steps
+                if save or stop:
                     checkpoints.save(step, state)
-                if stopping:
+                if stop:
                     checkpoints.finish()
-                    raise Preempted(f"{stage}: saved after step {step}; the same command goes on")
+                    raise Preempted(
+                        f"{stage.name}: saved after step {step}; run the same command to resume"
+                    )
     return state
 
 
-def check_parts(training: TrainingConfig, mesh: Mesh) -> None:
-    """Raise ValueError if the devices cannot share out a part of a batch evenly."""
+def is_finished(stage: Stage) -> bool:
+    """Return whether a stage has an intact checkpoint of its last step, in the first process's view."""
+    path = stage.directory / str(stage.training.num_steps)
+    return bool(distributed.broadcast_from_first(checkpoint.find_damage(path) is None))
+
+
+def load_params(stage: Stage, example: Batch, mesh: Mesh) -> Params:
+    """Load the averaged parameters of a finished stage, and nothing else of its checkpoint.
+
+    Args:
+        stage: Whose parameters to load.
+        example: Shapes of a batch of any size, a pytree of `jax.ShapeDtypeStruct`.
+        mesh: Devices that shall hold the parameters.
+
+    Raises:
+        ValueError: The stage has no intact checkpoint of its last step.
+    """
+    if not is_finished(stage):
+        raise ValueError(
+            f"{stage.directory} holds no finished training, or a damaged one: train {stage.name} first"
+        )
+    init, _ = compile_training(stage.task, stage.training, mesh)
+    chunk = jax.tree.map(lambda a: jax.ShapeDtypeStruct((1, *a.shape), a.dtype), example)
+    like = sharding.abstract_state(mesh, jax.eval_shape(init, jax.random.key(0), chunk))
+    skip = jax.tree.map(lambda _: checkpoint.SKIP, like)
+    with checkpoint.opened(stage.directory) as checkpoints:
+        state = checkpoints.restore(skip._replace(step=like.step, ema_params=like.ema_params))
+    assert state is not None  # `is_finished` has found an intact checkpoint
+    return state.ema_params
+
+
+def _require_divisible(training: TrainingConfig, mesh: Mesh) -> None:
     if training.batch_size % (training.num_microbatches * mesh.size):
         raise ValueError(
             f"batch_size must be a multiple of num_microbatches x devices, {training.num_microbatches} x "
@@ -82,62 +150,34 @@ def check_parts(training: TrainingConfig, mesh: Mesh) -> None:
         )
 
 
-def end_of_patience(
-    state: TrainState, step: int, training: TrainingConfig
-) -> tuple[TrainState, int]:
-    """At the end, which may come early, keep the best parameters; return the state and its step."""
+def _is_due(every: int, step: int, size: int, training: TrainingConfig) -> bool:
+    """Return whether the last call, of `size` steps, has reached a multiple of `every`, or the end."""
+    return step // every > (step - size) // every or step == training.num_steps
+
+
+def _is_at_end(state: TrainState, step: int, training: TrainingConfig) -> bool:
+    """Return whether the last step is taken, or patience has run out."""
+    if state.best is None or step == training.num_steps:
+        return step == training.num_steps
+    return step - int(state.best.step) >= training.patience
+
+
+def _finish(state: TrainState, training: TrainingConfig) -> TrainState:
+    """Mark a state as that of the last step; with patience, its averages become the best ones."""
     if state.best is None:
-        return state, step
-    if step - int(state.best.step) < training.patience and step < training.num_steps:
-        return state, step
-    last = jnp.full_like(state.step, training.num_steps)
-    # A copy: the next call may donate the state, in which no two arrays may share a buffer.
-    kept = jax.tree.map(jnp.copy, state.best.params)
-    return state._replace(step=last, ema_params=kept), training.num_steps
+        return state
+    # Copied, because the next call may donate the state, in which no two arrays may share a buffer.
+    best = jax.tree.map(jnp.copy, state.best.params)
+    return state._replace(step=jnp.full_like(state.step, training.num_steps), ema_params=best)
 
 
-def is_finished(directory: Path, training: TrainingConfig) -> bool:
-    """Return whether a stage has an intact checkpoint of its last step."""
-    path = directory / str(training.num_steps)
-    return bool(distributed.broadcast_from_first(checkpoint.find_damage(path) is None))
-
-
-def load_params(
-    task: Task, training: TrainingConfig, example: Batch, mesh: Mesh, directory: Path
-) -> Params:
-    """Load the averaged parameters of a finished stage, and nothing else of its checkpoint.
-
-    example: the shapes of a batch of one, a tree of `jax.ShapeDtypeStruct`.
-
-    Raises ValueError if the stage has no intact checkpoint of its last step.
-    """
-    if not is_finished(directory, training):
-        raise ValueError(
-            f"{directory} holds no finished training, or it is damaged: run the stage before this one"
-        )
-    init, _ = compile_training(task, training, mesh)
-    chunk = jax.tree.map(lambda a: jax.ShapeDtypeStruct((1, *a.shape), a.dtype), example)
-    like = sharding.shapes(mesh, jax.eval_shape(init, jax.random.key(0), chunk))
-    skip = jax.tree.map(lambda _: checkpoint.SKIP, like)
-    with checkpoint.opened(directory) as checkpoints:
-        state = checkpoints.restore(skip._replace(step=like.step, ema_params=like.ema_params))
-    assert state is not None  # there is a checkpoint, and it is intact
-    return state.ema_params
-
-
-def _crosses(step: int, size: int, every: int, last: int) -> bool:
-    return (step + size) // every > step // every or step + size == last
-
-
-def _check_finite(
-    metrics: Mapping[str, float], stage: str, step: int, size: int, directory: Path
-) -> None:
-    """Look at what would spoil the parameters: the loss, the gradient, the loss on held-out rows."""
+def _require_finite(metrics: Mapping[str, float], stage: Stage, step: int, size: int) -> None:
+    """Raise FloatingPointError if one of the values that would spoil the parameters is not finite."""
     for name in ("loss", "gradient_norm", "held_out_loss"):
         value = metrics.get(name, 0.0)
         if not jnp.isfinite(value):
             raise FloatingPointError(
-                f"{stage}: the {name.replace('_', ' ')} became {value} between steps {step} and "
-                f"{step + size}; the last good checkpoint stays in {directory}. Lower this stage's "
-                "learning_rate, or look at its data."
+                f"{stage.name}: the {name.replace('_', ' ')} became {value} between steps {step - size} "
+                f"and {step}; the last good checkpoint remains in {stage.directory}. Lower this stage's "
+                "learning_rate, or check its data."
             )

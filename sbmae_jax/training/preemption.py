@@ -1,4 +1,4 @@
-"""Being asked to stop: SIGTERM, which comes before a machine is taken away, loses nothing."""
+"""Stopping on request: SIGTERM, which announces that a machine will be taken away, loses no work."""
 
 import signal
 import threading
@@ -7,14 +7,23 @@ from contextlib import contextmanager
 
 
 class Preempted(Exception):
-    """The run was asked to stop, and what it had is saved: start it again."""
+    """The run stopped on request and saved its work. Run the same command to resume."""
 
 
 class Notice:
-    """Whether this process was asked to stop.
+    """Whether this process has been asked to stop.
 
-    Inside `watched` SIGTERM raises Preempted at once, but inside `deferred` it is only noted in `given`, for
-    a loop that saves first.
+    Inside `watched`, SIGTERM raises `Preempted` at once. Inside `deferred`, it only sets `given`, for a loop
+    that saves first.
+
+    Attributes:
+        given: True once SIGTERM has arrived.
+
+    Example:
+        >>> with Notice().watched() as notice, notice.deferred():
+        ...     signal.raise_signal(signal.SIGTERM)
+        ...     notice.given
+        True
     """
 
     def __init__(self):
@@ -23,7 +32,7 @@ class Notice:
 
     @contextmanager
     def watched(self) -> Iterator["Notice"]:
-        """Heed SIGTERM; in a thread other than the main one, which gets no signals, do nothing."""
+        """Handle SIGTERM inside this context; outside the main thread, which gets all signals, do nothing."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
@@ -35,7 +44,7 @@ class Notice:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Only note a SIGTERM that comes here."""
+        """Do not raise inside this context, but only set `given`."""
         self._deferring = True
         try:
             yield
@@ -46,4 +55,4 @@ class Notice:
         del number, frame
         self.given = True
         if not self._deferring:
-            raise Preempted("stopped, as was asked for; the same command goes on")
+            raise Preempted("stopped on request; run the same command to resume")

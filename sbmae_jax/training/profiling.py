@@ -1,4 +1,4 @@
-"""A trace of a few calls of a training, which TensorBoard's profile plugin shows."""
+"""Profiling a few calls of a training, for TensorBoard's profile plugin."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,24 +6,26 @@ from pathlib import Path
 
 import jax
 
-FIRST, LAST = 2, 4  # the first call compiles
+FIRST_CALL, LAST_CALL = 2, 4  # call 1 compiles
 
 
 @contextmanager
 def traced(directory: Path | None) -> Iterator[Callable[[], None]]:
-    """Give a function to be called before each call of a training; calls FIRST..LAST are traced.
+    """Yield a function to call before each compiled call; calls FIRST_CALL..LAST_CALL are traced.
 
-    directory: of the trace; None traces nothing. A training of fewer calls leaves a shorter trace, or none.
+    Args:
+        directory: Where the trace is written; None disables tracing. A training with fewer calls leaves a
+            shorter trace, or none.
     """
     call, running = 0, False
 
     def tick() -> None:
         nonlocal call, running
         call += 1
-        if call == FIRST and directory is not None:
+        if call == FIRST_CALL and directory is not None:
             jax.profiler.start_trace(str(directory))
             running = True
-        if call == LAST + 1 and running:
+        if call == LAST_CALL + 1 and running:
             jax.profiler.stop_trace()
             running = False
 

@@ -1,8 +1,8 @@
-"""One mesh for all devices of all processes, and how arrays lie on it.
+"""One mesh over all devices of all processes, and how arrays are sharded over it.
 
-The mesh has two axes. The rows of a batch are split over both, so each device works on rows of its own. The
-state of a training is whole on every device, or, where a network does not fit one device, split over the
-axis `state`; what a device lacks of it is then gathered when it is used.
+The mesh has two axes. The rows of a batch are sharded over both, so each device works on its own rows. The
+state of a training is replicated or, where a network does not fit on one device, sharded over the axis
+`state`; each device then gathers what it lacks at the time of use.
 """
 
 import math
@@ -16,19 +16,27 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 Tree = TypeVar("Tree")
 
-SMALLEST_SPLIT = 2**14  # entries; to gather less costs more than to hold it
+MIN_SHARDED_SIZE = 2**14  # entries; gathering a smaller array costs more than storing all of it
 
 
 def make_mesh(num_devices: int | None = None, num_state_shards: int = 1) -> Mesh:
-    """Return the mesh of all devices, or of the first few, with the axes `rows` and `state`.
+    """Build the mesh of all devices, or of the first few, with the axes `rows` and `state`.
 
-    num_state_shards: over so many devices the state is split, or over the largest divisor of it that
-        divides the number of devices, so that a run goes on where there are fewer.
+    Args:
+        num_devices: How many devices to use; None means all devices of all processes.
+        num_state_shards: How many devices share one copy of the training state. Where the number of devices
+            is not a multiple of it, their greatest common divisor is used, so that a run can resume on
+            fewer devices.
 
-    Raises ValueError if it is less than 1.
+    Raises:
+        ValueError: `num_state_shards` is less than 1.
+
+    Example:
+        >>> dict(make_mesh(num_devices=1, num_state_shards=4).shape)
+        {'rows': 1, 'state': 1}
     """
     if num_state_shards < 1:
-        raise ValueError(f"config.num_state_shards must be at least 1, got {num_state_shards}")
+        raise ValueError(f"num_state_shards must be at least 1, got {num_state_shards}")
     devices = jax.devices()[:num_devices]
     shards = math.gcd(num_state_shards, len(devices))
     shape, axes = (len(devices) // shards, shards), ("rows", "state")
@@ -36,41 +44,55 @@ def make_mesh(num_devices: int | None = None, num_state_shards: int = 1) -> Mesh
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Return the layout in which every device holds the whole array."""
+    """Return the sharding in which every device holds the whole array."""
     return NamedSharding(mesh, PartitionSpec())
 
 
-def split(mesh: Mesh, axis: int = 0) -> NamedSharding:
-    """Return the layout in which devices share the given axis."""
+def sharded(mesh: Mesh, axis: int = 0) -> NamedSharding:
+    """Return the sharding in which all devices share the given axis."""
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, mesh.axis_names))
 
 
-def state_layout(mesh: Mesh, shape: tuple[int, ...]) -> NamedSharding:
-    """Return the layout of an array of the state: its largest axis that can be is split over `state`."""
+def state_sharding(mesh: Mesh, shape: tuple[int, ...]) -> NamedSharding:
+    """Return the sharding of an array of the training state.
+
+    A large array is sharded over the mesh axis `state`, along its largest axis that divides evenly. Every
+    other array is replicated.
+
+    Args:
+        mesh: From `make_mesh`.
+        shape: Shape of the array.
+    """
     shards = mesh.shape["state"]
     axes = [axis for axis, size in enumerate(shape) if size % shards == 0]
-    if shards == 1 or math.prod(shape) < SMALLEST_SPLIT or not axes:
+    if shards == 1 or math.prod(shape) < MIN_SHARDED_SIZE or not axes:
         return replicated(mesh)
     axis = max(axes, key=lambda axis: shape[axis])
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, "state"))
 
 
 def with_sharding(mesh: Mesh, tree: Tree) -> Tree:
-    """Return a state, inside a compiled function, with the layout of each array made sure."""
+    """Constrain every array of a training state to its `state_sharding`, inside a compiled function."""
     return jax.tree.map(
-        lambda a: jax.lax.with_sharding_constraint(a, state_layout(mesh, a.shape)), tree
+        lambda a: jax.lax.with_sharding_constraint(a, state_sharding(mesh, a.shape)), tree
     )
 
 
-def shapes(mesh: Mesh, tree: Tree) -> Tree:
-    """Return the shapes of a state of arrays or shapes, with their layouts, as a checkpoint is read."""
+def abstract_state(mesh: Mesh, tree: Tree) -> Tree:
+    """Describe a training state for `Checkpoints.restore`: shapes, dtypes and shardings.
+
+    Args:
+        mesh: From `make_mesh`.
+        tree: The state, as a pytree of arrays or of `jax.ShapeDtypeStruct`.
+    """
     return jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=state_layout(mesh, a.shape)), tree
+        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=state_sharding(mesh, a.shape)),
+        tree,
     )
 
 
 def put(tree: Tree, layout: NamedSharding) -> Tree:
-    """Turn arrays of the host, the same in every process, into global arrays with a layout."""
+    """Copy host arrays, which must be the same in every process, to the devices as global arrays."""
 
     def one(array):
         array = np.asarray(array)
@@ -80,28 +102,9 @@ def put(tree: Tree, layout: NamedSharding) -> Tree:
 
 
 def local_rows(mesh: Mesh, num_rows: int) -> np.ndarray:
-    """Return which rows of a batch lie on the devices of this process, in order."""
-    parts = split(mesh).addressable_devices_indices_map((num_rows,)).values()
-    return np.unique(np.concatenate([np.arange(num_rows)[part] for part in parts if part]))
-
-
-def join(tree: Tree, layout: NamedSharding, axis: int, size: int, mine: np.ndarray) -> Tree:
-    """Turn the parts that the processes have into global arrays.
-
-    tree: arrays of the host with the rows `mine`, along `axis`, of the `size` that there are in all.
-    layout: splits that axis.
-    """
-
-    def one(array):
-        whole = (*array.shape[:axis], size, *array.shape[axis + 1 :])
-
-        def part(index):
-            rows = np.searchsorted(mine, np.arange(size)[index[axis]])
-            return array[(*index[:axis], slice(rows[0], rows[-1] + 1))]
-
-        return jax.make_array_from_callback(whole, layout, part)
-
-    return jax.tree.map(one, tree)
+    """Return the numbers of the rows of a batch that lie on this process's devices, in increasing order."""
+    slices = sharded(mesh).addressable_devices_indices_map((num_rows,)).values()
+    return np.unique(np.concatenate([np.arange(num_rows)[part] for part in slices if part]))
 
 
 def batched(
@@ -148,7 +151,7 @@ def batched(
             index = np.minimum(np.arange(start, start + size), stop - 1)
             batch = jax.tree.map(lambda array, index=index: np.asarray(array[index]), rows)
             if mesh is not None:
-                batch = put(batch, split(mesh))
+                batch = put(batch, sharded(mesh))
             keys = () if key is None else (jax.random.fold_in(key, i),)
             begun = time.perf_counter()
             made = function(*keys, *batch)

@@ -1,4 +1,4 @@
-"""The compiled step of a training: its state, its gradient, and a look at held-out rows."""
+"""The compiled functions of a training: the first state, the optimiser steps, the loss on held-out rows."""
 
 import functools
 from collections.abc import Callable
@@ -11,14 +11,20 @@ from jax.sharding import Mesh
 
 from sbmae_jax.models.task import Batch, Params, Task
 from sbmae_jax.training import sharding
-from sbmae_jax.training.config import MAX_STEPS, TrainingConfig
+from sbmae_jax.training.config import TrainingConfig
 from sbmae_jax.types import Array, Key
 
 Tree = TypeVar("Tree")
 
 
 class Best(NamedTuple):
-    """The averaged parameters with the least loss on held-out rows so far, and the step they had taken."""
+    """The averaged parameters with the smallest loss on held-out rows so far.
+
+    Attributes:
+        loss: Their mean loss on the held-out rows, a scalar; infinite at the start.
+        step: Number of steps they had taken, a scalar of int32.
+        params: Pytree of the averaged parameters.
+    """
 
     loss: Array
     step: Array
@@ -26,9 +32,14 @@ class Best(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """All that changes in training; the number of steps taken stands here and nowhere else.
+    """Everything that changes during a training, and all that a checkpoint stores.
 
-    best: None where training does not look at held-out rows.
+    Attributes:
+        step: Number of steps taken, a scalar of int32.
+        params: Pytree of the parameters.
+        ema_params: Exponential moving average of the parameters.
+        opt_state: State of the optimiser.
+        best: None for a training without patience.
     """
 
     step: Array
@@ -38,24 +49,35 @@ class TrainState(NamedTuple):
     best: Best | None = None
 
 
-# No training takes so many steps: the noise of held-out rows is that of no step.
-HELD_OUT_FOLD = MAX_STEPS + 1
+InitFn = Callable[[Key, Batch], TrainState]
+"""(key, chunk of batches) -> the state before the first step."""
 
-Init = Callable[[Key, Batch], TrainState]
-Steps = Callable[[Key, TrainState, Batch], tuple[TrainState, dict[str, Array]]]
-"""(key, state, chunk of batches with a leading axis of steps) -> (state, mean metrics)"""
+StepsFn = Callable[[Key, TrainState, Batch], tuple[TrainState, dict[str, Array]]]
+"""(key, state, chunk of batches, whose first axis counts the steps) -> (state, mean metrics)."""
+
+ValidateFn = Callable[[Key, TrainState, Batch], tuple[TrainState, Array]]
+"""(key, state, held-out batch) -> (state with the best parameters so far, mean loss)."""
 
 
 @functools.cache
-def compile_training(task: Task, training: TrainingConfig, mesh: Mesh) -> tuple[Init, Steps]:
-    """Return the compiled functions that begin and that advance the training of a task.
+def compile_training(task: Task, training: TrainingConfig, mesh: Mesh) -> tuple[InitFn, StepsFn]:
+    """Compile the functions that start and that advance the training of a task.
 
-    The state is built inside a compiled function, so that no two of its arrays share a buffer and each
-    can be donated. Tasks that are the same object are compiled once.
+    The results are cached, so the same task, settings and mesh are compiled once.
+
+    Args:
+        task: What to train.
+        training: How to train it.
+        mesh: Devices that share the work.
+
+    Returns:
+        The function that builds the first state, and the function that takes as many steps as its chunk has
+        batches. The latter donates the state.
     """
     optimizer = training.optimizer(task.num_members)
     step = make_step(task, optimizer, training.ema_decay, training.num_microbatches)
 
+    # Compiled, so that no two arrays of the state share a buffer: a shared one could not be donated.
     def init(key, chunk):
         params = task.init(key, jax.tree.map(lambda array: array[0], chunk))
         step = jnp.zeros((), jnp.int32)
@@ -65,7 +87,7 @@ def compile_training(task: Task, training: TrainingConfig, mesh: Mesh) -> tuple[
 
     def run(key, state, chunk):
         if len(jax.tree.leaves(chunk)[0]) == 1:
-            # Not even a scan of one step: XLA's CPU backend is slow at the gradient of a convolution in it.
+            # XLA's CPU backend is slow at the gradient of a convolution even in a scan of a single step.
             state, metrics = step(key, state, jax.tree.map(lambda array: array[0], chunk))
         else:
             state, metrics = jax.lax.scan(functools.partial(step, key), state, chunk)
@@ -75,44 +97,52 @@ def compile_training(task: Task, training: TrainingConfig, mesh: Mesh) -> tuple[
 
 
 @functools.cache
-def compile_validation(
-    task: Task, mesh: Mesh
-) -> Callable[[Key, TrainState, Batch], tuple[TrainState, Array]]:
-    """Return the compiled look at held-out rows, (key, state, batch) -> (state, mean loss).
+def compile_validation(task: Task, mesh: Mesh) -> ValidateFn:
+    """Compile the function that measures the held-out loss of the averaged parameters.
 
-    The averaged parameters are remembered if they are the best so far. Each look draws the same noise, so
-    that what differs between two of them is the parameters.
+    It stores the averaged parameters in `state.best` if they are the best so far, and donates the state.
+
+    Args:
+        task: What is trained.
+        mesh: Devices that hold the state.
     """
 
-    def look(key, state, batch):
-        losses, _ = task.loss(state.ema_params, jax.random.fold_in(key, HELD_OUT_FOLD), batch)
+    def validate(key, state, batch):
+        # The same noise every time, so that two losses differ only because the parameters do.
+        losses, _ = task.loss(state.ema_params, jax.random.clone(key), batch)
         loss = jnp.mean(losses)
         old, new = state.best, Best(loss, state.step, state.ema_params)
         best = jax.tree.map(lambda a, b: jnp.where(loss < old.loss, b, a), old, new)
         return sharding.with_sharding(mesh, (state._replace(best=best), loss))
 
-    return jax.jit(look, donate_argnums=1)
+    return jax.jit(validate, donate_argnums=1)
 
 
 def make_step(
     task: Task, optimizer: optax.GradientTransformation, ema_decay: float, num_microbatches: int = 1
-) -> Callable[[Key, TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
-    """Return the pure optimiser step `(key, state, batch) -> (state, metrics)`.
+) -> StepsFn:
+    """Build the pure function of one optimiser step, `(key, state, batch) -> (state, metrics)`.
 
-    key: of the whole training; step i uses `fold_in(key, i)`.
+    Its key is the same for the whole training: step i draws its noise from `fold_in(key, i)`.
+
+    Args:
+        task: What to train.
+        optimizer: From `TrainingConfig.optimizer`.
+        ema_decay: As in `TrainingConfig`.
+        num_microbatches: As in `TrainingConfig`.
     """
 
     def mean_loss(params, loss_key, batch):
         loss, metrics = task.loss(params, loss_key, batch)
         return jnp.mean(loss), jax.tree.map(jnp.mean, metrics)
 
-    differentiate = jax.value_and_grad(mean_loss, has_aux=True)
+    value_and_grad = jax.value_and_grad(mean_loss, has_aux=True)
     if num_microbatches > 1:
-        differentiate = averaged(differentiate, num_microbatches)
+        value_and_grad = _over_microbatches(value_and_grad, num_microbatches)
 
     def step(key, state, batch):
         step_key = jax.random.fold_in(key, state.step)
-        (loss, metrics), gradient = differentiate(state.params, step_key, batch)
+        (loss, metrics), gradient = value_and_grad(state.params, step_key, batch)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
@@ -123,10 +153,10 @@ def make_step(
     return step
 
 
-def averaged(function: Callable[..., Tree], num_parts: int) -> Callable[..., Tree]:
-    """Return the function (params, key, batch) whose result is the mean of those of parts of the batch.
+def _over_microbatches(function: Callable[..., Tree], num_parts: int) -> Callable[..., Tree]:
+    """Average a function of (params, key, batch) over parts of the batch, computed one after the other.
 
-    Part i has every `num_parts`-th row from the i-th on, so that each device has as many rows of it.
+    Part i consists of every `num_parts`-th row from row i on, so that each device has equally many of them.
     """
 
     def mean(params, key, batch):
@@ -136,9 +166,8 @@ def averaged(function: Callable[..., Tree], num_parts: int) -> Callable[..., Tre
 
         def add(total, numbered):
             i, part = numbered
-            return jax.tree.map(
-                jnp.add, total, function(params, jax.random.fold_in(key, i), part)
-            ), None
+            result = function(params, jax.random.fold_in(key, i), part)
+            return jax.tree.map(jnp.add, total, result), None
 
         like = jax.eval_shape(function, params, key, jax.tree.map(lambda a: a[0], parts))
         zero = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), like)

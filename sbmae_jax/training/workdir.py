@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, and files that are whole or not there."""
+"""The workdir of a run: the names of its files, the config that owns it, and a lock."""
 
 import fcntl
 import json
@@ -16,9 +16,23 @@ RESULTS, SAMPLES = "results.json", "samples.npz"
 
 
 def claim(workdir: Path, config: Mapping[str, Any]) -> None:
-    """Take a workdir for a config, by storing the config there; raises as `check_claim`.
+    """Make a workdir belong to a config, by storing the config there.
 
-    Raises OSError if it cannot be written.
+    Args:
+        workdir: Folder of the run, created if it is missing.
+        config: Plain values, nested in dicts.
+
+    Raises:
+        ValueError: The workdir belongs to another config.
+        OSError: The workdir cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     claim(Path(folder), {"seed": 0})
+        ...     check_claim(Path(folder), {"seed": 0})
+        ...     sorted(path.name for path in Path(folder).iterdir())
+        ['config.json']
     """
     check_claim(workdir, config)
     path = workdir / CONFIG
@@ -29,18 +43,23 @@ def claim(workdir: Path, config: Mapping[str, Any]) -> None:
         write(path, lambda file: file.write(json.dumps(config, indent=1).encode()))
     except OSError as error:
         raise OSError(
-            f"workdir {workdir} cannot be written ({error.strerror}): choose another --workdir, or let it be "
-            "written to"
+            f"workdir {workdir} cannot be written ({error.strerror}): make it writable, or choose another "
+            "--workdir"
         ) from None
 
 
 @contextmanager
-def held(workdir: Path) -> Iterator[None]:
-    """Hold a workdir, so that two processes cannot write there at once; a dead process holds nothing.
+def locked(workdir: Path) -> Iterator[None]:
+    """Lock a workdir, so that two processes cannot write there at once.
 
-    A bucket cannot be held: there, whoever starts runs sees to it.
+    The lock of a process ends with the process. Object stores have no locks: start only one run.
 
-    Raises ValueError if another process holds it, and OSError if it cannot be written.
+    Args:
+        workdir: An existing folder.
+
+    Raises:
+        ValueError: Another process has locked it.
+        OSError: The workdir cannot be written.
     """
     if is_remote(workdir):
         yield
@@ -54,33 +73,41 @@ def held(workdir: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(
-                f"workdir {workdir} is in use by another process: wait for its end, or choose another "
-                "--workdir"
+                f"workdir {workdir} is in use by another process: wait until that process ends, or "
+                "choose another --workdir"
             ) from None
         yield
 
 
 def check_claim(workdir: Path, config: Mapping[str, Any]) -> None:
-    """Raise ValueError if the workdir belongs to a run with another config; nothing is written."""
+    """Check that a workdir belongs to this config, or to none yet, without writing anything.
+
+    Args:
+        workdir: Folder of the run, which need not exist.
+        config: Plain values, nested in dicts.
+
+    Raises:
+        ValueError: The workdir belongs to another config, or its config cannot be read.
+    """
     path = workdir / CONFIG
     if not path.exists():
         return
     try:
-        theirs = json.loads(path.read_text())
+        stored = json.loads(path.read_text())
     except ValueError:
-        raise ValueError(f"{path} cannot be read: mend it, or choose another workdir") from None
-    # Tuples become lists, as they are in the file.
-    different = sorted(differences(theirs, json.loads(json.dumps(config))))
+        raise ValueError(f"{path} cannot be read: fix it, or choose another --workdir") from None
+    # JSON turns tuples into lists: compare the config as it would be read back.
+    different = sorted(_differences(stored, json.loads(json.dumps(config))))
     if different:
         raise ValueError(
-            f"workdir {workdir} belongs to another config; they differ in {', '.join(different)}: choose "
-            "another --workdir, or go back to its config"
+            f"workdir {workdir} belongs to another config, which differs in {', '.join(different)}: "
+            "choose another --workdir, or use its config"
         )
 
 
-def differences(a: Any, b: Any, where: str = "config") -> list[str]:
-    """Return the places at which two nested dicts differ, as `config.section.key (a, b)`."""
+def _differences(a: Any, b: Any, where: str = "config") -> list[str]:
+    """Return the places at which two nested dicts differ, as `config.section.key (a there, b here)`."""
     if isinstance(a, dict) and isinstance(b, dict):
         keys = a.keys() | b.keys()
-        return [d for k in keys for d in differences(a.get(k), b.get(k), f"{where}.{k}")]
+        return [d for k in keys for d in _differences(a.get(k), b.get(k), f"{where}.{k}")]
     return [] if a == b else [f"{where} ({a!r} there, {b!r} here)"]
