@@ -1,7 +1,16 @@
 """Score-based multimodal autoencoders, and the samplers they are made of.
 
-The samplers are imported at once and need JAX alone: bring a score of your own, and sample from it. What
-needs Flax, Orbax or data (`Model`, `load`) is imported when it is first used (PEP 562).
+The samplers need JAX alone and are imported at once: bring your own score, and sample from it. What needs
+Flax, Orbax or data (`Model`, `load`) is imported when it is first used (PEP 562).
+
+Example:
+    >>> import jax
+    >>> from sbmae_jax import VP, dpm_solver, init_multistep, log_snr_times, sample
+    >>> sde, score = VP(), lambda x, t: -x  # the score of standard normal data
+    >>> prior_key, loop_key = jax.random.split(jax.random.key(0))
+    >>> x = init_multistep(sde.prior(prior_key, (4, 2)))
+    >>> sample(loop_key, dpm_solver(sde, score), x, log_snr_times(sde, 20)).x.shape
+    (4, 2)
 """
 
 import importlib
@@ -51,7 +60,7 @@ if TYPE_CHECKING:
 
 __version__: str
 
-LAZY = {"Model": "sbmae_jax.models.model", "load": "sbmae_jax.app.pipeline"}
+_LAZY = {"Model": "sbmae_jax.models.model", "load": "sbmae_jax.app.pipeline"}
 
 __all__ = [
     "EDM",
@@ -101,13 +110,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is not imported at once, when it is first asked for."""
+    """Import a lazy name when it is first used."""
     if name == "__version__":
         return importlib.metadata.version("sbmae_jax")
-    if name in LAZY:
-        return getattr(importlib.import_module(LAZY[name]), name)
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *LAZY, "__version__"])
+    return sorted([*globals(), *_LAZY, "__version__"])

@@ -1,8 +1,8 @@
-"""Checks of arguments at the public entrances, each refusal one sentence that names the argument and the fix.
+"""Checks of arguments: each refusal is one sentence that names the argument and the fix.
 
-First single values, then arrays. Shapes and dtypes are known when a function is traced, so checking them
-costs nothing when it runs. Values are not: a traced number is never compared, and times are compared only
-if they are concrete.
+Public functions check what a caller can get wrong, once, where it comes in; the code inside trusts it. Shapes
+and dtypes are known while a function is traced, so checking them costs nothing when it runs. Values are not
+known then: traced numbers are never compared, and times are compared only if they are concrete.
 """
 
 import dataclasses
@@ -20,23 +20,24 @@ import numpy as np
 
 from sbmae_jax.types import Array, Key, ScoreFn, State
 
-WORDS = {
+MAX_COUNT = 1_000_000  # of steps, repeats, probes or particles: more is almost certainly a typo
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+_TYPE_NAMES = {
     int: "an integer",
     float: "a finite number",
     str: "a string",
     bool: "True or False",
     Path: "a path",
+    types.NoneType: "None",
 }
-
-FLOAT32_MAX = float(np.finfo(np.float32).max)
-MAX_COUNT = (
-    1_000_000  # of steps, repeats, probes or particles: a larger one is almost certainly a typo
-)
 
 
 def short_repr(value: Any) -> str:
-    """Write a value in one line, and not much of it."""
+    """Return a representation that fits into one line of a message, shortened if need be."""
     return " ".join(reprlib.repr(value).split())
+
+
+# ---------------------------------------------------------------- single values
 
 
 def require_int(name: str, value: Any, low: int = 0, high: int | None = None) -> None:
@@ -49,14 +50,28 @@ def require_number(
     name: str, value: Any, low: float | None = None, high: float | None = None,
     *, above: float | None = None, below: float | None = None,
 ) -> None:  # fmt: skip
-    """Raise ValueError for anything but a finite number in low..high, and between `above` and `below`."""
+    """Raise ValueError for anything but a finite number within its bounds; traced numbers pass.
+
+    Args:
+        name: the argument, as the caller knows it.
+        value: a Python, NumPy or JAX number.
+        low: the least value that is allowed.
+        high: the greatest value that is allowed.
+        above: a bound that the value must exceed.
+        below: a bound that the value must stay under.
+
+    Example:
+        >>> require_number("eta", 1.5, low=0, high=1)
+        Traceback (most recent call last):
+        ValueError: eta must be in 0..1, got 1.5
+    """
     if isinstance(value, jax.core.Tracer):
         return
     require_type(name, value, float)
     if isinstance(value, jax.Array | np.ndarray):
-        value = float(value)  # compared as an array, it would be traced
+        value = float(value)  # comparing it as a JAX array would trace
     if isinstance(value, int) and abs(value) >= 2**31:
-        raise ValueError(f"{name} must be written as a float where it is so large, got {value}")
+        raise ValueError(f"{name} is too large for an integer: write it as a float, got {value}")
     if low is not None and high is not None and not low <= value <= high:
         raise ValueError(f"{name} must be in {low:g}..{high:g}, got {value}")
     _require_range(name, value, low, high)
@@ -67,22 +82,31 @@ def require_number(
 
 
 def require_fields(instance: Any, prefix: str = "") -> None:
-    """Raise ValueError for a field of a dataclass whose value is not of its type."""
+    """Raise ValueError for a field of a dataclass whose value is not of the type it is annotated with."""
     for field in dataclasses.fields(instance):
         require_type(prefix + field.name, getattr(instance, field.name), field.type)
 
 
 def require_type(name: str, value: Any, kind: Any) -> None:
-    """Raise ValueError for a value that is not of a type; of types that are not known all are.
+    """Raise ValueError for a value that is not of a type.
 
-    kind: int, float, str, bool, tuples, mappings and unions of these. True is no number, 2.0 no whole one.
+    Args:
+        name: the argument, as the caller knows it.
+        value: anything.
+        kind: int, float, str, bool, Path, or tuples, mappings and unions of these; values of other types all
+            pass. True is not a number, 2.0 is not an integer, and 2 is a float.
+
+    Example:
+        >>> require_type("sizes", (4, 2.5), tuple[int, ...])
+        Traceback (most recent call last):
+        ValueError: sizes must be a tuple, each entry an integer, got (4, 2.5)
     """
     if not _fits(value, kind):
-        raise ValueError(f"{name} must be {_said(kind)}, got {short_repr(value)}")
+        raise ValueError(f"{name} must be {_type_name(kind)}, got {short_repr(value)}")
 
 
 def require_one_of(name: str, value: Any, known: Sequence[str]) -> None:
-    """Raise ValueError for a value that is not in a list of names."""
+    """Raise ValueError for a value that is not among the known names."""
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}, got {short_repr(value)}")
 
@@ -114,7 +138,7 @@ def _fits(value: Any, kind: Any) -> bool:
         return isinstance(value, int | np.integer) and not isinstance(value, bool)
     if kind is float:
         return _is_finite(value)
-    return isinstance(value, kind) if kind in (str, bool, Path, types.NoneType) else True
+    return isinstance(value, kind) if kind in _TYPE_NAMES else True
 
 
 def _is_finite(value: Any) -> bool:
@@ -125,23 +149,24 @@ def _is_finite(value: Any) -> bool:
         return False
     try:
         return abs(float(value)) <= FLOAT32_MAX
-    except (OverflowError, TypeError):  # a whole number beyond all floats, and complex numbers
+    except (OverflowError, TypeError):  # an integer beyond all floats; a complex number
         return False
 
 
-def _said(kind: Any) -> str:
+def _type_name(kind: Any) -> str:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
-        return " or ".join(_said(one) for one in arguments)
+        return " or ".join(map(_type_name, arguments))
     if origin is Sequence or (origin is tuple and arguments[-1] is Ellipsis):
-        return f"a tuple, each entry {_said(arguments[0])}"
+        return f"a tuple, each entry {_type_name(arguments[0])}"
     if origin is tuple:
-        return f"a tuple of {len(arguments)}: {', '.join(_said(one) for one in arguments)}"
+        return f"a tuple of {len(arguments)}: {', '.join(map(_type_name, arguments))}"
     if origin is not None:
         return "a section of keys and values"
-    return WORDS.get(
-        kind, "None" if kind is types.NoneType else getattr(kind, "__name__", str(kind))
-    )
+    return _TYPE_NAMES.get(kind, getattr(kind, "__name__", str(kind)))
+
+
+# ---------------------------------------------------------------- arrays
 
 
 def require_key(key: Key) -> None:
@@ -151,34 +176,35 @@ def require_key(key: Key) -> None:
         found = short_repr(key) if dtype is None else f"dtype {dtype}"
         raise ValueError(f"key must be a typed key from jax.random.key, got {found}")
     if jnp.shape(key):
-        raise ValueError(f"key must be one key, got an array of them of shape {jnp.shape(key)}")
+        raise ValueError(
+            f"key must be a single key, got an array of keys of shape {jnp.shape(key)}"
+        )
 
 
 def require_mask(mask: Array) -> None:
-    """Raise ValueError for a mask that is not an array of bool."""
+    """Raise ValueError for a mask that is not a boolean array."""
     found = getattr(mask, "dtype", None)
     if found != jnp.bool_ and not isinstance(mask, bool):
         got = short_repr(mask) if found is None else f"dtype {found}"
-        raise ValueError(f"mask must be an array of bool, True where observed, got {got}")
+        raise ValueError(f"mask must be a boolean array, True where observed, got {got}")
 
 
 def require_numbers(name: str, value: Any, floating: bool = False) -> None:
-    """Raise ValueError for anything but a number or an array of numbers, `floating` or any real ones."""
+    """Raise ValueError for anything but real numbers, or with `floating` anything but floats."""
     if not isinstance(value, jax.Array | np.ndarray | np.number | int | float):
         raise ValueError(f"{name} must be an array of numbers, got {short_repr(value)}")
     if isinstance(value, int | float) and abs(value) > FLOAT32_MAX:
-        raise ValueError(f"{name} must be a number that float32 has, got {short_repr(value)}")
+        raise ValueError(f"{name} must be a number that fits into float32, got {short_repr(value)}")
     dtype = jnp.result_type(value)
-    fits = jnp.issubdtype(dtype, jnp.floating) or (
-        jnp.issubdtype(dtype, jnp.integer) and not floating
-    )
-    if not fits:
-        kind = "floating" if floating else "real"
+    if not jnp.issubdtype(dtype, jnp.floating) and (
+        floating or not jnp.issubdtype(dtype, jnp.integer)
+    ):
+        kind = "floating-point" if floating else "real"
         raise ValueError(f"{name} must be an array of {kind} numbers, got dtype {dtype}")
 
 
 def require_alike(**arrays: Array) -> None:
-    """Raise ValueError for arrays that are not numbers, or not of the shape of the first."""
+    """Raise ValueError for arrays that are not numbers, or not of the shape of the first one."""
     (first, x), *others = arrays.items()
     require_numbers(first, x)
     for name, other in others:
@@ -200,7 +226,7 @@ def require_shape(shape: Any) -> None:
 
 
 def require_times(times: Array, falling: bool) -> None:
-    """Raise ValueError for times not one-dimensional, too few, not finite floats, or running backwards."""
+    """Raise ValueError for times that are no grid `[N + 1]` of finite floats, or run the wrong way."""
     require_numbers("times", times, floating=True)
     if times.ndim != 1 or times.shape[0] < 2:
         raise ValueError(
@@ -208,50 +234,23 @@ def require_times(times: Array, falling: bool) -> None:
         )
     if isinstance(times, jax.core.Tracer):
         return
-    with jax.ensure_compile_time_eval():
-        finite = bool(jnp.all(jnp.isfinite(times)))
-        steps = -jnp.diff(times) if falling else jnp.diff(times)
-        wrong = not bool(jnp.all(steps >= 0))
-    if not finite:
+    values = np.asarray(times)
+    if not np.isfinite(values).all():
         raise ValueError("times must be finite, got NaN or infinity")
-    if wrong and falling:
+    if falling and (np.diff(values) > 0).any():
         raise ValueError("times must fall from noise at 1 to data near 0; reverse the grid")
-    if wrong:
+    if not falling and (np.diff(values) < 0).any():
         raise ValueError("times must rise from data near 0 to noise at 1; reverse the grid")
 
 
-def checked_score(score: ScoreFn, name: str = "score") -> ScoreFn:
-    """Wrap a score to raise ValueError when its result has not the shape of x."""
-
-    def checked(x, t):
-        out = score(x, t)
-        require_numbers(name, out)
-        if jnp.shape(out) != x.shape:
-            raise ValueError(f"{name} must return the shape of x, {x.shape}, got {jnp.shape(out)}")
-        return out
-
-    return checked
-
-
-def broadcast_like(value: Array | float, x: Array, name: str) -> Array:
-    """Broadcast a mask or a value to the shape of x, or raise ValueError with its name."""
-    try:
-        return jnp.broadcast_to(value, x.shape)
-    except ValueError:
-        raise ValueError(
-            f"{name} must broadcast to the shape of x, {x.shape}: one row, or one per sample; "
-            f"got {jnp.shape(value)}"
-        ) from None
-
-
 def require_state(x: State) -> None:
-    """Raise ValueError for a state with an array that is not floating, or without any."""
+    """Raise ValueError for a state without arrays, or with one that is not of floats."""
     leaves = jax.tree.leaves(x)
     for leaf in leaves or [x]:
         if not isinstance(leaf, jax.Array | np.ndarray):
-            raise ValueError(f"x must be a floating array, got {short_repr(leaf)}")
+            raise ValueError(f"x must be a floating-point array, got {short_repr(leaf)}")
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise ValueError(f"x must be a floating array, got dtype {leaf.dtype}")
+            raise ValueError(f"x must be a floating-point array, got dtype {leaf.dtype}")
 
 
 def same_state(x: State, moved: State) -> State:
@@ -265,3 +264,32 @@ def same_state(x: State, moved: State) -> State:
 def all_finite(x: State) -> Array:
     """Return whether no array of a state holds a NaN or an infinity."""
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(v)) for v in jax.tree.leaves(x)]))
+
+
+def checked_score(score: ScoreFn, name: str = "score") -> ScoreFn:
+    """Wrap a score so that it raises ValueError for a result that does not have the shape of x."""
+
+    def checked(x, t):
+        out = score(x, t)
+        require_numbers(name, out)
+        if jnp.shape(out) != x.shape:
+            raise ValueError(f"{name} must return the shape of x, {x.shape}, got {jnp.shape(out)}")
+        return out
+
+    return checked
+
+
+def broadcast_like(value: Array | float, x: Array, name: str) -> Array:
+    """Broadcast one row, or one row per sample, to the shape of x, or raise ValueError."""
+    try:
+        return jnp.broadcast_to(value, x.shape)
+    except ValueError:
+        raise ValueError(
+            f"{name} must broadcast to the shape of x, {x.shape}: pass one row, or one per sample; "
+            f"got {jnp.shape(value)}"
+        ) from None
+
+
+def mask_like(mask: Array | None, x: Array) -> Array:
+    """Broadcast a mask to the shape of x, where None observes nothing, or raise ValueError."""
+    return broadcast_like(False if mask is None else mask, x, "mask")

@@ -1,7 +1,7 @@
-"""Folders on this machine, and folders in a bucket that is read and written over the network.
+"""Folders on this machine, and in a bucket that is read and written over the network.
 
-A bucket's folder is an `epath.Path`, which has the methods of `pathlib.Path` that are used here. What needs a
-real file, to append to it or to draw into it, is made on this machine and copied.
+A folder in a bucket is an `epath.Path`, which has the methods of `pathlib.Path` that are used here. Whatever
+needs a real file, to append to it or to draw a figure into it, is made on this machine and then copied.
 """
 
 import hashlib
@@ -17,19 +17,24 @@ from etils import epath
 
 
 def as_path(path: str | Path) -> Path:
-    """Return the folder of a path, or of a URL as gs://bucket/folder."""
+    """Return a path as an object, also where it is a URL such as gs://bucket/folder.
+
+    Example:
+        >>> str(as_path("gs://bucket/run") / "config.json")
+        'gs://bucket/run/config.json'
+    """
     if isinstance(path, str) and "://" in path:
         return cast(Path, epath.Path(path))
     return cast(Path, path) if is_remote(path) else Path(path)
 
 
 def is_remote(path: str | Path) -> bool:
-    """Return whether a path is not on this machine."""
+    """Return whether a path lies in a bucket rather than on this machine."""
     return "://" in str(path)
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Give all files of a folder and of its folders, in the order of their names."""
+    """Yield all files of a folder and of its subfolders, sorted by name."""
     for path in sorted(folder.iterdir(), key=str):
         if path.is_dir():
             yield from files_below(path)
@@ -37,19 +42,24 @@ def files_below(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def copy(source: Path, target: Path) -> None:
-    """Copy all files of a folder into another."""
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy all files of a folder into another one, which may exist."""
     for file in files_below(source):
         copied = target / file.relative_to(source)
         copied.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("rb") as whence, copied.open("wb") as where:
-            shutil.copyfileobj(whence, where)
+        with file.open("rb") as reader, copied.open("wb") as writer:
+            shutil.copyfileobj(reader, writer)
 
 
-def write(path: Path, fill: Callable[[Any], Any]) -> None:
-    """Write a file under another name and rename it, so that an interruption leaves no half of it.
+def write_atomically(path: Path, fill: Callable[[Any], Any]) -> None:
+    """Write a file completely or not at all.
 
-    In a bucket a file appears when it is whole.
+    On this machine the file gets its name only when it is complete. In a bucket an object appears only when
+    it is complete anyway.
+
+    Args:
+        path: the file, which is replaced if it exists.
+        fill: writes the content into the binary file that it is given.
     """
     part = path if is_remote(path) else path.with_name(path.name + ".part")
     with part.open("wb") as file:
@@ -59,15 +69,15 @@ def write(path: Path, fill: Callable[[Any], Any]) -> None:
 
 
 @contextmanager
-def drawn_into(folder: Path) -> Iterator[Path]:
-    """Give a folder on this machine whose files are in `folder` at the end."""
+def local_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder on this machine whose files are in `folder` when the context ends."""
     if not is_remote(folder):
         folder.mkdir(exist_ok=True)
         yield folder
         return
     with tempfile.TemporaryDirectory() as name:
         yield Path(name)
-        copy(Path(name), folder)
+        copy_folder(Path(name), folder)
 
 
 def checksum(arrays: Mapping[str, np.ndarray]) -> str:

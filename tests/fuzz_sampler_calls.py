@@ -201,13 +201,13 @@ SAMPLER_CALLS = {
         x=x,
     ),
     "annealed_langevin": Call(
-        lambda key, sde, score, rate, sigma_last, num_steps, x: sampled(
-            annealed_langevin(sde, score, rate, sigma_last, num_steps), key, x
+        lambda key, sde, score, step_size, sigma_last, num_steps, x: sampled(
+            annealed_langevin(sde, score, step_size, sigma_last, num_steps), key, x
         ),
         (2, 3),
         sde=sde,
         score=s,
-        rate=("number", 0.1),
+        step_size=("number", 0.1),
         sigma_last=("number", 0.1),
         num_steps=whole,
         x=x,

@@ -310,7 +310,7 @@ def test_amortised_times_are_zero_where_observed():
 @pytest.mark.parametrize(
     ("value", "mask", "message"),
     [
-        (VALUE, MASK.astype(float), "mask must be an array of bool, .* got dtype float"),
+        (VALUE, MASK.astype(float), "mask must be a boolean array, .* got dtype float"),
         (VALUE, jnp.ones(4, bool), r"mask must broadcast to the shape of x, \(2, 3\).*got \(4,\)"),
         (VALUE, jnp.ones(2, bool), r"mask must broadcast .* one per sample; got \(2,\)"),
         (jnp.ones((5, 3)), MASK, r"value must broadcast to the shape of x, \(2, 3\).*got \(5, 3\)"),
@@ -322,5 +322,5 @@ def test_bad_masks_and_values_are_named(make, value, mask, message):
 
 
 def test_amortised_refuses_a_mask_of_numbers():
-    with pytest.raises(ValueError, match="mask must be an array of bool"):
+    with pytest.raises(ValueError, match="mask must be a boolean array"):
         amortised(lambda x, t, mask: x, jnp.ones(3))

@@ -97,12 +97,12 @@ def test_langevin_walks_the_path_of_its_noise():
 
 def test_annealed_langevin_takes_the_published_step_at_each_level():
     sigmas = jnp.linspace(5.0, 0.1, 3)
-    sde, rate = VE(), 2e-3
-    step = annealed_langevin(sde, lambda x, t: -x, rate, sigma_last=0.1, temperature=0.7)
+    sde, step_size = VE(), 2e-3
+    step = annealed_langevin(sde, lambda x, t: -x, step_size, sigma_last=0.1, temperature=0.7)
     x = x0 = jnp.asarray([[1.0, -2.0]])
     found = sample(jax.random.key(2), step, x0, ladder_times(sde, sigmas))
     for i, sigma in enumerate(sigmas):
-        size = rate * (sigma / 0.1) ** 2
+        size = step_size * (sigma / 0.1) ** 2
         x = x - size * x + 0.7 * jnp.sqrt(2 * size) * noise(jax.random.key(2), i, 0, shape=(1, 2))
     np.testing.assert_allclose(found, x, rtol=1e-4)
 

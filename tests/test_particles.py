@@ -184,7 +184,7 @@ def test_draw_gives_equal_weights():
             {"mask": jnp.zeros(3, bool)},
             r"one observation; vmap over several, got \(2,\) and \(3,\)",
         ),
-        ({"mask": jnp.zeros(2)}, "mask must be an array of bool"),
+        ({"mask": jnp.zeros(2)}, "mask must be a boolean array"),
         ({"covariance": jnp.eye(3)}, r"covariance must be \[D, D\] .* got \(3, 3\) and \(2,\)"),
         ({"times": log_snr_times(SDE, 5)[::-1]}, "times must fall from noise at 1"),
         ({"score": lambda x, t: x[:1]}, "score must return the shape of x"),

@@ -164,7 +164,7 @@ GOOD = {"x": jnp.ones((2, 3)), "times": uniform_times(4)}
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"x": jnp.ones((2, 3), int)}, r"x must be a floating array, got dtype int"),
+        ({"x": jnp.ones((2, 3), int)}, r"x must be a floating-point array, got dtype int"),
         ({"times": uniform_times(4)[::-1]}, "times must fall from noise at 1 to data near 0"),
         ({"times": jnp.ones((3, 2))}, r"times must be one-dimensional .* got shape \(3, 2\)"),
         ({"times": jnp.ones(1)}, "times must be one-dimensional with at least two entries"),

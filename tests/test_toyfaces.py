@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sbmae_jax._io import write
+from sbmae_jax._io import write_atomically
 from sbmae_jax.data.celebahq.layout import (
     ATTRIBUTE_FILE,
     ATTRIBUTES,
@@ -254,10 +254,10 @@ def test_an_interrupted_folder_is_completed_as_if_it_had_not_been(folder, tmp_pa
             path.with_name(path.name + ".part").write_bytes(b"half")
             raise Interrupted
         written.append(path)
-        write(path, fill)
+        write_atomically(path, fill)
 
     with monkeypatch.context() as patch:
-        patch.setattr(faces_module, "write", write_twenty_files)
+        patch.setattr(faces_module, "write_atomically", write_twenty_files)
         with pytest.raises(Interrupted):
             write_toyfaces(tmp_path, 6, seed=0, side=64)
     assert not (tmp_path / ATTRIBUTE_FILE).exists()
@@ -266,7 +266,7 @@ def test_an_interrupted_folder_is_completed_as_if_it_had_not_been(folder, tmp_pa
 
 
 def test_a_complete_folder_is_left_alone(folder, monkeypatch):
-    monkeypatch.setattr(faces_module, "write", None)
+    monkeypatch.setattr(faces_module, "write_atomically", None)
     write_toyfaces(folder, 6, seed=0, side=64, mask_side=32)
 
 

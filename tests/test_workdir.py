@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sbmae_jax._io import write
+from sbmae_jax._io import write_atomically
 from sbmae_jax.app.run import load_moments
 from sbmae_jax.training.workdir import CONFIG, claim
 
@@ -29,14 +29,14 @@ def test_a_config_that_cannot_be_read_is_named(tmp_path):
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "file"
-    write(path, lambda file: file.write(b"old"))
+    write_atomically(path, lambda file: file.write(b"old"))
 
     def fail(file):
         file.write(b"new")
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write(path, fail)
+        write_atomically(path, fail)
     assert path.read_bytes() == b"old"
 
 

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sbmae_jax._io import write
+from sbmae_jax._io import write_atomically
 from sbmae_jax.training import distributed
 from sbmae_jax.training.log import Log, NoLog
 
@@ -38,5 +38,5 @@ class RunFolder:
             fill: Writes the contents into the open binary file that it is given.
         """
         if distributed.is_first():
-            write(self.path / name, fill)
+            write_atomically(self.path / name, fill)
         distributed.barrier(name)

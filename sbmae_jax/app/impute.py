@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from sbmae_jax._check import require_int, require_type
-from sbmae_jax._io import write
+from sbmae_jax._io import write_atomically
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.user.profile import profile_rows, require_usable
@@ -149,7 +149,7 @@ def impute_file(
             arrays[key] = array
     output = Path(output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    write(output, lambda file: np.savez(file, allow_pickle=False, **arrays))
+    write_atomically(output, lambda file: np.savez(file, allow_pickle=False, **arrays))
     num_filled = {name: len(samples[name]) for name in rows.names}
     return Imputed(path=output, num_rows=len(rows.observed), num_filled=num_filled)
 

@@ -1,0 +1,1 @@
+"""Joint variational autoencoders, the baselines: MVAE, MMVAE, MoPoE, MVTCAE and MMVAE+."""

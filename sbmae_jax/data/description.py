@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sbmae_jax._io import write
+from sbmae_jax._io import write_atomically
 from sbmae_jax.data import scaling
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.source import Source
@@ -51,7 +51,7 @@ def save(path: Path, description: Description) -> None:
         "entries": description.entries,
         "scalings": {name: scaling.to_json(s) for name, s in description.scalings.items()},
     }
-    write(path, lambda file: file.write(json.dumps(values, indent=1).encode()))
+    write_atomically(path, lambda file: file.write(json.dumps(values, indent=1).encode()))
 
 
 def load(path: Path) -> Description:

@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
-from sbmae_jax._io import drawn_into
+from sbmae_jax._io import local_folder
 from sbmae_jax.evaluation.base import EvaluationProtocol, Figure, Picture, Section
 from sbmae_jax.training.log import read_metrics
 from sbmae_jax.training.workdir import CHOICES, CONFIG, RESULTS, SAMPLES
@@ -24,7 +24,7 @@ matplotlib.rcParams.update({
 
 def write_report(workdir: Path, names: tuple[str, ...], protocol: EvaluationProtocol) -> Path:
     """Write `report/index.html` with its pictures, and return its path."""
-    with drawn_into(workdir / "report") as folder:
+    with local_folder(workdir / "report") as folder:
         (folder / "index.html").write_text(page_of(workdir, names, protocol, folder))
     return workdir / "report" / "index.html"
 

@@ -1,0 +1,1 @@
+"""Metrics of samples and predictions, as functions of NumPy arrays."""

@@ -1,0 +1,1 @@
+"""Models: networks bound to a loss, and what they make together."""

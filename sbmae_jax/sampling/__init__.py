@@ -1,0 +1,1 @@
+"""Samplers of diffusions: processes, kernels, conditioning, guidance and likelihood, on JAX alone."""

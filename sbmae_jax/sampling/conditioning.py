@@ -1,34 +1,34 @@
-r"""Conditioning on observed coordinates: kernels that restore them, wrappers that use those.
+r"""Conditioning on observed coordinates: kernels that restore them, and combinators that use these.
 
-Let O be the observed coordinates, U the rest. Wanted are draws of p(x_U | x_O) from a score of the
+Let O be the observed coordinates and U the rest. We want draws of p(x_U | x_O) from a score of the
 joint. At t = 0 the joint score restricted to U *is* the conditional score. At t > 0 it is not: the
-right one is the gradient of ln p_t(x_U(t) | x_O(0)) in x_U; the joint score offers that of
-ln p_t(x_U(t), x_O(t)) at an x_O(t) of our choice.
+right one is the gradient of ln p_t(x_U(t) | x_O(0)) in x_U, but the joint score gives that of
+ln p_t(x_U(t), x_O(t)) at an x_O(t) of our choice:
 
-    clamp       x_O(t) = x_O: too much faith, at a place where no network was trained; biased
+    clamp       x_O(t) = x_O: too much trust, at points where no network was trained; biased
     renoise     x_O(t) = alpha x_O + sigma eps: in distribution, but U reacts only to what the
-                noise leaves visible, and cannot correct itself later; biased to the prior
-    + langevin  correctors at every level, O redrawn at each: less bias the more there are
-    resample    RePaint: jump back and step again, so that U can react to O; likewise
-    amortised   a score trained with the mask as an input: no bias but its own error
+                noise leaves visible, and cannot correct itself later; biased towards the prior
+    + langevin  correctors at every level, with O redrawn for each: the more, the less bias
+    repaint     jump back and step again, so that U can react to O; again the more, the less bias
+    amortised   a score trained with the mask as an input: no bias but the network's own error
 
 `mask` is an array of bool that broadcasts to x, True where observed, so one compiled sampler serves
 all subsets, and rows may observe different ones. With an empty mask sampling is unconditional; with
 a full one every kernel returns what is observed.
 
-A kernel becomes conditional by wrapping; a whole conditional predictor-corrector reads
+Wrapping makes a kernel conditional. A whole conditional predictor-corrector reads
 
     put = renoise(sde, value, mask)
     step = chain(
         given(ancestral(sde, score), put),
-        repeat(given(langevin(sde, score, mask=mask), put), 4),  # O redrawn at each inner step
+        repeat(given(langevin(sde, score, mask=mask), put), 4),  # O redrawn for each of four
     )
     x = sample(key, step, x, times, last=chain(denoise(sde, score), clamp(value, mask)))
 
-and it is the last line that returns the observed entries bit for bit.
+where the last line makes the observed entries come back bit for bit.
 
 Sources: Song et al. 2021 (arXiv:2011.13456), appendix I.2; Lugmayr et al. 2022 (arXiv:2201.09865),
-algorithm 1, for resampling; Bounoua et al. 2024 (arXiv:2306.04445) for one time per modality.
+algorithm 1, for RePaint; Bounoua et al. 2024 (arXiv:2306.04445) for one time per modality.
 """
 
 from collections.abc import Callable
@@ -36,81 +36,134 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from sbmae_jax._check import (
-    MAX_COUNT,
-    broadcast_like,
-    checked_score,
-    require_int,
-    require_mask,
-    require_numbers,
-)
+from sbmae_jax import _check as checks
 from sbmae_jax.sampling.samplers import iterate
 from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.types import Array, ScoreFn, Step
 
+# ---------------------------------------------------------------- kernels that restore
+
 
 def clamp(value: Array, mask: Array) -> Step:
-    """Set the observed coordinates to their clean value; no noise, no evaluation.
+    """Set the observed coordinates to their clean value.
 
-    value: `[D]` or `[B, D]`, read only where mask is True.  mask: `[D]` or `[B, D]` of bool.
-    Raises ValueError for a mask that is not boolean, a value that is not of numbers, or shapes that do not
-    fit x. The numbers themselves are not looked at.
+    Args:
+        value: `[D]` or `[B, D]`, read only where mask is True. NaN is not looked for.
+        mask: `[D]` or `[B, D]` of bool, True where observed.
+
+    Returns:
+        A kernel that raises ValueError where value or mask do not fit x.
+
+    Raises:
+        ValueError: for a mask that is not of bool, or a value that is not of numbers.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from sbmae_jax import clamp
+        >>> put = clamp(jnp.asarray([5.0, 0.0]), jnp.asarray([True, False]))
+        >>> put(jax.random.key(0), jnp.ones((4, 2)), 0.4, 0.4)[0].tolist()
+        [5.0, 1.0]
     """
-    require_mask(mask)
-    require_numbers("value", value)
+    checks.require_mask(mask)
+    checks.require_numbers("value", value)
 
     def kernel(key, x, t, t_next):
         del key, t, t_next
-        return jnp.where(
-            broadcast_like(mask, x, "mask"), broadcast_like(value, x, "value").astype(x.dtype), x
-        )
+        clean = checks.broadcast_like(value, x, "value").astype(x.dtype)
+        return jnp.where(checks.mask_like(mask, x), clean, x)
 
     return kernel
 
 
 def renoise(sde: SDE, value: Array, mask: Array, noise: Array | None = None) -> Step:
-    """Set the observed coordinates to their value, noised to the level of t_next; no evaluation.
+    """Set the observed coordinates to their value, noised to the level of t_next.
 
-    noise: `[D]` or `[B, D]`, one draw for the whole run, which keeps an ODE kernel on one path. By
-        default it is fresh at each call, as correctors need.
-    At t_next = 0 it is `clamp`, if the process has no noise there. Shapes and errors as there.
+    Args:
+        sde: the process.
+        value: `[D]` or `[B, D]`, read only where mask is True. NaN is not looked for.
+        mask: `[D]` or `[B, D]` of bool, True where observed.
+        noise: `[D]` or `[B, D]`, one draw for the whole run, which keeps an ODE kernel on one path. By
+            default each call draws afresh, as correctors need.
+
+    Returns:
+        A kernel that is `clamp` at a t_next without noise, and raises ValueError where an array does
+        not fit x.
+
+    Raises:
+        ValueError: for a mask that is not of bool, or a value or noise that is not of numbers.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from sbmae_jax import VP, renoise
+        >>> put = renoise(VP(), jnp.asarray([5.0, 0.0]), jnp.asarray([True, False]))
+        >>> put(jax.random.key(0), jnp.ones((4, 2)), 0.4, 0.4)[:, 1].tolist()
+        [1.0, 1.0, 1.0, 1.0]
+
+    Source: Song et al. 2021 (arXiv:2011.13456), appendix I.2.
     """
-    require_mask(mask)
-    require_numbers("value", value)
+    checks.require_mask(mask)
+    checks.require_numbers("value", value)
     if noise is not None:
-        require_numbers("noise", noise)
+        checks.require_numbers("noise", noise)
 
     def kernel(key, x, t, t_next):
         del t
-        eps = (
-            jax.random.normal(key, x.shape, x.dtype)
-            if noise is None
-            else broadcast_like(noise, x, "noise")
-        )
-        noised = sde.perturb(broadcast_like(value, x, "value").astype(x.dtype), eps, t_next)
-        return jnp.where(broadcast_like(mask, x, "mask"), noised, x)
+        if noise is None:
+            eps = jax.random.normal(key, x.shape, x.dtype)
+        else:
+            eps = checks.broadcast_like(noise, x, "noise")
+        clean = checks.broadcast_like(value, x, "value").astype(x.dtype)
+        return jnp.where(checks.mask_like(mask, x), sde.perturb(clean, eps, t_next), x)
 
     return kernel
+
+
+# ---------------------------------------------------------------- combinators
 
 
 def given(step: Step, observe: Step) -> Step:
     """Make a kernel conditional: restore the observed coordinates before it and after it.
 
-    observe: `clamp` or `renoise`, called at t and then at t_next. Wrap each kernel of a chain
-        rather than the chain, whose correctors would see what its predictor has moved.
+    Args:
+        step: the kernel. Wrap each kernel of a chain rather than the chain, whose correctors would see
+            what its predictor has moved.
+        observe: `clamp` or `renoise`, called at t and then at t_next.
+
+    Returns:
+        One kernel, which gives `observe`, step and `observe` the keys `fold_in(key, j)` for j = 0, 1, 2.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from sbmae_jax import VP, ancestral, clamp, given
+        >>> put = clamp(jnp.asarray([5.0, 0.0]), jnp.asarray([True, False]))
+        >>> step = given(ancestral(VP(), lambda x, t: -x), put)
+        >>> step(jax.random.key(0), jnp.ones((4, 2)), 0.5, 0.4)[:, 0].tolist()
+        [5.0, 5.0, 5.0, 5.0]
     """
 
     def kernel(key, x, t, t_next):
         before, move, after = (jax.random.fold_in(key, j) for j in range(3))
-        x = observe(before, x, t, t)
-        x = step(move, x, t, t_next)
+        x = step(move, observe(before, x, t, t), t, t_next)
         return observe(after, x, t_next, t_next)
 
     return kernel
 
 
 def forward_transition(sde: SDE) -> Step:
-    """Move x forwards in time, to a t_next above t, by the exact transition; no evaluation."""
+    """Move x forwards in time, to a t_next above t, by a draw from p(x_next | x).
+
+    Args:
+        sde: the process.
+
+    Returns:
+        A kernel that adds noise and evaluates no score.
+
+    Example:
+        >>> import jax
+        >>> from sbmae_jax import VP, forward_transition
+        >>> forward_transition(VP())(jax.random.key(0), jax.numpy.ones((4, 2)), 0.4, 0.5).shape
+        (4, 2)
+    """
 
     def kernel(key, x, t, t_next):
         ratio = sde.alpha(t_next) / sde.alpha(t)
@@ -121,18 +174,36 @@ def forward_transition(sde: SDE) -> Step:
 
 
 def repaint(step: Step, sde: SDE, num: int) -> Step:
-    """Take a step `num` times, jumping back in between: RePaint; `num` times the evaluations.
+    """Take a step `num` times and jump back in between, as RePaint does; `num` times the evaluations.
 
-    The wrapped step is the conditional one: `repaint(given(ancestral(sde, score), put), sde, 10)`.
-    Visit j has the key `fold_in(key, 2 j)`, the jump after it `fold_in(key, 2 j + 1)`.
+    Args:
+        step: the conditional kernel, e.g. `given(ancestral(sde, score), put)`.
+        sde: the process, by which x jumps back.
+        num: how often the step is taken, in 1..1,000,000.
 
-    Raises ValueError for a num that is not a whole number from 1.
+    Returns:
+        One kernel, whose step j has the key `fold_in(key, 2 j)` and the jump after it
+        `fold_in(key, 2 j + 1)`.
+
+    Raises:
+        ValueError: for a num out of range.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from sbmae_jax import VP, ancestral, clamp, given, repaint
+        >>> sde, put = VP(), clamp(jnp.asarray([5.0, 0.0]), jnp.asarray([True, False]))
+        >>> step = repaint(given(ancestral(sde, lambda x, t: -x), put), sde, 3)
+        >>> step(jax.random.key(0), jnp.ones((4, 2)), 0.5, 0.4)[:, 0].tolist()
+        [5.0, 5.0, 5.0, 5.0]
+
+    Source: Lugmayr et al. 2022 (arXiv:2201.09865), algorithm 1.
     """
-    require_int("num", num, 1, MAX_COUNT)
+    checks.require_int("num", num, 1, checks.MAX_COUNT)
     back = forward_transition(sde)
 
     def kernel(key, x, t, t_next):
         def visit(j, x):
+            # The step comes last, so that `iterate` checks what it returns.
             x = jnp.where(j > 0, back(jax.random.fold_in(key, 2 * j - 1), x, t_next, t), x)
             return step(jax.random.fold_in(key, 2 * j), x, t, t_next)
 
@@ -144,11 +215,26 @@ def repaint(step: Step, sde: SDE, num: int) -> Step:
 def substeps(step: Step, num: int) -> Step:
     """Take a step in `num` parts of equal time; `num` times the evaluations.
 
-    RePaint jumps back over several levels: `repaint(substeps(step, 10), sde, 10)`.
+    With it RePaint jumps back over several levels: `repaint(substeps(step, 10), sde, 10)`.
 
-    Raises ValueError for a num that is not a whole number from 1.
+    Args:
+        step: the kernel.
+        num: how many parts, in 1..1,000,000.
+
+    Returns:
+        One kernel, which gives part j the key `fold_in(key, j)`.
+
+    Raises:
+        ValueError: for a num out of range.
+
+    Example:
+        >>> import jax
+        >>> from sbmae_jax import VP, ancestral, substeps
+        >>> step = substeps(ancestral(VP(), lambda x, t: -x), 3)
+        >>> step(jax.random.key(0), jax.numpy.ones((4, 2)), 0.5, 0.4).shape
+        (4, 2)
     """
-    require_int("num", num, 1, MAX_COUNT)
+    checks.require_int("num", num, 1, checks.MAX_COUNT)
 
     def kernel(key, x, t, t_next):
         def part(j, x):
@@ -160,35 +246,68 @@ def substeps(step: Step, num: int) -> Step:
     return kernel
 
 
+# ---------------------------------------------------------------- amortised scores
+
+
 def amortised(network: Callable[[Array, Array, Array], Array], mask: Array) -> ScoreFn:
-    """Make a score of a network that takes the mask, `network(x, t, mask)`; zero where observed.
+    """Make a conditional score from a network that takes the mask as an input.
 
-    The network gets the mask as `[B, D]` of bool. Observed coordinates are clean in training, so
-    sample with `given(step, clamp(value, mask))`.
+    In training, observed coordinates are clean; so sample with `given(step, clamp(value, mask))`.
 
-    Raises ValueError for a mask that is not boolean or does not fit x, and a network that does not return the
-    shape of x.
+    Args:
+        network: `(x, t, mask) -> score`, with the mask as `[B, D]` of bool.
+        mask: `[D]` or `[B, D]` of bool, True where observed.
+
+    Returns:
+        A score that is 0 where observed. It raises ValueError where the mask does not fit x, or the network
+        does not return the shape of x.
+
+    Raises:
+        ValueError: for a mask that is not of bool.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from sbmae_jax import amortised
+        >>> score = amortised(lambda x, t, mask: -x, jnp.asarray([True, False]))
+        >>> score(jnp.ones((4, 2)), 0.5)[0].tolist()
+        [0.0, -1.0]
     """
-    require_mask(mask)
+    checks.require_mask(mask)
 
     def score(x, t):
-        require_numbers("x", x)
-        observed = broadcast_like(mask, x, "mask")
-        return jnp.where(
-            observed, 0.0, checked_score(lambda x, t: network(x, t, observed), "network")(x, t)
-        )
+        checks.require_numbers("x", x)
+        observed = checks.mask_like(mask, x)
+        masked = checks.checked_score(lambda x, t: network(x, t, observed), "network")
+        return jnp.where(observed, 0.0, masked(x, t))
 
     return score
 
 
 def amortised_by_time(network: Callable[[Array, Array], Array], mask: Array) -> ScoreFn:
-    """Make a score of a network that takes a time per coordinate: 0 where observed, else t.
+    """Make a conditional score from a network that takes one time per coordinate.
 
-    `network(x, times)` gets times of the shape of x. Otherwise as `amortised`.
+    Args:
+        network: `(x, times) -> score`, with times of the shape of x: 0 where observed, else t.
+        mask: `[D]` or `[B, D]` of bool, True where observed.
+
+    Returns:
+        A score that is 0 where observed, as that of `amortised`.
+
+    Raises:
+        ValueError: for a mask that is not of bool.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from sbmae_jax import amortised_by_time
+        >>> score = amortised_by_time(lambda x, times: -x * times, jnp.asarray([True, False]))
+        >>> score(jnp.ones((4, 2)), 0.5)[0].tolist()
+        [0.0, -0.5]
+
+    Source: Bounoua et al. 2024 (arXiv:2306.04445).
     """
 
     def timed(x, t, observed):
-        require_numbers("t", t)
-        return network(x, jnp.where(observed, 0.0, broadcast_like(t, x, "t")))
+        checks.require_numbers("t", t)
+        return network(x, jnp.where(observed, 0.0, checks.broadcast_like(t, x, "t")))
 
     return amortised(timed, mask)

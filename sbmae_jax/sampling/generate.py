@@ -1,19 +1,11 @@
-"""From observed latents to all latents: the prior, the observed part, one scan over noise levels."""
+"""From observed latents to all latents: the prior, the observed part, and one scan over noise levels."""
 
 from dataclasses import dataclass
 
 import jax
 import numpy as np
 
-from sbmae_jax._check import (
-    MAX_COUNT,
-    require_int,
-    require_key,
-    require_mask,
-    require_number,
-    require_numbers,
-    require_one_of,
-)
+from sbmae_jax import _check as checks
 from sbmae_jax.sampling.conditioning import clamp, given, renoise
 from sbmae_jax.sampling.ode import dpm_solver, init_multistep, lift
 from sbmae_jax.sampling.samplers import (
@@ -34,28 +26,39 @@ CONDITIONINGS = ("amortised", "clamp", "renoise")
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How latents are drawn.
+    """How latents are sampled.
 
-    sampler: "langevin" walks down the noise levels by Langevin steps alone; "predictor_corrector" takes
-        an ancestral step to each level first, which is too narrow where levels are few and data broad;
-        "dpm_solver" a step of order 2 instead, which keeps the spread.
-    conditioning: what the score sees of an observed latent at a noise level. "amortised": its clean
-        value, and the network is told so, as it was in training
-        (`ScoreMatchingConfig.conditioning_prob`); no bias but
-        the network's own. "clamp": its clean value, the network not knowing. "renoise": the value with
-        fresh noise of that level at every sub-step. The last two need corrections.
-    num_levels: noise levels, equally spaced in log-SNR between t = 1 and t_min.
-    num_corrections: Langevin steps at each level.
-    snr: size of a Langevin step relative to the noise: 2 (snr sigma)^2.
-    guidance: strength of the coherence energy, where one was trained; 0 is none.
-    classifier_free: weight of classifier-free guidance, for "amortised" conditioning; 1 is none, more is more
-        coherent with what is observed, less diverse, and takes two evaluations for one.
-    t_min: the last time, in 1e-9..1.
-    eta: for "dpm_solver", 1 follows the reverse SDE, 0 the ODE, and what is between them a part of its noise.
-    temperature: of the noise that each step adds, the prior aside; below 1 is colder than the distribution:
-        more coherent, less diverse, at no further evaluation.
+    Attributes:
+        sampler: how a sample gets from one noise level to the next. "langevin": by Langevin steps at the
+            next level alone. "predictor_corrector": by an ancestral step, which is too narrow where levels
+            are few and data broad, then Langevin steps. "dpm_solver": by a step of order 2, which keeps the
+            spread, then Langevin steps.
+        conditioning: what the score sees of an observed latent at a noise level. "amortised": its clean
+            value, by a network that is told so, as it was in training
+            (`ScoreMatchingConfig.conditioning_prob`); there is no bias but the network's own. "clamp": its
+            clean value, by a network that is not told. "renoise": its value with fresh noise of that
+            level at every step. The last two need corrections.
+        num_levels: noise levels, equally spaced in log-SNR from t = 1 to t_min; in 1..1,000,000.
+        num_corrections: Langevin steps at each level, in 0..1,000,000; at least 1 for "langevin".
+        snr: size of a Langevin step relative to the noise, above 0 and at most 1: a step is 2 (snr sigma)^2,
+            and a larger one throws x farther out than it was.
+        t_min: the last time, at least 1e-9 and below 1.
+        guidance: strength of the coherence energy, where one was trained, in 0..1e6; 0 is none.
+        classifier_free: weight of classifier-free guidance, in 0..1e6, for conditioning "amortised". 1 is
+            none; more is more coherent with what is observed and less diverse, at twice the evaluations.
+        eta: for "dpm_solver", in 0..1; 1 follows the reverse SDE, 0 the ODE.
+        temperature: in 0..1; it multiplies the standard deviation of the noise that each step adds, but not
+            that of the prior. 1 samples the distribution; less is more coherent and less diverse, at no
+            further evaluation.
 
-    Raises ValueError for a name that there is not, and for a value out of its range or of another type.
+    Raises:
+        ValueError: for an unknown name, a value out of range or of another type, or values that contradict
+            each other.
+
+    Example:
+        >>> from sbmae_jax.sampling.generate import SamplingConfig
+        >>> SamplingConfig("dpm_solver", num_levels=24).num_evaluations
+        25
     """
 
     sampler: str = "predictor_corrector"
@@ -70,21 +73,20 @@ class SamplingConfig:
     temperature: float = 1.0
 
     def __post_init__(self):
-        require_one_of("sampler", self.sampler, SAMPLERS)
-        require_one_of("conditioning", self.conditioning, CONDITIONINGS)
-        require_int("num_levels", self.num_levels, 1, MAX_COUNT)
-        require_int("num_corrections", self.num_corrections, 0, MAX_COUNT)
-        # Beyond 1 a Langevin step throws x farther out than it was.
-        require_number("snr", self.snr, high=1, above=0)
-        require_number("t_min", self.t_min, low=1e-9, below=1)
-        require_number("guidance", self.guidance, low=0, high=1e6)
-        require_number("classifier_free", self.classifier_free, low=0, high=1e6)
-        require_number("eta", self.eta, low=0, high=1)
-        require_number("temperature", self.temperature, low=0, high=1)
+        checks.require_one_of("sampler", self.sampler, SAMPLERS)
+        checks.require_one_of("conditioning", self.conditioning, CONDITIONINGS)
+        checks.require_int("num_levels", self.num_levels, 1, checks.MAX_COUNT)
+        checks.require_int("num_corrections", self.num_corrections, 0, checks.MAX_COUNT)
+        checks.require_number("snr", self.snr, high=1, above=0)
+        checks.require_number("t_min", self.t_min, low=1e-9, below=1)
+        checks.require_number("guidance", self.guidance, low=0, high=1e6)
+        checks.require_number("classifier_free", self.classifier_free, low=0, high=1e6)
+        checks.require_number("eta", self.eta, low=0, high=1)
+        checks.require_number("temperature", self.temperature, low=0, high=1)
         if self.classifier_free != 1 and self.conditioning != "amortised":
             raise ValueError(
-                "classifier_free needs conditioning 'amortised', whose score knows what is "
-                f"observed, got {self.conditioning!r}: set classifier_free to 1"
+                "classifier_free needs conditioning 'amortised', whose score knows what is observed, "
+                f"got {self.conditioning!r}: set classifier_free to 1"
             )
         noiseless = self.sampler == "dpm_solver" and self.eta == 0 and self.num_corrections == 0
         if self.temperature != 1 and noiseless:
@@ -97,7 +99,7 @@ class SamplingConfig:
 
     @property
     def num_evaluations(self) -> int:
-        """Score evaluations for one batch of samples, the final denoising included."""
+        """Evaluations of the score for one batch of samples, the final denoising included."""
         num = self.num_levels * (self.num_corrections + (self.sampler != "langevin")) + 1
         return num if self.classifier_free == 1 else 2 * num
 
@@ -105,18 +107,38 @@ class SamplingConfig:
 def generate_latents(
     key: Key, sde: SDE, score: ScoreFn, sampling: SamplingConfig, value: Array, mask: Array
 ) -> Array:
-    """Draw the unobserved coordinates given the observed ones.
+    """Sample the unobserved latent coordinates given the observed ones.
 
-    score: for conditioning "amortised" that of the rest given the observed part, else that of the joint.
-    value: [B, D], read where mask is True.  mask: [B, D] bool, an array, so that one compiled function
-    serves every subset; rows may differ. Returns [B, D] with the observed coordinates as in `value`.
+    Args:
+        key: a typed key.
+        sde: the process.
+        score: for conditioning "amortised" the score of the rest given the observed part, as `amortised`
+            makes it; otherwise the score of all coordinates together.
+        sampling: how to sample.
+        value: `[B, D]` of floats, read where mask is True. NaN is not looked for: one that is observed comes
+            back.
+        mask: `[B, D]` of bool, True where observed. It is an array, so that one compiled function serves
+            every subset, and rows may differ.
 
-    Raises ValueError for an untyped key, a value that is not [B, D] of floats, and a mask of another shape or
-    type. The values are not looked at: a NaN that is observed comes back.
+    Returns:
+        `[B, D]`, with the observed coordinates as in `value`, bit for bit.
+
+    Raises:
+        ValueError: for an untyped key, a value that is not `[B, D]` of floats, or a mask of another shape or
+            type.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from sbmae_jax import VP
+        >>> from sbmae_jax.sampling.generate import SamplingConfig, generate_latents
+        >>> value, mask = jnp.zeros((4, 2)), jnp.zeros((4, 2), bool)  # nothing is observed
+        >>> sampling = SamplingConfig(num_levels=4)
+        >>> generate_latents(jax.random.key(0), VP(), lambda x, t: -x, sampling, value, mask).shape
+        (4, 2)
     """
-    require_key(key)
-    require_mask(mask)
-    require_numbers("value", value, floating=True)
+    checks.require_key(key)
+    checks.require_mask(mask)
+    checks.require_numbers("value", value, floating=True)
     if value.ndim != 2 or np.shape(mask) != value.shape:
         raise ValueError(
             f"value and mask must both be [B, D], got {value.shape} and {np.shape(mask)}"
@@ -124,16 +146,16 @@ def generate_latents(
     prior_key, loop_key = jax.random.split(key)
     clamped = clamp(value, mask)
     observe = renoise(sde, value, mask) if sampling.conditioning == "renoise" else clamped
-    scale = sampling.temperature
-    corrector = langevin(sde, score, sampling.snr, mask=mask, temperature=scale)
+    temperature = sampling.temperature
+    corrector = langevin(sde, score, sampling.snr, mask=mask, temperature=temperature)
     correct = repeat(given(corrector, observe), sampling.num_corrections)
     times = log_snr_times(sde, sampling.num_levels, sampling.t_min)
     last = chain(observe, denoise(sde, score), clamped)
     x = sde.prior(prior_key, value.shape)
     if sampling.sampler == "dpm_solver":
-        predict = given(dpm_solver(sde, score, sampling.eta, scale), lift(observe))
+        predict = given(dpm_solver(sde, score, sampling.eta, temperature), lift(observe))
         step = chain(predict, lift(correct))
         return sample(loop_key, step, init_multistep(x), times, last=lift(last)).x
-    predict = given(ancestral(sde, score, temperature=scale), observe)
+    predict = given(ancestral(sde, score, temperature=temperature), observe)
     step = chain(predict, correct) if sampling.sampler == "predictor_corrector" else correct
     return sample(loop_key, step, x, times, last=last)

@@ -1,9 +1,8 @@
-r"""Guidance: functions that take a score and return a steered score.
+r"""Guidance: functions that take a score and return a guided score.
 
-Tilting p_t by an energy, p_t(x) exp(-w E(x, t)), adds -w grad E to the score. If E is the
-negative log-ratio of a conditional to a marginal density, weight 1 is Bayes' rule; larger weights
-sharpen it, and
-then the tilted densities at different t no longer come from one diffusion: the result is steered,
+Tilting p_t by an energy, p_t(x) exp(-w E(x, t)), adds -w grad E to the score. If E is the negative
+log-ratio of a conditional to a marginal density, weight 1 is Bayes' rule. Larger weights sharpen it,
+but then the tilted densities at different t no longer come from one diffusion: samples are guided,
 not exact. A quadratic E on Gaussian data stays Gaussian at each t, which the tests use.
 
 The gradient is of the sum of the energies over the batch. Each row's energy depends on that row
@@ -15,8 +14,8 @@ score is the gradient of ln p(c | x), up to a constant in x, so with weight w
 
     s = s_u + w (s_c - s_u) = (1 - w) s_u + w s_c,      w = 1 plainly conditional, 0 unconditional.
 
-A joint score gives an unconditional one without more training: with the observed part noised as the rest is,
-it knows of it what is left at time t, at the first times nothing.
+A joint score gives an unconditional one without more training: noise the observed part as much as the
+rest is noised. The score then knows only what is left of it at time t, which at first is nothing.
 
 Sources: Dhariwal and Nichol 2021 (arXiv:2105.05233), section 4; Ho and Salimans 2022
 (arXiv:2207.12598), equation 6, where their weight is our w - 1.
@@ -27,14 +26,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from sbmae_jax._check import (
-    broadcast_like,
-    checked_score,
-    require_mask,
-    require_numbers,
-    require_type,
-)
-from sbmae_jax.sampling.sde import SDE
+from sbmae_jax import _check as checks
+from sbmae_jax.sampling.sde import SDE, expand
 from sbmae_jax.types import Array, EnergyFn, ScoreFn
 
 
@@ -47,29 +40,49 @@ def guide(
     weights: Array | None = None,
     window: tuple[float, float] = (0.0, 1.0),
 ) -> ScoreFn:
-    """Subtract an energy's gradient from a score: s - strength weights grad E, in the window.
+    """Subtract the gradient of an energy from a score: s - strength weights grad E.
 
-    energy: `(x, t) -> [B]`, in nats, low where rows are wanted; each entry depends on its row only.
-    strength: a number, or a function of the scalar t, e.g. `lambda t: 2 * (1 - t)`, which fades in
-        as the noise goes.
-    mask: `[D]` or `[B, D]` of bool; observed coordinates feel no gradient.
-    weights: broadcasts to x; one number per coordinate, the same within a modality, weighs it.
-    window: times `(low, high)`, both included; outside them the score is left alone.
+    Args:
+        score: `(x, t) -> score`, for `x: [B, ...]` and a scalar t.
+        energy: `(x, t) -> [B]`, in nats, low where rows are wanted; each entry depends on its row alone.
+        strength: a number, or a function of the scalar t, e.g. `lambda t: 2 * (1 - t)`, which grows as the
+            noise goes. It may return one number per row.
+        mask: `[D]` or `[B, D]` of bool; observed coordinates feel no gradient.
+        weights: broadcasts to x; one number per coordinate, usually the same within a modality.
+        window: times `(low, high)`, both included; outside them the score is left alone.
 
-    Raises ValueError for an energy that is not one number per row, an empty window, and arrays that are not
-    numbers, or of bool, or do not fit x. The numbers themselves are not looked at.
+    Returns:
+        A score that costs one evaluation of the score, and the energy with its gradient. It raises
+        ValueError for an energy that is not one number per row, and for arrays that do not fit x.
+
+    Raises:
+        ValueError: for an empty window, a strength or weights that are not numbers, or a mask that is not
+            of bool.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from sbmae_jax import guide
+        >>> score = guide(lambda x, t: -x, lambda x, t: jnp.sum((x - 3.0) ** 2, axis=1), strength=0.5)
+        >>> score(jnp.ones((4, 2)), 0.5)[0].tolist()  # -x - 0.5 * 2 (x - 3)
+        [1.0, 1.0]
+
+    Source: Dhariwal and Nichol 2021 (arXiv:2105.05233), section 4.
     """
-    score, (low, high) = checked_score(score), _window(window)
+    score = checks.checked_score(score)
+    checks.require_type("window", window, tuple[float, float])
+    low, high = window
+    if not low <= high:
+        raise ValueError(f"window must be (low, high) with low <= high, got {window}")
     if not callable(strength):
-        require_numbers("strength", strength)
+        checks.require_numbers("strength", strength)
     if weights is not None:
-        require_numbers("weights", weights)
+        checks.require_numbers("weights", weights)
     if mask is not None:
-        require_mask(mask)
+        checks.require_mask(mask)
 
     def total(x, t):
         values = energy(x, t)
-        require_numbers("energy", values, floating=True)
+        checks.require_numbers("energy", values, floating=True)
         if jnp.shape(values) != x.shape[:1]:
             raise ValueError(
                 f"energy must return one number per row, {x.shape[:1]}, got {jnp.shape(values)}"
@@ -77,8 +90,8 @@ def guide(
         return jnp.sum(values)
 
     def guided(x, t):
-        require_numbers("x", x, floating=True)
-        require_numbers("t", t)
+        checks.require_numbers("x", x, floating=True)
+        checks.require_numbers("t", t)
         if not jnp.ndim(x):
             raise ValueError("x must be [B, ...], one sample per row, got a single number")
         size = strength(t) if callable(strength) else strength
@@ -86,67 +99,88 @@ def guide(
             raise ValueError(
                 f"strength must be one number, or one per row of x, {x.shape}, got shape {jnp.shape(size)}"
             )
-        size = jnp.where((low <= t) & (t <= high), size, 0.0)
-        push = size.reshape(size.shape + (1,) * (x.ndim - size.ndim)) * jax.grad(total)(x, t)
+        push = expand(jnp.where((low <= t) & (t <= high), size, 0.0), x) * jax.grad(total)(x, t)
         if weights is not None:
-            push = broadcast_like(weights, x, "weights") * push
-        if mask is not None:
-            push = jnp.where(broadcast_like(mask, x, "mask"), 0.0, push)
-        return score(x, t) - push
+            push = checks.broadcast_like(weights, x, "weights") * push
+        return score(x, t) - jnp.where(checks.mask_like(mask, x), 0.0, push)
 
     return guided
-
-
-def _window(window: tuple[float, float]) -> tuple[float, float]:
-    require_type("window", window, tuple[float, float])
-    if not window[0] <= window[1]:
-        raise ValueError(f"window must be (low, high) with low <= high, got {window}")
-    return window
 
 
 def classifier_free(
     conditional: ScoreFn, unconditional: ScoreFn, weight: float | Array = 1.0
 ) -> ScoreFn:
-    """Mix two scores: (1 - weight) unconditional + weight conditional; two evaluations.
+    """Mix two scores: (1 - weight) unconditional + weight conditional.
 
-    weight: a number, or an array that broadcasts to x, e.g. one number per coordinate for a weight
-        per modality. 0 is the unconditional score, 1 the conditional one, above 1 sharper than it.
+    Args:
+        conditional: the score given what is observed, e.g. by `amortised`.
+        unconditional: the score without it, e.g. by `noise_condition`.
+        weight: a number, or an array that broadcasts to x, e.g. a weight per modality. 0 is the
+            unconditional score, 1 the conditional one, and above 1 is sharper than it.
 
-    Raises ValueError for a weight that is not of numbers or does not fit x, and scores that do not return the
-    shape of x.
+    Returns:
+        A score that costs one evaluation of each. It raises ValueError for a weight that does not fit x, or a
+        score that does not return the shape of x.
+
+    Raises:
+        ValueError: for a weight that is not of numbers.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from sbmae_jax import classifier_free
+        >>> score = classifier_free(lambda x, t: -2 * x, lambda x, t: -x, weight=3.0)
+        >>> score(jnp.ones((4, 2)), 0.5)[0].tolist()
+        [-4.0, -4.0]
+
+    Source: Ho and Salimans 2022 (arXiv:2207.12598), equation 6, where their weight is ours minus 1.
     """
-    require_numbers("weight", weight)
-    conditional = checked_score(conditional, "conditional")
-    unconditional = checked_score(unconditional, "unconditional")
+    checks.require_numbers("weight", weight)
+    conditional = checks.checked_score(conditional, "conditional")
+    unconditional = checks.checked_score(unconditional, "unconditional")
 
     def mixed(x, t):
-        require_numbers("x", x)
-        w = weight if jnp.ndim(weight) == 0 else broadcast_like(weight, x, "weight")
+        checks.require_numbers("x", x)
+        w = weight if jnp.ndim(weight) == 0 else checks.broadcast_like(weight, x, "weight")
         return (1 - w) * unconditional(x, t) + w * conditional(x, t)
 
     return mixed
 
 
 def noise_condition(score: ScoreFn, sde: SDE, noise: Array, mask: Array) -> ScoreFn:
-    """Return a joint score that sees the observed coordinates, clean in x, as noised as the others are.
+    """Make an unconditional score from a joint one, by noising what is observed as much as the rest.
 
-    noise: standard normal, like x; the same at all times, so that the score is a function.
-    mask: `[D]` or `[B, D]` of bool; on observed coordinates the score is 0.
+    At large t it is the unconditional score of Ho and Salimans; later it still knows what the noise leaves
+    of the observed part.
 
-    The score takes one evaluation and has the shape of x. At large t it is the unconditional one of Ho and
-    Salimans; later it still knows what the noise leaves of the observed part.
+    Args:
+        score: the joint score, `(x, t) -> score`, for `x: [B, D]` and a scalar t.
+        sde: the process.
+        noise: `[D]` or `[B, D]`, standard normal; the same at all times, so that the result is a function.
+        mask: `[D]` or `[B, D]` of bool, True where observed.
 
-    Raises ValueError for a noise that is not of numbers, a mask that is not of bool, and either if it does
-    not fit x.
+    Returns:
+        A score, 0 where observed, that takes observed coordinates clean and costs one evaluation. It raises
+        ValueError where an array does not fit x.
+
+    Raises:
+        ValueError: for a noise that is not of floats, or a mask that is not of bool.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from sbmae_jax import VP, noise_condition
+        >>> noise, mask = jax.random.normal(jax.random.key(0), (4, 2)), jnp.asarray([True, False])
+        >>> score = noise_condition(lambda x, t: -x, VP(), noise, mask)
+        >>> score(jnp.ones((4, 2)), 0.5)[0].tolist()
+        [0.0, -1.0]
     """
-    score = checked_score(score)
-    require_numbers("noise", noise, floating=True)
-    require_mask(mask)
+    score = checks.checked_score(score)
+    checks.require_numbers("noise", noise, floating=True)
+    checks.require_mask(mask)
 
     def noised(x, t):
-        require_numbers("x", x, floating=True)
-        seen = broadcast_like(mask, x, "mask")
-        there = sde.perturb(x, broadcast_like(noise, x, "noise"), t)
-        return jnp.where(seen, 0.0, score(jnp.where(seen, there, x), t))
+        checks.require_numbers("x", x, floating=True)
+        observed = checks.mask_like(mask, x)
+        perturbed = sde.perturb(x, checks.broadcast_like(noise, x, "noise"), t)
+        return jnp.where(observed, 0.0, score(jnp.where(observed, perturbed, x), t))
 
     return noised

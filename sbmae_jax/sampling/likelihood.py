@@ -27,21 +27,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from sbmae_jax._check import (
-    MAX_COUNT,
-    broadcast_like,
-    checked_score,
-    require_int,
-    require_key,
-    require_mask,
-    require_number,
-    require_state,
-    require_times,
-)
+from sbmae_jax import _check as checks
 from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.types import Array, Key, ScoreFn
 
-_Rate = Callable[[Array, Array], tuple[Array, Array]]
+_Flow = Callable[[Array, Array], tuple[Array, Array]]
 
 
 def log_density(
@@ -54,30 +44,50 @@ def log_density(
     num_probes: int = 1,
     mask: Array | None = None,
 ) -> Array:
-    """Return ln p(x) for each row of `x: [B, D]`, in nats, by Heun's rule on a fixed grid: `[B]`.
+    """Return the log-density of points, by Heun's rule on a fixed grid.
 
-    times: `[N + 1]`, rising from nearly 0 to 1, e.g. `edm_times(sde, 100)[::-1]`; 2 N evaluations
-        of the score, each with D derivatives, or with `num_probes` of them.
-    key: None for the exact divergence; a typed key for Hutchinson's estimate.
-    mask: `[D]` or `[B, D]` of bool; observed coordinates are held, and the density is that of the
-        others. Meant for conditional scores.
+    It evaluates the score 2 N times, each time with D derivatives, or with `num_probes` of them.
 
-    Raises ValueError for times that do not rise, an x that is not `[B, D]` of floats, neither of them 0, an
-    untyped key, a mask that is not of bool or does not fit x, or num_probes below 1.
+    Args:
+        sde: the process.
+        score: `(x, t) -> score`, for `x: [B, D]` and a scalar t.
+        x: the points, `[B, D]` of floats, one per row.
+        times: `[N + 1]`, rising from nearly 0 to 1, e.g. `edm_times(sde, 100)[::-1]`.
+        key: None for the exact divergence; a typed key for Hutchinson's estimate.
+        num_probes: probes of that estimate, in 1..1,000,000.
+        mask: `[D]` or `[B, D]` of bool; observed coordinates are held, and the density is that of the
+            others. Meant for conditional scores.
+
+    Returns:
+        ln p(x) for each row, `[B]`, in nats.
+
+    Raises:
+        ValueError: for times that do not rise; an x of another shape or type, or without entries; an untyped
+            key; a mask that is not of bool or does not fit x; or num_probes out of range.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from sbmae_jax import VP, log_density, uniform_times
+        >>> x, times = jnp.zeros((1, 2)), uniform_times(10)[::-1]
+        >>> log_p = log_density(VP(), lambda x, t: -x, x, times)  # a standard normal: -ln(2 pi)
+        >>> round(float(log_p[0]), 3)
+        -1.838
+
+    Source: Song et al. 2021 (arXiv:2011.13456), equation 39.
     """
-    require_times(times, falling=False)
-    _refuse(x, key, num_probes, mask)
+    checks.require_times(times, falling=False)
+    _require_points(x, key, num_probes, mask)
     times, x = jnp.asarray(times), _at_least_single(x)
-    rate, held = _augmented(sde, score, x, key, num_probes, mask)
+    flow, held = _flow_with_divergence(sde, score, x, key, num_probes, mask)
 
     def advance(carry, pair):
         x, gain = carry
         t, t_next = pair
         dt = t_next - t
-        slope, trace = rate(x, t)
-        slope_next, trace_next = rate(x + dt * slope, t_next)
-        x = x + 0.5 * dt * (slope + slope_next)
-        return (x, gain + 0.5 * dt * (trace + trace_next)), None
+        drift, divergence = flow(x, t)
+        drift_next, divergence_next = flow(x + dt * drift, t_next)
+        x = x + 0.5 * dt * (drift + drift_next)
+        return (x, gain + 0.5 * dt * (divergence + divergence_next)), None
 
     start = (x, jnp.zeros(x.shape[0], x.dtype))
     (x, gain), _ = jax.lax.scan(advance, start, (times[:-1], times[1:]))
@@ -97,17 +107,40 @@ def log_density_adaptive(
     num_probes: int = 1,
     mask: Array | None = None,
 ) -> Array:
-    """Return ln p(x) for each row, as `log_density`, with steps chosen by diffrax's `Tsit5`.
+    """Return the log-density of points, with steps chosen by diffrax's `Tsit5`.
 
-    Each row has its own steps, so its value does not depend on its batch mates.
-    Raises ImportError without diffrax, what `log_density` raises, and ValueError for a t_min that is not in
-    0..1 and tolerances that are not above 0. Where max_steps do not suffice, diffrax raises RuntimeError.
+    Each row takes its own steps, so its value does not depend on the other rows of the batch.
+
+    Args:
+        sde: the process.
+        score: `(x, t) -> score`, for `x: [B, D]` and a scalar t.
+        x: the points, `[B, D]` of floats, one per row.
+        t_min: where the path starts, above 0 and below 1.
+        rtol: relative tolerance of a step, above 0.
+        atol: absolute tolerance of a step, above 0.
+        max_steps: at most this many steps for a row.
+        key: as for `log_density`.
+        num_probes: as for `log_density`.
+        mask: as for `log_density`.
+
+    Returns:
+        ln p(x) for each row, `[B]`, in nats.
+
+    Raises:
+        ImportError: without diffrax, which `pip install 'sbmae_jax[ode]'` installs.
+        ValueError: as `log_density`, and for a number out of range.
+        RuntimeError: by diffrax, if max_steps do not suffice.
+
+    Example:
+        A tighter tolerance than the default, for points of which the score is smooth::
+
+            log_p = log_density_adaptive(VP(), score, x, rtol=1e-7, atol=1e-7)
     """
-    _refuse(x, key, num_probes, mask)
-    require_number("t_min", t_min, above=0, below=1)
-    require_number("rtol", rtol, above=0)
-    require_number("atol", atol, above=0)
-    require_int("max_steps", max_steps, 1)
+    _require_points(x, key, num_probes, mask)
+    checks.require_number("t_min", t_min, above=0, below=1)
+    checks.require_number("rtol", rtol, above=0)
+    checks.require_number("atol", atol, above=0)
+    checks.require_int("max_steps", max_steps, 1)
     try:
         import diffrax
     except ImportError as error:
@@ -116,11 +149,10 @@ def log_density_adaptive(
         ) from error
 
     def one(x, key, held):
-        rate, held = _augmented(sde, score, x[None], key, num_probes, held)
+        flow, held = _flow_with_divergence(sde, score, x[None], key, num_probes, held)
 
         def field(t, state, args):
-            slope, trace = rate(state[0], t)
-            return slope, trace
+            return flow(state[0], t)
 
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(field),
@@ -135,20 +167,17 @@ def log_density_adaptive(
         end, gain = jax.tree.map(lambda path: path[-1], solution.ys)
         return (_prior_log_prob(sde, end, held) + gain)[0]
 
-    x, held = _at_least_single(x), None if mask is None else broadcast_like(mask, x, "mask")
+    x, held = _at_least_single(x), None if mask is None else checks.mask_like(mask, x)
     keys = None if key is None else jax.random.split(key, x.shape[0])
     axes = (0, None if keys is None else 0, None if held is None else 0)
     return jax.vmap(one, axes)(x, keys, held)
 
 
-def _augmented(
+def _flow_with_divergence(
     sde: SDE, score: ScoreFn, x: Array, key: Key | None, num_probes: int, mask: Array | None
-) -> tuple[_Rate, Array]:
-    """Return the flow with its divergence, `(x, t) -> ([B, D], [B])`, and what is held."""
-    score, held = (
-        checked_score(score),
-        broadcast_like(jnp.asarray(False) if mask is None else mask, x, "mask"),
-    )
+) -> tuple[_Flow, Array]:
+    """Return `(x, t) -> (drift [B, D], divergence [B])`, and which coordinates are held."""
+    score, held = checks.checked_score(score), checks.mask_like(mask, x)
     if key is None:
         probes = jnp.eye(x.shape[1], dtype=x.dtype)[:, None, :]
         scale = 1.0
@@ -156,8 +185,8 @@ def _augmented(
         probes = jax.random.rademacher(key, (num_probes, *x.shape), x.dtype)
         scale = 1.0 / num_probes
 
-    def rate(x, t):
-        def flow(x):
+    def flow(x, t):
+        def drift(x):
             return jnp.where(held, 0.0, sde.probability_flow_drift(x, score(x, t), t))
 
         def quadratic(probe):
@@ -165,26 +194,26 @@ def _augmented(
             probe = jnp.where(held, 0.0, jnp.broadcast_to(probe, x.shape))
             return jnp.sum(probe * push(probe), axis=1)
 
-        slope, push = jax.linearize(flow, x)
+        drift_x, push = jax.linearize(drift, x)
         traces = jax.lax.map(quadratic, probes, batch_size=min(32, probes.shape[0]))
-        return slope, scale * jnp.sum(traces, axis=0)
+        return drift_x, scale * jnp.sum(traces, axis=0)
 
-    return rate, held
+    return flow, held
 
 
-def _refuse(x: Array, key: Key | None, num_probes: int, mask: Array | None) -> None:
-    require_state(x)
+def _require_points(x: Array, key: Key | None, num_probes: int, mask: Array | None) -> None:
+    checks.require_state(x)
     if x.ndim != 2 or 0 in x.shape:
         raise ValueError(f"x must be [B, D], one point per row; reshape it, got {x.shape}")
-    require_int("num_probes", num_probes, 1, MAX_COUNT)
+    checks.require_int("num_probes", num_probes, 1, checks.MAX_COUNT)
     if key is not None:
-        require_key(key)
+        checks.require_key(key)
     if mask is not None:
-        require_mask(mask)
+        checks.require_mask(mask)
 
 
 def _at_least_single(x: Array) -> Array:
-    # The times are float32, and a path that began in less could not be carried on in it.
+    # Times are float32, so a path that started in a smaller type could not keep its dtype.
     return jnp.asarray(x, jnp.promote_types(x.dtype, jnp.float32))
 
 

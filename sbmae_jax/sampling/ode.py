@@ -21,14 +21,31 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sbmae_jax._check import checked_score, require_number, require_state
+from sbmae_jax import _check as checks
 from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.types import Array, ScoreFn, Step
 
 
 def probability_flow(sde: SDE, score: ScoreFn) -> Step:
-    """Step by Euler in (x/alpha, sigma/alpha), also known as DDIM; one evaluation, order 1."""
-    score = checked_score(score)
+    """Take an Euler step of the flow in (x/alpha, sigma/alpha), also known as DDIM.
+
+    Args:
+        sde: the process.
+        score: `(x, t) -> score`, for `x: [B, ...]` and a scalar t; evaluated once.
+
+    Returns:
+        A deterministic kernel of order 1.
+
+    Example:
+        >>> import jax
+        >>> from sbmae_jax import VP, probability_flow
+        >>> step = probability_flow(VP(), lambda x, t: -x)
+        >>> step(jax.random.key(0), jax.numpy.ones((4, 2)), 0.5, 0.4).shape
+        (4, 2)
+
+    Source: Song, Meng and Ermon 2021 (arXiv:2010.02502), equation 12.
+    """
+    score = checks.checked_score(score)
 
     def kernel(key, x, t, t_next):
         del key
@@ -40,18 +57,36 @@ def probability_flow(sde: SDE, score: ScoreFn) -> Step:
 
 
 def heun(sde: SDE, score: ScoreFn, churn: float = 0.0, observe: Step | None = None) -> Step:
-    """Step by Heun's rule, two evaluations, order 2 (EDM, algorithm 2).
+    """Take a step of the flow by Heun's rule; two evaluations of the score.
 
-    churn: before each step raise the noise level by this fraction, EDM's S_churn / N; at most 0.41
-        there. Some churn forgives errors of the score.
-    observe: a kernel for the trial point too, if the outer step is `given`. Without churn or
-        correctors Heun is the worst partner for re-noised observations: nothing makes x forget
-        the noise that it was steered by.
+    Without churn or correctors, Heun is the worst partner for `renoise`: nothing makes x forget the noise
+    that steered it.
 
-    Raises ValueError for a churn below 0.
+    Args:
+        sde: the process.
+        score: `(x, t) -> score`, for `x: [B, ...]` and a scalar t.
+        churn: before each step raise the noise level by this fraction, at least 0. It is EDM's S_churn / N,
+            which is at most 0.41 there. Some churn makes up for errors of the score.
+        observe: a kernel that restores observed coordinates at the trial point too; give it where the step
+            is wrapped in `given`.
+
+    Returns:
+        A kernel of order 2, best over `edm_times`.
+
+    Raises:
+        ValueError: for a churn below 0.
+
+    Example:
+        >>> import jax
+        >>> from sbmae_jax import VP, heun
+        >>> step = heun(VP(), lambda x, t: -x)
+        >>> step(jax.random.key(0), jax.numpy.ones((4, 2)), 0.5, 0.4).shape
+        (4, 2)
+
+    Source: Karras et al. 2022 (arXiv:2206.00364), algorithm 2.
     """
-    require_number("churn", churn, low=0)
-    score = checked_score(score)
+    checks.require_number("churn", churn, low=0)
+    score = checks.checked_score(score)
 
     def kernel(key, x, t, t_next):
         churn_key, observe_key = jax.random.split(key)
@@ -59,37 +94,43 @@ def heun(sde: SDE, score: ScoreFn, churn: float = 0.0, observe: Step | None = No
         r_next = sde.sigma(t_next) / sde.alpha(t_next)
         if churn > 0:
             y, t, r = _raise_noise(sde, churn_key, y, t, r, churn)
-        slope = sde.noise_from_score(score(sde.alpha(t) * y, t), t)
-        trial = sde.alpha(t_next) * (y + (r_next - r) * slope)
+        eps = sde.noise_from_score(score(sde.alpha(t) * y, t), t)
+        trial = sde.alpha(t_next) * (y + (r_next - r) * eps)
         if observe is not None:
             trial = observe(observe_key, trial, t_next, t_next)
-        # At sigma = 0 there may be no score; Euler's step, to the predicted clean data, ends there.
+        # At sigma = 0 there may be no score; there Euler's step, to the predicted clean data, stands.
         safe = jnp.where(r_next > 0, t_next, t)
-        slope_next = sde.noise_from_score(score(trial, safe), safe)
-        better = sde.alpha(t_next) * (y + (r_next - r) * 0.5 * (slope + slope_next))
+        eps_next = sde.noise_from_score(score(trial, safe), safe)
+        better = sde.alpha(t_next) * (y + (r_next - r) * 0.5 * (eps + eps_next))
         return jnp.where(r_next > 0, better, trial)
 
     return kernel
 
 
 def _raise_noise(sde, key, y, t, r, churn):
-    # Never above the level of t = 1: no score has been trained there.
+    # Never above the level of t = 1, where no score has been trained.
     top = jnp.ones_like(t)
     r_up = jnp.clip(r * (1 + churn), r, jnp.maximum(r, sde.sigma(top) / sde.alpha(top)))
-    # As a product of factors, since a difference of squares can round to below zero.
+    # Written as a product of factors, since a difference of squares can round to below zero.
     y = y + jnp.sqrt((r_up - r) * (r_up + r)) * jax.random.normal(key, y.shape, y.dtype)
     return y, jnp.where(r_up > r, sde.time(-2 * jnp.log(r_up)), t), r_up
 
 
 class MultistepState(NamedTuple):
-    """A state that remembers one step: x, the last predicted clean data, its ln(alpha/sigma)."""
+    """The state of a multistep kernel, which remembers one step.
+
+    Attributes:
+        x: where the sampler is, `[B, ...]`.
+        denoised: the clean data predicted at the step before, of the shape of x.
+        half_log_snr: ln(alpha / sigma) at that step, a scalar; +inf where there was none.
+    """
 
     x: Array
     denoised: Array
-    level: Array
+    half_log_snr: Array
 
 
-def _require_memory(state: MultistepState) -> None:
+def _require_multistep(state: MultistepState) -> None:
     if not isinstance(state, MultistepState):
         raise ValueError(
             "x must be a MultistepState for a multistep kernel: start from init_multistep(x)"
@@ -97,51 +138,94 @@ def _require_memory(state: MultistepState) -> None:
 
 
 def init_multistep(x: Array) -> MultistepState:
-    """Make the first state of a multistep kernel; level +inf: there is nothing to remember yet.
+    """Make the first state of a multistep kernel, which remembers nothing yet.
 
-    Raises ValueError for an x that is not a floating array.
+    Args:
+        x: `[B, ...]` of floats, usually `sde.prior(key, (B, D))`.
+
+    Returns:
+        A state for `sample`, whose result holds the sample as `.x`.
+
+    Raises:
+        ValueError: for an x that is not of floats.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from sbmae_jax import init_multistep
+        >>> init_multistep(jnp.ones((4, 2))).x.shape
+        (4, 2)
     """
-    require_state(x)
+    checks.require_state(x)
     return MultistepState(x, jnp.zeros_like(x), jnp.asarray(jnp.inf, x.dtype))
 
 
 def lift(step: Step) -> Step:
-    """Let a kernel for arrays act on the x of a `MultistepState`: `lift(clamp(value, mask))`.
+    """Let a kernel for arrays act on the x of a `MultistepState`.
 
-    Raises ValueError when given a plain array.
+    Args:
+        step: a kernel for arrays, e.g. `clamp(value, mask)`.
+
+    Returns:
+        A kernel that combines with `dpm_solver`. Given a plain array, it raises ValueError.
+
+    Example:
+        >>> import jax
+        >>> from sbmae_jax import VP, chain, dpm_solver, init_multistep, langevin, lift
+        >>> sde, score = VP(), lambda x, t: -x
+        >>> step = chain(dpm_solver(sde, score), lift(langevin(sde, score)))
+        >>> step(jax.random.key(0), init_multistep(jax.numpy.ones((4, 2))), 0.5, 0.4).x.shape
+        (4, 2)
     """
 
     def kernel(key, state, t, t_next):
-        _require_memory(state)
+        _require_multistep(state)
         return state._replace(x=step(key, state.x, t, t_next))
 
     return kernel
 
 
 def dpm_solver(sde: SDE, score: ScoreFn, eta: float = 0.0, temperature: float = 1.0) -> Step:
-    """Step by DPM-Solver++(2M), one evaluation, order 2; the cheapest good sampler.
+    """Take a step of DPM-Solver++(2M), the cheapest good sampler; one evaluation of the score.
 
-    The state is a `MultistepState`: `sample(key, dpm_solver(sde, score), init_multistep(x),
-    times).x`. The first
-    step, and a step to sigma = 0, are of order 1. Its natural grid is `log_snr_times`.
-    eta: 0 follows the ODE; 1 the reverse SDE with the same memory, which forgives errors of the
-        score and of conditioning.
-    temperature: of the noise that an eta above 0 adds; below 1 is colder than the distribution.
-    Raises ValueError when given a plain array, and for a number below 0.
+    The state is a `MultistepState`: `sample(key, dpm_solver(sde, score), init_multistep(x), times).x`.
+
+    Args:
+        sde: the process.
+        score: `(x, t) -> score`, for `x: [B, ...]` and a scalar t.
+        eta: 0 follows the ODE. 1 follows the reverse SDE with the same memory, which makes up for errors of
+            the score and of conditioning. In between, and above, with less or more noise.
+        temperature: multiplies the standard deviation of the noise that each step adds, which is none for
+            eta 0; 1 samples the distribution, and less draws nearer to its modes.
+
+    Returns:
+        A kernel of order 2, best over `log_snr_times`. The first step, and a step to sigma = 0, are of
+        order 1. Given a plain array, it raises ValueError.
+
+    Raises:
+        ValueError: for a number below 0.
+
+    Example:
+        >>> import jax
+        >>> from sbmae_jax import VP, dpm_solver, init_multistep
+        >>> step = dpm_solver(VP(), lambda x, t: -x, eta=1.0)
+        >>> step(jax.random.key(0), init_multistep(jax.numpy.ones((4, 2))), 0.5, 0.4).x.shape
+        (4, 2)
+
+    Source: Lu et al. 2022 (arXiv:2211.01095), algorithm 2 and appendix B.
     """
-    require_number("eta", eta, low=0)
-    require_number("temperature", temperature, low=0)
-    score = checked_score(score)
+    checks.require_number("eta", eta, low=0)
+    checks.require_number("temperature", temperature, low=0)
+    score = checks.checked_score(score)
 
     def kernel(key, state, t, t_next):
-        _require_memory(state)
-        x, before, level_before = state
-        level, level_next = 0.5 * sde.log_snr(t), 0.5 * sde.log_snr(t_next)
-        h, h_before = level_next - level, level - level_before
+        _require_multistep(state)
+        x, denoised_before, half_log_snr_before = state
+        half_log_snr = 0.5 * sde.log_snr(t)
+        h, h_before = 0.5 * sde.log_snr(t_next) - half_log_snr, half_log_snr - half_log_snr_before
         denoised = sde.denoised_from_score(score(x, t), x, t)
         usable = (h_before > 0) & jnp.isfinite(h)
         weight = jnp.where(usable, 0.5 * h / jnp.where(usable, h_before, 1.0), 0.0)
-        best = denoised + weight * (denoised - before)
+        best = denoised + weight * (denoised - denoised_before)
         kept = sde.sigma(t_next) / sde.sigma(t)
         if eta > 0:
             kept = kept * jnp.exp(-eta * h)
@@ -149,6 +233,6 @@ def dpm_solver(sde: SDE, score: ScoreFn, eta: float = 0.0, temperature: float = 
         if eta > 0:
             std = temperature * sde.sigma(t_next) * jnp.sqrt(-jnp.expm1(-2 * eta * h))
             x = x + std * jax.random.normal(key, x.shape, x.dtype)
-        return MultistepState(x, denoised, level)
+        return MultistepState(x, denoised, half_log_snr)
 
     return kernel

@@ -1,7 +1,7 @@
 r"""Linear diffusions: how data become noise, and what the score gives back.
 
 Every process here is linear with scalar coefficients, dx = f(t) x dt + g(t) dw on t in [0, 1],
-and data are at t = 0. A linear function of Gaussians is Gaussian, so given the clean x_0
+and the data are at t = 0. A linear function of Gaussians is Gaussian, so given the clean x_0
 
     x_t = alpha(t) x_0 + sigma(t) eps,    eps ~ N(0, I).    (1)
 
@@ -9,7 +9,7 @@ Matching mean and variance gives alpha' = f alpha and (sigma^2)' = 2 f sigma^2 +
 
     f = (ln alpha)',    g^2 = (sigma^2)' - 2 f sigma^2.    (2)
 
-So a process is a pair (alpha, sigma), and the pair is all that the samplers read:
+So a process is a pair (alpha, sigma), and the samplers read nothing else:
 
     VP      alpha = exp(-I/2), sigma^2 = 1 - exp(-I), I = b0 t + (b1 - b0) t^2 / 2;   g^2 = b = I'
     sub-VP  the same alpha, sigma = 1 - exp(-I);                        g^2 = b (1 - exp(-2 I))
@@ -20,21 +20,21 @@ Let L = ln(alpha^2 / sigma^2), the log signal-to-noise ratio. From (2), for ever
 
     -L' = (ln sigma^2)' - (ln alpha^2)' = g^2 / sigma^2 > 0.    (3)
 
-L falls strictly, so it is a clock of its own, and `time` inverts it in closed form. (3) also says
-what the likelihood weighting g^2 of denoising score matching costs: a time drawn with density
+L falls strictly, so it can serve as a clock, and `time` inverts it in closed form. (3) also tells
+how to draw times for the likelihood weighting g^2 of denoising score matching: a time with density
 proportional to g^2 / sigma^2 is a time whose L is uniform, for all four processes alike.
 
-The score s = grad ln p_t carries every other prediction. Differentiating the logarithm of p_t =
+The score s = grad ln p_t determines every other prediction. Differentiating the logarithm of p_t =
 E_x0 N(alpha x_0, sigma^2 I) gives s = -E[eps | x_t] / sigma, hence with (1)
 
     eps_hat = -sigma s,      x0_hat = (x_t + sigma^2 s) / alpha.    (4)
 
-Backwards in time, a stochastic and an ordinary equation produce the same marginals p_t:
+Backwards in time, a stochastic and an ordinary equation have the same marginals p_t:
 
     dx = [f x - g^2 s] dt + g dw,            dx/dt = f x - g^2 s / 2.    (5)
 
-In the coordinates y = x/alpha and r = sigma/alpha the second is dy/dr = eps_hat: by (4) a
-straight line whenever the prediction is constant, which is why the few-step solvers work there.
+In the coordinates y = x/alpha and r = sigma/alpha the second is dy/dr = eps_hat: by (4) its
+solution is a straight line while the prediction is constant, so the few-step solvers work there.
 
 Sources: Song et al. 2021 (arXiv:2011.13456) for VP, sub-VP, VE and (5); Karras et al. 2022
 (arXiv:2206.00364) for EDM and y, r; Kingma et al. 2021 (arXiv:2107.00630) for the clock L; Song
@@ -48,25 +48,17 @@ import math
 import jax
 import jax.numpy as jnp
 
-from sbmae_jax._check import (
-    require_alike,
-    require_key,
-    require_number,
-    require_numbers,
-    require_one_of,
-    require_shape,
-)
+from sbmae_jax import _check as checks
 from sbmae_jax.types import Array, Key
 
-# Beyond it alpha(1)^2 = exp(-I(1)), by which samplers divide, is 0 in float32.
-MAX_INTEGRAL = 80.0
-NOISE_RANGE = (1e-9, 1e9)  # of sigma, whose squares float32 holds
+MAX_BETA_INTEGRAL = 80.0  # beyond it, alpha(1)^2, by which samplers divide, is 0 in float32
+NOISE_RANGE = (1e-9, 1e9)  # of sigma, whose squares float32 can hold
 
 
 def expand(coefficient: Array, x: Array) -> Array:
-    """Give a coefficient, `[]` or `[B]`, the rank of `x: [B, ...]`, so that it multiplies rows.
+    """Reshape a coefficient, `[]` or `[B]`, so that it multiplies the rows of `x: [B, ...]`.
 
-    Raises ValueError for any other shape of the coefficient.
+    Raises ValueError for a coefficient of any other shape.
     """
     coefficient = jnp.asarray(coefficient)
     if coefficient.ndim and coefficient.shape != jnp.shape(x)[:1]:
@@ -77,16 +69,30 @@ def expand(coefficient: Array, x: Array) -> Array:
 
 
 class SDE(abc.ABC):
-    """A linear diffusion on t in [0, 1]; the methods take `t: [] or [B]` and return its shape.
+    """A linear diffusion on t in [0, 1], from data at t = 0 to noise at t = 1.
 
-    They are arithmetic: NaN and times out of range are not looked for. Those that take rows as well raise
-    ValueError for arrays that are not numbers, or whose shapes do not fit each other.
+    A subclass says how data shrink (`log_alpha`), how noise grows (`sigma`), what these two imply
+    (`drift`, `diffusion`, `time`), and from which Gaussian sampling starts (`prior_scale`). All else
+    follows, here and in the samplers.
+
+    Methods take a time `t: [] or [B]`, one for all rows or one per row, and return its shape. They do not
+    look at values: NaN and times out of range pass through. Methods that also take rows raise ValueError
+    for arrays that are not numbers, or whose shapes do not fit each other.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from sbmae_jax import VE, VP
+        >>> alpha, sigma = VP().alpha(jnp.asarray(0.5)), VP().sigma(jnp.asarray(0.5))
+        >>> round(float(alpha), 3), round(float(sigma), 3), round(float(alpha**2 + sigma**2), 3)
+        (0.281, 0.96, 1.0)
+        >>> VE().prior_scale
+        50.0
     """
 
     @property
     @abc.abstractmethod
     def prior_scale(self) -> float:
-        """Standard deviation of the prior, the Gaussian from which sampling starts at t = 1."""
+        """Standard deviation of the prior, the centred Gaussian from which sampling starts at t = 1."""
 
     @abc.abstractmethod
     def log_alpha(self, t: Array) -> Array:
@@ -106,10 +112,10 @@ class SDE(abc.ABC):
 
     @abc.abstractmethod
     def time(self, log_snr: Array) -> Array:
-        """Return the time of this log signal-to-noise ratio: the inverse of `log_snr`."""
+        """Return the time at which the log signal-to-noise ratio has this value; inverts `log_snr`."""
 
     def alpha(self, t: Array) -> Array:
-        """Return the factor by which clean data have shrunk at time t."""
+        """Return the factor by which clean data have shrunk at time t, in (0, 1]."""
         return jnp.exp(self.log_alpha(t))
 
     def log_snr(self, t: Array) -> Array:
@@ -117,27 +123,63 @@ class SDE(abc.ABC):
         return 2 * (self.log_alpha(t) - jnp.log(self.sigma(t)))
 
     def perturb(self, x: Array, eps: Array, t: Array) -> Array:
-        """Noise clean data: alpha(t) x + sigma(t) eps, for `x, eps: [B, ...]`, `t: [] or [B]`."""
-        require_alike(x=x, eps=eps)
-        require_numbers("t", t)
+        """Add noise to clean data, by (1).
+
+        Args:
+            x: clean data, `[B, ...]`.
+            eps: standard normal noise, of the shape of x.
+            t: `[]` or `[B]`, in [0, 1].
+
+        Returns:
+            alpha(t) x + sigma(t) eps, of the shape of x.
+        """
+        checks.require_alike(x=x, eps=eps)
+        checks.require_numbers("t", t)
         return expand(self.alpha(t), x) * x + expand(self.sigma(t), x) * eps
 
     def probability_flow_drift(self, x: Array, score: Array, t: Array) -> Array:
-        """Return dx/dt of the probability-flow ODE at `x: [B, ...]`, from the score there; (5)."""
-        require_alike(x=x, score=score)
-        require_numbers("t", t)
+        """Return the velocity dx/dt of the probability-flow ODE, by (5).
+
+        Args:
+            x: points, `[B, ...]`.
+            score: the score at these points and this time, of the shape of x.
+            t: `[]` or `[B]`, in [0, 1].
+
+        Returns:
+            f x - g^2 s / 2, of the shape of x.
+        """
+        checks.require_alike(x=x, score=score)
+        checks.require_numbers("t", t)
         g = expand(self.diffusion(t), x)
         return expand(self.drift(t), x) * x - 0.5 * g**2 * score
 
     def prior(self, key: Key, shape: tuple[int, ...]) -> Array:
-        """Draw starting points at t = 1. Raises ValueError for an untyped key, or what is no shape."""
-        require_key(key)
-        require_shape(shape)
+        """Draw the points at t = 1 from which sampling starts.
+
+        Args:
+            key: a typed key.
+            shape: of the result, usually `(B, D)`.
+
+        Returns:
+            Draws of N(0, prior_scale^2), in float32.
+
+        Raises:
+            ValueError: for an untyped key, or a shape that is not a tuple of integers.
+        """
+        checks.require_key(key)
+        checks.require_shape(shape)
         return self.prior_scale * jax.random.normal(key, shape)
 
     def prior_log_prob(self, x: Array) -> Array:
-        """Return the log-density of the prior for each row of `x: [B, ...]`, in nats: `[B]`."""
-        require_numbers("x", x)
+        """Return the log-density of the prior.
+
+        Args:
+            x: points, `[B, ...]`, one per row.
+
+        Returns:
+            One log-density per row, `[B]`, in nats.
+        """
+        checks.require_numbers("x", x)
         if not jnp.ndim(x):
             raise ValueError("x must be [B, ...], one point per row, got a single number")
         x = x.reshape(x.shape[0], math.prod(x.shape[1:])) / self.prior_scale
@@ -145,42 +187,51 @@ class SDE(abc.ABC):
         return -0.5 * jnp.sum(x**2, axis=1) - x.shape[1] * constant
 
     def score_from_noise(self, eps: Array, t: Array) -> Array:
-        """Return the score of a prediction of the noise, by (4); infinite where sigma is 0."""
-        require_numbers("eps", eps)
-        require_numbers("t", t)
+        """Turn a prediction of the noise, `[B, ...]`, into a score, by (4); infinite where sigma is 0."""
+        checks.require_numbers("eps", eps)
+        checks.require_numbers("t", t)
         return -eps / expand(self.sigma(t), eps)
 
     def noise_from_score(self, score: Array, t: Array) -> Array:
-        """Return the prediction of the noise of a score, by (4)."""
-        require_numbers("score", score)
-        require_numbers("t", t)
+        """Turn a score, `[B, ...]`, into the prediction of the noise, by (4)."""
+        checks.require_numbers("score", score)
+        checks.require_numbers("t", t)
         return -expand(self.sigma(t), score) * score
 
     def score_from_denoised(self, denoised: Array, x: Array, t: Array) -> Array:
-        """Return the score of a prediction of the clean data at x, by (4)."""
-        require_alike(x=x, denoised=denoised)
-        require_numbers("t", t)
+        """Turn a prediction of the clean data at `x: [B, ...]` into a score, by (4)."""
+        checks.require_alike(x=x, denoised=denoised)
+        checks.require_numbers("t", t)
         return (expand(self.alpha(t), x) * denoised - x) / expand(self.sigma(t), x) ** 2
 
     def denoised_from_score(self, score: Array, x: Array, t: Array) -> Array:
-        """Return the prediction of the clean data of a score at x, by (4): Tweedie's formula."""
-        require_alike(x=x, score=score)
-        require_numbers("t", t)
+        """Turn a score at `x: [B, ...]` into the prediction of the clean data, by (4): Tweedie's formula."""
+        checks.require_alike(x=x, score=score)
+        checks.require_numbers("t", t)
         return (x + expand(self.sigma(t), x) ** 2 * score) / expand(self.alpha(t), x)
 
     def sample_time(
         self, key: Key, shape: tuple[int, ...], weighting: str = "noise", t_min: float = 1e-5
     ) -> Array:
-        """Draw training times in [t_min, 1] for the loss mean |sigma s + eps|^2.
+        """Draw training times for the loss mean |sigma s + eps|^2.
 
-        weighting: "noise" draws t uniformly; "likelihood" uniformly in log-SNR, which by (3) turns
-            the loss into an estimate of its g^2-weighted form, of low variance.
-        Raises ValueError for any other weighting, an untyped key, what is no shape, and a t_min not in 0..1.
+        Args:
+            key: a typed key.
+            shape: of the result, usually `(B,)`.
+            weighting: "noise" draws t uniformly. "likelihood" draws it uniformly in log-SNR, which by (3)
+                turns the loss into a low-variance estimate of its g^2-weighted form.
+            t_min: the smallest time, above 0 and below 1; at 0 the score may be infinite.
+
+        Returns:
+            Times in [t_min, 1].
+
+        Raises:
+            ValueError: for any other weighting, an untyped key, or a t_min out of range.
         """
-        require_key(key)
-        require_shape(shape)
-        require_one_of("weighting", weighting, ("noise", "likelihood"))
-        require_number("t_min", t_min, above=0, below=1)
+        checks.require_key(key)
+        checks.require_shape(shape)
+        checks.require_one_of("weighting", weighting, ("noise", "likelihood"))
+        checks.require_number("t_min", t_min, above=0, below=1)
         u = jax.random.uniform(key, shape)
         if weighting == "noise":
             return t_min + (1 - t_min) * u
@@ -188,25 +239,28 @@ class SDE(abc.ABC):
         return jnp.clip(self.time(low + (high - low) * u), t_min, 1.0)
 
 
-class _Beta(SDE):
-    """What VP and sub-VP share: the linear rate b(t) and its integral I(t)."""
+class _LinearBeta(SDE):
+    """What VP and sub-VP share: the linear beta b(t) and its integral I(t)."""
 
     beta_min: float
     beta_max: float
 
     def __post_init__(self):
-        require_number("beta_min", self.beta_min, above=0)
-        require_number("beta_max", self.beta_max, low=self.beta_min)
-        require_number("beta_max", self.beta_max, high=2 * MAX_INTEGRAL - self.beta_min)
+        checks.require_number("beta_min", self.beta_min, above=0)
+        checks.require_number("beta_max", self.beta_max, low=self.beta_min)
+        highest = 2 * MAX_BETA_INTEGRAL - self.beta_min
+        checks.require_number("beta_max", self.beta_max, high=highest)
 
     @property
     def prior_scale(self) -> float:
         return 1.0
 
     def beta(self, t: Array) -> Array:
+        """Return b(t), which rises linearly from beta_min to beta_max."""
         return self.beta_min + t * (self.beta_max - self.beta_min)
 
     def beta_integral(self, t: Array) -> Array:
+        """Return I(t), the integral of b from 0 to t."""
         return self.beta_min * t + 0.5 * (self.beta_max - self.beta_min) * t**2
 
     def log_alpha(self, t: Array) -> Array:
@@ -216,46 +270,84 @@ class _Beta(SDE):
         return -0.5 * self.beta(t)
 
     def _time(self, beta_integral: Array) -> Array:
-        # The root of I(t) = integral, in the form that does not cancel for small I or b1 = b0.
+        # Solves I(t) = beta_integral in the form that does not cancel for small I or b1 = b0.
         root = jnp.sqrt(self.beta_min**2 + 2 * (self.beta_max - self.beta_min) * beta_integral)
         return 2 * beta_integral / (self.beta_min + root)
 
 
 @dataclasses.dataclass(frozen=True)
-class VP(_Beta):
-    """Variance preserving: unit-variance data keep unit variance; alpha^2 + sigma^2 = 1.
+class VP(_LinearBeta):
+    """The variance-preserving process: data of unit variance keep it, as alpha^2 + sigma^2 = 1.
 
-    Raises ValueError unless 0 < beta_min <= beta_max <= 160 - beta_min.
+    Attributes:
+        beta_min: b(0), above 0. The defaults are those of Song et al. and leave 0.7 % of the data at t = 1.
+        beta_max: b(1), from beta_min to 160 - beta_min.
+
+    Raises:
+        ValueError: for a value out of range.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from sbmae_jax import VP
+        >>> key = jax.random.key(0)
+        >>> x, eps = jnp.ones((4, 2)), jax.random.normal(key, (4, 2))
+        >>> VP().perturb(x, eps, jnp.asarray([0.1, 0.4, 0.7, 1.0])).shape  # a time for each row
+        (4, 2)
+
+    Source: Song et al. 2021 (arXiv:2011.13456), equation 11.
     """
 
     beta_min: float = 0.1
     beta_max: float = 20.0
 
     def sigma(self, t: Array) -> Array:
+        """Return sqrt(1 - exp(-I(t)))."""
         return jnp.sqrt(-jnp.expm1(-self.beta_integral(t)))
 
     def diffusion(self, t: Array) -> Array:
+        """Return sqrt(b(t))."""
         return jnp.sqrt(self.beta(t))
 
     def time(self, log_snr: Array) -> Array:
-        return self._time(jax.nn.softplus(-log_snr))  # exp(L) = exp(-I) / (1 - exp(-I))
+        """Return the time with this L: it solves exp(L) = exp(-I) / (1 - exp(-I))."""
+        return self._time(jax.nn.softplus(-log_snr))
 
 
 @dataclasses.dataclass(frozen=True)
-class SubVP(_Beta):
-    """Sub-variance preserving: VP's alpha, VP's sigma squared; less noise at every time. Errors as `VP`."""
+class SubVP(_LinearBeta):
+    """The sub-variance-preserving process: VP's alpha and VP's sigma squared, so less noise at any time.
+
+    Attributes:
+        beta_min: b(0), above 0.
+        beta_max: b(1), from beta_min to 160 - beta_min.
+
+    Raises:
+        ValueError: for a value out of range.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from sbmae_jax import VP, SubVP
+        >>> t = jnp.asarray(0.2)
+        >>> round(float(VP().sigma(t)), 3), round(float(SubVP().sigma(t)), 3)
+        (0.584, 0.342)
+
+    Source: Song et al. 2021 (arXiv:2011.13456), equation 12.
+    """
 
     beta_min: float = 0.1
     beta_max: float = 20.0
 
     def sigma(self, t: Array) -> Array:
+        """Return 1 - exp(-I(t))."""
         return -jnp.expm1(-self.beta_integral(t))
 
     def diffusion(self, t: Array) -> Array:
+        """Return sqrt(b(t) (1 - exp(-2 I(t))))."""
         return jnp.sqrt(-self.beta(t) * jnp.expm1(-2 * self.beta_integral(t)))
 
     def time(self, log_snr: Array) -> Array:
-        # With w = sigma, 1 - w = exp(L) w^2; its root in (0, 1) is 2 / (1 + sqrt(1 + 4 exp(L))).
+        """Return the time with this L, whose sigma solves 1 - sigma = exp(L) sigma^2."""
+        # The root in (0, 1) is 2 / (1 + sqrt(1 + 4 exp(L))).
         log_sigma = jnp.log(2.0) - jnp.log1p(jnp.sqrt(1 + 4 * jnp.exp(log_snr)))
         return self._time(-(log_snr + 2 * log_sigma))
 
@@ -267,8 +359,10 @@ class _Exploding(SDE):
     sigma_max: float
 
     def __post_init__(self):
-        require_number("sigma_min", self.sigma_min, *NOISE_RANGE)
-        require_number("sigma_max", self.sigma_max, high=NOISE_RANGE[1], above=self.sigma_min)
+        checks.require_number("sigma_min", self.sigma_min, *NOISE_RANGE)
+        checks.require_number(
+            "sigma_max", self.sigma_max, high=NOISE_RANGE[1], above=self.sigma_min
+        )
 
     @property
     def prior_scale(self) -> float:
@@ -283,31 +377,61 @@ class _Exploding(SDE):
 
 @dataclasses.dataclass(frozen=True)
 class VE(_Exploding):
-    """Variance exploding: the noise grows geometrically.
+    """The variance-exploding process: noise grows geometrically.
 
-    Raises ValueError unless 1e-9 <= sigma_min < sigma_max <= 1e9.
+    Attributes:
+        sigma_min: the noise at t = 0, at least 1e-9; small beside the detail of the data.
+        sigma_max: the noise at t = 1, above sigma_min and at most 1e9; large beside the spread of the data.
+
+    Raises:
+        ValueError: for a value out of range.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from sbmae_jax import VE
+        >>> sigma = VE(sigma_min=0.01, sigma_max=100.0).sigma(jnp.asarray([0.0, 0.5, 1.0]))
+        >>> [round(value, 3) for value in sigma.tolist()]
+        [0.01, 1.0, 100.0]
+
+    Source: Song et al. 2021 (arXiv:2011.13456), equation 9.
     """
 
     sigma_min: float = 0.01
     sigma_max: float = 50.0
 
     def sigma(self, t: Array) -> Array:
+        """Return sigma_min (sigma_max / sigma_min)^t."""
         return self.sigma_min * jnp.exp(t * math.log(self.sigma_max / self.sigma_min))
 
     def diffusion(self, t: Array) -> Array:
+        """Return sigma(t) sqrt(2 ln(sigma_max / sigma_min))."""
         return self.sigma(t) * math.sqrt(2 * math.log(self.sigma_max / self.sigma_min))
 
     def time(self, log_snr: Array) -> Array:
-        return (-0.5 * log_snr - math.log(self.sigma_min)) / math.log(
-            self.sigma_max / self.sigma_min
-        )
+        """Return the time with this L, whose sigma is exp(-L / 2)."""
+        growth = math.log(self.sigma_max / self.sigma_min)
+        return (-0.5 * log_snr - math.log(self.sigma_min)) / growth
 
 
 @dataclasses.dataclass(frozen=True)
 class EDM(_Exploding):
-    """EDM's noise schedule as a process: sigma^(1/rho) is linear in t.
+    """The noise schedule of EDM as a process: sigma^(1/rho) is linear in t.
 
-    Raises ValueError as `VE`, and for a rho not in 1..100.
+    Attributes:
+        sigma_min: the noise at t = 0, at least 1e-9.
+        sigma_max: the noise at t = 1, above sigma_min and at most 1e9.
+        rho: in 1..100; the larger, the more time is spent at low noise.
+
+    Raises:
+        ValueError: for a value out of range.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from sbmae_jax import EDM
+        >>> [round(value, 3) for value in EDM().sigma(jnp.asarray([0.0, 0.5, 1.0])).tolist()]
+        [0.002, 2.515, 80.0]
+
+    Source: Karras et al. 2022 (arXiv:2206.00364), equation 5.
     """
 
     sigma_min: float = 0.002
@@ -316,21 +440,23 @@ class EDM(_Exploding):
 
     def __post_init__(self):
         super().__post_init__()
-        require_number("rho", self.rho, 1, 100)
+        checks.require_number("rho", self.rho, 1, 100)
 
     def _ends(self) -> tuple[float, float]:
         return self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
 
     def sigma(self, t: Array) -> Array:
+        """Return the noise whose 1/rho-th power is linear in t."""
         low, high = self._ends()
         return (low + t * (high - low)) ** self.rho
 
     def diffusion(self, t: Array) -> Array:
+        """Return sqrt(2 sigma sigma')."""
         low, high = self._ends()
-        return jnp.sqrt(
-            2 * self.rho * (high - low) * (low + t * (high - low)) ** (2 * self.rho - 1)
-        )
+        root = low + t * (high - low)
+        return jnp.sqrt(2 * self.rho * (high - low) * root ** (2 * self.rho - 1))
 
     def time(self, log_snr: Array) -> Array:
+        """Return the time with this L, whose sigma is exp(-L / 2)."""
         low, high = self._ends()
         return (jnp.exp(-0.5 * log_snr / self.rho) - low) / (high - low)

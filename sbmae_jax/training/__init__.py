@@ -1,0 +1,1 @@
+"""Training: one loop for every task, its checkpoints, and many devices."""

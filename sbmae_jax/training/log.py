@@ -16,7 +16,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 from tqdm import tqdm
 
-from sbmae_jax._io import copy, is_remote
+from sbmae_jax._io import copy_folder, is_remote
 
 Event = event_pb2.Event  # pyright: ignore[reportAttributeAccessIssue] (created at import)
 METRICS = "metrics.jsonl"
@@ -86,7 +86,7 @@ class Log:
     def publish(self) -> None:
         """Copy a log that is kept on the local disk to its workdir in the object store."""
         if self._remote is not None:
-            copy(self._directory, self._remote)
+            copy_folder(self._directory, self._remote)
             self._published = time.monotonic()
 
     def line(self, text: str) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sbmae_jax._io import is_remote, write
+from sbmae_jax._io import is_remote, write_atomically
 
 CONFIG, DATA, MOMENTS = "config.json", "data.json", "moments.npz"
 CHOICES = "choices.txt"
@@ -40,7 +40,7 @@ def claim(workdir: Path, config: Mapping[str, Any]) -> None:
         return
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        write(path, lambda file: file.write(json.dumps(config, indent=1).encode()))
+        write_atomically(path, lambda file: file.write(json.dumps(config, indent=1).encode()))
     except OSError as error:
         raise OSError(
             f"workdir {workdir} cannot be written ({error.strerror}): make it writable, or choose another "

@@ -1,0 +1,1 @@
+"""CelebAMask-HQ: faces, masks and attributes."""

@@ -1,0 +1,1 @@
+"""Drawn faces in the layout of CelebAMask-HQ, free to use."""

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from sbmae_jax._check import require_int
-from sbmae_jax._io import write
+from sbmae_jax._io import write_atomically
 from sbmae_jax.data.celebahq.layout import (
     ATTRIBUTE_FILE,
     ATTRIBUTES,
@@ -187,7 +187,7 @@ def _claim(root: Path, **parameters: int) -> None:
     root.mkdir(parents=True, exist_ok=True)
     if any(path.suffix != ".part" for path in root.iterdir()):
         raise ValueError(f"{root} holds files that are not ToyFaces: choose another folder")
-    write(marker, lambda file: file.write(json.dumps(wanted).encode()))
+    write_atomically(marker, lambda file: file.write(json.dumps(wanted).encode()))
 
 
 def _write_face(root: Path, seed: int, side: int, mask_side: int, n: int) -> None:
@@ -199,10 +199,10 @@ def _write_face(root: Path, seed: int, side: int, mask_side: int, n: int) -> Non
         channel = Image.fromarray(mask.astype(np.uint8) * 255)
         merged = Image.merge("RGB", [channel] * 3)
         save = functools.partial(merged.save, format="PNG", compress_level=3)
-        write(mask_path(root, n, part), save)
+        write_atomically(mask_path(root, n, part), save)
     image = Image.fromarray(face.image)
     save = functools.partial(image.save, format="JPEG", quality=92, subsampling=0)
-    write(image_path(root, n), save)
+    write_atomically(image_path(root, n), save)
 
 
 def _write_tables(root: Path, num_faces: int, seed: int) -> None:
@@ -222,7 +222,7 @@ def _write_tables(root: Path, num_faces: int, seed: int) -> None:
         (ATTRIBUTE_FILE, attributes),
     ):
         content = "".join(line + "\n" for line in lines).encode()
-        write(root / name, lambda file, content=content: file.write(content))
+        write_atomically(root / name, lambda file, content=content: file.write(content))
 
 
 def split_counts(num_faces: int) -> dict[str, int]:

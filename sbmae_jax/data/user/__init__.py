@@ -1,0 +1,1 @@
+"""Data of users: files, arrays and tables."""

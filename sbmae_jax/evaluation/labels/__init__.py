@@ -1,0 +1,1 @@
+"""The evaluation of modalities that share a label."""

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from sbmae_jax._io import as_path, copy, drawn_into, files_below, is_remote
+from sbmae_jax._io import as_path, copy_folder, files_below, is_remote, local_folder
 
 
 def test_urls_stay_urls_and_paths_paths(tmp_path):
@@ -24,12 +24,12 @@ def test_all_files_of_a_folder_are_found_and_copied(tmp_path):
     assert [str(f.relative_to(tmp_path / "a")) for f in files_below(tmp_path / "a")] == [
         "deep/one", "three", "two"
     ]  # fmt: skip
-    copy(tmp_path / "a", tmp_path / "b")
+    copy_folder(tmp_path / "a", tmp_path / "b")
     assert (tmp_path / "b" / "deep" / "one").read_text() == "deep/one"
 
 
 def test_a_folder_of_this_machine_is_drawn_into_directly(tmp_path):
-    with drawn_into(tmp_path / "report") as folder:
+    with local_folder(tmp_path / "report") as folder:
         assert folder == tmp_path / "report"
         (folder / "page").write_text("")
     assert (tmp_path / "report" / "page").exists()
