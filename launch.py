@@ -1,13 +1,20 @@
-r"""Train, evaluate and report: python launch.py --config=configs/polydigits.py --workdir=runs/polydigits.
+r"""Train, evaluate and use multimodal autoencoders.
 
-Generate with what was trained: python launch.py --workdir=runs/toy --stage=generate \\
-    --given attributes="Smiling,Eyeglasses" --num_samples=8
+Train and evaluate a model, and write a report:
 
-Fill holes of new rows of your own data: python launch.py --workdir=runs/mine --stage=impute \\
-    --input=new.npz --output=filled.npz
+    python launch.py --config=configs/polydigits.py --workdir=runs/polydigits
 
-On several machines: the same command on each; where they do not find each other, with --coordinator_address,
---num_processes and --process_id. See docs/scaling.md.
+Generate with a finished run:
+
+    python launch.py --workdir=runs/toy --stage=generate \
+        --given attributes="Smiling,Eyeglasses" --num_samples=8
+
+Fill in missing values of your own data:
+
+    python launch.py --workdir=runs/mine --stage=impute --input=new.npz --output=filled.npz
+
+To run on several machines, start the same command on each. If they cannot find each other, add
+--coordinator_address, --num_processes and --process_id; see docs/scaling.md.
 """
 
 from sbmae_jax.app.cli import main

@@ -1,1 +1,1 @@
-"""Configs of the runs, files of values; installed as `sbmae_jax.configs`."""
+"""Configs: files of values, one for each kind of run. Installed as `sbmae_jax.configs`."""

@@ -1,12 +1,13 @@
-"""CelebAMask-HQ: a face, its mask and 18 attributes; any of them from any others.
+"""CelebAMask-HQ: a face, its mask and 18 attributes, each generated from any of the others.
 
-python launch.py --config=configs/celebahq.py --workdir=runs/celebahq    # the real data, one GPU or TPU VM
+python launch.py --config=configs/celebahq.py --workdir=runs/celebahq    # the real data, on a GPU or TPU VM
 python launch.py --config=configs/celebahq.py:rae --workdir=runs/celebahq-rae    # regularised autoencoders
 python launch.py --config=configs/celebahq.py:toy --workdir=runs/toy       # drawn faces, 64x64, two cores
 python launch.py --config=configs/celebahq.py:toy-rae --workdir=runs/toy-rae
 python launch.py --config=configs/celebahq.py:smoke --workdir=runs/smoke-faces   # all stages, about a minute
 
-The real data are obtained from their authors; a run without them says where, and where to put them.
+The real data come from their authors. Without them, the first command says where to get them and where to
+put them.
 """
 
 import ml_collections
@@ -15,7 +16,7 @@ VARIANTS = ("default", "rae", "toy", "toy-rae", "smoke")
 
 
 def get_config(variant: str = "default") -> ml_collections.ConfigDict:
-    """Return the values of a run; see the head of this file for the variants."""
+    """Return the values of a run. The head of this file lists the variants."""
     if variant not in VARIANTS:
         known = ", ".join(f":{name}" for name in VARIANTS[1:])
         raise ValueError(f"unknown variant {variant!r}: use configs/celebahq.py or one of {known}")
@@ -30,13 +31,13 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
 
 
 def full_size() -> ml_collections.ConfigDict:
-    """Return the reference's sizes; steps are its epochs of 24,183 examples."""
+    """Return the reference's sizes. The numbers of steps are its epochs of 24,183 examples."""
     config = ml_collections.ConfigDict()
     config.seed = 0
     config.data = {"name": "celebahq", "folder": "", "side": 128}
-    config.num_train = 0  # all
-    config.resident_bytes = 2**32  # data up to this are kept on the device, larger are streamed
-    config.num_state_shards = 1  # devices over which one copy of a training's state is split
+    config.num_train = 0  # 0 takes all
+    config.resident_bytes = 2**32  # smaller data stay on the device, larger data are streamed
+    config.num_state_shards = 1  # devices that share one copy of the training state
     config.modalities = {
         "image": {
             "likelihood": "gaussian", "network": "image", "latent_size": 256, "weight": 0.1,
@@ -52,7 +53,7 @@ def full_size() -> ml_collections.ConfigDict:
         },
     }  # fmt: skip
     config.autoencoder = {"kind": "vae"}
-    config.stack_autoencoders = False  # train alike ones as one; slower on a CPU
+    config.stack_autoencoders = False  # True trains equal architectures together; slower on a CPU
     config.encoder_decoders = {
         "image": {
             "name": "resnet",
@@ -69,8 +70,7 @@ def full_size() -> ml_collections.ConfigDict:
             "name": "resnet",
             "encoder": {
                 "stem": 64, "stages": ((128, 128, 4), (256, 256, 4)), "activation": "gelu",
-                "negative_slope": 0.1,
-                "dtype": "bfloat16",
+                "negative_slope": 0.1, "dtype": "bfloat16",
             },
             "decoder": {
                 "start": 256, "stages": ((256, 128, 4), (128, 64, 4)), "activation": "gelu",
@@ -90,11 +90,8 @@ def full_size() -> ml_collections.ConfigDict:
     config.sde = {"name": "vp", "beta_min": 0.1, "beta_max": 20.0}
     config.network = {"name": "hub", "width": 768, "hub_width": 1024, "num_blocks": 4}
     config.score = {
-        "weighting": "unit",
-        "level_mean": 0.0,
-        "level_std": 1.3,
-        "conditioning_prob": 0.6,
-    }
+        "weighting": "unit", "level_mean": 0.0, "level_std": 1.3, "conditioning_prob": 0.6,
+    }  # fmt: skip
     config.score_training = {
         "num_steps": 60_000, "batch_size": 256, "learning_rate": 3e-4, "warmup_steps": 1000,
         "ema_decay": 0.9995, "steps_per_call": 100, "checkpoint_every": 5000,
@@ -105,7 +102,7 @@ def full_size() -> ml_collections.ConfigDict:
         "num_steps": 10_000, "batch_size": 512, "learning_rate": 5e-4, "steps_per_call": 100,
         "checkpoint_every": 5000, "weight_decay": 1e-3,
     }  # fmt: skip
-    config.predictor = {"attributes": "image", "mask": "image"}  # the coder that reads pictures
+    config.predictor = {"attributes": "image", "mask": "image"}  # the networks that read an image
     config.predictor_training = {
         name: {
             "num_steps": 5_000, "batch_size": 256, "learning_rate": 2e-4, "weight_decay": 1e-2,
@@ -124,7 +121,7 @@ def full_size() -> ml_collections.ConfigDict:
 
 
 def regularised(config: ml_collections.ConfigDict) -> None:
-    """Take the RAE: weight is then lambda, and code_noise the noise c on the code."""
+    """Use regularised autoencoders: `weight` is lambda, and `code_noise` the noise c on the code."""
     config.autoencoder.kind = "rae"
     config.modalities.image.update(weight=1e-4, code_noise=0.001)
     config.modalities.mask.update(weight=1e-5, code_noise=0.001)
@@ -132,15 +129,15 @@ def regularised(config: ml_collections.ConfigDict) -> None:
 
 
 def two_cores(config: ml_collections.ConfigDict) -> None:
-    """Take drawn faces of 64x64, and networks that two cores train in minutes."""
+    """Use drawn faces of 64x64, and networks that two cores train in minutes."""
     config.data = {"name": "toyfaces", "num_faces": 8000, "side": 64}
     for name in ("image", "mask", "attributes"):
         config.modalities[name].latent_size = 64
     config.modalities.image.update(weight=0.05, training={"num_steps": 2000})
     config.modalities.mask.update(weight=0.05, training={"num_steps": 1000})
     config.modalities.attributes.training = {"num_steps": 1500, "batch_size": 256}
-    # The gradient of a convolution is slow on a CPU: the autoencoders are dense layers on patches, whose
-    # outputs are in [0, 1]. What reads attributes from faces stays convolutional, one step in each call.
+    # The gradient of a convolution is slow on a CPU, so the autoencoders are dense layers on patches, with
+    # outputs in [0, 1]. The network that reads attributes from faces stays convolutional, at one step a call.
     for name, channels, width in (("image", 96, 640), ("mask", 32, 256)):
         widths = {"patch": 8, "channels": channels, "width": width}
         config.encoder_decoders[name] = {"name": "patch", "encoder": widths, "decoder": widths}
@@ -173,7 +170,7 @@ def two_cores(config: ml_collections.ConfigDict) -> None:
 
 
 def shrink(config: ml_collections.ConfigDict) -> None:
-    """Make every stage as short as it can be."""
+    """Make every stage as short as possible."""
     config.data.num_faces = 200
     trainings = [
         config.autoencoder_training, config.score_training, config.energy_training,

@@ -1,11 +1,11 @@
-"""Data of your own: from files to any-to-any generation. See docs/your_data.md.
+"""Your own data: from files to any-to-any generation. See docs/your_data.md.
 
 python launch.py --config=configs/custom.py --config.data.path=DATA --workdir=runs/mine
 python launch.py --config=configs/custom.py --config.data.path=DATA --workdir=runs/b --modality x.kind=counts
 python launch.py --workdir=runs/mine --stage=impute --input=new.npz --output=filled.npz --num_samples=20
 
-DATA is an .npz, a folder of .npy, a TFDS directory, or a folder of picture folders with a CSV. What stands
-open here is chosen from the data, and printed with its reason; what you set is taken as it is.
+DATA is an .npz file, a folder of .npy files, a TFDS directory, or a folder of image folders with a CSV file.
+Open values here are chosen from the data, and printed with the reason. Values that you set are kept.
 """
 
 import ml_collections
@@ -13,7 +13,7 @@ from ml_collections.config_dict import placeholder
 
 
 def get_config(variant: str = "default") -> ml_collections.ConfigDict:
-    """Return the values of a run; `variant` is "default", or "smoke" to see that all stages run."""
+    """Return the values of a run. The variant is "default", or "smoke" to test that all stages run."""
     if variant not in ("default", "smoke"):
         raise ValueError(f"unknown variant {variant!r}: use configs/custom.py or :smoke")
     config = ml_collections.ConfigDict()
@@ -21,14 +21,14 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     config.data = {
         "name": "files",
         "path": "",
-        "kinds": {},  # {name: kind} where the kind that is inferred is not the right one
-        "leave_out": (),  # names of arrays that are not to be modelled
-        "partial_rows": "refuse",  # rows of a vector with NaN in part; "missing" takes them for not measured
+        "kinds": {},  # {name: kind} to correct kinds that are inferred wrongly
+        "leave_out": (),  # names of arrays that are not modelled
+        "partial_rows": "refuse",  # vectors that are NaN in part; "missing" treats them as not measured
     }
-    config.num_train = 0  # all
-    config.resident_bytes = 2**32  # data up to this are kept on the device, larger are streamed
-    config.num_state_shards = 1  # devices over which one copy of a training's state is split
-    config.modalities = {}  # {name: {"latent_size": 8, ..}}: what is not said is chosen
+    config.num_train = 0  # 0 takes all
+    config.resident_bytes = 2**32  # smaller data stay on the device, larger data are streamed
+    config.num_state_shards = 1  # devices that share one copy of the training state
+    config.modalities = {}  # {name: {"latent_size": 8, ..}}; everything else is chosen
     config.autoencoder = {"kind": "vae"}
     config.stack_autoencoders = False
     config.encoder_decoders = {}
@@ -52,8 +52,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     config.energy = None
     config.sampling = {
         "sampler": placeholder(str), "conditioning": "amortised", "num_levels": placeholder(int),
-        "num_corrections": placeholder(int), "snr": 0.3, "t_min": placeholder(float),
-        "temperature": 1.0,
+        "num_corrections": placeholder(int), "snr": 0.3, "t_min": placeholder(float), "temperature": 1.0,
     }  # fmt: skip
     config.evaluation = {
         "name": "paired", "num_rows": 0, "num_unconditional": 500, "batch_size": 500,
@@ -65,7 +64,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
 
 
 def shrink(config: ml_collections.ConfigDict) -> None:
-    """Make every stage as short as it can be."""
+    """Make every stage as short as possible."""
     for training in (config.autoencoder_training, config.score_training):
         training.update(
             num_steps=20, batch_size=32, patience=20, steps_per_call=10, checkpoint_every=10,

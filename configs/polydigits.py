@@ -1,4 +1,4 @@
-"""PolyDigits: handwritten digits on five photographs. Everything on two cores in minutes.
+"""PolyDigits: handwritten digits on five photographs. Runs on two cores in minutes.
 
 python launch.py --config=configs/polydigits.py --workdir=runs/polydigits
 python launch.py --config=configs/polydigits.py:smoke --workdir=runs/smoke    # all stages, under a minute
@@ -8,24 +8,24 @@ import ml_collections
 
 
 def get_config(variant: str = "default") -> ml_collections.ConfigDict:
-    """Return the values of a run; `variant` is "default" or "smoke"."""
+    """Return the values of a run. The variant is "default" or "smoke"."""
     config = ml_collections.ConfigDict()
     config.seed = 0
     config.data = {
         "name": "polydigits",
-        "missing": 0.0,  # share of pictures that training rows lack
-        "complete_only": False,  # train on complete rows alone
+        "missing": 0.0,  # share of images that training rows lack
+        "complete_only": False,  # whether to train on complete rows only
     }
     config.num_train = 20_000
-    config.resident_bytes = 2**32  # data up to this size are kept on the device
-    config.num_state_shards = 1  # devices over which one copy of a training's state is split
+    config.resident_bytes = 2**32  # smaller data stay on the device, larger data are streamed
+    config.num_state_shards = 1  # devices that share one copy of the training state
     names = ("hubble", "retina", "coffee", "rocket", "chelsea")
     config.modalities = {
         name: {"likelihood": "gaussian", "network": "patch", "latent_size": 24, "weight": 0.35}
         for name in names
     }
     config.autoencoder = {"kind": "vae"}
-    config.stack_autoencoders = False  # train alike ones as one; slower on a CPU
+    config.stack_autoencoders = False  # True trains equal architectures together; slower on a CPU
     widths = {"patch": 4, "channels": 48, "width": 384}
     config.encoder_decoders = {"patch": {"name": "patch", "encoder": widths, "decoder": widths}}
     config.autoencoder_training = {
@@ -42,7 +42,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
         "num_steps": 3500, "batch_size": 256, "learning_rate": 1e-3, "b2": 0.99, "warmup_steps": 200,
         "ema_decay": 0.999, "steps_per_call": 100, "checkpoint_every": 1000,
     }  # fmt: skip
-    config.energy = None  # the score is coherent enough alone
+    config.energy = None  # the score alone is coherent enough
     config.classifier = {"name": "patch", "channels": (32, 64), "width": 128, "dropout": 0.3}
     config.classifier_training = {
         "num_steps": 600, "batch_size": 256, "learning_rate": 2e-3, "b2": 0.99, "weight_decay": 1e-3,
@@ -53,13 +53,10 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
         "num_corrections": 1, "snr": 0.3, "t_min": 3e-3, "temperature": 1.0,
     }  # fmt: skip
     config.evaluation = {
-        "name": "classes",
-        "num_rows": 1000,
-        "num_unconditional": 1000,
-        "batch_size": 500,
-        "protocols": ("nested",),  # or also "prefix" and "all_subsets", for comparison with others
+        "name": "classes", "num_rows": 1000, "num_unconditional": 1000, "batch_size": 500,
+        "protocols": ("nested",),  # "prefix" and "all_subsets" compare with published figures
         "subsets_per_size": 10,
-    }
+    }  # fmt: skip
     if variant == "smoke":
         shrink(config)
     elif variant != "default":
@@ -68,7 +65,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
 
 
 def shrink(config: ml_collections.ConfigDict) -> None:
-    """Make every stage as short as it can be."""
+    """Make every stage as short as possible."""
     config.num_train = 500
     for training in (
         config.autoencoder_training, config.score_training, config.classifier_training,
