@@ -36,7 +36,7 @@ from sbmae_jax.data.celebahq.layout import (
     image_path,
     mask_path,
 )
-from sbmae_jax.data.celebahq.source import CHUNK_SIZE, SPLITS, celebahq, prepare
+from sbmae_jax.data.celebahq.source import SHARD_SIZE, SPLITS, celebahq, prepare
 from sbmae_jax.data.records import open_records
 from sbmae_jax.data.toyfaces.faces import write_toyfaces
 from sbmae_jax.training import sharding
@@ -119,7 +119,7 @@ def run(args: argparse.Namespace, folder: Path, kill_at: float | None = None) ->
 
 def faces_done(folder: Path) -> int:
     """Return about how many faces are in finished shards."""
-    return CHUNK_SIZE * len(list((folder.parent / "prepared").glob("*.part/t*-?????-????????????")))
+    return SHARD_SIZE * len(list((folder.parent / "prepared").glob("*.part/t*-?????-????????????")))
 
 
 def reading(folder: Path) -> float:

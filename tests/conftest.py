@@ -54,7 +54,7 @@ def celeba(tmp_path, monkeypatch):
     from sbmae_jax.data.celebahq import source as celebahq_source
 
     monkeypatch.setenv("SBMAE_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(celebahq_source, "CHUNK_SIZE", 2)  # faces in a shard
+    monkeypatch.setattr(celebahq_source, "SHARD_SIZE", 2)  # faces in a shard
     root = tmp_path / celebahq_source.FOLDER
     write_folder(root)
     return root

@@ -80,14 +80,14 @@ def test_prepared_once_and_again_only_when_the_folder_or_the_side_changes(celeba
     assert {path.parent for path in (first, fifth)} == {celeba.parent / "prepared"}
 
 
-def test_an_interruption_costs_the_chunk_that_was_being_written(celeba, monkeypatch):
+def test_an_interruption_costs_the_shard_that_was_being_written(celeba, monkeypatch):
     written = []
 
-    def write(chunk):
+    def write(shard):
         if len(written) == 3:
             raise KeyboardInterrupt
-        written.append(chunk.path)
-        return original(chunk)
+        written.append(shard.path)
+        return original(shard)
 
     original = celebahq_convert.write_shard
     with monkeypatch.context() as patch:
@@ -113,7 +113,7 @@ def test_an_interruption_costs_the_chunk_that_was_being_written(celeba, monkeypa
     assert not list((celeba.parent / "prepared").glob("*.part"))
 
 
-def test_files_that_cannot_be_read_are_all_named_and_only_their_chunks_are_read_again(
+def test_files_that_cannot_be_read_are_all_named_and_only_their_shards_are_read_again(
     celeba, monkeypatch
 ):
     good = {
@@ -136,10 +136,10 @@ def test_files_that_cannot_be_read_are_all_named_and_only_their_chunks_are_read_
     monkeypatch.setattr(
         celebahq_convert,
         "write_shard",
-        lambda chunk, write=celebahq_convert.write_shard: read.append(chunk) or write(chunk),
+        lambda shard, write=celebahq_convert.write_shard: read.append(shard) or write(shard),
     )
     test_each_face_comes_to_its_split_with_its_picture_masks_and_attributes(celeba)
-    assert {face.n for chunk in read for face in chunk.faces} == {0, 1, 4, 5, 8, 9, 10, 11}
+    assert {face.n for shard in read for face in shard.faces} == {0, 1, 4, 5, 8, 9, 10, 11}
 
 
 def test_without_the_data_one_message_says_where_they_are_and_what_goes_without(

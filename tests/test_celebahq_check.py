@@ -9,64 +9,60 @@ from celeba_folder import change, load, save_mask
 from sbmae_jax.data.celebahq.check import check_folder
 from sbmae_jax.data.celebahq.layout import ATTRIBUTE_FILE, MAPPING_FILE, image_path, mask_path
 
+
+def edit(file, old, new):
+    return lambda root: change(root / file, old, new)
+
+
+def copy(n, name):
+    return lambda root: shutil.copy(image_path(root, n), image_path(root, n).with_name(name))
+
+
+def add_mask(n, part, folder=0):
+    def add(root):
+        path = mask_path(root, n, part)
+        save_mask(path.parents[1] / str(folder) / path.name, np.s_[:])
+
+    return add
+
+
+OF_ATTRIBUTES, OF_MAPPING = "rows of attributes", "rows of the mapping"
 DAMAGES = {
-    "faces missing in CelebA-HQ-img (4)": lambda r: image_path(r, 4).unlink(),
-    "misnamed or misplaced files (CelebA-HQ-img/04.jpg)": lambda r: shutil.copy(
-        image_path(r, 4), r / "CelebA-HQ-img" / "04.jpg"
+    "faces missing in CelebA-HQ-img (4)": lambda root: image_path(root, 4).unlink(),
+    "misnamed or misplaced files (CelebA-HQ-img/04.jpg)": copy(4, "04.jpg"),
+    "faces in CelebA-HQ-img that have no row of attributes (12)": copy(4, "12.jpg"),
+    "faces without any mask (3)": lambda root: mask_path(root, 3, "skin").unlink(),
+    "misplaced files (CelebAMask-HQ-mask-anno/0/00001_chin.png)": add_mask(1, "chin"),
+    "misplaced files (CelebAMask-HQ-mask-anno/1/00001_hat.png)": add_mask(1, "hat", 1),
+    "masks of unknown faces (1/02001_hat.png)": add_mask(2001, "hat", 1),
+    "tables missing (CelebA-HQ-to-CelebA-mapping.txt)": lambda root: (root / MAPPING_FILE).unlink(),
+    "tables missing (CelebAMask-HQ-attribute-anno.txt)": lambda root: (
+        root / ATTRIBUTE_FILE
+    ).unlink(),
+    "wrong first lines of the attribute file ('x12'": edit(ATTRIBUTE_FILE, "12\n", "x12\n"),
+    f"wrong numbers of {OF_ATTRIBUTES} (12 instead of 13)": edit(ATTRIBUTE_FILE, "12\n", "13\n"),
+    "wrong second lines of the attribute file": edit(ATTRIBUTE_FILE, "Bald", "Bold"),
+    f"{OF_ATTRIBUTES} with values other than -1 and 1 (0.jpg)": edit(ATTRIBUTE_FILE, " 1 ", " 2 "),
+    f"{OF_ATTRIBUTES} that cannot be read (row 3: 3.png": edit(
+        ATTRIBUTE_FILE, "\n3.jpg", "\n3.png"
     ),
-    "faces in CelebA-HQ-img that have no row of attributes (12)": lambda r: shutil.copy(
-        image_path(r, 4), image_path(r, 12)
+    f"faces with two {OF_ATTRIBUTES} (3)": edit(ATTRIBUTE_FILE, "\n4.jpg", "\n3.jpg"),
+    "faces without a row of attributes (4)": edit(ATTRIBUTE_FILE, "\n4.jpg", "\n3.jpg"),
+    f"{OF_ATTRIBUTES} numbered beyond the first line (12.jpg)": edit(
+        ATTRIBUTE_FILE, "\n4.j", "\n12.j"
     ),
-    "faces without any mask (3)": lambda r: mask_path(r, 3, "skin").unlink(),
-    "misnamed or misplaced files (CelebAMask-HQ-mask-anno/0/00001_chin.png)": lambda r: save_mask(
-        mask_path(r, 1, "chin"), np.s_[:]
+    f"{OF_MAPPING} where orig_file is not orig_idx + 1 (6)": edit(
+        MAPPING_FILE, "\t100\t", "\t99\t"
     ),
-    "misnamed or misplaced files (CelebAMask-HQ-mask-anno/1/00001_hat.png)": lambda r: save_mask(
-        mask_path(r, 2001, "x").with_name("00001_hat.png"), np.s_[:]
+    f"{OF_MAPPING} with the orig_idx of another (7)": edit(
+        MAPPING_FILE, "\t101\t000102", "\t100\t000101"
     ),
-    "masks of unknown faces (1/02001_hat.png)": lambda r: save_mask(
-        mask_path(r, 2001, "hat"), np.s_[:]
+    f"{OF_MAPPING} with an orig_idx that CelebA does not have (5)": edit(
+        MAPPING_FILE, "\t202598\t202599", "\t202599\t202600"
     ),
-    "tables missing (CelebA-HQ-to-CelebA-mapping.txt)": lambda r: (r / MAPPING_FILE).unlink(),
-    "tables missing (CelebAMask-HQ-attribute-anno.txt)": lambda r: (r / ATTRIBUTE_FILE).unlink(),
-    "wrong first lines of the attribute file ('x12'": lambda r: change(
-        r / ATTRIBUTE_FILE, "12\n", "x12\n"
-    ),
-    "wrong numbers of rows of attributes (12 instead of 13)": lambda r: change(
-        r / ATTRIBUTE_FILE, "12\n", "13\n"
-    ),
-    "wrong second lines of the attribute file": lambda r: change(
-        r / ATTRIBUTE_FILE, "Bald", "Bold"
-    ),
-    "rows of attributes with values other than -1 and 1 (0.jpg)": lambda r: change(
-        r / ATTRIBUTE_FILE, " 1 ", " 2 "
-    ),
-    "rows of attributes that cannot be read (row 3: 3.png": lambda r: change(
-        r / ATTRIBUTE_FILE, "\n3.jpg", "\n3.png"
-    ),
-    "faces with two rows of attributes (3)": lambda r: change(
-        r / ATTRIBUTE_FILE, "\n4.jpg", "\n3.jpg"
-    ),
-    "faces without a row of attributes (4)": lambda r: change(
-        r / ATTRIBUTE_FILE, "\n4.jpg", "\n3.jpg"
-    ),
-    "rows of attributes numbered beyond the first line (12.jpg)": lambda r: change(
-        r / ATTRIBUTE_FILE, "\n4.jpg", "\n12.jpg"
-    ),
-    "rows of the mapping where orig_file is not orig_idx + 1 (6)": lambda r: change(
-        r / MAPPING_FILE, "\t100\t", "\t99\t"
-    ),
-    "rows of the mapping with the orig_idx of another (7)": lambda r: change(
-        r / MAPPING_FILE, "\t101\t000102", "\t100\t000101"
-    ),
-    "rows of the mapping with an orig_idx that CelebA does not have (5)": lambda r: change(
-        r / MAPPING_FILE, "\t202598\t202599", "\t202599\t202600"
-    ),
-    "faces with two rows of the mapping (6)": lambda r: change(r / MAPPING_FILE, "\n7\t", "\n6\t"),
-    "faces missing in the mapping (7)": lambda r: change(r / MAPPING_FILE, "\n7\t", "\n6\t"),
-    "rows of the mapping that cannot be read (row 8: 7": lambda r: change(
-        r / MAPPING_FILE, "000102.jpg", "x.jpg"
-    ),
+    f"faces with two {OF_MAPPING} (6)": edit(MAPPING_FILE, "\n7\t", "\n6\t"),
+    "faces missing in the mapping (7)": edit(MAPPING_FILE, "\n7\t", "\n6\t"),
+    f"{OF_MAPPING} that cannot be read (row 8: 7": edit(MAPPING_FILE, "000102.jpg", "x.jpg"),
 }
 
 

@@ -71,13 +71,13 @@ def test_two_workers_write_what_one_writes(celeba, monkeypatch, kind):
 WAITS = """
 import time
 from sbmae_jax.data.celebahq import convert as c
-def write(chunk):
+def write(shard):
     print(__import__("os").getpid(), flush=True)
     time.sleep(60)
 c.write_shard = write
 if __name__ == "__main__":
-    chunks = [c.Chunk("", [], 8, "") for _ in range(2)]
-    c.convert(chunks, 2, lambda chunk, damaged: None)
+    shards = [c.PendingShard("", [], 8, "") for _ in range(2)]
+    c.convert(shards, 2, lambda shard, damaged: None)
 """
 
 

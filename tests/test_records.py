@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from array_record.python.array_record_module import ArrayRecordWriter
-from etils import epath
+from opening import write_tfds
 
 from sbmae_jax.data import records
 from sbmae_jax.data.records import open_records
@@ -16,28 +15,13 @@ NAMES = ("x", "label")
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
     """Write rows in two files, as TFDS reads them."""
-    path = epath.Path(tmp_path_factory.mktemp("records"))
-    features = tfds.features.FeaturesDict(
-        {
-            "x": tfds.features.Tensor(shape=(4, 3), dtype=np.uint8, encoding="bytes"),
-            "label": tfds.features.Tensor(shape=(), dtype=np.int32, encoding="bytes"),
-        }
-    )
-    template = tfds.core.ShardedFileTemplate(
-        data_dir=path, dataset_name="rows", split="train", filetype_suffix="array_record"
-    )
-    parts = np.split(np.arange(NUM_ROWS, dtype=np.int32), [10])
-    for part, file in zip(parts, template.sharded_filepaths(num_shards=2), strict=True):
-        writer = ArrayRecordWriter(str(file), "group_size:1")
-        for i in part:
-            writer.write(features.serialize_example({"x": X[i], "label": i}))
-        writer.close()
-    split = tfds.core.SplitInfo(
-        name="train", shard_lengths=[10, 13], num_bytes=0, filename_template=template
-    )
-    tfds.folder_dataset.write_metadata(
-        data_dir=path, features=features, split_infos=[split], check_data=False
-    )
+    path = tmp_path_factory.mktemp("records") / "rows"
+    features = {
+        "x": tfds.features.Tensor(shape=(4, 3), dtype=np.uint8),
+        "label": tfds.features.Tensor(shape=(), dtype=np.int32),
+    }
+    rows = [{"x": X[i], "label": np.int32(i)} for i in range(NUM_ROWS)]
+    write_tfds(path, {"train": [10, 13]}, features, rows)
     return path
 
 

@@ -5,9 +5,7 @@ import io
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from array_record.python.array_record_module import ArrayRecordWriter
-from etils import epath
-from opening import one_sentence, rows_of
+from opening import one_sentence, rows_of, write_tfds
 from PIL import Image
 
 from sbmae_jax.data.user.tables import open_table
@@ -15,32 +13,6 @@ from sbmae_jax.data.user.tables import open_table
 RNG = np.random.default_rng(0)
 N = 12
 VALUES = RNG.normal(size=(N, 3)).astype(np.float32)
-
-
-def write_tfds(path, splits, features, rows):
-    """Write a data set in TFDS's format: rows of all splits, in order."""
-    features = tfds.features.FeaturesDict(features)
-    infos, start = [], 0
-    for split, num in splits.items():
-        template = tfds.core.ShardedFileTemplate(
-            data_dir=epath.Path(path),
-            dataset_name="own",
-            split=split,
-            filetype_suffix="array_record",
-        )
-        writer = ArrayRecordWriter(str(template.sharded_filepaths(num_shards=1)[0]), "group_size:1")
-        for row in rows[start : start + num]:
-            writer.write(features.serialize_example(features.encode_example(row)))
-        writer.close()
-        start += num
-        infos.append(
-            tfds.core.SplitInfo(
-                name=split, shard_lengths=[num], num_bytes=0, filename_template=template
-            )
-        )
-    tfds.folder_dataset.write_metadata(
-        data_dir=path, features=features, split_infos=infos, check_data=False
-    )
 
 
 FEATURES = {
@@ -59,19 +31,14 @@ def png(picture):
 
 
 ROWS = [
-    {
-        "photo": png(PHOTOS[i]),
-        "values": VALUES[i],
-        "town": f"t{i % 2}",
-        "label": i % 2,
-    }
+    {"photo": png(PHOTOS[i]), "values": VALUES[i], "town": f"t{i % 2}", "label": i % 2}
     for i in range(N)
 ]
 
 
 def test_a_data_set_of_tfds_is_read_with_its_splits(tmp_path):
-    write_tfds(tmp_path, {"train": 7, "validation": 2, "test": 3}, FEATURES, ROWS)
-    table = open_table(tmp_path)
+    write_tfds(tmp_path / "data", {"train": [7], "validation": [2], "test": [3]}, FEATURES, ROWS)
+    table = open_table(tmp_path / "data")
     assert table.num_rows == N
     assert table.shapes == {"photo": (4, 5, 3), "values": (3,), "town": ()}
     assert table.split is not None
@@ -90,13 +57,9 @@ def test_a_data_set_of_tfds_is_read_with_its_splits(tmp_path):
 
 
 def test_a_data_set_of_tfds_without_a_test_split_is_one(tmp_path):
-    write_tfds(
-        tmp_path,
-        {"train": N},
-        {"values": FEATURES["values"]},
-        [{"values": r["values"]} for r in ROWS],
-    )
-    table = open_table(tmp_path)
+    rows = [{"values": row["values"]} for row in ROWS]
+    write_tfds(tmp_path / "data", {"train": [N]}, {"values": FEATURES["values"]}, rows)
+    table = open_table(tmp_path / "data")
     assert table.split is None
     np.testing.assert_array_equal(rows_of(table, [5])["values"][0], VALUES[5])
 
@@ -107,11 +70,9 @@ def test_what_is_wrong_with_a_data_set_of_tfds_is_named(tmp_path):
         open_table(tmp_path)
     one_sentence(error)
     free = {"photo": tfds.features.Image(shape=(None, None, 3))}
-    write_tfds(
-        tmp_path, {"train": 2}, free | {"values": FEATURES["values"]},
-        [{"photo": png(PHOTOS[i]), "values": ROWS[i]["values"]} for i in range(2)],
-    )  # fmt: skip
-    table = open_table(tmp_path)
+    rows = [{"photo": png(PHOTOS[i]), "values": VALUES[i]} for i in range(2)]
+    write_tfds(tmp_path / "data", {"train": [2]}, free | {"values": FEATURES["values"]}, rows)
+    table = open_table(tmp_path / "data")
     assert table.names == ("values",)
     np.testing.assert_array_equal(rows_of(table, [1])["values"][0], ROWS[1]["values"])
     assert table.only(["values"]).names == ("values",)

@@ -33,8 +33,8 @@ RULE = (
 _BILINEAR = Image.Resampling.BILINEAR
 
 
-class Chunk(NamedTuple):
-    """Faces that become one shard.
+class PendingShard(NamedTuple):
+    """Faces that are to become one shard.
 
     Attributes:
         folder: The folder of the data.
@@ -63,25 +63,25 @@ def record_features(side: int) -> tfds.features.FeaturesDict:
 
 
 def convert(
-    chunks: list[Chunk], num_workers: int, done: Callable[[Chunk, list[str]], None]
+    shards: list[PendingShard], num_workers: int, done: Callable[[PendingShard, list[str]], None]
 ) -> None:
     """Write shards, in parallel.
 
     Args:
-        chunks: The faces of each shard.
+        shards: What to write.
         num_workers: The number of processes; with one, this process does everything.
-        done: Called for each chunk with the files that could not be read. A chunk with such files leaves no
-            shard.
+        done: Called for each shard with the files that could not be read. A shard with such files is not
+            written.
     """
-    num_workers = min(num_workers, len(chunks))
+    num_workers = min(num_workers, len(shards))
     if num_workers <= 1:
-        for chunk in chunks:
-            done(chunk, write_shard(chunk))
+        for shard in shards:
+            done(shard, write_shard(shard))
         return
     # Spawned, since a fork of a process that runs JAX can hang.
     pool = ProcessPoolExecutor(num_workers, get_context("spawn"), initializer=_follow_parent)
     with pool:
-        futures = {pool.submit(write_shard, chunk): chunk for chunk in chunks}
+        futures = {pool.submit(write_shard, shard): shard for shard in shards}
         try:
             for future in as_completed(futures):
                 done(futures[future], future.result())
@@ -102,16 +102,16 @@ def _follow_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def write_shard(chunk: Chunk) -> list[str]:
-    """Write the shard of a chunk, or return which of its files cannot be read and why."""
-    features, records, damaged = record_features(chunk.side), [], []
-    for face in chunk.faces:
-        example = _read_face(Path(chunk.folder), face, chunk.side, damaged)
+def write_shard(shard: PendingShard) -> list[str]:
+    """Write a shard, or return which of its files cannot be read and why."""
+    features, records, damaged = record_features(shard.side), [], []
+    for face in shard.faces:
+        example = _read_face(Path(shard.folder), face, shard.side, damaged)
         if not damaged:
             records.append(features.serialize_example(example))
     if damaged:
         return damaged
-    write_records(Path(chunk.path), records)
+    write_records(Path(shard.path), records)
     return []
 
 

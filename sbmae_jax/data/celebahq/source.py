@@ -9,6 +9,7 @@ made if any of these changes. An image that is overwritten by another of the sam
 
 import dataclasses
 import hashlib
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from tqdm import tqdm
 
 from sbmae_jax._check import require_int, require_one_of
 from sbmae_jax.data.celebahq.check import PAGE, Face, check_folder
-from sbmae_jax.data.celebahq.convert import RULE, Chunk, convert, record_features
+from sbmae_jax.data.celebahq.convert import RULE, PendingShard, convert, record_features
 from sbmae_jax.data.celebahq.layout import (
     ATTRIBUTE_FILE,
     ATTRIBUTES,
@@ -37,7 +38,7 @@ _ENTRIES = {
 }  # fmt: skip
 _TABLES = (ATTRIBUTE_FILE, MAPPING_FILE)
 MAX_WORKERS = 1000
-CHUNK_SIZE = 256  # faces: a shard of 15 MB; an interruption loses no more than one
+SHARD_SIZE = 256  # faces: a shard of 15 MB; an interruption loses no more than one
 VERSION = 1  # of the preparation: increase it when the same files give different records
 
 
@@ -115,8 +116,8 @@ def prepare(folder: Path, side: int, official: bool = True, num_workers: int = 2
     work = root / f"celebahq-{side}-{own}.part"
     with lock(work):
         if not target.exists():
-            shards = _cut_into_chunks(work, folder.resolve(), faces, side)
-            _write_shards(folder, shards, num_workers)
+            shards = _plan_shards(work, folder.resolve(), faces, side)
+            _write_shards(folder, [*itertools.chain(*shards.values())], num_workers)
             _finish(work, target, shards, side)
     return target
 
@@ -130,46 +131,45 @@ def _folder_state(folder: Path, faces: list[Face]) -> list[object]:
     return [*contents, *((folder / name).stat().st_mtime_ns for name in folders)]
 
 
-def _cut_into_chunks(
+def _plan_shards(
     work: Path, folder: Path, faces: list[Face], side: int
-) -> dict[str, list[Chunk]]:
-    """Cut each split into chunks; the name of a shard depends on what is to be in it."""
+) -> dict[str, list[PendingShard]]:
+    """Cut each split into shards; the name of a shard depends on what is to be in it."""
     shards = {}
     for split in SPLITS:
         members = [face for face in faces if face.split == split]
-        chunks = [members[i : i + CHUNK_SIZE] for i in range(0, len(members), CHUNK_SIZE)]
+        parts = [members[i : i + SHARD_SIZE] for i in range(0, len(members), SHARD_SIZE)]
         shards[split] = [
-            Chunk(str(folder), chunk, side, str(work / f"{split}-{i:05d}-{digest(chunk)}"))
-            for i, chunk in enumerate(chunks)
+            PendingShard(str(folder), part, side, str(work / f"{split}-{i:05d}-{digest(part)}"))
+            for i, part in enumerate(parts)
         ]
     return shards
 
 
-def _write_shards(folder: Path, shards: dict[str, list[Chunk]], num_workers: int) -> None:
+def _write_shards(folder: Path, shards: list[PendingShard], num_workers: int) -> None:
     """Write the missing shards; raises one ValueError for all files that cannot be read."""
-    chunks = [chunk for split in shards.values() for chunk in split]
-    open_chunks = [chunk for chunk in chunks if not Path(chunk.path).exists()]
-    total = sum(len(chunk.faces) for chunk in chunks)
-    initial = total - sum(len(chunk.faces) for chunk in open_chunks)
+    missing = [shard for shard in shards if not Path(shard.path).exists()]
+    total = sum(len(shard.faces) for shard in shards)
+    initial = total - sum(len(shard.faces) for shard in missing)
     problems = Problems()
     with tqdm(
         total=total, initial=initial, desc=f"preparing {folder.name}", unit="face", disable=None
     ) as bar:
 
-        def done(chunk: Chunk, damaged: list[str]) -> None:
-            bar.update(len(chunk.faces))
+        def done(shard: PendingShard, damaged: list[str]) -> None:
+            bar.update(len(shard.faces))
             for file in damaged:
                 problems.add("files that cannot be read", file)
 
-        convert(open_chunks, num_workers, done)
+        convert(missing, num_workers, done)
     problems.raise_any(folder, f"Download them again from {PAGE}; what could be read is kept.")
 
 
-def _finish(work: Path, target: Path, shards: dict[str, list[Chunk]], side: int) -> None:
+def _finish(work: Path, target: Path, shards: dict[str, list[PendingShard]], side: int) -> None:
     """Publish finished shards as a data set of TFDS."""
     finished = {
-        split: [Shard(Path(chunk.path), len(chunk.faces)) for chunk in chunks]
-        for split, chunks in shards.items()
+        split: [Shard(Path(shard.path), len(shard.faces)) for shard in pending]
+        for split, pending in shards.items()
     }
     publish(
         work, target, finished, record_features(side), "celebahq",
