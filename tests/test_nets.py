@@ -1,86 +1,168 @@
+"""What all score networks, all blocks and all classifiers have in common."""
+
+import functools
+
+import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from networks import (
+    assert_bfloat16_is_close,
+    assert_rows_are_alone,
+    count,
+    filled,
+    jit,
+    shapes,
+    unused,
+)
 
-from sbmae_jax.nets.blocks import from_patches, neighbourhoods, to_patches
+from sbmae_jax.nets.blocks import from_patches, neighbourhoods, recomputed, to_patches
 from sbmae_jax.nets.conv import ConvClassifier
-from sbmae_jax.nets.hub import HubScore
+from sbmae_jax.nets.hub import HubBlock, HubScore
 from sbmae_jax.nets.mlp import MLPScore
 from sbmae_jax.nets.patch import PatchClassifier
-from sbmae_jax.nets.transformer import TransformerScore
-from sbmae_jax.nets.unet import UNetScore
+from sbmae_jax.nets.resnet import ResidualBlock, ResNetDecoder, ResNetEncoder
+from sbmae_jax.nets.transformer import TransformerBlock, TransformerScore
+from sbmae_jax.nets.unet import ConvNeXt, LinearAttention, UNetScore
 
-SIZES = (3, 2, 4)
+SIZES, SQUARES = (3, 2, 4), (4, 4, 4)
+# Each network with its output layers.
 NETWORKS = {
-    "hub": HubScore(SIZES, width=16, hub_width=24, num_blocks=2, level_width=8),
-    "mlp": MLPScore(SIZES, width=32, num_blocks=2, level_width=8),
+    "hub": (
+        HubScore(SIZES, width=16, hub_width=24, num_blocks=2, level_width=8),
+        ("leave_0", "leave_1", "leave_2"),
+    ),
+    "mlp": (MLPScore(SIZES, width=32, num_blocks=2, level_width=8), ("Dense_8",)),
+    "transformer": (
+        TransformerScore(
+            SIZES, width=16, num_blocks=1, num_heads=2, level_width=8, tokens_per_modality=2
+        ),
+        ("leave_0", "leave_1", "leave_2"),
+    ),
+    "unet": (UNetScore(SQUARES, dim=12, mults=(1, 2), per_modality_levels=True), ("Conv_2",)),
+}
+LOG_SNR = np.concatenate([np.linspace(-4, 3, 18), [0, 14, -3]]).reshape(7, 3)  # one is observed
+
+
+@functools.cache
+def compiled(name):
+    """Return a network, its compiled function, parameters and inputs."""
+    network, _ = NETWORKS[name]
+    x = np.linspace(-1, 1, 7 * sum(network.sizes)).reshape(7, -1)
+    params = filled(network, x, LOG_SNR)
+    if name == "transformer":  # sharp attention would hide the other tokens
+        params = jax.tree.map(lambda p: p / 2, params)
+    return network, jit(network.apply), params, x
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_output_starts_at_zero(name, key):
+    network, apply, params, x = compiled(name)
+
+    def output_layers(key):  # XLA drops the others, which would take long to compile.
+        start = network.init(key, x, LOG_SNR)["params"]
+        return {layer: start[layer] for layer in NETWORKS[name][1]}
+
+    start = {"params": params["params"] | jax.jit(output_layers)(key)}
+    np.testing.assert_array_equal(apply(start, x, LOG_SNR), np.zeros_like(x))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_rows_are_alone_and_bfloat16_is_close(name):
+    network, apply, params, x = compiled(name)
+    output = assert_rows_are_alone(apply, params, x, LOG_SNR)
+    assert output.shape == x.shape
+    if hasattr(network, "dtype"):
+        assert_bfloat16_is_close(network, params, output, x, LOG_SNR)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_modality_depends_on_every_other_and_on_its_level(name):
+    network, apply, params, x = compiled(name)
+    x, log_snr = np.tile(x[3], (7, 1)), np.tile(LOG_SNR[3], (7, 1))
+    for m, first in enumerate(np.cumsum((0, *network.sizes[:-1]))):
+        x[1 + m, first] += 1.0
+        log_snr[4 + m, m] += 1.0
+    output = np.asarray(apply(params, x, log_snr))
+    assert np.all(np.abs(output[1:] - output[0]) > 1e-5)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_parameter_has_an_effect(name):
+    _, apply, params, x = compiled(name)
+    assert unused(apply, params, x, LOG_SNR) == []
+
+
+def test_the_unet_gives_each_latent_a_channel():
+    _, apply, params, x = compiled("unet")
+    layer = {"kernel": np.zeros((1, 1, 12, 3)), "bias": np.asarray([1.0, 2, 3])}
+    output = apply({"params": params["params"] | {"Conv_2": layer}}, x, LOG_SNR)
+    np.testing.assert_array_equal(output, np.repeat([[1.0, 2, 3]], 4, axis=1).repeat(7, axis=0))
+
+
+def test_cost_of_the_hub_is_linear_in_the_number_of_modalities():
+    def size(num):
+        network = HubScore((4,) * num, width=16, hub_width=24, num_blocks=2)
+        return count(shapes(network, np.zeros((1, 4 * num)), np.zeros((1, num))))
+
+    assert size(6) - size(4) == size(4) - size(2) > 0
+
+
+PICTURES = (2, 4, 4, 8)
+BLOCKS = {
+    "hub": (HubBlock, (8, 8), [(3, 2, 8), (2, 8), (3, 2, 4)]),
+    "transformer": (TransformerBlock, (2, jnp.float32), [(2, 5, 8), (2, 5, 4)]),
+    "unet": (ConvNeXt, (8, jnp.float32), [PICTURES, (2, 8)]),
+    "attention": (LinearAttention, (jnp.float32,), [PICTURES]),
+    "resnet": (ResidualBlock, (8, 8, nn.gelu, jnp.float32), [PICTURES]),
 }
 
 
-def scrambled(network, key):
-    """Return parameters without the zeros with which output layers start."""
+@pytest.mark.parametrize("name", BLOCKS)
+def test_recomputed_activations_do_not_change_the_gradient_which_is_finite(name):
+    block, fields, sizes = BLOCKS[name]
+    inputs = [np.linspace(-1, 1, np.prod(size)).reshape(size) for size in sizes]
+    params = filled(block(*fields), *inputs)
 
-    def make(key):
-        params = network.init(key, jnp.zeros((1, 9)), jnp.zeros((1, 3)))
-        return jax.tree.map(
-            lambda a: a + 0.1 * jnp.cos(jnp.arange(a.size)).reshape(a.shape), params
+    @jit
+    def gradient(params):
+        loss = lambda p, block: sum(  # noqa: E731
+            jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(block(*fields).apply(p, *inputs))
         )
+        return [jax.grad(loss)(params, recomputed(block, remat)) for remat in (False, True)]
 
-    return jax.jit(make)(key)
-
-
-def test_patches_come_back(key):
-    x = jax.random.normal(key, (2, 8, 12, 3))
-    patches = to_patches(x, 4)
-    assert patches.shape == (2, 2, 3, 48)
-    np.testing.assert_array_equal(from_patches(patches, 4), x)
-    np.testing.assert_array_equal(patches[0, 1, 2].reshape(4, 4, 3), x[0, 4:8, 8:12])
+    kept, again = gradient(params)
+    chex.assert_tree_all_finite(kept)
+    assert all(np.any(leaf) for leaf in jax.tree.leaves(kept))
+    chex.assert_trees_all_close(kept, again, rtol=1e-3, atol=1e-4)
 
 
-def test_a_dense_layer_on_neighbourhoods_is_a_convolution(key):
-    x_key, kernel_key = jax.random.split(key)
-    x, kernel = jax.random.normal(x_key, (2, 5, 6, 3)), jax.random.normal(kernel_key, (3, 3, 3, 4))
-    expected = jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    np.testing.assert_allclose(neighbourhoods(x) @ kernel.reshape(27, 4), expected, atol=1e-4)
+LATENTS = np.zeros((1, 8)), np.zeros((1, 2))
 
 
-@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
-def test_output_starts_at_zero(network, key):
-    x, log_snr = jnp.ones((2, 9)), jnp.ones((2, 3))
-    params = jax.jit(network.init)(key, x, log_snr)
-    np.testing.assert_array_equal(jax.jit(network.apply)(params, x, log_snr), jnp.zeros((2, 9)))
+@pytest.mark.parametrize(
+    ("network", "inputs", "num"),
+    [
+        (HubScore((4, 4), width=8, hub_width=8, num_blocks=2), LATENTS, 2),
+        (TransformerScore((4, 4), width=8, num_blocks=2, num_heads=2), LATENTS, 2),
+        (UNetScore((4, 4), dim=8, mults=(1,)), LATENTS, 6),
+        (ResNetEncoder(2, 3, 8, stages=((8, 8, 2), (8, 8, 1))), [np.zeros((1, 4, 4, 3))], 2),
+        (ResNetDecoder((4, 4, 3), 8, stages=((8, 8, 2), (8, 8, 1))), [np.zeros((1, 3))], 2),
+    ],
+)
+def test_networks_recompute_their_blocks_whose_parameters_keep_their_names(network, inputs, num):
+    again = network.clone(remat=True)
+    params = shapes(network, *inputs)
+    chex.assert_trees_all_equal_shapes_and_dtypes(shapes(again, *inputs), params)
 
+    def num_recomputed(network):
+        jaxpr = jax.make_jaxpr(network.apply)(params, *inputs)
+        return sum(eqn.primitive.name in ("checkpoint", "remat2") for eqn in jaxpr.eqns)
 
-@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
-def test_a_row_alone_equals_it_in_a_batch(network, key):
-    params = scrambled(network, key)
-    x = jax.random.normal(jax.random.key(1), (4, 9))
-    log_snr = jax.random.normal(jax.random.key(2), (4, 3))
-    apply = jax.jit(network.apply)
-    whole = apply(params, x, log_snr)
-    np.testing.assert_allclose(apply(params, x[2:3], log_snr[2:3])[0], whole[2], atol=1e-5)
-
-
-@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
-def test_every_modality_depends_on_every_other_and_on_its_level(network, key):
-    params = scrambled(network, key)
-    x, log_snr = jnp.linspace(-1, 1, 9)[None], jnp.zeros((1, 3))
-    jacobian = jax.jit(jax.jacobian(network.apply, argnums=(1, 2)))
-    by_x, by_level = jacobian(params, x, log_snr)
-    assert (jnp.abs(by_x) > 0).all()
-    assert (jnp.abs(by_level) > 0).all()
-
-
-def test_cost_of_the_hub_is_linear_in_the_number_of_modalities(key):
-    def count(num):
-        network = HubScore((4,) * num, width=16, hub_width=24, num_blocks=2)
-        shapes = jax.eval_shape(network.init, key, jnp.zeros((1, 4 * num)), jnp.zeros((1, num)))
-        return sum(leaf.size for leaf in jax.tree.leaves(shapes))
-
-    assert count(6) - count(4) == count(4) - count(2) > 0
+    assert num_recomputed(network) == 0
+    assert num_recomputed(again) == num
 
 
 CLASSIFIERS = {
@@ -90,15 +172,12 @@ CLASSIFIERS = {
 
 
 @pytest.mark.parametrize("network", CLASSIFIERS.values(), ids=CLASSIFIERS)
-def test_classifier_drops_out_in_training_only(network, key):
-    init_key, one, two = jax.random.split(key, 3)
-    x = jax.random.uniform(jax.random.key(1), (2, 8, 8, 3))
-    params = network.init(init_key, x, False)
-    np.testing.assert_array_equal(
-        network.apply(params, x, False)[0], network.apply(params, x, False)[0]
-    )
-    noisy = [network.apply(params, x, True, rngs={"dropout": k})[0] for k in (one, two)]
-    assert (noisy[0] != noisy[1]).any()
+def test_classifier_drops_out_in_training_only(network):
+    x = np.random.default_rng(0).uniform(size=(2, 8, 8, 3)).astype(np.float32)
+    params = filled(network, x, train=False)
+    jax.eval_shape(functools.partial(network.apply, train=False), params, x)  # needs no key
+    train = jit(lambda key: network.apply(params, x, True, rngs={"dropout": key})[0])
+    assert (train(jax.random.key(0)) != train(jax.random.key(1))).any()
 
 
 def test_convolutional_classifier_has_the_layers_of_the_reference(key):
@@ -107,12 +186,12 @@ def test_convolutional_classifier_has_the_layers_of_the_reference(key):
         lambda x: network.init_with_output(key, x, False), picture
     )
     assert (logits.shape, features.shape) == ((2, 10), (2, 512))
-    shapes = {name: layer["kernel"].shape for name, layer in variables["params"].items()}
-    assert shapes == {
+    kernels = {name: layer["kernel"].shape for name, layer in variables["params"].items()}
+    assert kernels == {
         "Conv_0": (3, 3, 3, 32), "Conv_1": (3, 3, 32, 64), "Conv_2": (3, 3, 64, 128),
         "Dense_0": (2048, 512), "Dense_1": (512, 10),
     }  # fmt: skip
-    assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == 1_147_466
+    assert count(variables) == 1_147_466
 
 
 def test_convolutional_classifier_needs_pictures(key):
@@ -120,32 +199,22 @@ def test_convolutional_classifier_needs_pictures(key):
         ConvClassifier(10).init(key, jnp.zeros((2, 3)), False)
 
 
-@pytest.mark.parametrize("make", [
-    lambda remat: HubScore((4, 4), width=8, hub_width=8, num_blocks=2, remat=remat),
-    lambda remat: TransformerScore((4, 4), width=8, num_blocks=2, num_heads=2, remat=remat),
-    lambda remat: UNetScore((4, 4), dim=8, mults=(1,), remat=remat),
-])  # fmt: skip
-def test_recomputed_activations_change_memory_alone(make, key):
-    kept, again = make(False), make(True)
-    size = sum(kept.sizes)
-    x, log_snr = jax.random.normal(key, (3, size)), jnp.zeros((3, 2))
-    params = jax.jit(kept.init)(jax.random.key(1), x, log_snr)
-    # Layers that start at zero would hide what is before them.
-    params = jax.tree.map(
-        lambda a: a + 0.1 * jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape), params
-    )
-    again_params = jax.eval_shape(again.init, jax.random.key(1), x, log_snr)
-    assert jax.tree.structure(again_params) == jax.tree.structure(params)
+def test_patches_come_back():
+    x = np.random.default_rng(0).normal(size=(2, 8, 12, 3))
+    patches = to_patches(x, 4)
+    assert patches.shape == (2, 2, 3, 48)
+    np.testing.assert_array_equal(from_patches(patches, 4), x)
+    np.testing.assert_array_equal(patches[0, 1, 2].reshape(4, 4, 3), x[0, 4:8, 8:12])
 
-    def gradient(network):
-        return jax.jit(jax.grad(lambda p: jnp.sum(jnp.sin(network.apply(p, x, log_snr)))))(params)
 
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
-        gradient(kept),
-        gradient(again),
-    )
-    text = str(
-        jax.make_jaxpr(lambda p: jax.grad(lambda q: again.apply(q, x, log_snr).sum())(p))(params)
-    )
-    assert "remat" in text or "checkpoint" in text
+def test_a_dense_layer_on_neighbourhoods_is_a_convolution():
+    rng = np.random.default_rng(0)
+    x, kernel = (rng.normal(size=size).astype(np.float32) for size in ((2, 5, 6, 3), (3, 3, 3, 4)))
+    convolve = functools.partial(
+        jax.lax.conv_general_dilated, window_strides=(1, 1), padding="SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )  # fmt: skip
+    found, expected = jit(
+        lambda: (neighbourhoods(x) @ kernel.reshape(27, 4), convolve(x, kernel))
+    )()
+    np.testing.assert_allclose(found, expected, atol=1e-4)
