@@ -9,6 +9,7 @@ pictures, so that a device that makes something else of them is found out.
 """
 
 import argparse
+import functools
 import hashlib
 import io
 import sys
@@ -44,6 +45,7 @@ def kernel_shapes() -> dict[str, tuple[int, ...]]:
     return {layer_of(path): leaf.shape for path, leaf in leaves if path[-1].key == "kernel"}
 
 
+@functools.cache
 def params_like() -> Params:
     picture = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
     return jax.eval_shape(NETWORK.init, jax.random.key(0), picture)
