@@ -61,8 +61,12 @@ def assert_rows_are_alone(apply, params, *inputs):
     return output
 
 
-def assert_bfloat16_is_close(network, params, output, *inputs):
-    """Check that a network that computes in bfloat16 returns nearly the same, in float32."""
-    half = jit(network.clone(dtype="bfloat16").apply)(params, *inputs)
-    assert half.dtype == jnp.float32
-    assert 0 < np.std(np.subtract(half, output)) < 0.03 * np.std(output)
+def check(network, apply, params, *inputs):
+    """Check that rows are alone, all parameters have an effect and bfloat16 is close; return the output."""
+    output = assert_rows_are_alone(apply, params, *inputs)
+    assert unused(apply, params, *inputs) == []
+    if hasattr(network, "dtype"):
+        half = jit(network.clone(dtype="bfloat16").apply)(params, *inputs)
+        assert half.dtype == jnp.float32
+        assert 0 < np.std(np.subtract(half, output)) < 0.03 * np.std(output)
+    return output

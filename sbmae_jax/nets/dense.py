@@ -23,7 +23,7 @@ class DenseEncoder(nn.Module):
         num_heads: 2 for the mean and the log-variance of a VAE, 1 for a regularised autoencoder.
         latent_size: Size of the latent.
         widths: Widths of the hidden layers.
-        dtype: "float32" or "bfloat16": in what the hidden layers compute.
+        dtype: Dtype of the hidden layers, "float32" or "bfloat16"; parameters are always float32.
 
     Example:
         >>> import jax, numpy as np
@@ -54,7 +54,7 @@ class DenseDecoder(nn.Module):
     Attributes:
         shape: Shape of the decoded array.
         widths: Widths of the hidden layers.
-        dtype: "float32" or "bfloat16": in what the hidden layers compute.
+        dtype: Dtype of the hidden layers, "float32" or "bfloat16"; parameters are always float32.
 
     Example:
         >>> import jax, numpy as np

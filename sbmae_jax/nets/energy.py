@@ -100,7 +100,7 @@ class TowerEnergy(nn.Module):
 
     The embeddings of the observed modalities add up, so one network serves all subsets, and each side is
     embedded once for all pairs of B conditions and B targets. Whether what one modality says about the target
-    is new depends on which others are observed. A sum cannot express that, so c, a residual block, gets O.
+    is new depends on which others are observed. A sum cannot express that, so c is a block that gets O too.
 
     Attributes:
         sizes: Sizes of the latents, by modality; they sum to D.

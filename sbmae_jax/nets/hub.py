@@ -25,7 +25,7 @@ zeros = nn.initializers.zeros
 class HubScore(nn.Module):
     """Score network with a stream for each modality and a hub between them.
 
-    It is F of `models.score`, equation (1). Its output starts at zero.
+    It computes F in equation (1) of `models.score`. Its output starts at zero.
 
     Attributes:
         sizes: Sizes of the latents, by modality; they sum to D.
@@ -33,7 +33,7 @@ class HubScore(nn.Module):
         hub_width: Width of the hub.
         num_blocks: Number of exchanges between streams and hub.
         level_width: Width of the embedded noise levels.
-        remat: Whether to compute the activations of the blocks again for the gradient, to save memory.
+        remat: Whether to recompute the activations of the blocks for the gradient, which saves memory.
 
     Example:
         >>> import jax, numpy as np
@@ -56,7 +56,7 @@ class HubScore(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, log_snr: Array) -> Array:
-        """Return F, `[B, D]`, at noised latents x `[B, D]` with levels log_snr `[B, M]`."""
+        """Return F `[B, D]` for noised latents x `[B, D]` at noise levels log_snr `[B, M]`."""
         check_sizes(self, "num_blocks", "width", "hub_width", "level_width")
         h, levels = enter_streams(x, log_snr, self.sizes, self.width, self.level_width)
         hub = jnp.zeros((len(x), self.hub_width))

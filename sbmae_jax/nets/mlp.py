@@ -10,7 +10,7 @@ from sbmae_jax.types import Array
 class MLPScore(nn.Module):
     """Score network of residual dense blocks, scaled and shifted by the noise levels.
 
-    It is F of `models.score`, equation (1). Its output starts at zero.
+    It computes F in equation (1) of `models.score`. Its output starts at zero.
 
     Attributes:
         sizes: Sizes of the latents, by modality; they sum to D.
@@ -34,7 +34,7 @@ class MLPScore(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, log_snr: Array) -> Array:
-        """Return F, `[B, D]`, at noised latents x `[B, D]` with levels log_snr `[B, M]`."""
+        """Return F `[B, D]` for noised latents x `[B, D]` at noise levels log_snr `[B, M]`."""
         check_sizes(self, "num_blocks", "width", "level_width")
         levels = LevelEmbedding(self.level_width)(log_snr)
         levels = nn.silu(nn.Dense(self.level_width)(levels.reshape(len(x), -1)))

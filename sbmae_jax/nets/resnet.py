@@ -87,8 +87,8 @@ class ResNetEncoder(_ResNet):
         activation: Activation of the blocks, "leaky_relu" or "gelu"; that of the stem is "leaky_relu".
         negative_slope: Slope of "leaky_relu" below zero.
         padding: Width in pixels of the frame of zeros around the picture, for sides that do not halve evenly.
-        dtype: "float32" or "bfloat16": in what the convolutions compute.
-        remat: Whether to compute the activations of the blocks again for the gradient, to save memory.
+        dtype: Dtype of the convolutions, "float32" or "bfloat16"; parameters are always float32.
+        remat: Whether to recompute the activations of the blocks for the gradient, which saves memory.
 
     Raises:
         ValueError: When called, if the sides do not halve evenly, the heads cannot share the last width, or a
@@ -142,8 +142,8 @@ class ResNetDecoder(_ResNet):
         negative_slope: Slope of "leaky_relu" below zero.
         padding: Width in pixels of the frame that is made around the picture and cut off, to match the
             encoder's.
-        dtype: "float32" or "bfloat16": in what the convolutions compute.
-        remat: Whether to compute the activations of the blocks again for the gradient, to save memory.
+        dtype: Dtype of the convolutions, "float32" or "bfloat16"; parameters are always float32.
+        remat: Whether to recompute the activations of the blocks for the gradient, which saves memory.
 
     Raises:
         ValueError: When called, if the sides do not halve evenly, or a field is out of range.
@@ -186,7 +186,7 @@ class ResidualBlock(nn.Module):
         middle: Width of the first convolution.
         width: Width of the second convolution.
         act: The activation function.
-        dtype: In what the convolutions compute.
+        dtype: Dtype of the convolutions.
     """
 
     middle: int

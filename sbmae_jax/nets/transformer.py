@@ -26,9 +26,9 @@ zeros = nn.initializers.zeros
 
 
 class TransformerScore(nn.Module):
-    """Score network of attention between the latents of the modalities.
+    """Score network with attention between the latents of the modalities.
 
-    It is F of `models.score`, equation (1). Its output and the gates of its blocks start at zero.
+    It computes F in equation (1) of `models.score`. Its output and the gates of its blocks start at zero.
 
     Attributes:
         sizes: Sizes of the latents, by modality; they sum to D.
@@ -37,9 +37,9 @@ class TransformerScore(nn.Module):
         num_heads: Number of heads of the attention.
         tokens_per_modality: Pieces into which each latent is cut, in 1..min(sizes); the last may be shorter.
         level_width: Width of the embedded noise levels.
-        dtype: "float32" or "bfloat16": in what the blocks compute. Tokens between blocks, and the layers in
-            and out, are always float32.
-        remat: Whether to compute the activations of the blocks again for the gradient, to save memory.
+        dtype: Dtype of the blocks, "float32" or "bfloat16". Parameters, the tokens between blocks and the
+            layers in and out are always float32.
+        remat: Whether to recompute the activations of the blocks for the gradient, which saves memory.
 
     Raises:
         ValueError: When called, if the heads cannot share the width, a latent has fewer numbers than tokens,
@@ -65,7 +65,7 @@ class TransformerScore(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, log_snr: Array) -> Array:
-        """Return F, `[B, D]`, at noised latents x `[B, D]` with levels log_snr `[B, M]`."""
+        """Return F `[B, D]` for noised latents x `[B, D]` at noise levels log_snr `[B, M]`."""
         self._check()
         dtype = compute_dtype(self.dtype)
         num_tokens, small = self.tokens_per_modality, nn.initializers.normal(0.02)
@@ -110,7 +110,7 @@ class TransformerBlock(nn.Module):
 
     Attributes:
         num_heads: Number of heads of the attention.
-        dtype: In what the block computes.
+        dtype: Dtype of the block.
     """
 
     num_heads: int

@@ -25,8 +25,8 @@ LEVEL_SCALE = 30.0
 class UNetScore(nn.Module):
     """Score network of the reference implementation: a U-Net over the stacked latents.
 
-    It is F of `models.score`, equation (1). Its output starts at zero. The reference's uses of it, which have
-    as many parameters here:
+    It computes F in equation (1) of `models.score`. Its output starts at zero. The reference has it in four
+    sizes, with the same numbers of parameters as here:
 
         PolyMNIST, 10 modalities    10 latents of 8x8, dim 128, mults (1, 2, 2, 2)       42,669,450
         PolyMNIST, 5 modalities     5 latents of 8x8, dim 64, mults (1, 2, 2, 2)         10,964,947
@@ -40,8 +40,8 @@ class UNetScore(nn.Module):
         per_modality_levels: Whether to tell the network the noise level of each modality, which it must know
             if some are observed. Without it, as in the reference, it is told one level, the noisiest of the
             row: in joint training and sampling that of all modalities, else that of the unobserved ones.
-        dtype: "float32" or "bfloat16": in what the blocks compute.
-        remat: Whether to compute the activations of the blocks again for the gradient, to save memory.
+        dtype: Dtype of the blocks, "float32" or "bfloat16"; parameters are always float32.
+        remat: Whether to recompute the activations of the blocks for the gradient, which saves memory.
 
     Raises:
         ValueError: When called, if the sizes are not equal squares whose side halves often enough, or a field
@@ -66,7 +66,7 @@ class UNetScore(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, log_snr: Array) -> Array:
-        """Return F, `[B, D]`, at noised latents x `[B, D]` with levels log_snr `[B, M]`."""
+        """Return F `[B, D]` for noised latents x `[B, D]` at noise levels log_snr `[B, M]`."""
         dtype, block = compute_dtype(self.dtype), recomputed(ConvNeXt, self.remat)
         attention = recomputed(LinearAttention, self.remat)
         check_sizes(self, "dim", "mults")
@@ -114,7 +114,7 @@ class ConvNeXt(nn.Module):
 
     Attributes:
         width: Number of output channels.
-        dtype: In what the block computes.
+        dtype: Dtype of the block.
     """
 
     width: int
@@ -139,7 +139,7 @@ class LinearAttention(nn.Module):
     """Attention whose cost is linear in the number of positions: `[B, H, W, C]` -> `[B, H, W, C]`.
 
     Attributes:
-        dtype: In what the layers compute; softmax is in float32.
+        dtype: Dtype of the layers; softmax is in float32.
     """
 
     dtype: jnp.dtype
@@ -158,7 +158,7 @@ class Attention(nn.Module):
     """Attention between all positions: `[B, H, W, C]` -> `[B, H, W, C]`.
 
     Attributes:
-        dtype: In what the layers compute.
+        dtype: Dtype of the layers.
     """
 
     dtype: jnp.dtype
