@@ -32,10 +32,10 @@ from sbmae_jax.app import pipeline, provenance  # noqa: E402
 from sbmae_jax.app.run import Run, load_evaluators, load_model  # noqa: E402
 from sbmae_jax.data.description import Description  # noqa: E402
 from sbmae_jax.evaluation.faces.protocol import (  # noqa: E402
-    agreement,
     compile_reader,
-    measure_spread,
-    shuffled,
+    pairwise_distances,
+    random_groups,
+    score_faces,
 )
 from sbmae_jax.evaluation.generator import Generator  # noqa: E402
 from sbmae_jax.models import model as models  # noqa: E402
@@ -84,13 +84,13 @@ def read_back(run: Run, complete: Any, split: str, num_rows: int) -> dict[str, f
     observed = np.array([name == "attributes" for name in names])
     key, spread_key = jax.random.split(run.trainer.stage_key("read back"))
     made = generator.complete_rows(key, rows, observed)
-    scores = agreement(rows, read(made["image"]))
-    scores_of_mask = agreement(made, read(made["image"]))
+    scores = score_faces(rows, read(made["image"]))
+    scores_of_mask = score_faces(made, read(made["image"]))
     num = min(NUM_CONDITIONS, num_rows // NUM_REPEATS)
     repeated = {name: np.repeat(x[:num], NUM_REPEATS, axis=0) for name, x in rows.items()}
     images = generator.complete_rows(spread_key, repeated, observed)["image"]
-    spread = measure_spread(images.reshape(num, NUM_REPEATS, *images.shape[1:]), read)
-    real = measure_spread(shuffled(rows["image"], num, NUM_REPEATS), read)
+    spread = pairwise_distances(images.reshape(num, NUM_REPEATS, *images.shape[1:]), read)
+    real = pairwise_distances(random_groups(rows["image"], num, NUM_REPEATS), read)
     return {
         "attribute_f1": scores["attribute_f1"]["mean"],
         "attribute_f1_se": scores["attribute_f1"]["se"],

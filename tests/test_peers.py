@@ -12,7 +12,7 @@ import tiny
 
 from sbmae_jax.app import pipeline
 from sbmae_jax.evaluation.labels.evaluators import classes_and_features
-from sbmae_jax.evaluation.labels.protocol import measure_all
+from sbmae_jax.evaluation.labels.protocol import measure_labelled
 
 NAMES = ("a", "b", "c")
 
@@ -117,14 +117,14 @@ def test_samples_on_disk_are_judged_as_those_of_a_generator(script, tmp_path):
 
     read = classes_and_features(NAMES, classify)
     generator = multivae.FromDisk(tmp_path / "made.npz", observed, NAMES, 20).reading(read)
-    found = measure_all(jax.random.key(0), rows, generator, 60)
+    found = measure_labelled(jax.random.key(0), rows, generator, 60)
     assert found["conditional_coherence"]["1"]["mean"] == 1
     assert found["conditional_coherence"]["2"]["mean"] == np.mean(label == np.roll(label, 1))
     assert found["unconditional_coherence"]["all_agree"]["mean"] == 1
     other = dict(observed, nothing=observed["all"])
     generator = multivae.FromDisk(tmp_path / "made.npz", other, NAMES, 20).reading(read)
     with pytest.raises(ValueError, match="samples of 'nothing' are for other observed modalities"):
-        measure_all(jax.random.key(0), rows, generator, 60)
+        measure_labelled(jax.random.key(0), rows, generator, 60)
 
 
 def test_steps_are_whole_passes(script):

@@ -28,7 +28,7 @@ from polymnist_claims import rows_table  # noqa: E402
 from polymnist_cost import UNET  # noqa: E402
 
 from sbmae_jax.app import pipeline, provenance  # noqa: E402
-from sbmae_jax.evaluation.report import summary  # noqa: E402
+from sbmae_jax.evaluation.report import format_headlines  # noqa: E402
 from sbmae_jax.training.log import read_metrics  # noqa: E402
 
 PICTURES = ("conditional", "unconditional", "coherence", "from_attributes", "joint", "losses")
@@ -104,14 +104,14 @@ def whole(
     """Run all stages, copy the pictures, and return what to keep and what to print."""
     pipeline.run(config, workdir)
     results = json.loads((workdir / "results.json").read_text())
-    figures = pipeline.open_run(workdir).parts.protocol.figures(results)
+    headlines = pipeline.open_run(workdir).parts.protocol.report.headlines(results)
     copy_pictures(workdir / "report", output, prefix)
     found = {
-        "figures": [figure._asdict() for figure in figures],
+        "figures": [headline._asdict() for headline in headlines],
         "results": results,
         "curves": {stage: thinned(rows) for stage, rows in read_metrics(workdir).items()},
     }
-    return found, summary(figures)
+    return found, format_headlines(headlines)
 
 
 def compare(
