@@ -20,7 +20,7 @@ lint: .venv/dev
 	$(BIN)/basedpyright
 
 results: .venv/run
-	$(BIN)/python benchmarks/page.py
+	$(BIN)/python -m benchmarks.page
 
 wheel: .venv/dev
 	$(BIN)/python -m build --wheel --installer=uv

@@ -1,27 +1,36 @@
-"""Make results/README.md of the JSON in results: what was claimed, what holds, what is missing or stale.
+"""Make results/README.md of the JSON in results, and put tables and plots where they belong.
 
-make results
+    make results          # python -m benchmarks.page
+
+Claims are compared with their targets again; the tables of the front page and of docs are put between their
+marks, `<!-- NAME -->` and `<!-- end of NAME -->`; plots are drawn. What is missing or stale is listed.
 """
 
 import json
 import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "results"
-PAGE = RESULTS / "README.md"
-NAMES = ("polydigits", "samplers", "celeba", "polymnist", "own_data", "scale", "peers")
-GPU = {
-    "speed-five": "benchmarks/speed.py --variant five", "speed-ten": "benchmarks/speed.py",
-    **{
-        f"{name}-{seed}": f"benchmarks/gpu/run.py {name} --seed {seed}"
-        for name in ("polymnist-five", "polymnist-ten", "faces", "faces-rae") for seed in (0, 1, 2)
-    },
-    "polymnist-reference-0": "benchmarks/gpu/run.py polymnist-reference --seed 0",
-}  # fmt: skip
+from benchmarks import polydigits
+from benchmarks.claims import Claim
+from benchmarks.faces import report as faces
+from benchmarks.own_data import report as own_data
+from benchmarks.peers import report as peers
+from benchmarks.polymnist import report as polymnist
+from benchmarks.runner import RESULTS, ROOT, Page, Report, load, write
+from benchmarks.samplers import report as samplers
+from benchmarks.scale import report as scale
+from benchmarks.tables import fill, table
+
+REPORTS = [
+    module.REPORT for module in (polydigits, samplers, faces, polymnist, own_data, scale, peers)
+]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md")))
+MISSING = "Not measured yet."
+GPU = [
+    f"{name}-{seed}"
+    for name in ("polymnist-five", "polymnist-ten", "faces", "faces-rae") for seed in (0, 1, 2)
+]  # fmt: skip
 HEAD = """# Results
 
 Made by `make results` from the JSON files beside it. A claim is a target that was set before measuring; one
@@ -29,89 +38,91 @@ that is missed stays. *Stale* means that the library or the configs have changed
 """
 
 
-def commits(page: Mapping[str, Any]) -> list[str]:
-    """Return the commits that made a result."""
-    said = page["commit"]
-    return [said] if isinstance(said, str) else list(said)
-
-
-def commands(page: Mapping[str, Any]) -> str:
-    """Return the commands that made a result and the parts that others have put into it."""
-    found = []
-    for made in (page, *page.values()):
-        if isinstance(made, Mapping) and "command" in made:
-            said = made["command"]
-            found += said.split("; ") if isinstance(said, str) else said
-    return "; ".join(dict.fromkeys(found))  # some pages join those of their parts themselves
-
-
 def commits_since(commit: str) -> int | None:
     """Return how many commits have changed the library since one; None if it is not known here."""
     since = f"{commit.removesuffix('-dirty')}..HEAD"
-    done = subprocess.run(
-        ["git", "rev-list", "--count", since, "--", "sbmae_jax", "configs"],
-        cwd=ROOT, capture_output=True, text=True,
-    )  # fmt: skip
+    command = ["git", "rev-list", "--count", since, "--", "sbmae_jax", "configs"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     return int(done.stdout) if done.returncode == 0 else None
 
 
-def age(page: Mapping[str, Any]) -> str:
+def age(commits: Iterable[str]) -> str:
     """Say whether a result is stale."""
-    counts = [commits_since(commit) for commit in commits(page)]
+    counts = [commits_since(commit) for commit in commits]
     if None in counts:
         return "made at a commit that is not in this history"
     most = max(count for count in counts if count is not None)
     return f"stale by {most} commits" if most else "fresh"
 
 
-def section(name: str, page: Mapping[str, Any]) -> str:
-    """Return the claims of one benchmark."""
-    lines = [
-        f"## {name}",
-        "",
-        f"`{commands(page)}`; commit {', '.join(commits(page))}; {page['device']}; {age(page)}. "
-        f"[{name}.json]({name}.json)",
-        "",
-        "| claim | value | bound | holds |",
-        "|---|---|---|---|",
-    ]
-    for claim in page["claims"]:
-        value = f"{claim['value']:.4g}" if isinstance(claim["value"], float) else claim["value"]
-        value = f"{value} ± {claim['deviation']:.2g}" if "deviation" in claim else value
-        holds = "yes" if claim["holds"] else "**no**"
-        name_cell = claim["name"].replace("|", "\\|")
-        lines.append(f"| {name_cell} | {value} | {claim['bound']} | {holds} |")
-    return "\n".join(lines)
+def claims_table(claims: Iterable[Claim]) -> str:
+    """Return claims, one a line."""
+    lines = []
+    for found in claims:
+        value = (
+            f"{found['value']} ± {found['deviation']}" if "deviation" in found else found["value"]
+        )
+        holds = "yes" if found["holds"] else "**no**"
+        lines.append([found["name"].replace("|", "\\|"), str(value), found["bound"], holds])
+    return table(["claim", "value", "bound", "holds"], lines)
+
+
+def section(name: str, page: Page) -> str:
+    """Return where the figures of one benchmark come from, and its claims."""
+    commands = "\n".join(page["command"])
+    origin = f"Commit {', '.join(page['commit'])}; {page['device']}; {age(page['commit'])}."
+    head = f"## {name}\n\n```\n{commands}\n```\n\n{origin} [{name}.json]({name}.json)"
+    return f"{head}\n\n{claims_table(page['claims'])}"
 
 
 def gpu_section(folder: Path) -> str:
     """Return what was measured on an accelerator, and what was not."""
-    lines = ["## On an accelerator", "", "| figure | state | command |", "|---|---|---|"]
-    for name, command in GPU.items():
-        path = folder / f"{name}.json"
-        state = "missing"
+    lines = []
+    for name in GPU:
+        path, state = folder / f"{name}.json", "missing"
         if path.exists():
             page = json.loads(path.read_text())
-            state = f"{page['device']}, commit {', '.join(commits(page))}, {age(page)}"
+            state = f"{page['device']}, commit {page['commit']}, {age([page['commit']])}"
             state = "missing: a dry run is there" if "--toy" in page["command"] else state
-        lines.append(f"| {name} | {state} | `python {command}` |")
-    return "\n".join(lines)
+        run, _, seed = name.rpartition("-")
+        lines.append([name, state, f"`python -m benchmarks.gpu {run} --seed {seed}`"])
+    return f"## On an accelerator\n\n{table(['figures', 'state', 'command'], lines)}"
 
 
 def make(results: Path) -> str:
     """Return the page of a folder of results."""
-    sections, missing = [], []
-    for name in NAMES:
-        path = results / f"{name}.json"
-        if path.exists():
-            sections.append(section(name, json.loads(path.read_text())))
-        else:
-            missing.append(name)
-    if missing:
+    pages = {report.name: results / f"{report.name}.json" for report in REPORTS}
+    sections = [
+        section(name, json.loads(path.read_text())) for name, path in pages.items() if path.exists()
+    ]
+    if missing := [name for name, path in pages.items() if not path.exists()]:
         sections.append(f"## Missing\n\nNot measured yet: {', '.join(missing)}.")
     return "\n\n".join([HEAD.strip(), *sections, gpu_section(results / "gpu")]) + "\n"
 
 
+def tables(report: Report, page: Page) -> dict[str, str]:
+    """Return the tables of a benchmark by their marks."""
+    made = report.tables.items()
+    found = {mark: make(page) if part in page else MISSING for mark, (part, make) in made}
+    return found | {f"{report.name}.claims": claims_table(report.claims(page))}
+
+
+def main() -> None:
+    """Write everything that is made of results."""
+    made: dict[str, str] = {}
+    for report in REPORTS:
+        path = RESULTS / f"{report.name}.json"
+        parts = load(path)
+        made |= tables(report, parts)
+        if parts:
+            write(report, path, parts)
+        for file, (needed, draw) in report.plots.items():
+            if needed in parts:
+                draw(parts).savefig(RESULTS / file, dpi=120)
+    for page in PAGES:
+        page.write_text(fill(page.read_text(), made))
+    (RESULTS / "README.md").write_text(make(RESULTS))
+
+
 if __name__ == "__main__":
-    PAGE.write_text(make(RESULTS))
-    sys.stdout.write(f"{PAGE.relative_to(ROOT)}\n")
+    main()

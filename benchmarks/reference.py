@@ -11,12 +11,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import speed
 
-from sbmae_jax.app.build import Parts, build
-from sbmae_jax.data.description import Description
-from sbmae_jax.models import model as models
-from sbmae_jax.models.latents import Moments
+from benchmarks.cost import blank_model, score_cost, score_of
+from sbmae_jax.app.build import Parts
+from sbmae_jax.models.model import Model
 from sbmae_jax.sampling.conditioning import clamp, given
 from sbmae_jax.sampling.samplers import (
     by_norm,
@@ -31,8 +29,8 @@ SNR = 0.16
 
 
 @partial(jax.jit, static_argnames="num_levels")
-def complete(model: models.Model, key, batch, observed, *, num_levels: int):
-    """Generate with the reference's sampler, of 2 `num_levels` evaluations; arguments as `Model.complete`."""
+def complete(model: Model, key, batch, observed, *, num_levels: int):
+    """Generate as `Model.complete` with the reference's sampler, of 2 `num_levels` evaluations."""
     x, mask = model.encode(batch), model.layout.expand(observed)
     score = model.joint_score
     observe = clamp(x, mask)
@@ -55,33 +53,20 @@ def joint(config: Mapping[str, Any], network: Mapping[str, Any]) -> dict[str, An
     }
 
 
-def gflop(
-    config: Mapping[str, Any], data: Description, network: Mapping[str, Any], num_levels: int
-) -> dict[str, float]:
-    """Return the cost of one sample with a config, and with another network in the reference's sampler."""
-    ours = untrained(build(config, data))
-    theirs = untrained(build(joint(config, network), data))
-    return {
-        "ours": flops(ours) * ours.sampling.num_evaluations / 1e9,
-        "theirs": flops(theirs) * 2 * num_levels / 1e9,
-    }
+def gflop_of_one_sample(ours: Parts, theirs: Parts, num_levels: int) -> dict[str, float]:
+    """Return the cost of one sample: ours, and that of a joint score in the reference's sampler."""
+    model = untrained(ours)
+    evaluations = {"ours": model.sampling.num_evaluations, "theirs": 2 * num_levels}
+    costs = {"ours": score_cost(model), "theirs": score_cost(untrained(theirs))}
+    return {who: costs[who]["flops"] * num / 1e9 for who, num in evaluations.items()}
 
 
-def flops(model: models.Model) -> float:
-    """Return the floating-point operations of one score of one sample, guidance included."""
-    return speed.score_cost(model)["flops"]
-
-
-def untrained(parts: Parts) -> models.Model:
+def untrained(parts: Parts) -> Model:
     """Return a model that has shapes in place of parameters, and no autoencoders."""
     layout, energy, key = parts.layout, parts.energy, jax.random.key(0)
     z = {"z": jax.ShapeDtypeStruct((2, layout.size), jnp.float32)}
-    params = {"score": jax.eval_shape(parts.score_task.init, key, z)}
+    params = {"score": jax.eval_shape(score_of(parts)[0].init, key, z)}
     if energy is not None:
         params["energy"] = jax.eval_shape(parts.energy_task.init, key, z)
     vector = jax.ShapeDtypeStruct((layout.size,), jnp.float32)
-    return models.Model(
-        params=params, moments=Moments(vector, vector), modalities=parts.modalities,
-        autoencoders=parts.autoencoders, score_network=parts.network,
-        energy_network=energy.network if energy is not None else None, sde=parts.sde, sampling=parts.sampling,
-    )  # fmt: skip
+    return blank_model(parts, params, vector, energy.network if energy is not None else None)

@@ -1,8 +1,6 @@
 """Settings under which every test runs; they must be in place before JAX starts."""
 
-import importlib
 import os
-from pathlib import Path
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
     " --xla_force_host_platform_device_count=8"
@@ -37,13 +35,6 @@ def own_file(tmp_path):
 
     np.savez(tmp_path / "own.npz", **arrays())
     return tmp_path / "own.npz"
-
-
-@pytest.fixture
-def script(monkeypatch):
-    """Give the function that imports a benchmark; they are no part of the package."""
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
-    return importlib.import_module
 
 
 @pytest.fixture

@@ -2,14 +2,11 @@
 
 import os
 import signal
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-from scale_processes import (
+from benchmarks.scale.processes import (
     HEARTBEAT_SECONDS,
     SMOKE,
     difference,

@@ -13,13 +13,3 @@ def config():
     values["classifier"] = {"name": "patch", "channels": (4, 4), "width": 8, "dropout": 0.1}
     values["num_train"] = 200
     return values
-
-
-def rivals(runs):
-    """Return our config in the comparison with rivals, of two modalities with small networks."""
-    values = runs.base_config("polydigits", 0, 2)
-    widths = {"patch": 4, "channels": 4, "width": 16}
-    values["encoder_decoders"] = {"patch": {"name": "patch", "encoder": widths, "decoder": widths}}
-    values["network"] = {"name": "hub", "width": 8, "hub_width": 8, "num_blocks": 1}
-    values["score_training"]["batch_size"] = values["autoencoder_training"]["batch_size"] = 8
-    return values

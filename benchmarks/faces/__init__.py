@@ -1,0 +1,1 @@
+"""Faces: autoencoders, guidance, the reference's sampler, and how fast the data are read."""

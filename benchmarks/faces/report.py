@@ -1,0 +1,120 @@
+"""The figures of faces that have targets, the targets, and the tables made of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.claims import Claim, claim
+from benchmarks.runner import Page, Report
+from benchmarks.tables import figures_table, mean_std, over_seeds, rows_table
+
+F1, ERROR, PIXELS, FEATURES = (
+    "attributes read (F1)", "standard error", "diversity, of real: pixels", "features",
+)  # fmt: skip
+BOTH = {"attribute_f1": "image+mask", "mask_f1": "attributes+image"}
+ALONE = {"attribute_f1": ("image", "mask"), "mask_f1": ("image", "attributes")}
+
+
+def figures(results: Mapping[str, Any]) -> dict[str, float]:
+    """Return the main figures of one run."""
+    made, read, rebuilt = (results[key] for key in ("generated", "image_read", "reconstruction"))
+    gaps = {name: entry["pixels"] for name, entry in results["diversity"].items()}
+    kept = rebuilt["image_read"]["attribute_f1"]["mean"]
+    return {
+        **{
+            f"{name}, given {given}": made[given][name]["mean"]
+            for name in BOTH for given in (*ALONE[name], BOTH[name])
+        },
+        **{f"{name}, supervised": results["supervised"][name]["mean"] for name in BOTH},
+        **{f"{name}, reconstructed": rebuilt[name]["mean"] for name in BOTH},
+        "attributes read from pictures made from attributes": read["attributes"]["attribute_f1"]["mean"],
+        "attributes read from reconstructed pictures": kept,
+        "mask read from pictures made from masks": read["mask"]["mask_f1"]["mean"],
+        "attributes read from pictures from nothing, against their own":
+            read["nothing"]["attribute_f1"]["mean"],
+        "diversity given attributes, of real": gaps["attributes"] / gaps["real"],
+        "diversity given the mask, of real": gaps["mask"] / gaps["real"],
+        "diversity from nothing, of real": gaps["nothing"] / gaps["real"],
+        "Fréchet distance from nothing (classifier features)":
+            results["image_frechet_classifier_features"]["nothing"],
+        "image RMSE of reconstructions": rebuilt["image_rmse"],
+        "seconds per 1,000 samples": results["seconds_per_1000_samples"],
+        "seconds of all stages": sum(results["seconds"].values()),
+    }  # fmt: skip
+
+
+def claims(page: Page) -> list[Claim]:
+    """Compare what was measured with its targets."""
+    found: list[Claim] = []
+    if "runs" in page:
+        runs = page["runs"]["vae"]["runs"]
+        found += of_quality(list(map(figures, runs.values())))
+        for seed, results in runs.items():
+            name = f"seconds of :toy, all stages, seed {seed}"
+            found.append(claim(name, sum(results["seconds"].values()), "<=", 1200))
+    for kind, strength in page.get("guidance", {"chosen": {}})["chosen"].items():
+        rows = page["guidance"]["test"]
+        plain, guided = rows[f"{kind}, strength 0.0"], rows[f"{kind}, strength {strength}"]
+        name = f"guidance, negatives {kind}, strength {strength}"
+        found += [
+            claim(f"{name}: rise of coherence", guided[F1] - plain[F1], ">", 0),
+            claim(f"{name}: diversity kept", guided[PIXELS] / plain[PIXELS], ">=", 0.9),
+        ]
+    if "samplers" in page:
+        ours, theirs = (page["samplers"]["rows"][n] for n in ("default", "the reference's, hub"))
+        found += [
+            claim(
+                f"default sampler against the reference's, hub: {key}", ours[key], ">=", theirs[key]
+            )
+            for key in (F1, PIXELS)
+        ]
+    if "full_size" in page:
+        cost = page["full_size"]["gflop_of_one_sample"]
+        name = "FLOPs over the reference sampler's, full size"
+        found.append(claim(name, cost["ours"] / cost["theirs"], "<=", 1 / 200))
+    return found
+
+
+def of_quality(rows: list[dict[str, float]]) -> list[Claim]:
+    """Compare the means over seeds with each other."""
+    mean, found = {name: mean_std(rows, name)[0] for name in rows[0]}, []
+    for name, both in BOTH.items():
+        value = mean[f"{name}, given {both}"]
+        for alone in ALONE[name]:
+            other = mean[f"{name}, given {alone}"]
+            found.append(claim(f"{name} given {both}, against given {alone}", value, ">", other))
+        ratio = mean[f"{name}, given image"] / mean[f"{name}, supervised"]
+        found.append(claim(f"{name} given image, over the supervised bound", ratio, ">=", 0.9))
+    read = mean["attributes read from pictures made from attributes"]
+    name = "attributes read from pictures made from them, over those read from real pictures"
+    return [*found, claim(name, read / mean["attribute_f1, supervised"], ">=", 0.85)]
+
+
+def runs_table(page: Page) -> str:
+    """Return SBM-VAE beside SBM-RAE."""
+    kinds = {"SBM-VAE, ": page["runs"]["vae"]["runs"], "SBM-RAE, ": page["runs"]["rae"]["runs"]}
+    return figures_table(
+        {over_seeds(runs, name): list(map(figures, runs.values())) for name, runs in kinds.items()}
+    )
+
+
+REPORT = Report(
+    "celeba",
+    claims,
+    {
+        "faces.runs": ("runs", runs_table),
+        "faces.guidance": (
+            "guidance",
+            lambda page: rows_table(
+                page["guidance"]["valid"], (F1, ERROR, PIXELS, FEATURES), "negatives"
+            ),
+        ),
+        "faces.samplers": (
+            "samplers",
+            lambda page: rows_table(
+                page["samplers"]["rows"],
+                ("evaluations", "GFLOP a sample", F1, ERROR, PIXELS),
+                "sampler",
+            ),
+        ),
+    },
+)

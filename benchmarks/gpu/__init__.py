@@ -1,0 +1,1 @@
+"""Runs on an accelerator, each in calls of a few minutes."""

@@ -1,0 +1,1 @@
+"""Data of one's own: prediction, calibration and missing modalities."""

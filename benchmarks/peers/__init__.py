@@ -1,0 +1,1 @@
+"""Ours and other methods at equal operations of training."""

@@ -1,0 +1,200 @@
+"""The comparison with other methods as tables and plots."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from benchmarks.peers.claims import (
+    BASELINES,
+    BY_NUMBER,
+    FEW_STEPS,
+    GIVEN,
+    HALF,
+    HALF_LOW_TEMPERATURE,
+    LOW_TEMPERATURE,
+    WORDS,
+    claims,
+    levels,
+)
+from benchmarks.runner import Page, Report
+from benchmarks.tables import mean_std, rows_table
+
+SAMPLED = (*GIVEN, "all agree", "Fréchet distance", "diversity")
+QUALITY = ("reconstruction", *SAMPLED, "label variation")
+DISTANCE = "Fréchet distance given all others"
+LOOKS = {  # ours are black or, with half the operations, grey; each baseline has a colour
+    "ours": ("k", "o"), LOW_TEMPERATURE: ("k", "v"), FEW_STEPS: ("k", "^"),
+    HALF: ("0.6", "o"), HALF_LOW_TEMPERATURE: ("0.6", "v"),
+    **{name: (f"C{number}", "o") for number, name in enumerate(sorted(BASELINES))},
+}  # fmt: skip
+
+
+def quality_table(page: Page, part: str) -> str:
+    """Return the quality of all methods."""
+    rows = page[part]["rows"]
+    return rows_table({WORDS[method]: some for method, some in rows.items()}, QUALITY)
+
+
+def choices_table(page: Page) -> str:
+    """Return a baseline with what was chosen, and with what validation rows have put second."""
+    first, named = page["comparison"], {}
+    for method, rows in page["choices"]["rows"].items():
+        best, second = first["chosen"][method]["value"], page["choices"]["values"][method]
+        named[f"{WORDS[method]}, {choice(method, best)}"] = first["rows"][method]
+        named[f"{WORDS[method]}, {choice(method, float(second))}"] = rows
+    return rows_table(named, QUALITY)
+
+
+def cost_table(page: Page) -> str:
+    """Return what training and sampling cost."""
+    part, lines = page["comparison"], {}
+    given, nothing = (
+        part["sampling"][f"seconds per 1,000, {what}"] for what in ("given 1", "from nothing")
+    )
+    for method, rows in part["rows"].items():
+        # A low temperature is another sampler of the same training.
+        base = {LOW_TEMPERATURE: "ours", HALF_LOW_TEMPERATURE: HALF}.get(method, method)
+        entry = LOW_TEMPERATURE if method == HALF_LOW_TEMPERATURE else method
+        chosen = part["chosen"].get(entry, {"value": 0})["value"]
+        name = levels(chosen) if method == FEW_STEPS else method
+        lines[WORDS[method]] = [
+            {
+                "chosen": choice(method, chosen),
+                "parameters": f"{row['parameters'] / 1e6:.1f} M",
+                "training, TFLOP": row["GFLOP"] / 1e3,
+                "training, seconds": seconds["training seconds"],
+                "score evaluations": row["evaluations"] or "none",
+                "1,000 samples given 1, seconds": given.get(name, ""),
+                "from nothing": nothing.get(name, ""),
+            }
+            for row, seconds in zip(rows, part["rows"][base], strict=True)
+        ]
+    return rows_table(lines)
+
+
+def choice(method: str, value: Any) -> str:
+    """Say what was chosen for a method."""
+    if isinstance(value, Mapping):
+        return f"{way(value['given'])}; from nothing {way(value['nothing'])}"
+    what = {"mld": "conditioning probability", FEW_STEPS: "levels"}.get(method, "beta")
+    return f"{what} {value:g}" if value else ""
+
+
+def way(how: Mapping[str, float]) -> str:
+    """Say how ours is sampled at a low temperature."""
+    guided = f", guidance {how['classifier_free']:g}" if how["classifier_free"] != 1 else ""
+    return f"temperature {how['temperature']:g}{guided}"
+
+
+def samplers_table(page: Page) -> str:
+    """Return other samplers of the models of seed 0."""
+    sampling = page["comparison"]["sampling"]
+    times = sampling["seconds per 1,000, given 1"]
+    rows = {"ours": page["comparison"]["rows"]["ours"][0]}
+    rows |= {f"ours, {way(row)}": row for row in sampling["low temperature"]}
+    rows |= {levels(int(n)): row for n, row in sampling["few steps"].items()}
+    lines = {
+        name: {
+            "test rows": row["num_rows"], "evaluations": row["evaluations"],
+            **{figure: row[figure] for figure in SAMPLED},
+            "1,000 samples given 1, seconds": times.get(name, ""),
+        }
+        for name, row in rows.items()
+    }  # fmt: skip
+    return rows_table(lines)
+
+
+def modalities_table(page: Page) -> str:
+    """Return figures by the number of modalities."""
+    columns = ("classifier", "reconstruction", "all agree", "Fréchet distance", "diversity")
+    lines = {
+        f"{WORDS[method]}, {num} modalities": {
+            **{name: value(row, int(num)) for name, value in BY_NUMBER.items()},
+            f"first two, {DISTANCE}": row["first two"][DISTANCE],
+            **{column: row[column] for column in columns},
+        }
+        for method, by_number in page["modalities"]["rows"].items()
+        for num, row in by_number.items()
+    }
+    return rows_table(lines)
+
+
+def draw(page: Page) -> Figure:
+    """Draw coherence by number observed, its price in diversity, and quality from nothing."""
+    figure, part = Figure(figsize=(13, 4.5)), page["comparison"]
+    by_number, by_diversity, from_nothing = figure.subplots(1, 3)
+    for number, (method, rows) in enumerate(part["rows"].items()):
+        means, stds = zip(*(mean_std(rows, given) for given in GIVEN), strict=True)
+        colour, marker = LOOKS[method]
+        at = [n + 0.03 * number for n in range(1, len(GIVEN) + 1)]
+        by_number.errorbar(
+            at, means, stds, fmt=f"{marker}-", color=colour, label=WORDS[method], ms=4
+        )
+        for axes, x, y in (
+            (by_diversity, "diversity", mean_given),
+            (from_nothing, "Fréchet distance", lambda row: row["all agree"]),
+        ):
+            axes.plot([r[x] for r in rows], [y(r) for r in rows], marker, color=colour, ms=5)
+    for weight, line in ((1, "k-"), (3, "k:")):  # what seed 0 can trade, from the coldest on
+        traded = [r for r in part["sampling"]["low temperature"] if r["classifier_free"] == weight]
+        by_diversity.plot(
+            [r["diversity"] for r in traded], [mean_given(r) for r in traded], line, lw=1
+        )
+    for axes, x, y in (
+        (by_number, "modalities observed", "coherence"),
+        (by_diversity, "diversity given one (1: the data's)", "coherence, mean of given 1 to 4"),
+        (from_nothing, "Fréchet distance, from nothing", "all agree, from nothing"),
+    ):
+        axes.set(xlabel=x, ylabel=y, ylim=(0, 1.02), xlim=(0.8 * (axes is by_number), None))
+    by_number.set_xticks(range(1, 5))
+    handles = by_number.get_legend_handles_labels()
+    figure.legend(*handles, loc="lower center", ncols=6, fontsize=8, frameon=False)
+    figure.tight_layout(rect=(0, 0.11, 1, 1))
+    return figure
+
+
+def mean_given(row: Mapping[str, float]) -> float:
+    """Return the mean coherence given 1 to 4."""
+    return sum(row[given] for given in GIVEN) / len(GIVEN)
+
+
+def draw_modalities(page: Page) -> Figure:
+    """Draw coherence and Fréchet distance against the number: of the first two above, of all below."""
+    first, second, *more = BY_NUMBER.items()
+    panels = [
+        first, second, (f"first two, {DISTANCE}", lambda row, num: row["first two"][DISTANCE]), *more,
+        ("all, Fréchet distance from nothing", lambda row, num: row["Fréchet distance"]),
+    ]  # fmt: skip
+    figure = Figure(figsize=(10.5, 6))
+    for place, (title, value) in enumerate(panels, 1):
+        axes = figure.add_subplot(2, 3, place)
+        for method, found in page["modalities"]["rows"].items():
+            points = [(int(num), value(row, int(num))) for num, row in found.items()]
+            colour, marker = LOOKS[method]
+            label = WORDS[method]
+            axes.plot(*zip(*points, strict=True), f"{marker}-", color=colour, label=label)
+        axes.set_title(title, fontsize=9)
+        axes.set(ylim=(0, None if "distance" in title else 1.05), xlabel="modalities" * (place > 3))
+    figure.axes[0].legend(fontsize=8)
+    figure.tight_layout()
+    return figure
+
+
+REPORT = Report(
+    "peers",
+    claims,
+    {
+        "peers.quality": ("comparison", lambda page: quality_table(page, "comparison")),
+        "peers.cost": ("comparison", cost_table),
+        "peers.samplers": ("comparison", samplers_table),
+        "peers.large": ("large", lambda page: quality_table(page, "large")),
+        "peers.choices": ("choices", choices_table),
+        "peers.modalities": ("modalities", modalities_table),
+        "peers.ablations": (
+            "ablations",
+            lambda page: rows_table(page["ablations"]["rows"], ("reconstruction", *SAMPLED)),
+        ),
+    },
+    {"peers.png": ("comparison", draw), "peers_modalities.png": ("modalities", draw_modalities)},
+)

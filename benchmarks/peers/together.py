@@ -1,0 +1,73 @@
+"""Autoencoders and score trained together, the gradient of the score's loss going into the encoders.
+
+An ablation; the library trains one after the other.
+"""
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks.cost import blank_model, score_of
+from benchmarks.peers.methods import Config, Trained, of_model, train_as_one
+from sbmae_jax.app.build import Parts
+from sbmae_jax.app.run import ENCODE_BATCH, Run
+from sbmae_jax.models import model as models
+from sbmae_jax.models.latents import moments
+from sbmae_jax.models.task import Task
+from sbmae_jax.training.sharding import batched
+
+
+def together_task(parts: Parts, weight: float) -> Task:
+    """Return the sum of all bounds and, times D weight, the denoising loss of the batch's latents.
+
+    The latents are standardised by the moments of the batch, so that they cannot shrink to be easy.
+    """
+    score, _ = score_of(parts)
+    tasks = {
+        name: coder.task for name, coder in zip(parts.layout.names, parts.autoencoders, strict=True)
+    }
+
+    def init(key, batch):
+        score_key, *keys = jax.random.split(key, len(tasks) + 1)
+        z = {"z": jnp.zeros((1, parts.layout.size))}
+        coders = {n: tasks[n].init(k, {"x": batch[n]}) for n, k in zip(tasks, keys, strict=True)}
+        return {"autoencoders": coders, "score": score.init(score_key, z)}
+
+    def loss(params, key, batch):
+        score_key, *keys = jax.random.split(key, len(tasks) + 1)
+        coders = params["autoencoders"]
+        bounds = [
+            tasks[n].loss(coders[n], k, {"x": batch[n]})[0]
+            for n, k in zip(tasks, keys, strict=True)
+        ]
+        z = models.encode(parts.modalities, parts.autoencoders, coders, batch)
+        standardised = {"z": moments(z).standardise(z)}
+        matching, _ = score.loss(params["score"], score_key, standardised)
+        bound = jnp.sum(jnp.stack(bounds), axis=0)
+        return bound + weight * parts.layout.size * matching, {"bound": bound, "matching": matching}
+
+    return Task(init, loss)
+
+
+def train_together(config: Config, workdir: Path, budget: float) -> Trained:
+    """Train all networks as one for a budget of operations, or load them."""
+    run = Run(config | {"together": {"gflop": budget}}, workdir)
+    weight = run.parts.modalities[
+        0
+    ].weight  # a coordinate counts as one of the bound's penalty does
+    params, fields = train_as_one(run, "together", together_task(run.parts, weight), budget)
+    return of_model(assembled(run, params), **fields)
+
+
+def assembled(run: Run, params: Any) -> models.Model:
+    """Return a model of these parameters, with the moments of the training set."""
+    parts = run.parts
+    encoding = jax.jit(partial(models.encode, parts.modalities, parts.autoencoders))
+    rows = {name: run.data.train_loaded.arrays[name] for name in parts.layout.names}
+    z = batched(partial(encoding, params["autoencoders"]), ENCODE_BATCH)(rows)
+    scale = moments(jnp.asarray(z))
+    return dataclasses.replace(blank_model(parts, params, scale.mean), moments=scale)

@@ -1,0 +1,1 @@
+"""Extended PolyMNIST: coherence, what it depends on, and what more modalities cost."""

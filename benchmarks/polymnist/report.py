@@ -1,0 +1,152 @@
+"""What Extended PolyMNIST was to reach, here and on an accelerator, its tables and its plot.
+
+What `python -m benchmarks.gpu` wrote to results/gpu is compared here, too.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks.claims import Claim, Target, claim, short
+from benchmarks.runner import RESULTS, Page, Report
+from benchmarks.tables import figures_table, mean_std, over_seeds, rows_table
+
+# Coherence is that of the protocol of all subsets.
+CPU: dict[str, Target] = {
+    "coherence, given 1": (">=", 0.70), "coherence, given 2": (">=", 0.85),
+    "coherence, given 3": (">=", 0.90), "coherence, given 4": (">=", 0.93),
+    "all agree": (">=", 0.60), "minutes of all stages": ("<=", 45),
+}  # fmt: skip
+FIVE: dict[str, Target] = {
+    "coherence, given 1": (">=", 0.85), "coherence, given 2": (">=", 0.93),
+    "coherence, given 3": (">=", 0.96), "coherence, given 4": (">=", 0.97),
+    "all agree": (">=", 0.90), "label total variation": ("<=", 0.05),
+}  # fmt: skip
+RISE, GROWTH = "least rise of coherence with one more observed", "growth of the Fréchet distance"
+TEN: dict[str, Target] = {
+    "coherence, given 1": (">=", 0.85), "coherence, given 9": (">=", 0.97), RISE: (">", 0.0),
+    "all agree": (">=", 0.75), GROWTH: ("<=", 0.05), "seconds in all": ("<=", 600.0),
+}  # fmt: skip
+
+
+def figures(results: Mapping[str, Any]) -> dict[str, float]:
+    """Return the main figures of one run."""
+
+    def by_number(words: str, key: str) -> dict[str, float]:
+        return {f"{words}, given {n}": e["mean"] for n, e in results.get(key, {}).items()}
+
+    distances = "all_subsets_frechet_classifier_features"
+    return {
+        "classifier accuracy": results["classifier_accuracy"]["mean"],
+        "reconstruction accuracy": results["reconstruction_accuracy"]["mean"],
+        **by_number("coherence", "all_subsets_coherence"),
+        **by_number("coherence by prefix", "prefix_coherence"),
+        "all agree": results["unconditional_coherence"]["all_agree"]["mean"],
+        "label total variation": results["label_total_variation"]["uniform"],
+        "conditional diversity": results["conditional_diversity"],
+        **by_number("Fréchet distance (classifier features)", distances),
+        "seconds per 1,000 samples": results["seconds_per_1000_samples"],
+        "minutes of all stages": sum(results["seconds"].values()) / 60,
+        "peak memory, GiB": results["peak_memory_bytes"] / 2**30,
+    }
+
+
+def claims(page: Page, folder: Path = RESULTS / "gpu") -> list[Claim]:
+    """Compare what was measured on two cores, and on an accelerator (a folder), with the targets."""
+    found = []
+    for seed, results in page.get("runs", {"runs": {}})["runs"].items():
+        for name, target in CPU.items():
+            if name in (values := figures(results)):
+                found.append(claim(f":cpu, seed {seed}: {name}", values[name], *target))
+    rows = page.get("networks", {"rows": {}})["rows"]
+    for name in (name for name in rows if not name.startswith("hub")):
+        for figure in ("given 1", "all agree"):
+            title, ours = f"score network hub against {name}: {figure}", rows["hub"][figure]
+            found.append(claim(title, ours, ">=", rows[name][figure]))
+    if "reference" in page:
+        cost = page["reference"]["gflop_of_one_sample"]
+        title = "ten modalities, one sample: FLOPs over the reference's"
+        found.append(claim(title, cost["ours"] / cost["theirs"], "<=", 1 / 100))
+    for name, slope in page.get("growth", {"growth": {}})["growth"].items():
+        title = f"growth with the number of modalities, as a power: {name}"
+        found.append(claim(title, slope, "<=", 1.0))
+    for run, targets in {"polymnist-five": FIVE, "polymnist-ten": TEN}.items():
+        measured = accelerator_figures(folder, run)
+        for name, target in targets.items() if measured else ():
+            mean, std = mean_std(list(measured.values()), name)
+            notes = {"deviation": short(std)} if len(measured) > 1 else {}
+            title = f"{run} on an accelerator, seeds {', '.join(measured)}: {name}"
+            found.append(claim(title, mean, *target, **notes))
+    return found
+
+
+def accelerator_figures(folder: Path, run: str) -> dict[str, dict[str, float]]:
+    """Return by seed the figures of a run of `python -m benchmarks.gpu`; a dry run is no measurement."""
+    found = {}
+    for path in sorted(folder.glob(f"{run}-*.json")):
+        page = json.loads(path.read_text())
+        if "--toy" in page["command"]:
+            continue
+        results = page["results"]
+        coherence = [entry["mean"] for entry in results["all_subsets_coherence"].values()]
+        distances = [e["mean"] for e in results["all_subsets_frechet_classifier_features"].values()]
+        found[path.stem.removeprefix(f"{run}-")] = figures(results) | {
+            RISE: float(np.min(np.diff(coherence))),
+            GROWTH: distances[-1] / distances[0] - 1,
+            "seconds in all": page["seconds_in_all"],
+        }
+    return found
+
+
+def cpu_table(page: Page, names: Sequence[str] = ()) -> str:
+    """Return the figures of the runs on two cores."""
+    runs = page["runs"]["runs"]
+    return figures_table({over_seeds(runs): list(map(figures, runs.values()))}, CPU, names)
+
+
+def five_table(page: Page) -> str:
+    """Return the figures of five modalities on an accelerator."""
+    del page
+    found = accelerator_figures(RESULTS / "gpu", "polymnist-five")
+    return figures_table({over_seeds(found): list(found.values())}, FIVE)
+
+
+def draw_growth(page: Page) -> Figure:
+    """Draw each cost over that of the fewest modalities."""
+    figure, rows = Figure(figsize=(5.2, 3.8), layout="tight"), page["growth"]["rows"]
+    axes, numbers = figure.add_subplot(), np.array(list(map(int, rows)))
+    for name in next(iter(rows.values())):
+        values = np.array([row[name] for row in rows.values()])
+        axes.plot(numbers, values / values[0], marker="o", label=name)
+    axes.plot(numbers, numbers / numbers[0], "k--", label="linear")
+    label = f"cost, over that of {numbers[0]}"
+    axes.set(xscale="log", yscale="log", xlabel="modalities", ylabel=label)
+    axes.set_xticks(numbers, rows)
+    axes.minorticks_off()
+    axes.legend(fontsize=7)
+    return figure
+
+
+REPORT = Report(
+    "polymnist",
+    claims,
+    {
+        "polymnist.runs": ("runs", cpu_table),
+        "polymnist.front": ("runs", lambda page: cpu_table(page, tuple(CPU))),
+        "polymnist.five": ("runs", five_table),
+        **{
+            f"polymnist.{part}": (
+                part, lambda page, part=part, title=title: rows_table(page[part]["rows"], (), title)
+            )
+            for part, title in {
+                "networks": "score network", "autoencoders": "autoencoder", "samplers": "sampling",
+                "growth": "modalities",
+            }.items()
+        },
+    },
+    {"polymnist_growth.png": ("growth", draw_growth)},
+)  # fmt: skip

@@ -1,0 +1,175 @@
+"""What all benchmarks share: a command line, work that is done once, and pages of JSON.
+
+A benchmark has parts: `python -m benchmarks.NAME PART ...` measures some, without a PART all, and
+replaces them in results/NAME.json. Each part keeps its command, seeds, commit, versions and device.
+Finished trainings and measurements are kept under runs/ and not repeated, so after an interruption the
+same command resumes. With --smoke everything is as short as it can be, and goes to runs/smoke instead.
+`make results` then makes tables, plots and results/README.md of all pages.
+"""
+
+import argparse
+import json
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from benchmarks.claims import Claim, show
+from sbmae_jax.app import provenance
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "results"
+
+Page = Mapping[str, Any]
+"""What results/NAME.json has: parts by their names, and what `assemble` says of all of them."""
+Options = argparse.Namespace
+"""The command line, and `runs`, the folder of what is trained, `results`, and the `page` as it is."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a benchmark shows of its page.
+
+    Attributes:
+        name: Of the JSON file in results/.
+        claims: Compares a page with the targets; parts may be missing.
+        tables: For each mark in the documentation the part that its table needs, and page -> Markdown.
+        plots: For each file in results/ the part that it needs, and page -> figure.
+    """
+
+    name: str
+    claims: Callable[[Page], list[Claim]]
+    tables: Mapping[str, tuple[str, Callable[[Page], str]]]
+    plots: Mapping[str, tuple[str, Callable[[Page], Figure]]] = field(default_factory=dict)
+
+
+def main(
+    module: str,
+    doc: str,
+    report: Report,
+    parts: Mapping[str, Callable[[Options], dict[str, Any]]],
+    seeds: Sequence[int] = (),
+    arguments: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Measure parts, compare with the targets, and write the page.
+
+    Args:
+        module: Name of the benchmark in commands.
+        doc: The help text.
+        report: What is made of the page.
+        parts: For each part the function that measures it.
+        seeds: Default of --seeds; empty where a benchmark takes none.
+        arguments: More options, with what `add_argument` takes.
+    """
+    parser = argparse.ArgumentParser(
+        f"python -m benchmarks.{module}",
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    choices = [*parts, "all"]
+    parser.add_argument("parts", nargs="*", choices=choices, default="all", help="parts to measure")
+    parser.add_argument("--smoke", action="store_true", help="as short as it can be")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of runs")
+    more = dict(arguments or {})
+    if seeds:
+        more["--seeds"] = {"type": int, "nargs": "+", "default": list(seeds), "metavar": "SEED"}
+    for name, how in more.items():
+        parser.add_argument(name, **how)
+    options = parser.parse_args()
+    options.results = RESULTS
+    if options.smoke:
+        options.runs /= "smoke"
+        options.results = options.runs / "results"
+    typed = [word for word in sys.argv[1:] if word not in choices]
+    for part in parts if "all" in options.parts else options.parts:
+        options.page = load(options.results / f"{report.name}.json")
+        command = shlex.join(["python", "-m", f"benchmarks.{module}", part, *typed])
+        put(report, options.results, part, {"command": command, **parts[part](options)})
+
+
+def needed(options: Options, part: str) -> Any:
+    """Return a part that another one needs. Raises SystemExit if it was not measured yet."""
+    if part not in options.page:
+        raise SystemExit(f"measure the part {part} first: the same command with {part}")
+    return options.page[part]
+
+
+def put(report: Report, results: Path, name: str, part: dict[str, Any]) -> None:
+    """Replace one part of a page, and say what holds of it."""
+    path = results / f"{report.name}.json"
+    known = claims_of(report, load(path))
+    origin = {
+        "seeds": [0],
+        "commit": provenance.commit(),
+        "versions": provenance.versions(),
+        "device": provenance.device(),
+    }
+    page = write(report, path, load(path) | {name: origin | part})
+    show(claim for claim in page["claims"] if claim not in known)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Return the parts of a page; none if it was not written yet."""
+    page = json.loads(path.read_text()) if path.exists() else {}
+    return {
+        name: part for name, part in page.items() if isinstance(part, dict) and "command" in part
+    }
+
+
+def claims_of(report: Report, parts: Page) -> list[Claim]:
+    """Return the claims of a page; a page without parts has none."""
+    return report.claims(parts) if parts else []
+
+
+def write(report: Report, path: Path, parts: Page) -> Page:
+    """Write a page of parts, with their claims and what they say together, and return it."""
+    measured = list(parts.values())
+    page = {
+        "command": [part["command"] for part in measured],
+        "seeds": sorted({seed for part in measured for seed in part["seeds"]}),
+        "commit": sorted(set(commits(parts))),
+        "versions": measured[-1]["versions"],
+        "device": measured[-1]["device"],
+        "claims": claims_of(report, parts),
+        **parts,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(page, indent=1, ensure_ascii=False) + "\n")
+    return page
+
+
+def commits(part: Any) -> Iterator[str]:
+    """Yield every commit that is named in a part, however deep it is."""
+    if isinstance(part, Mapping):
+        said = part.get("commit", ())
+        yield from [said] if isinstance(said, str) else said
+        part = list(part.values())
+    if isinstance(part, list):
+        for inner in part:
+            yield from commits(inner)
+
+
+def once(path: Path, make: Callable[[], Any]) -> Any:
+    """Return what a JSON file has, or make it and write the file."""
+    if not path.exists():
+        made = make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half = path.with_suffix(".tmp")
+        half.write_text(json.dumps(made, indent=1))
+        half.replace(path)
+    return json.loads(path.read_text())
+
+
+def reuse(source: Path, target: Path, folders: Iterable[str], files: Iterable[str] = ()) -> None:
+    """Copy finished networks, unless they are there, and small files of a workdir into another."""
+    for folder in folders:
+        if not (target / folder).exists():
+            shutil.copytree(source / folder, target / folder)
+    target.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        shutil.copy(source / file, target / file)

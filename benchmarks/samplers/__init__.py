@@ -1,0 +1,1 @@
+"""Samplers and conditionings against distributions whose conditionals are exact."""

@@ -1,0 +1,13 @@
+"""Samplers and conditionings against distributions of which all is exact; results/samplers.json.
+
+python -m benchmarks.samplers accuracy    # each sampler and conditioning at each budget, 45 minutes
+python -m benchmarks.samplers particles   # the twisted sampler
+"""
+
+from benchmarks.runner import main
+from benchmarks.samplers import accuracy, particles
+from benchmarks.samplers.report import REPORT
+
+if __name__ == "__main__":
+    parts = {"accuracy": accuracy.measure, "particles": particles.measure}
+    main("samplers", __doc__, REPORT, parts)

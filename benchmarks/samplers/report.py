@@ -1,0 +1,131 @@
+"""What the comparison of samplers was to show, its tables and its plot."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks.claims import Claim, claim
+from benchmarks.runner import Page, Report
+from benchmarks.tables import table
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def claims(page: Page) -> list[Claim]:
+    """Compare what was measured with its targets."""
+    found = [*of_accuracy(page["accuracy"]["rows"])] if "accuracy" in page else []
+    if "particles" in page:
+        slope, large = page["particles"]["slope"], page["particles"]["at_size"][-1]
+        name = (
+            f"particles, 320 dimensions, {large['particles']}: error of the mean over its deviation"
+        )
+        found += [
+            claim("particles: |slope of log error + 1/2|", abs(slope + 0.5), "<=", 0.1),
+            claim(name, large["error"], "<=", 0.1, smallest_ess=large["smallest_ess"]),
+        ]
+    return found
+
+
+def of_accuracy(rows: Rows) -> Iterator[Claim]:
+    """Compare distances to exact samples, and calibration."""
+    for name, task, most, amortised in (
+        ("unconditional, at most 40 evaluations", "unconditional", 40, False),
+        ("conditional, at most 100 evaluations, exact amortised score", "conditional", 100, True),
+        ("conditional, at most 100 evaluations, joint score", "conditional", 100, False),
+    ):
+        if ratios := worst_ratios(rows, task, most, amortised):
+            path = min(ratios, key=lambda path: ratios[path])
+            name += ": Wasserstein over floor, worse of two"
+            yield claim(name, ratios[path], "<=", 1.5, path=list(path))
+    most = max(row["evaluations"] for row in rows)
+    judged = [row for row in rows if "p_value" in row and row["evaluations"] in (0, most)]
+    exact = [row["p_value"] for row in judged if row["conditioning"] in ("exact", "amortised")]
+    failing = sorted({", ".join(path_of(row)) for row in judged if row["p_value"] < 0.01})
+    name = "exact methods: smallest calibration p-value"
+    yield claim(name, min(exact), ">=", 0.01, failing=failing)
+    for path in (("ancestral", "renoise"), ("ancestral", "clamp"), ("ancestral + 3", "clamp")):
+        some = [row for row in judged if path_of(row) == path]
+        name = "{1} with {0}".format(*path)
+        if some:
+            p_value = max(row["p_value"] for row in some)
+            yield claim(f"{name} is seen to be biased: p-value", p_value, "<=", 0.01)
+        if some and path[1] == "clamp":
+            variance = max(row["variance"] for row in some)
+            name += " is over-confident: variance over the exact one"
+            yield claim(name, variance, "<=", 0.99)
+
+
+def worst_ratios(
+    rows: Rows, task: str, most: int, amortised: bool
+) -> dict[tuple[str, str, int], float]:
+    """Return for each path and budget up to `most` the larger of the ratios of the two distributions."""
+    worst: dict[tuple[str, str, int], float] = {}
+    for row in rows:
+        same = row["task"] == task and (row["conditioning"] == "amortised") == amortised
+        if same and 0 < row["evaluations"] <= most:
+            path = (*path_of(row), row["evaluations"])
+            worst[path] = max(row["ratio"], worst.get(path, 0.0))
+    return worst
+
+
+def path_of(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Return sampler and conditioning of a row."""
+    return row["sampler"], row["conditioning"]
+
+
+def mixture_rows(page: Page, task: str) -> dict[str, dict[int, Mapping[str, Any]]]:
+    """Return for each path on the mixture its rows by budget."""
+    found: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for row in page["accuracy"]["rows"]:
+        if row["distribution"] == "mixture" and row["task"] == task and "ratio" in row:
+            name = ", ".join(path_of(row)).removesuffix(", none")
+            found.setdefault(name, {})[row["evaluations"]] = row
+    return found
+
+
+def ratio_table(page: Page, task: str, more: Sequence[str] = ()) -> str:
+    """Return the distance over floor at each budget, and more figures at the largest one."""
+    paths = mixture_rows(page, task)
+    budgets = sorted({budget for rows in paths.values() for budget in rows})
+    lines = []
+    for name, rows in paths.items():
+        ratios = (f"{rows[n]['ratio']:.2f}" if n in rows else "-" for n in budgets)
+        lines.append([name, *ratios, *(f"{rows[max(rows)][figure]:.2f}" for figure in more)])
+    return table(["sampler", *map(str, budgets), *(n.replace("_", " ") for n in more)], lines)
+
+
+def draw(page: Page) -> Figure:
+    """Draw distance over floor against evaluations, and the particles' error."""
+    figure = Figure(figsize=(16, 5), layout="constrained")
+    *both, third = figure.subplots(1, 3)
+    for axis, task in zip(both, ("unconditional", "conditional"), strict=True):
+        for i, (name, rows) in enumerate(mixture_rows(page, task).items()):
+            ratios = [row["ratio"] for row in rows.values()]
+            axis.plot(list(rows), ratios, ("-", "--", ":")[i // 10 % 3], marker=".", label=name)
+        axis.axhline(1.5, color="black", linewidth=0.8)
+        axis.set(xscale="log", yscale="log", xlabel="score evaluations", title=f"mixture, {task}")
+        axis.set_ylabel("sliced Wasserstein distance / floor")
+        axis.legend(fontsize=7)
+    particles = page["particles"]
+    counts, found = np.asarray(particles["particles"], float), np.asarray(particles["errors"])
+    third.loglog(counts, found, "o-", label=f"slope {particles['slope']:.2f}")
+    third.loglog(counts, found[0] * np.sqrt(counts[0] / counts), "k:", label="slope -1/2")
+    third.set(xlabel="particles", ylabel="error of the conditional mean", title="twisted sampler")
+    third.legend()
+    return figure
+
+
+REPORT = Report(
+    "samplers",
+    claims,
+    {
+        "samplers.unconditional": ("accuracy", lambda page: ratio_table(page, "unconditional")),
+        "samplers.conditional": (
+            "accuracy",
+            lambda page: ratio_table(page, "conditional", ("coverage_90", "variance")),
+        ),
+    },
+    {"samplers.png": ("particles", draw)},
+)

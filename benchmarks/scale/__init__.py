@@ -1,0 +1,1 @@
+"""Many devices, many processes, and kills."""

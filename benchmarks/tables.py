@@ -1,0 +1,81 @@
+"""Tables in Markdown, statistics over seeds, and the places in pages where tables stand.
+
+A row is a mapping of figures. Where several seeds were measured it is a list of them, shown as mean ±
+deviation.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.claims import Target, claim
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def mean_std(rows: Rows, figure: str) -> tuple[float, float]:
+    """Return mean and standard deviation of a figure over rows; one row alone has a deviation of 0."""
+    values = [row[figure] for row in rows]
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+def cell(rows: Rows, figure: str) -> str:
+    """Write a figure of any size: words as they are, counts in full, shares with three digits."""
+    values = {row.get(figure, "") for row in rows}
+    (value, *more) = values
+    if not more and isinstance(value, int | str):
+        return value if isinstance(value, str) else f"{value:,}"
+    mean, std = mean_std(rows, figure)
+    digits = 3 if abs(mean) < 10 else 1
+    return f"{mean:.{digits}f}" + (f" ± {std:.{digits}f}" if more else "")
+
+
+def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    rows = [list(head), ["---"] * len(head), *map(list, lines)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def rows_table(
+    rows: Mapping[str, Mapping[str, Any] | Rows], columns: Sequence[str] = (), title: str = ""
+) -> str:
+    """Return a table in which each figure is a column: all figures of the first row, or those named."""
+    listed = {name: [row] if isinstance(row, Mapping) else row for name, row in rows.items()}
+    columns = columns or list(next(iter(listed.values()))[0])
+    lines = ([name, *(cell(some, column) for column in columns)] for name, some in listed.items())
+    return table([title, *columns], lines)
+
+
+def figures_table(
+    columns: Mapping[str, Rows],
+    targets: Mapping[str, Target] | None = None,
+    names: Sequence[str] = (),
+) -> str:
+    """Return a table in which each figure is a line, all or some, beside its target; a miss is bold."""
+    targets, lines = targets or {}, []
+    for name in names or next(iter(columns.values()), [{}])[0]:
+        cells = [cell(rows, name) for rows in columns.values()]
+        if name in targets:
+            for n, rows in enumerate(columns.values()):
+                holds = claim(name, mean_std(rows, name)[0], *targets[name])["holds"]
+                cells[n] = cells[n] if holds else f"**{cells[n]}**"
+        target = " ".join(map(str, targets.get(name, ()))).replace(">=", "≥").replace("<=", "≤")
+        lines.append([name, *([target] if targets else []), *cells])
+    return table(["", *(["target"] if targets else []), *columns], lines)
+
+
+def over_seeds(runs: Mapping[str, Any], words: str = "") -> str:
+    """Return the title of a column: the seeds that it has."""
+    seeds = ", ".join(runs)
+    return f"{words}seed {seeds}" if len(runs) == 1 else f"{words}seeds {seeds}: mean ± deviation"
+
+
+def fill(text: str, tables: Mapping[str, str]) -> str:
+    """Put tables between their marks, `<!-- NAME -->` and `<!-- end of NAME -->`, where a text has them."""
+    for name, made in tables.items():
+        begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+        pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+        text = pattern.sub(lambda _, block=f"{begin}{made}{end}": block, text)
+    return text
