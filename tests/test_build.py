@@ -161,7 +161,9 @@ def test_paired_data_are_measured_by_their_likelihoods():
     config = changed("evaluation", {"name": "paired", "num_rows": 5, "batch_size": 4})
     config["modalities"]["retina"]["likelihood"] = "bernoulli"
     expected = dict.fromkeys(sorted(CONFIG["modalities"]), "gaussian") | {"retina": "bernoulli"}
-    assert build(config, DATA).protocol == PairedProtocol(expected, num_rows=5, batch_size=4)
+    assert build(config, DATA).protocol == PairedProtocol(
+        likelihoods=expected, num_rows=5, batch_size=4
+    )
     config["evaluation"]["num_samples"] = 2
     with pytest.raises(
         ValueError, match=r"config.evaluation: num_samples must be at least 3, got 2"

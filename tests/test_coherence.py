@@ -12,7 +12,7 @@ from sbmae_jax.evaluation import inception as inception_weights
 from sbmae_jax.evaluation.generator import Generator
 from sbmae_jax.evaluation.labels import coherence_pages
 from sbmae_jax.evaluation.labels.evaluators import classes_and_features
-from sbmae_jax.evaluation.labels.protocol import SharedLabelProtocol, measure_all
+from sbmae_jax.evaluation.labels.protocol import SharedLabelProtocol, measure_labelled
 from sbmae_jax.evaluation.subsets import prefixes, subsets_by_size
 from sbmae_jax.metrics.coherence import estimate, macro_estimate
 from sbmae_jax.models.classifier import Classifier
@@ -53,7 +53,9 @@ def measured(mistaken, protocols=ALL, classify=classify, inception=None):
         return made
 
     read = classes_and_features(NAMES, classify, inception)
-    return measure_all(jax.random.key(0), ROWS, generator(complete).reading(read), 10, protocols)
+    return measure_labelled(
+        jax.random.key(0), ROWS, generator(complete).reading(read), 10, protocols
+    )
 
 
 @pytest.mark.parametrize("num_modalities", [2, 5, 7, 10])
@@ -180,7 +182,9 @@ def test_only_the_protocols_that_are_asked_for_are_measured():
 def test_fid_is_measured_where_there_are_weights_and_only_there(monkeypatch, tmp_path):
     weights = tmp_path / "inception.npz"
     apply = lambda params, x: (-((x[:, :1] - jnp.arange(3.0)[None]) ** 2), x)  # noqa: E731
-    protocol = SharedLabelProtocol(NAMES, Classifier(None, apply), None, protocols=ALL)
+    protocol = SharedLabelProtocol(
+        names=NAMES, classifier=Classifier(None, apply), training=None, protocols=ALL
+    )
     with pytest.raises(ValueError, match=r"no file .*inception.npz: make it with python -m"):
         dataclasses.replace(protocol, inception=str(weights))
     weights.touch()
@@ -209,7 +213,7 @@ def test_fid_is_measured_where_there_are_weights_and_only_there(monkeypatch, tmp
     ):
         assert distance > 8
         assert fid == pytest.approx(4 * distance, rel=1e-3)  # of features twice as large
-    names = [row[0] for row in coherence_pages.by_protocol(found)[0].table]
+    names = [row[0] for row in coherence_pages.protocol_table(found)[0].table]
     assert names[-2:] == ["FID, prefix", "FID, all subsets"]
 
 
@@ -237,12 +241,12 @@ def test_no_more_than_a_batch_of_pictures_is_kept():
 )
 def test_options_that_there_are_not_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        SharedLabelProtocol(NAMES, None, None, **options)
+        SharedLabelProtocol(names=NAMES, classifier=None, training=None, **options)
 
 
 def test_the_report_compares_the_protocols():
     results = measured(lambda target, _, label: (target, label) == ("b", 0))
-    (section,) = coherence_pages.by_protocol(results)
+    (section,) = coherence_pages.protocol_table(results)
     assert section.title == "Coherence by protocol"
     head, *rows = section.table
     assert head == ("", "given 1", "given 2")
@@ -251,16 +255,16 @@ def test_the_report_compares_the_protocols():
         "Fréchet distance, prefix", "Fréchet distance, all subsets",
     ]  # fmt: skip
     assert rows[1][1:] == ("1.000 ± 0.000", "1.000 ± 0.000")
-    assert "only the last, c, is scored" in section.remark
-    names = [figure.name for figure in coherence_pages.figures(results)]
-    assert "coherence by prefix, given 1" in names
-    assert "coherence by all subsets, given 2" in names
-    (axes,) = coherence_pages.draw_coherence(results).axes
+    assert "only the last one, c, is scored" in section.remark
+    names = [headline.name for headline in coherence_pages.headlines(results)]
+    assert "coherence, prefix, given 1" in names
+    assert "coherence, all subsets, given 2" in names
+    (axes,) = coherence_pages.plot_coherence(results).axes
     labels = " ".join(axes.get_legend_handles_labels()[1])
     assert all(title in labels for title in ("nested", "prefix", "all subsets"))
 
 
 def test_the_report_has_no_comparison_of_one_protocol():
     results = measured(lambda *_: False, ("nested",))
-    assert coherence_pages.by_protocol(results) == []
-    assert len(coherence_pages.figures(results)) == 2
+    assert coherence_pages.protocol_table(results) == []
+    assert len(coherence_pages.headlines(results)) == 2

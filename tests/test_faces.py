@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sbmae_jax.evaluation import inception as inception_weights
-from sbmae_jax.evaluation.faces.protocol import FaceProtocol, subsets
+from sbmae_jax.evaluation.faces.protocol import FaceProtocol, named_subsets
 from sbmae_jax.evaluation.generator import Generator
 from sbmae_jax.models.predictor import Predictor
 from sbmae_jax.models.task import Task
@@ -48,9 +48,9 @@ def reader(name):
 
 TRAINING = TrainingConfig(num_steps=1, batch_size=1, learning_rate=1.0)
 PROTOCOL = FaceProtocol(
-    {name: reader(name) for name in ("attributes", "mask")},
-    dict.fromkeys(("attributes", "mask"), TRAINING),
-    WORDS, batch_size=64, num_conditions=8, num_repeats=3,
+    predictors={name: reader(name) for name in ("attributes", "mask")},
+    trainings=dict.fromkeys(("attributes", "mask"), TRAINING),
+    attributes=WORDS, batch_size=64, num_conditions=8, num_repeats=3,
 )  # fmt: skip
 JUDGES = {"predictor/attributes": {}, "predictor/mask": {}}
 
@@ -100,7 +100,7 @@ def results():
 
 
 def test_there_are_seven_subsets():
-    assert list(subsets(NAMES)) == [
+    assert list(named_subsets(NAMES)) == [
         "nothing", "attributes", "image", "mask", "attributes+image", "attributes+mask", "image+mask",
     ]  # fmt: skip
 
@@ -171,12 +171,15 @@ def test_attributes_have_scores_of_their_own(results):
 def test_the_report_shows_every_question(results, tmp_path):
     _, samples = measure(perfect)
     more = {"seconds_per_1000_samples": 1.0, "num_evaluations": 3}
-    sections = PROTOCOL.sections(results | more, samples, tmp_path)
-    files = [picture.file for section in sections for picture in section.pictures]
+    sections = PROTOCOL.report.sections(results | more, samples, NAMES, tmp_path)
+    files = [image.file for section in sections for image in section.images]
     assert set(files) == {
         "from_attributes.png", "from_mask.png", "from_image.png", "joint.png", "reconstruction.png",
     }  # fmt: skip
     assert all((tmp_path / file).stat().st_size > 500 for file in files)
-    assert PROTOCOL.figures(results | more)[0].name == "attribute F1, given image"
-    (scores,) = [s for s in sections if s.title == "Scores"]
-    assert [row[0] for row in scores.table[1:]] == [*subsets(NAMES), "supervised, real pictures"]
+    assert PROTOCOL.report.headlines(results | more)[0].name == "attribute F1, given image"
+    (scores,) = [s for s in sections if s.title == "Scores by observed subset"]
+    assert [row[0] for row in scores.table[1:]] == [
+        *named_subsets(NAMES),
+        "supervised, on real images",
+    ]

@@ -6,7 +6,7 @@ import pytest
 
 from sbmae_jax.evaluation.generator import Generator
 from sbmae_jax.evaluation.labels.evaluators import classes_and_features
-from sbmae_jax.evaluation.labels.protocol import measure_all
+from sbmae_jax.evaluation.labels.protocol import measure_labelled
 from sbmae_jax.evaluation.subsets import nested_subsets
 
 NAMES = ("a", "b", "c")
@@ -30,7 +30,7 @@ def generator(complete):
 
 def measured(complete, num_unconditional=600, protocols=("nested",)):
     reading = generator(complete).reading(classes_and_features(NAMES, classify))
-    return measure_all(jax.random.key(0), ROWS, reading, num_unconditional, protocols)
+    return measure_labelled(jax.random.key(0), ROWS, reading, num_unconditional, protocols)
 
 
 def redraw(key, batch, observed):

@@ -91,16 +91,16 @@ def test_values_of_missing_rows_do_not_count():
     array[4] = np.nan
     present = np.arange(N) != 3
     table = assemble("data.npz", RawArrays({"x": array, "x_present": present}))
-    seen = profile(table)["x"]
-    assert seen.only_01
-    assert np.flatnonzero(~seen.present).tolist() == [3, 4]
+    found = profile(table)["x"]
+    assert found.only_01
+    assert np.flatnonzero(~found.present).tolist() == [3, 4]
 
 
 def test_empty_strings_are_missing():
-    seen = profile(assemble("d", RawArrays({"x": np.array(["a", "", "b"] * 20)})))["x"]
-    assert seen.values is not None
-    assert seen.values.tolist() == ["a", "b"]
-    assert seen.present.tolist() == [True, False, True] * 20
+    found = profile(assemble("d", RawArrays({"x": np.array(["a", "", "b"] * 20)})))["x"]
+    assert found.values is not None
+    assert found.values.tolist() == ["a", "b"]
+    assert found.present.tolist() == [True, False, True] * 20
 
 
 @pytest.mark.parametrize(

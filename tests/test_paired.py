@@ -12,7 +12,13 @@ from stand_ins import NOISE, Gaussian, Mixture, rng_of
 
 from sbmae_jax.evaluation.generator import Generator
 from sbmae_jax.evaluation.paired import baselines, predicting, questions
-from sbmae_jax.evaluation.paired.baselines import Target, fit_linear, fit_neighbours, inputs, ridge
+from sbmae_jax.evaluation.paired.baselines import (
+    Target,
+    fit_linear,
+    fit_neighbours,
+    fit_ridge,
+    join_inputs,
+)
 from sbmae_jax.evaluation.paired.columns import fit_columns
 from sbmae_jax.evaluation.paired.protocol import PairedProtocol
 from sbmae_jax.evaluation.subsets import nested_of_present, nested_subsets
@@ -31,7 +37,7 @@ def generator(model, **changes):
 
 
 def measured(model, rows, train, likelihoods, **changes):
-    protocol = PairedProtocol(likelihoods, num_unconditional=600, batch_size=1000)
+    protocol = PairedProtocol(likelihoods=likelihoods, num_unconditional=600, batch_size=1000)
     results, _ = protocol.measure(
         jax.random.key(0), rows, generator(model, **changes), {}, lambda: train
     )
@@ -271,7 +277,9 @@ def test_a_modality_that_no_training_row_has_is_refused():
 def test_a_handful_of_rows_and_a_constant_modality_are_measured():
     rows = {name: x[:3] for name, x in TEST.items()}
     constant = {"c": np.zeros((3, 4), np.float32)}
-    protocol = PairedProtocol(dict.fromkeys(GAUSSIAN.names, "normal"), 0, 10, 10)
+    protocol = PairedProtocol(
+        likelihoods=dict.fromkeys(GAUSSIAN.names, "normal"), num_unconditional=10, batch_size=10
+    )
     results, _ = protocol.measure(
         jax.random.key(0), rows | constant, generator(GAUSSIAN), {}, lambda: rows | constant
     )
@@ -289,7 +297,7 @@ def test_a_handful_of_rows_and_a_constant_modality_are_measured():
 )
 def test_options_that_do_not_fit_are_refused(option, message):
     with pytest.raises(ValueError, match=message):
-        dataclasses.replace(PairedProtocol({"a": "normal"}), **option)
+        dataclasses.replace(PairedProtocol(likelihoods={"a": "normal"}), **option)
 
 
 @pytest.mark.parametrize("shape", [(300, 5), (60, 100)])
@@ -298,7 +306,7 @@ def test_ridge_is_that_of_scikit_learn(shape):
     x = rng.normal(size=shape)
     y = x @ rng.normal(size=(shape[1], 2)) + rng.normal(size=(shape[0], 2)) + 3
     theirs = RidgeCV(baselines.RIDGE_PENALTIES).fit(x, y)
-    np.testing.assert_allclose(ridge(x, y)(x), theirs.predict(x), rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(fit_ridge(x, y)(x), theirs.predict(x), rtol=1e-6, atol=1e-8)
 
 
 def test_predictors_learn_what_a_missing_input_means():
@@ -306,8 +314,10 @@ def test_predictors_learn_what_a_missing_input_means():
     present = rng.random((2000, 1)) < 0.5
     x = rng.normal(size=(2000, 1))
     y = np.where(present, x, 3)  # a missing input says more than its mean
-    found = fit_linear(inputs([x], present, np.array([True])), Target(fit_columns("real", y), y))
-    error = np.mean((found(inputs([x], present, np.array([True]))) - y) ** 2)
+    found = fit_linear(
+        join_inputs([x], present, np.array([True])), Target(fit_columns("real", y), y)
+    )
+    error = np.mean((found(join_inputs([x], present, np.array([True]))) - y) ** 2)
     assert error < 1e-3
 
 
@@ -316,12 +326,12 @@ def test_wide_data_are_reduced_before_they_are_predicted():
     hidden = rng.normal(size=(300, 4))
     wide = hidden @ rng.normal(size=(4, 3000)) + rng.normal(size=(300, 3000))
     columns = fit_columns("real", wide)
-    x = columns.read(wide)
+    x = columns.encode(wide)
     assert x.shape == (300, 256)
     target = Target(fit_columns("real", hidden), hidden)
     for fit in (fit_linear(x, target), fit_neighbours(x, np.ones(256), target)):
         assert target.error(fit(x)) < 0.5 * target.error(np.zeros_like(hidden))
-    rebuilt = columns.restore(x)
+    rebuilt = columns.decode(x)
     assert np.mean((rebuilt - wide) ** 2) < 0.5 * np.var(wide)
 
 
@@ -341,7 +351,7 @@ def test_of_wide_binary_values_some_probabilities_are_kept():
     eval_data = SimpleNamespace(value_types={"mask": "binary"})
     rng = np.random.default_rng(0)
     truth, draws = rng.random((4, 2000)) < 0.5, rng.random((4, 5, 2000))
-    found = predicting.score_means(eval_data, "mask", truth, draws)
+    found = predicting._score_means(eval_data, "mask", truth, draws)
     assert found["error"].shape == (4,)
     assert found["probability"].shape == found["hit"].shape == (4, 286)
     np.testing.assert_allclose(found["probability"][:, 1], draws[:, :, 7].mean(axis=1))

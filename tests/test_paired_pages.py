@@ -19,17 +19,23 @@ MIXTURE = Mixture()
 def reported(model, rows, train, likelihoods, folder):
     """Measure a model and report it, and return figures, sections and results."""
     generator = Generator(
-        names=model.names, complete=model.complete, draw=model.draw, reconstruct=lambda batch: batch,
+        names=model.names,
+        complete=model.complete,
+        draw=model.draw,
+        reconstruct=dict,
         batch_size=500,
-    )  # fmt: skip
-    protocol = PairedProtocol(likelihoods, num_unconditional=50, num_samples=9)
+    )
+    protocol = PairedProtocol(likelihoods=likelihoods, num_unconditional=50, num_samples=9)
     results, samples = protocol.measure(jax.random.key(0), rows, generator, {}, lambda: train)
     results |= SPEED
-    found = {section.title: section for section in protocol.sections(results, samples, folder)}
+    found = {
+        section.title: section
+        for section in protocol.report.sections(results, samples, model.names, folder)
+    }
     for section in found.values():
-        assert all((folder / picture.file).stat().st_size > 500 for picture in section.pictures)
+        assert all((folder / image.file).stat().st_size > 500 for image in section.images)
         assert len({len(row) for row in section.table}) <= 1
-    return {figure.name: figure for figure in protocol.figures(results)}, found, samples
+    return {h.name: h for h in protocol.report.headlines(results)}, found, samples
 
 
 @pytest.fixture(scope="module")
@@ -46,23 +52,23 @@ def mixture(tmp_path_factory):
 def test_the_main_figures_speak_of_each_modality_and_its_rivals(mixture):
     figures, _, _, _ = mixture
     word = figures["word, given all others"]
-    assert word.remark.startswith("right; logistic regression")
+    assert word.remark.startswith("accuracy; logistic regression")
     assert "most frequent value" in word.remark
     assert "explained; linear" in figures["picture, given all others"].remark
-    assert "joint samples hang together" in figures
-    assert "unconditional coherence, all agree" in figures
+    assert "consistency of joint samples" in figures
+    assert "unconditional coherence" in figures
 
 
 def test_all_sections_are_there(mixture):
     _, sections, _, _ = mixture
     assert list(sections) == [
-        "Each modality, generated from all others", "What each modality tells of each other",
-        "Are the draws as sure as they may be?", "Are its probabilities right?",
-        "Examples: values given all others", "Examples: picture, generated", "Labels: do modalities agree?",
-        "From nothing", "Reconstruction",
+        "Each modality, given all others", "Each modality, given one other", "Calibration of intervals",
+        "Calibration of probabilities", "Examples: values, given all others",
+        "Examples: picture, generated", "Coherence: do modalities agree on the label?",
+        "Unconditional samples", "Reconstructions",
     ]  # fmt: skip
-    assert "picture: not here" in sections["Are the draws as sure as they may be?"].remark
-    assert [row[0] for row in sections["Reconstruction"].table[1:]] == list(MIXTURE.names)
+    assert "Not shown: picture" in sections["Calibration of intervals"].remark
+    assert [row[0] for row in sections["Reconstructions"].table[1:]] == list(MIXTURE.names)
 
 
 def test_examples_have_few_gaps_and_what_is_missing_is_blank(mixture):
@@ -95,7 +101,7 @@ def test_rows_that_have_one_modality_each_leave_nothing_to_observe(tmp_path):
     present = np.arange(40)[:, None] % 2 == np.arange(2)
     rows, train = ({**pair.rows(40, seed), "present": present} for seed in (0, 1))
     _, sections, _ = reported(pair, rows, train, dict.fromkeys("ab", "normal"), tmp_path)
-    assert list(sections) == ["Nothing to observe", "From nothing", "Reconstruction"]
+    assert list(sections) == ["Nothing to observe", "Unconditional samples", "Reconstructions"]
 
 
 def test_one_modality_is_said_to_be_one(tmp_path):
@@ -104,16 +110,16 @@ def test_one_modality_is_said_to_be_one(tmp_path):
         alone, alone.rows(40, 0), alone.rows(80, 1), {"a": "normal"}, tmp_path
     )
     assert "a latent diffusion model" in figures["modalities"].remark
-    assert list(sections) == ["One modality", "From nothing", "Reconstruction"]
+    assert list(sections) == ["One modality", "Unconditional samples", "Reconstructions"]
 
 
 @pytest.mark.parametrize(
     ("coverage", "bias", "words"),
     [
-        (0.90, 0.0, "right"),
-        (0.80, 0.0, "too sure of itself: intervals too narrow"),
-        (0.97, 0.1, "too unsure: intervals too wide; draws too low"),
-        (0.90, -0.1, "draws too high"),
+        (0.90, 0.0, "calibrated"),
+        (0.80, 0.0, "overconfident: intervals too narrow"),
+        (0.97, 0.1, "underconfident: intervals too wide; samples too low"),
+        (0.90, -0.1, "samples too high"),
     ],
 )
 def test_calibration_is_put_into_words(coverage, bias, words):
@@ -131,6 +137,6 @@ def test_a_run_can_be_evaluated_as_paired_data(tmp_path):
     }  # fmt: skip
     workdir = pipeline.run(config, tmp_path / "run")
     page = (workdir / "report" / "index.html").read_text()
-    assert "What each modality tells of each other" in page
+    assert "Each modality, given one other" in page
     assert 'src="matrix.png"' in page
-    assert "Labels: do modalities agree?" in page
+    assert "Coherence: do modalities agree on the label?" in page

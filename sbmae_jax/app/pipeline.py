@@ -25,7 +25,7 @@ from sbmae_jax.app.run import Run, load_evaluators, load_model
 from sbmae_jax.data.source import PRESENT
 from sbmae_jax.evaluation.base import View
 from sbmae_jax.evaluation.generator import generator_of
-from sbmae_jax.evaluation.report import summary, write_report
+from sbmae_jax.evaluation.report import format_headlines, write_report
 from sbmae_jax.models.latents import moments
 from sbmae_jax.models.model import Model, draw
 from sbmae_jax.models.task import Task
@@ -91,13 +91,13 @@ def evaluate_model(run: Run) -> None:
         run.folder.log.line("evaluate: already done")
         return
     start = time.perf_counter()
-    figures, samples = measure(run, load_model(run), "test")
+    results, samples = measure(run, load_model(run), "test")
     run.folder.write(SAMPLES, lambda file: np.savez_compressed(file, allow_pickle=False, **samples))
     seconds = {
         stage: sum(r["seconds"] for r in rows)
         for stage, rows in read_metrics(run.folder.path).items()
     }
-    figures |= {
+    results |= {
         "seconds": seconds | {"evaluate": time.perf_counter() - start},
         "peak_memory_bytes": provenance.peak_memory_bytes(),
         "versions": provenance.versions(),
@@ -105,18 +105,25 @@ def evaluate_model(run: Run) -> None:
         "device": provenance.device(),
         "seed": run.config["seed"],
     }
-    run.folder.write(RESULTS, lambda file: file.write(json.dumps(figures, indent=1).encode()))
+    run.folder.write(RESULTS, lambda file: file.write(json.dumps(results, indent=1).encode()))
     run.folder.log.line(
-        f"evaluate: {figures['num_rows']} rows, {figures['seconds']['evaluate']:.0f} s"
+        f"evaluate: {results['num_rows']} rows, {results['seconds']['evaluate']:.0f} s"
     )
 
 
 def measure(
     run: Run, model: Model, split: str, complete: CompleteFn | None = None
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return the figures of a model on a split, by the protocol of the run, and samples to show.
+    """Measure a model by the protocol of its run.
 
-    complete: another generator than the model's own.
+    Args:
+        run: The run, whose data, evaluators and protocol are used.
+        model: The model.
+        split: "train", "valid" or "test".
+        complete: What generates, with the model bound, if not `model.complete`.
+
+    Returns:
+        All results, ready for JSON, and the samples that the report shows.
     """
     protocol = run.parts.protocol
     source = run.data.test if split == "test" else run.data.source(split, protocol.num_rows)
@@ -124,34 +131,30 @@ def measure(
     generator = generator_of(model, protocol.batch_size, run.mesh)
     if complete is not None:
         generator = replace(generator, complete=complete)
+    key, evaluators = run.trainer.stage_key("evaluate"), load_evaluators(run)
     results, samples = protocol.measure(
-        run.trainer.stage_key("evaluate"),
-        rows,
-        generator,
-        load_evaluators(run),
-        lambda: run.data.train_loaded.arrays,
+        key, rows, generator, evaluators, lambda: run.data.train_loaded.arrays
     )
     # The first call compiles.
-    seconds = (
-        1000 * float(np.median(generator.seconds[1:] or generator.seconds)) / protocol.batch_size
-    )
+    seconds = float(np.median(generator.seconds[1:] or generator.seconds))
     speed = {
-        "num_evaluations": model.sampling.num_evaluations, "seconds_per_1000_samples": seconds,
-    }  # fmt: skip
+        "num_evaluations": model.sampling.num_evaluations,
+        "seconds_per_1000_samples": 1000 * seconds / protocol.batch_size,
+    }
     return {"num_rows": len(source), **results, **speed}, samples
 
 
 def make_report(run: Run) -> None:
-    """Write the report of a run, and print the main figures."""
+    """Write the report of an evaluated run, and print the main results."""
     if not run.folder.has(RESULTS):
         raise ValueError(f"{run.folder.path} has no results yet: run the stage evaluate first")
     if not distributed.is_first():
         return
-    page, protocol = run.folder.path / "report" / "index.html", run.parts.protocol
+    page, report = run.folder.path / "report" / "index.html", run.parts.protocol.report
     if not page.exists():
-        page = write_report(run.folder.path, run.parts.layout.names, protocol)
+        page = write_report(run.folder.path, run.parts.layout.names, report)
     results = json.loads((run.folder.path / RESULTS).read_text())
-    run.folder.log.line(summary(protocol.figures(results)))
+    run.folder.log.line(format_headlines(report.headlines(results)))
     run.folder.log.line(f"report: {page}")
 
 

@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from sbmae_jax._check import require_int
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.scaling import IMAGE_KINDS, Scaling, abbreviate
-from sbmae_jax.evaluation.pictures import as_bytes, frame, sheet
+from sbmae_jax.evaluation.images import add_frame, as_rgb, sheet
 from sbmae_jax.models.autoencoder import Modality
 from sbmae_jax.models.model import Model
 
@@ -193,9 +193,9 @@ def _write_samples(
 def _image_of(image: np.ndarray, scaling: Scaling | None) -> np.ndarray:
     """Return an image [H, W, C], in [0, 1] or in the units of data of one's own, as RGB bytes."""
     if scaling is None:
-        return as_bytes(image)
+        return as_rgb(image)
     x = np.clip((image.astype(np.float64) - scaling.shift) / scaling.scale, 0, 1)
-    return as_bytes(x.reshape(scaling.shape)[..., : 3 if scaling.shape[-1] > 2 else 1])
+    return as_rgb(x.reshape(scaling.shape))
 
 
 def _text_of(value: np.ndarray, names: Sequence[str], scaling: Scaling | None) -> str:
@@ -230,7 +230,7 @@ def _contact_sheet(
         name = modality.name
         if name in examples:
             shown = cell(modality, examples[name])
-            first = shown if isinstance(shown, str) else frame(shown)
+            first = shown if isinstance(shown, str) else add_frame(shown)
             rows.append([f"{name}\n(given)", first, *[""] * (num_samples - 1)])
         else:
             rows.append([name, *(cell(modality, value) for value in made[name])])

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from sbmae_jax.data.scaling import Scaling
-from sbmae_jax.data.source import LazyArrays, require_arrays
+from sbmae_jax.data.source import LazyArrays, require_arrays, require_rows
 
 _READ_OPTIONS = grain.ReadOptions(num_threads=4, prefetch_buffer_size=64)
 
@@ -109,8 +109,7 @@ def open_records(
     """
     builder = tfds.builder_from_directory(directory)
     size = builder.info.splits[split].num_examples if split in builder.info.splits else 0
-    if not 0 <= (num_rows or 0) <= size or not size:
-        raise ValueError(f"the split {split!r} has {size:,} rows, but {num_rows} were asked for")
+    require_rows(split, directory, size, num_rows)
     features: Any = builder.info.features
     return RecordSource(
         records=builder.as_data_source(split),  # pyright: ignore

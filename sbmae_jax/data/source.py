@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -163,6 +164,14 @@ def require_arrays(names: Sequence[str], known: Sequence[str]) -> None:
     for name in names:
         if name not in known:
             raise ValueError(f"the data have no array {name!r}: choose from {', '.join(known)}")
+
+
+def require_rows(split: str, path: Path, size: int, num_rows: int | None) -> None:
+    """Raise ValueError if a split has no rows, or fewer than are asked for."""
+    if not size or not 0 <= (num_rows or 0) <= size:
+        raise ValueError(
+            f"the split {split!r} of {path} has {size:,} rows, but {num_rows or 'some'} were asked for"
+        )
 
 
 def rows_with(source: Source, names: Sequence[str], modalities: Sequence[str]) -> np.ndarray | None:

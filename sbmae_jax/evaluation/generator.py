@@ -1,7 +1,7 @@
-"""What is measured: a generator, asked about any number of rows.
+"""What is measured: a generator of all modalities from any of them, for any number of rows.
 
-Generation and reconstruction are plain functions, so that this model and any baseline are measured by the
-same lines.
+Generation and reconstruction are plain functions, so that our model and any baseline are measured by the
+same code.
 """
 
 from collections.abc import Callable, Mapping
@@ -39,8 +39,8 @@ class Generator:
         batch_size: Rows in one call of these functions.
         draw: As `complete`, but from p(x|z) rather than its mean. The default is `complete` itself.
         mesh: Devices that share the rows of a batch; see `sharding.batched`.
-        read: What is kept of each batch of samples, by default all of it. Keep less where the pictures of
-            all rows do not fit into memory.
+        read: What to keep of each batch of samples, by default all of it. Keep less where the samples of all
+            rows do not fit into memory.
         seconds: How long each call of `complete` or `draw` took; the first ones compile.
     """
 
@@ -54,7 +54,7 @@ class Generator:
     seconds: list[float] = field(default_factory=list)
 
     def reading(self, read: Read) -> "Generator":
-        """Return the same generator, of whose samples something else is kept."""
+        """Return the same generator, but with another `read`."""
         return replace(self, read=read)
 
     def complete_rows(self, key: Key, rows: Arrays, observed: np.ndarray) -> dict[str, Any]:
@@ -62,8 +62,11 @@ class Generator:
 
         Args:
             key: A typed key; batch `i` gets `fold_in(key, i)`.
-            rows: `{name: [N, ...]}`; values that are not observed are not used.
-            observed: `[N, M]` bool, or `[M]` where it is the same in all rows.
+            rows: `{name: [N, ...]}`, all modalities. Values that are not observed are not used.
+            observed: `[N, M]` bool, or `[M]` where it is the same for all rows.
+
+        Returns:
+            What `read` keeps of the samples, `{name: [N, ...]}`.
         """
         return self._generate(self.complete, key, rows, observed)
 
@@ -86,7 +89,13 @@ class Generator:
 
 
 def generator_of(model: Model, batch_size: int, mesh: Mesh) -> Generator:
-    """Return a trained model as a generator whose batches are shared out over the devices of a mesh."""
+    """Make a generator of a trained model.
+
+    Args:
+        model: The model; its parameters are arguments of the compiled functions, not constants in them.
+        batch_size: Rows in one call of the model.
+        mesh: Devices that share the rows of a batch.
+    """
 
     def compiled(method):
         return partial(jax.jit(method, out_shardings=replicated(mesh)), model)

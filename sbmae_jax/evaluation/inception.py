@@ -1,11 +1,11 @@
-"""The weights of the Inception network of FID, from the file that the user downloads.
+"""The weights of the Inception network of FID, converted from the file that the user downloads.
 
     python -m sbmae_jax.evaluation.inception pt_inception-2015-12-05-6726825d.pth inception.npz
 
 The file (91 MB) holds the network of Heusel et al. 2017 (arXiv:1706.08500) as ported by pytorch-fid. It is
-known by its SHA-256, and read without PyTorch and without running what stands in it. The batch
-normalisations are folded into the kernels, and the arrays stored with what the network makes of two fixed
-pictures, so that a device that makes something else of them is found out.
+recognised by its SHA-256, and read without PyTorch and without running code in it. The batch normalisations
+are folded into the kernels. The arrays are stored with the features of two fixed images, so that a device
+that computes other features is found out.
 """
 
 import argparse
@@ -30,45 +30,51 @@ from sbmae_jax.types import Array
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 NAME = "pt_inception-2015-12-05-6726825d.pth"
 EPSILON = 1e-3  # of the batch normalisations
-TOLERANCE = 1e-3  # of the check of features, relative to the largest; float32 by about 1e-6
+TOLERANCE = 1e-3  # of the check of features, relative to the largest; in float32 they vary by 1e-6
 COMMAND = "python -m sbmae_jax.evaluation.inception"
 
 Params = Any
-"""What `InceptionFeatures().apply` takes first."""
+"""The parameters of `InceptionFeatures`."""
 
 NETWORK: Any = InceptionFeatures()
 
 
 def kernel_shapes() -> dict[str, tuple[int, ...]]:
     """Return the shape [height, width, in, out] of each kernel, by the name of its layer in the port."""
-    leaves = jax.tree_util.tree_leaves_with_path(params_like())
-    return {layer_of(path): leaf.shape for path, leaf in leaves if path[-1].key == "kernel"}
+    leaves = jax.tree_util.tree_leaves_with_path(_params_like())
+    return {_layer_of(path): leaf.shape for path, leaf in leaves if path[-1].key == "kernel"}
 
 
 @functools.cache
-def params_like() -> Params:
-    picture = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
-    return jax.eval_shape(NETWORK.init, jax.random.key(0), picture)
+def _params_like() -> Params:
+    image = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
+    return jax.eval_shape(NETWORK.init, jax.random.key(0), image)
 
 
-def name_of(path: tuple[Any, ...]) -> str:
+def _name_of(path: tuple[Any, ...]) -> str:
     return jax.tree_util.keystr(path[1:], simple=True, separator=".")
 
 
-def layer_of(path: tuple[Any, ...]) -> str:
-    return name_of(path[:-1])
+def _layer_of(path: tuple[Any, ...]) -> str:
+    return _name_of(path[:-1])
 
 
 def fold(state: Mapping[str, np.ndarray]) -> Params:
-    """Make parameters of the port's tensors, with y = gamma (w x - mean) / sqrt(var + 1e-3) + beta as w', b'.
+    """Turn the tensors of the port into parameters, with batch normalisations folded into the kernels.
 
-    Raises ValueError if one that the features need is missing or has another shape; others are not read.
+    The layer gamma (w x - mean) / sqrt(var + 1e-3) + beta becomes w' x + b'.
+
+    Args:
+        state: `{name: tensor}`, as pytorch-fid names them. Those that the features do not need are ignored.
+
+    Raises:
+        ValueError: If a tensor that the features need is missing or has another shape.
     """
 
     def take(name: str, shape: tuple[int, ...]) -> np.ndarray:
         if name not in state or state[name].shape != shape:
             found = f"is {list(state[name].shape)}" if name in state else "is missing"
-            raise ValueError(f"{name} {found} where the Inception network of FID has {list(shape)}")
+            raise ValueError(f"{name} {found}, but the Inception network of FID has {list(shape)}")
         return state[name].astype(np.float64)
 
     folded = {}
@@ -84,18 +90,22 @@ def fold(state: Mapping[str, np.ndarray]) -> Params:
             "bias": beta - mean * scale,
         }
     return jax.tree_util.tree_map_with_path(
-        lambda path, _: folded[layer_of(path)][path[-1].key].astype(np.float32), params_like()
+        lambda path, _: folded[_layer_of(path)][path[-1].key].astype(np.float32), _params_like()
     )
 
 
 def convert(source: Path, target: Path, sha256: str = SHA256) -> None:
-    """Convert the file that the user downloads into an .npz for `load`.
+    """Convert the downloaded file into an .npz file for `load`.
 
-    sha256: of the file; only tests take another.
+    Args:
+        source: The downloaded file.
+        target: The .npz file to write.
+        sha256: The checksum of the downloaded file; only tests use another.
 
-    Raises ValueError if it is another file, or not all is in it.
+    Raises:
+        ValueError: If it is another file, or lacks something.
     """
-    data = read_bytes(source)
+    data = _read_bytes(source)
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise ValueError(
@@ -106,63 +116,72 @@ def convert(source: Path, target: Path, sha256: str = SHA256) -> None:
         params = fold(read_tensors(data))
     except ValueError as error:
         raise ValueError(f"{source} cannot be converted: {error}") from None
-    arrays = as_dict(params) | {"probe": np.asarray(probe(params))}
+    arrays = _as_dict(params) | {"probe": np.asarray(probe(params))}
     seals = {"source_sha256": np.array(found), "arrays_sha256": np.array(checksum(arrays))}
     write_atomically(target, lambda file: np.savez(file, allow_pickle=False, **arrays, **seals))
 
 
 def load(path: Path, sha256: str = SHA256) -> Params:
-    """Load the parameters that `convert` wrote, and check the network that they make on this device.
+    """Load the parameters that `convert` wrote, and check the features that this device computes with them.
 
-    sha256: of the file that they were converted from; only tests take another.
+    Args:
+        path: The .npz file.
+        sha256: The checksum of the file that it was converted from; only tests use another.
 
-    Raises ValueError if the file is another one or was changed, or if the features of two fixed pictures
-    differ from those found when it was converted by more than float32 does.
+    Raises:
+        ValueError: If the file is another one or was changed, or if the features of two fixed images are not
+            those that were found during the conversion.
     """
     again = f"convert {NAME} again with `{COMMAND}`"
-    data = read_bytes(path)
+    data = _read_bytes(path)
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             arrays = dict(file)
         source, seal = (str(arrays.pop(name)) for name in ("source_sha256", "arrays_sha256"))
         expected = arrays["probe"]
     except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile):
-        raise ValueError(f"{path} holds no converted Inception weights: {again}") from None
+        raise ValueError(f"{path} does not hold converted Inception weights: {again}") from None
     if (source, seal) != (sha256, checksum(arrays)):
-        raise ValueError(f"{path} was damaged, or converted from another file: {again}")
+        raise ValueError(f"{path} is damaged, or was converted from another file: {again}")
     params = jax.tree_util.tree_map_with_path(
-        lambda where, _: jnp.asarray(arrays[name_of(where)]), params_like()
+        lambda where, _: jnp.asarray(arrays[_name_of(where)]), _params_like()
     )
     error = np.abs(np.asarray(probe(params)) - expected).max() / np.abs(expected).max()
     if not error < TOLERANCE:
         raise ValueError(
             f"Inception features on this device differ by {error:.0e} of the largest from those stored in "
-            f"{path}: measure on a CPU (JAX_PLATFORMS=cpu), or {again} there if it differs too"
+            f"{path}: evaluate on a CPU (JAX_PLATFORMS=cpu), or if they differ there as well, {again}"
         )
     return params
 
 
 def features(params: Params, x: Array) -> Array:
-    """Return pool3 features [B, 2048] of pictures [B, H, W, 3], floats in [0, 1] or uint8, of any size.
+    """Compute the pool3 features of images, `[B, 2048]`.
 
-    Each picture becomes 299x299 floats: give batches of a hundred or so. Raises ValueError for other shapes.
+    Args:
+        params: The parameters that `load` returns.
+        x: Images of any size, `[B, H, W, 3]`, floats in [0, 1] or uint8. Each becomes 299x299 floats: use
+            batches of a hundred or so.
+
+    Raises:
+        ValueError: For other shapes or types.
     """
     return NETWORK.apply(params, x)
 
 
 def probe(params: Params) -> Array:
     """Return the features [2, 2048] of two fixed textures, 48x64."""
-    picture, row, column, channel = np.indices((2, 48, 64, 3))
-    x = (row * (row + 3 * column) // 8 + 60 * channel + 5 * column * picture) % 256
+    image, row, column, channel = np.indices((2, 48, 64, 3))
+    x = (row * (row + 3 * column) // 8 + 60 * channel + 5 * column * image) % 256
     return jax.jit(features)(params, x.astype(np.uint8))
 
 
-def as_dict(params: Params) -> dict[str, np.ndarray]:
+def _as_dict(params: Params) -> dict[str, np.ndarray]:
     leaves = jax.tree_util.tree_leaves_with_path(params)
-    return {name_of(path): np.asarray(leaf) for path, leaf in leaves}
+    return {_name_of(path): np.asarray(leaf) for path, leaf in leaves}
 
 
-def read_bytes(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
@@ -170,11 +189,12 @@ def read_bytes(path: Path) -> bytes:
 
 
 def main(arguments: list[str]) -> None:
+    """Convert the file that the command line names."""
     parser = argparse.ArgumentParser(
         prog=COMMAND, description="Convert the weights of the FID network."
     )
-    parser.add_argument("source", type=Path, help=f"the file {NAME} as it was downloaded")
-    parser.add_argument("target", type=Path, help="the .npz to write")
+    parser.add_argument("source", type=Path, help=f"the downloaded file {NAME}")
+    parser.add_argument("target", type=Path, help="the .npz file to write")
     given = parser.parse_args(arguments)
     try:
         convert(given.source, given.target)

@@ -1,7 +1,7 @@
-"""One static page of a run: figures, curves and pictures, made from the files in its workdir."""
+"""The report of a run: one static page, made from the files in its workdir."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,10 @@ from typing import Any
 import jinja2
 import matplotlib
 import numpy as np
-from matplotlib.figure import Figure as Drawing
+from matplotlib.figure import Figure
 
 from sbmae_jax._io import local_folder
-from sbmae_jax.evaluation.base import EvaluationProtocol, Figure, Picture, Section
+from sbmae_jax.evaluation.base import Headline, Report, ReportImage, ReportSection, Results
 from sbmae_jax.training.log import read_metrics
 from sbmae_jax.training.workdir import CHOICES, CONFIG, RESULTS, SAMPLES
 
@@ -22,21 +22,41 @@ matplotlib.rcParams.update({
 })  # fmt: skip
 
 
-def write_report(workdir: Path, names: tuple[str, ...], protocol: EvaluationProtocol) -> Path:
-    """Write `report/index.html` with its pictures, and return its path."""
+def write_report(workdir: Path, names: tuple[str, ...], report: Report) -> Path:
+    """Write `report/index.html` with its images.
+
+    Args:
+        workdir: The folder of an evaluated run: `results.json`, `samples.npz` and `config.json` are read.
+        names: The modalities, in the order of the model.
+        report: How the results of the run's protocol are shown.
+
+    Returns:
+        The path of the page.
+    """
     with local_folder(workdir / "report") as folder:
-        (folder / "index.html").write_text(page_of(workdir, names, protocol, folder))
+        (folder / "index.html").write_text(_render(workdir, names, report, folder))
     return workdir / "report" / "index.html"
 
 
-def page_of(
-    workdir: Path, names: tuple[str, ...], protocol: EvaluationProtocol, folder: Path
-) -> str:
-    """Draw the pictures of the report into a folder, and return its page."""
+def format_headlines(headlines: Sequence[Headline]) -> str:
+    """Return the main results as a short table for the screen."""
+    width = max(len(headline.name) for headline in headlines)
+    return "\n".join(
+        f"  {headline.name:<{width}}  {headline.value:<14} {headline.remark}".rstrip()
+        for headline in headlines
+    )
+
+
+def _render(workdir: Path, names: tuple[str, ...], report: Report, folder: Path) -> str:
+    """Write the images of the report into a folder, and return its page."""
     results = json.loads((workdir / RESULTS).read_text())
     with (workdir / SAMPLES).open("rb") as file, np.load(file) as arrays:
         samples = dict(arrays)
-    sections = [*protocol.sections(results, samples, folder), training(workdir, results, folder)]
+    sections = [
+        *report.sections(results, samples, names, folder),
+        _training_section(workdir, results, folder),
+    ]
+    choices = workdir / CHOICES
     template = files("sbmae_jax.evaluation").joinpath("report.html").read_text()
     return (
         jinja2.Environment(autoescape=True)
@@ -44,41 +64,32 @@ def page_of(
         .render(
             results=results,
             names=names,
-            figures=protocol.figures(results),
+            headlines=report.headlines(results),
             sections=sections,
-            chosen=chosen.read_text() if (chosen := workdir / CHOICES).exists() else "",
+            choices=choices.read_text() if choices.exists() else "",
             config=(workdir / CONFIG).read_text(),
         )
     )
 
 
-def summary(figures: list[Figure]) -> str:
-    """Return the main figures as a short table for the screen."""
-    width = max(len(figure.name) for figure in figures)
-    return "\n".join(
-        f"  {figure.name:<{width}}  {figure.value:<14} {figure.remark}".rstrip()
-        for figure in figures
-    )
-
-
-def training(workdir: Path, results: Mapping[str, Any], folder: Path) -> Section:
-    """Draw the losses into a folder, and return the section about what the run took."""
-    draw_losses(read_metrics(workdir)).savefig(folder / "losses.png", dpi=120)
+def _training_section(workdir: Path, results: Results, folder: Path) -> ReportSection:
+    """Plot the losses into a folder, and return the section about the cost of the run."""
+    _plot_losses(read_metrics(workdir)).savefig(folder / "losses.png", dpi=120)
     rows = [(stage, f"{seconds:.1f} s") for stage, seconds in results["seconds"].items()]
     memory = ("peak memory", f"{results['peak_memory_bytes'] / 2**30:.2f} GiB")
-    return Section(
-        "TrainingConfig",
-        (Picture("losses.png", "", pixels=False),),
-        table=(("stage", "took"), *rows, memory),
+    return ReportSection(
+        "Training",
+        (ReportImage("losses.png", "The training loss of each stage.", pixelated=False),),
+        table=(("stage", "time"), *rows, memory),
     )
 
 
-def draw_losses(stages: Mapping[str, list[dict[str, Any]]]) -> Drawing:
-    """Draw the training loss of each stage against its steps."""
+def _plot_losses(stages: Mapping[str, list[dict[str, Any]]]) -> Figure:
+    """Plot the training loss of each stage against its steps."""
     groups: dict[str, list[str]] = {}
     for stage in stages:
         groups.setdefault(stage.split("/")[0], []).append(stage)
-    figure = Drawing(figsize=(3.6 * len(groups), 2.8))
+    figure = Figure(figsize=(3.6 * len(groups), 2.8))
     for number, (title, members) in enumerate(groups.items(), 1):
         axes = figure.add_subplot(1, len(groups), number)
         for stage in members:

@@ -1,7 +1,7 @@
-"""Files of PyTorch read without it.
+"""Read files of PyTorch without PyTorch.
 
-They are pickles, which could run any code. The reader knows the few names that a dictionary of tensors
-consists of, and refuses all others.
+They are pickles, which can run any code. This reader knows the few names that a dictionary of tensors needs,
+and refuses all others.
 """
 
 import io
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001  # how a file of PyTorch before 1.6 begins
+MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001  # the header of a file from before PyTorch 1.6
 DTYPES = {
     "HalfStorage": "<f2",
     "FloatStorage": "<f4",
@@ -24,18 +24,26 @@ DTYPES = {
 
 
 class Tensor(NamedTuple):
-    """A view of a storage: offset and strides count elements."""
+    """A view of a storage.
 
-    storage: tuple[str, str]  # its key and its dtype
+    Attributes:
+        storage: The key and the dtype of the storage.
+        offset: Where the view starts, in elements.
+        shape: Its shape.
+        strides: Its strides, in elements.
+    """
+
+    storage: tuple[str, str]
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
 
 class TensorUnpickler(pickle.Unpickler):
-    """Read dictionaries, numbers and `Tensor`s; any other name in a pickle raises UnpicklingError."""
+    """Read dictionaries, numbers and `Tensor`s. Any other name in a pickle raises UnpicklingError."""
 
     def find_class(self, module: str, name: str) -> Any:
+        """Return what stands for a name in the pickle."""
         # What is returned lives as long as this unpickler, so that a pickle can change nothing else.
         if module == "torch" and name in DTYPES:
             return DTYPES[name]
@@ -50,6 +58,7 @@ class TensorUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it names {module}.{name}")
 
     def persistent_load(self, pid: Any) -> tuple[str, str]:
+        """Return the key and the dtype of a storage."""
         kind, dtype, key, _, _, *view = pid
         if kind != "storage" or view not in ([], [None]):
             raise pickle.UnpicklingError("it refers to something other than a whole storage")
@@ -57,35 +66,41 @@ class TensorUnpickler(pickle.Unpickler):
 
 
 def read_tensors(data: bytes) -> dict[str, np.ndarray]:
-    """Read what `torch.save` wrote of a dictionary of tensors, before or after PyTorch 1.6.
+    """Read a dictionary of tensors, as `torch.save` wrote it before or after PyTorch 1.6.
 
-    Runs nothing that stands in the file. Raises ValueError for all other files.
+    No code in the file is run.
+
+    Args:
+        data: The contents of the file.
+
+    Raises:
+        ValueError: For any other file.
     """
     try:
-        read = read_zip if data.startswith(b"PK") else read_legacy
+        read = _read_zip if data.startswith(b"PK") else _read_legacy
         tensors, storages = read(data)
         return {name: as_array(tensor, storages) for name, tensor in tensors.items()}
-    except Exception as error:  # bytes from anywhere can fail in any way
-        raise ValueError(f"not a file of PyTorch with tensors only ({error})") from None
+    except Exception as error:  # arbitrary bytes can fail in any way
+        raise ValueError(f"not a PyTorch file that holds only tensors ({error})") from None
 
 
-def read_zip(data: bytes) -> tuple[dict[str, Tensor], dict[str, bytes]]:
+def _read_zip(data: bytes) -> tuple[dict[str, Tensor], dict[str, bytes]]:
     """Return the tensors and storages of a file of PyTorch 1.6 or later."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         files = {name.partition("/")[2]: name for name in archive.namelist()}
         if "byteorder" in files and archive.read(files["byteorder"]) != b"little":
-            raise ValueError("its bytes are in big-endian order")
+            raise ValueError("big-endian files are not supported")
         tensors = TensorUnpickler(io.BytesIO(archive.read(files["data.pkl"]))).load()
         keys = [tensor.storage[0] for tensor in tensors.values()]
         return tensors, {key: archive.read(files[f"data/{key}"]) for key in keys}
 
 
-def read_legacy(data: bytes) -> tuple[dict[str, Tensor], dict[str, bytes]]:
+def _read_legacy(data: bytes) -> tuple[dict[str, Tensor], dict[str, bytes]]:
     """Return the tensors and storages of a file of PyTorch before 1.6: five pickles, then the storages."""
     file = io.BytesIO(data)
     magic, version, system, tensors, keys = (TensorUnpickler(file).load() for _ in range(5))
     if (magic, version, system["little_endian"]) != (MAGIC, VERSION, True):
-        raise ValueError("its beginning is another one")
+        raise ValueError("unrecognised file header")
     itemsizes = {
         key: np.dtype(dtype).itemsize for key, dtype in (t.storage for t in tensors.values())
     }
@@ -97,12 +112,12 @@ def read_legacy(data: bytes) -> tuple[dict[str, Tensor], dict[str, bytes]]:
 
 
 def as_array(tensor: Tensor, storages: Mapping[str, bytes]) -> np.ndarray:
-    """Return a tensor as an array. Raises ValueError if it reaches beyond its storage."""
+    """Return a tensor as an array, or raise ValueError if it reaches beyond its storage."""
     key, dtype = tensor.storage
     values = np.frombuffer(storages[key], dtype)
     steps = zip(tensor.shape, tensor.strides, strict=True)
     last = tensor.offset + sum((length - 1) * stride for length, stride in steps)
-    # NumPy's own check lets everything pass where a buffer is empty.
+    # NumPy's own check lets anything pass for an empty buffer.
     if min((tensor.offset, *tensor.shape, *tensor.strides)) < 0 or last >= len(values):
         raise ValueError("a tensor reaches beyond its storage")
     strides = [stride * values.itemsize for stride in tensor.strides]

@@ -233,9 +233,8 @@ def split_counts(num_faces: int) -> dict[str, int]:
 
 def original_indices(num_faces: int, seed: int) -> np.ndarray:
     """Invent the number in CelebA of each face, which decides its split: [num_faces], all distinct."""
-    rng = np.random.default_rng(
-        (seed, num_faces, 1)
-    )  # unlike the generators of faces, which have two numbers
+    # Three numbers, unlike the two of a face's generator.
+    rng = np.random.default_rng((seed, num_faces, 1))
     firsts = [*FIRST_ORIGINAL.values(), NUM_ORIGINALS]
     drawn = [
         first + rng.choice(end - first, count, replace=False)

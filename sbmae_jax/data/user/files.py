@@ -10,7 +10,7 @@ import numpy as np
 
 from sbmae_jax._check import require_one_of
 from sbmae_jax.data.scaling import Scaling
-from sbmae_jax.data.source import PRESENT, SPLITS, LazyArrays, require_arrays
+from sbmae_jax.data.source import PRESENT, SPLITS, LazyArrays, require_arrays, require_rows
 from sbmae_jax.data.user.opened import OpenedFiles, open_files
 from sbmae_jax.data.user.profile import pieces
 from sbmae_jax.data.user.raw import row_numbers
@@ -59,11 +59,7 @@ def files(
     opened = open_files(path, kinds, seed, partial_rows, names)
     require_one_of("split", split, SPLITS)
     modalities, rows = opened.table.names, opened.rows[split]
-    if not 0 <= (num_rows or 0) <= len(rows) or not len(rows):
-        raise ValueError(
-            f"the split {split!r} of {opened.table.path} has {len(rows):,} rows, but {num_rows or 'all'} "
-            "were asked for"
-        )
+    require_rows(split, opened.table.path, len(rows), num_rows)
     present = opened.present(modalities)
     anything_missing = not present[present.any(axis=1)].all()
     others = [PRESENT] * anything_missing + [LABEL] * (opened.label is not None)

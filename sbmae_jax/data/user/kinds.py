@@ -144,7 +144,7 @@ def _misfit(kind: str, shape: tuple[int, ...], dtype: np.dtype, profile: Profile
         return f"{span}, not only 0 and 1"
     if kind in ("binary", "counts") and len(shape) > 1:
         return f"examples must be [] or [F], got {shape}"
-    if kind == "counts" and not (profile.whole and profile.low >= 0):
+    if kind == "counts" and not (profile.only_integers and profile.low >= 0):
         return "counts must be non-negative integers"
     return ""
 
@@ -153,7 +153,7 @@ def _misfit_of_category(shape: tuple[int, ...], dtype: np.dtype, profile: Profil
     """Return what keeps an array from being a category, or ""."""
     if shape:
         return f"it must be [N], one class per row, got examples of shape {shape}"
-    if dtype.kind == "f" and not profile.whole:
+    if dtype.kind == "f" and not profile.only_integers:
         return "its classes must be integers or strings"
     if profile.values is None:
         return f"it has more than {MAX_CLASSES:,} distinct values: leave out names and free text"

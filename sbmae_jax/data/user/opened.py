@@ -17,7 +17,7 @@ from sbmae_jax.data.user.tables import Table, open_table
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class OpenedFiles:
-    """All that is known of the data at a path after one look.
+    """All that is known of the data at a path.
 
     Attributes:
         table: The raw arrays.

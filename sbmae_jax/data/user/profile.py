@@ -22,7 +22,7 @@ class Profile:
         high: The largest number; NaN for strings.
         only_01: Whether all values are 0 or 1.
         only_0_255: Whether all values are 0 or 255.
-        whole: Whether all values are integers, of whatever dtype.
+        only_integers: Whether all values are integers, of whatever dtype.
         values: The distinct values of an array [N], ascending; None for other arrays, and if there are
             more than MAX_CLASSES.
         present: The rows that have the modality: [N] bool.
@@ -34,7 +34,7 @@ class Profile:
     high: float
     only_01: bool
     only_0_255: bool
-    whole: bool
+    only_integers: bool
     values: np.ndarray | None
     present: np.ndarray
     infinite: np.ndarray
@@ -100,18 +100,18 @@ def profile_rows(raw: np.ndarray, marked: np.ndarray | None, partial_rows: str) 
     if raw.dtype.kind == "f":
         infinite[present] = np.isinf(x).any(axis=tuple(range(1, x.ndim)))
     values = np.unique(x) if x.ndim == 1 else None
-    low, high, whole, only_0_255 = np.nan, np.nan, False, False
+    low, high, only_integers, only_0_255 = np.nan, np.nan, False, False
     if raw.dtype.kind not in "US":
         # The range of no values is neutral where profiles are merged.
         low, high = (np.nanmin(x), np.nanmax(x)) if len(x) else (np.inf, -np.inf)
-        whole = raw.dtype.kind != "f" or bool((x == np.floor(x)).all())
-        only_0_255 = whole and bool(((x == 0) | (x == 255)).all())
+        only_integers = raw.dtype.kind != "f" or bool((x == np.floor(x)).all())
+        only_0_255 = only_integers and bool(((x == 0) | (x == 255)).all())
     return Profile(
         low=float(low),
         high=float(high),
-        only_01=bool(whole and low >= 0 and high <= 1),
+        only_01=bool(only_integers and low >= 0 and high <= 1),
         only_0_255=only_0_255,
-        whole=whole,
+        only_integers=only_integers,
         values=None if values is None or len(values) > MAX_CLASSES else values,
         present=present,
         infinite=infinite,
@@ -148,7 +148,7 @@ def _merge(a: Profile, b: Profile) -> Profile:
         high=float(np.fmax(a.high, b.high)),
         only_01=a.only_01 and b.only_01,
         only_0_255=a.only_0_255 and b.only_0_255,
-        whole=a.whole and b.whole,
+        only_integers=a.only_integers and b.only_integers,
         values=None if values is None or len(values) > MAX_CLASSES else values,
         present=np.concatenate([a.present, b.present]),
         infinite=np.concatenate([a.infinite, b.infinite]),

@@ -1,226 +1,210 @@
 """What the report shows of faces: contact sheets for each kind of question, and the tables of scores."""
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 from matplotlib.image import imsave
 
-from sbmae_jax.evaluation.base import Figure, Picture, Section
-from sbmae_jax.evaluation.generator import Generator, blank_rows
-from sbmae_jax.evaluation.pictures import as_bytes, frame, grid, save_image, sheet
+from sbmae_jax.evaluation.base import Headline, ReportImage, ReportSection, Results, Samples
+from sbmae_jax.evaluation.formatting import with_error
+from sbmae_jax.evaluation.generator import Arrays, Generator, blank_rows
+from sbmae_jax.evaluation.images import add_frame, reconstruction_grid, save_enlarged, sheet
 from sbmae_jax.types import Key
 
 NUM_REAL = 12  # columns of the grid of reconstructions
-NUM_JOINT = 10  # triples from nothing
+NUM_JOINT = 10  # joint samples
 NUM_SHOWN = 6  # test examples in each contact sheet
 NUM_SAMPLES = 5  # samples of each
-ASKED = ("attributes", "mask", "image")
+OBSERVED = ("attributes", "mask", "image")
 
 
-def draw_samples(
-    key: Key, rows: Mapping[str, np.ndarray], generator: Generator
-) -> dict[str, np.ndarray]:
-    """Return what the report shows, as arrays under `kind/modality`.
+def draw_samples(key: Key, rows: Arrays, generator: Generator) -> dict[str, np.ndarray]:
+    """Draw what the report shows.
 
-    kind "real", "reconstruction": [NUM_REAL, *shape].  "joint": [NUM_JOINT, *shape].  "true":
-    [NUM_SHOWN, *shape], and for each observed modality "given NAME": [NUM_SHOWN, NUM_SAMPLES, *shape].
+    Args:
+        key: A typed key.
+        rows: Test rows, `{name: [N, *shape]}`.
+        generator: The generator.
+
+    Returns:
+        Arrays under `kind/modality`: `real` and `reconstruction`, `[NUM_REAL, *shape]`; `joint`,
+        `[NUM_JOINT, *shape]`; `true`, `[NUM_SHOWN, *shape]`; and for each observed modality `given NAME`,
+        `[NUM_SHOWN, NUM_SAMPLES, *shape]`.
     """
-    names, drawn = generator.names, {}
-    head = {name: rows[name][:NUM_REAL] for name in names}
+    names, samples = generator.names, {}
+    real = {name: rows[name][:NUM_REAL] for name in names}
     shown = {name: rows[name][NUM_REAL : NUM_REAL + NUM_SHOWN] for name in names}
-    _store(drawn, "real", head)
-    _store(drawn, "reconstruction", generator.reconstruct_rows(head))
-    _store(drawn, "true", shown)
+    _store(samples, "real", real)
+    _store(samples, "reconstruction", generator.reconstruct_rows(real))
+    _store(samples, "true", shown)
     num_shown = len(shown["image"])
     repeated = {name: np.repeat(x, NUM_SAMPLES, axis=0) for name, x in shown.items()}
-    for i, asked in enumerate(ASKED):
-        observed = np.array([name == asked for name in names])
+    for i, given in enumerate(OBSERVED):
+        observed = np.array([name == given for name in names])
         made = generator.complete_rows(jax.random.fold_in(key, i), repeated, observed)
         made = {n: x.reshape(num_shown, NUM_SAMPLES, *x.shape[1:]) for n, x in made.items()}
-        _store(drawn, f"given {asked}", made)
-    joint_key = jax.random.fold_in(key, len(ASKED))
-    _store(drawn, "joint", generator.complete_rows(joint_key, *blank_rows(rows, names, NUM_JOINT)))
-    return drawn
+        _store(samples, f"given {given}", made)
+    joint_key = jax.random.fold_in(key, len(OBSERVED))
+    joint = generator.complete_rows(joint_key, *blank_rows(rows, names, NUM_JOINT))
+    _store(samples, "joint", joint)
+    return samples
 
 
-def _store(drawn: dict[str, np.ndarray], kind: str, arrays: Mapping[str, np.ndarray]) -> None:
-    drawn.update({f"{kind}/{name}": np.asarray(array) for name, array in arrays.items()})
+def _store(samples: dict[str, np.ndarray], kind: str, arrays: Mapping[str, np.ndarray]) -> None:
+    samples.update({f"{kind}/{name}": np.asarray(array) for name, array in arrays.items()})
 
 
-def figures(results: Mapping[str, Any]) -> list[Figure]:
-    """Return the main figures of the results."""
-
-    def score(entry, bound):
-        return f"{entry['mean']:.3f} ± {entry['se']:.3f}", f"supervised {bound['mean']:.3f}"
-
+def headlines(results: Results) -> list[Headline]:
+    """Choose the main results."""
     made, bounds = results["generated"], results["supervised"]
-    read = results["image_read"]["attributes"]["attribute_f1"]
-    lines = [
-        *(
-            Figure(
-                f"attribute F1, given {s}", *score(made[s]["attribute_f1"], bounds["attribute_f1"])
-            )
-            for s in ("image", "mask", "image+mask")
-        ),
-        *(
-            Figure(f"mask F1, given {s}", *score(made[s]["mask_f1"], bounds["mask_f1"]))
-            for s in ("image", "attributes", "attributes+image")
-        ),
-        Figure(
-            "attributes read from pictures made from them", *score(read, bounds["attribute_f1"])
-        ),
-    ]
-    distance, spread = results["image_frechet_classifier_features"], results["diversity"]
-    fid = (
-        [Figure("FID, from nothing", f"{results['fid']['nothing']:.1f}")]
-        if "fid" in results
-        else []
-    )
-    of_real = spread["attributes"]["pixels"] / spread["real"]["pixels"]
+    scores = [
+        *((f"attribute F1, given {s}", "attribute_f1", made[s])
+          for s in ("image", "mask", "image+mask")),
+        *((f"mask F1, given {s}", "mask_f1", made[s])
+          for s in ("image", "attributes", "attributes+image")),
+        ("attribute F1, read from images generated from attributes", "attribute_f1",
+         results["image_read"]["attributes"]),
+    ]  # fmt: skip
+    distance, diversity = results["image_frechet_classifier_features"], results["diversity"]
+    relative = diversity["attributes"]["pixels"] / diversity["real"]["pixels"]
     return [
-        *lines,
-        Figure("Fréchet distance, from nothing", f"{distance['nothing']:.3g}",
-               "in features of the attribute classifier; not FID"),
-        *fid,
-        Figure("diversity given attributes", f"{of_real:.2f}",
-               "distance of pictures for one condition over that of real pictures"),
-        Figure("1,000 samples", f"{results['seconds_per_1000_samples']:.1f} s",
-               f"{results['num_evaluations']} evaluations of the score, decoded"),
+        *(
+            Headline(name, with_error(entry[score]), f"supervised: {bounds[score]['mean']:.3f}")
+            for name, score, entry in scores
+        ),
+        Headline("Fréchet distance, unconditional", f"{distance['nothing']:.3g}",
+                 "features of the attribute classifier, so not FID"),
+        *([Headline("FID, unconditional", f"{results['fid']['nothing']:.1f}")]
+          if "fid" in results else []),
+        Headline("diversity, given attributes", f"{relative:.2f}",
+                 "distance between images for one condition, over that of real images"),
+        Headline("1,000 samples", f"{results['seconds_per_1000_samples']:.1f} s",
+                 f"{results['num_evaluations']} score evaluations and decoding"),
     ]  # fmt: skip
 
 
 def sections(
-    results: Mapping[str, Any],
-    samples: Mapping[str, np.ndarray],
-    names: tuple[str, ...],
-    folder: Path,
-) -> list[Section]:
-    """Write the pictures of the report into a folder, and return its sections."""
-    imsave(folder / "from_attributes.png", from_attributes(samples, names))
-    imsave(folder / "from_mask.png", from_mask(samples))
-    imsave(folder / "from_image.png", from_image(samples, names))
-    imsave(folder / "joint.png", joint(samples, names))
-    save_image(folder / "reconstruction.png", reconstructions(samples))
-    framed = "The picture with a red edge is the test example, for comparison; it was not used."
+    results: Results, samples: Samples, names: tuple[str, ...], folder: Path
+) -> list[ReportSection]:
+    """Write the images of the report into a folder, and return its sections."""
+    attributes = tuple(results["attribute_f1_by_attribute"]["nothing"])
+    imsave(folder / "from_attributes.png", _from_attributes(samples, attributes))
+    imsave(folder / "from_mask.png", _from_mask(samples))
+    imsave(folder / "from_image.png", _from_image(samples, attributes))
+    imsave(folder / "joint.png", _joint(samples, attributes))
+    images = [name for name in names if name != "attributes"]
+    save_enlarged(folder / "reconstruction.png", reconstruction_grid(samples, images))
+    framed = "The image with a red edge is the test example, for comparison only."
     return [
-        Section("Attributes to faces", (Picture("from_attributes.png", framed),)),
-        Section("Mask to faces", (Picture(
-            "from_mask.png", f"The mask is everything but skin. {framed}"),)),
-        Section("Face to mask and attributes", (Picture(
-            "from_image.png", "Red edge: what was given, and the true mask. Attributes: + is generated "
-            "and true, - is missed, ! is generated but not true."),)),
-        Section("From nothing", (Picture(
+        ReportSection("Faces from attributes", (ReportImage("from_attributes.png", framed),)),
+        ReportSection("Faces from masks", (ReportImage(
+            "from_mask.png", f"The mask covers all parts of the face but the skin. {framed}"),)),
+        ReportSection("Masks and attributes from faces", (ReportImage(
+            "from_image.png", "Images with a red edge are the observed face and its true mask. Attributes: "
+            "+ is generated and true, - is true but missed, ! is generated but not true."),)),
+        ReportSection("Unconditional samples", (ReportImage(
             "joint.png", "Each column is one joint sample of face, mask and attributes."),)),
-        Section("Reconstruction", (Picture(
-            "reconstruction.png", "Real test examples, and below each what its autoencoder makes of "
-            "it."),)),
-        scores(results),
-        by_attribute(results, names),
+        ReportSection("Reconstructions", (ReportImage(
+            "reconstruction.png", "Real test images, each above its reconstruction by its autoencoder."),)),
+        _scores(results),
+        _by_attribute(results, attributes),
     ]  # fmt: skip
 
 
-def named(values: np.ndarray, names: tuple[str, ...]) -> str:
+def _named(values: np.ndarray, names: tuple[str, ...]) -> str:
     """Return the names of the attributes that a vector has, one on each line."""
-    return "\n".join(name for name, value in zip(names, values, strict=True) if value > 0.5)
+    return "\n".join(itertools.compress(names, values > 0.5))
 
 
-def compared(values: np.ndarray, truth: np.ndarray, names: tuple[str, ...]) -> str:
+def _compared(values: np.ndarray, truth: np.ndarray, names: tuple[str, ...]) -> str:
     """Return the attributes of a vector against the true ones, one on each line."""
     signs = {(True, True): "+", (False, True): "-", (True, False): "!"}
     pairs = zip(names, values > 0.5, truth > 0.5, strict=True)
     return "\n".join(f"{signs[has, had]} {n}" for n, has, had in pairs if (has, had) in signs)
 
 
-def from_attributes(samples: Mapping[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray:
-    """Lay out faces made from attributes."""
+def _from_attributes(samples: Samples, names: tuple[str, ...]) -> np.ndarray:
+    """Lay out faces generated from attributes."""
     rows = [
-        [named(given, names), *made, frame(as_bytes(true))]
+        [_named(given, names), *made, add_frame(true)]
         for given, made, true in zip(
             samples["true/attributes"], samples["given attributes/image"], samples["true/image"],
             strict=True,
         )
     ]  # fmt: skip
-    return sheet(rows, ["asked for", "generated", *[""] * (NUM_SAMPLES - 1), "test example"])
+    return sheet(rows, ["observed", "generated", *[""] * (NUM_SAMPLES - 1), "test example"])
 
 
-def from_mask(samples: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Lay out faces made from masks."""
+def _from_mask(samples: Samples) -> np.ndarray:
+    """Lay out faces generated from masks."""
     rows = [
-        [given, *made, frame(as_bytes(true))]
+        [given, *made, add_frame(true)]
         for given, made, true in zip(
             samples["true/mask"], samples["given mask/image"], samples["true/image"], strict=True
         )
     ]
-    return sheet(rows, ["given", "generated", *[""] * (NUM_SAMPLES - 1), "test example"])
+    return sheet(rows, ["observed", "generated", *[""] * (NUM_SAMPLES - 1), "test example"])
 
 
-def from_image(samples: Mapping[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray:
-    """Lay out masks and attributes made from faces."""
+def _from_image(samples: Samples, names: tuple[str, ...]) -> np.ndarray:
+    """Lay out masks and attributes generated from faces."""
     rows = [
-        [frame(as_bytes(given)), frame(as_bytes(mask)), *made[:3], compared(a[0], attributes, names)]
-        for given, mask, made, a, attributes in zip(
+        [add_frame(given), add_frame(mask), *made[:3], _compared(values[0], truth, names)]
+        for given, mask, made, values, truth in zip(
             samples["true/image"], samples["true/mask"], samples["given image/mask"],
             samples["given image/attributes"], samples["true/attributes"], strict=True,
         )
     ]  # fmt: skip
-    return sheet(rows, ["given", "true mask", "generated", "", "", "attributes"])
+    return sheet(rows, ["observed", "true mask", "generated", "", "", "attributes"])
 
 
-def joint(samples: Mapping[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray:
+def _joint(samples: Samples, names: tuple[str, ...]) -> np.ndarray:
     """Lay out joint samples, one in each column."""
     images, masks = list(samples["joint/image"]), list(samples["joint/mask"])
-    texts = [named(values, names) for values in samples["joint/attributes"]]
-    return sheet([images, masks, texts], [""] * len(images))
+    attributes = [_named(values, names) for values in samples["joint/attributes"]]
+    return sheet([images, masks, attributes], [""] * len(images))
 
 
-def reconstructions(samples: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Put real faces and masks above their reconstructions."""
-    rows = [
-        [as_bytes(x) for x in samples[f"{kind}/{name}"]]
-        for name in ("image", "mask")
-        for kind in ("real", "reconstruction")
-    ]
-    return grid(rows, group=2)
-
-
-def scores(results: Mapping[str, Any]) -> Section:
+def _scores(results: Results) -> ReportSection:
     """Return the table of scores by observed subset."""
-    head = (
-        "observed", "attribute F1", "mask F1", "mask IoU", "attributes read from the picture (F1)",
-        "mask read from it (F1)", "Fréchet distance", "diversity, of real",
-    )  # fmt: skip
-    spread, with_fid = results["diversity"], "fid" in results
-    head += ("FID",) if with_fid else ()
+    head = [
+        "observed", "attribute F1", "mask F1", "mask IoU", "attribute F1, read from the image",
+        "mask F1, read from the image", "Fréchet distance", "diversity, relative to real images",
+    ]  # fmt: skip
+    diversity, with_fid = results["diversity"], "fid" in results
     rows = []
     for name, entry in results["generated"].items():
-        read, cells = results["image_read"].get(name), ("",) * (4 + with_fid)
+        row = [name, *(f"{score['mean']:.3f}" for score in entry.values())]
+        read = results["image_read"].get(name)
         if read is not None:
-            cells = (
+            row += [
                 f"{read['attribute_f1']['mean']:.3f}", f"{read['mask_f1']['mean']:.3f}",
                 f"{results['image_frechet_classifier_features'][name]:.3g}",
-                f"{spread[name]['pixels'] / spread['real']['pixels']:.2f}",
-            )  # fmt: skip
-            cells += (f"{results['fid'][name]:.1f}",) if with_fid else ()
-        rows.append((name, *(f"{entry[k]['mean']:.3f}" for k in entry), *cells))
-    bound = results["supervised"]
-    supervised = ("supervised, real pictures", *(f"{bound[k]['mean']:.3f}" for k in bound))
+                f"{diversity[name]['pixels'] / diversity['real']['pixels']:.2f}",
+            ]  # fmt: skip
+            row += [f"{results['fid'][name]:.1f}"] if with_fid else []
+        rows.append(row)
+    supervised = [f"{score['mean']:.3f}" for score in results["supervised"].values()]
+    rows.append(["supervised, on real images", *supervised])
+    head += ["FID"] if with_fid else []
+    table = tuple((*row, *[""] * (len(head) - len(row))) for row in (head, *rows))
     remark = (
-        "Where a modality is observed its score is that of its reconstruction. What is read from a "
-        "picture made from nothing is compared with the mask and the attributes made with it. The "
-        "Fréchet distance is in features of the attribute classifier, and is not FID. Diversity is the "
-        "mean distance of pictures for one condition over that of real pictures."
+        "Where a modality is observed, its score is that of its reconstruction. What is read from an image "
+        "generated from nothing is compared with the mask and the attributes generated with it. The Fréchet "
+        "distance is on features of the attribute classifier, so it is not FID. Diversity is the mean "
+        "distance between images for one condition, over that of real images."
     )
-    blank = ("",) * (len(head) - len(supervised))
-    return Section("Scores", table=(head, *rows, (*supervised, *blank)), remark=remark)
+    return ReportSection("Scores by observed subset", table=table, remark=remark)
 
 
-def by_attribute(results: Mapping[str, Any], names: tuple[str, ...]) -> Section:
+def _by_attribute(results: Results, names: tuple[str, ...]) -> ReportSection:
     """Return the table of F1 by attribute and observed subset."""
     scores = {
         k: v for k, v in results["attribute_f1_by_attribute"].items() if "attributes" not in k
     }
     rows = tuple((name, *(f"{score[name]:.3f}" for score in scores.values())) for name in names)
-    return Section("F1 by attribute", table=(("", *(f"given {k}" for k in scores)), *rows))
+    head = ("", *(f"given {k}" for k in scores))
+    return ReportSection("F1 by attribute", table=(head, *rows))

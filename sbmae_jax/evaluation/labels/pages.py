@@ -1,17 +1,21 @@
-"""What the report shows of modalities that share a class: samples, figures, grids."""
+"""What the report shows of modalities that share a class: samples, main results, grids."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
-from sbmae_jax.evaluation.base import Figure, Picture, Section
-from sbmae_jax.evaluation.generator import Generator, blank_rows
+from sbmae_jax.evaluation.base import Headline, ReportImage, ReportSection, Results, Samples
+from sbmae_jax.evaluation.formatting import with_error
+from sbmae_jax.evaluation.generator import Arrays, Generator, blank_rows
+from sbmae_jax.evaluation.images import (
+    add_frame,
+    as_rgb,
+    grid,
+    reconstruction_grid,
+    save_enlarged,
+)
 from sbmae_jax.evaluation.labels import coherence_pages
-from sbmae_jax.evaluation.labels.coherence_pages import with_error
-from sbmae_jax.evaluation.pictures import as_bytes, frame, grid, save_image
 from sbmae_jax.types import Key
 
 NUM_REAL = 12  # columns of the grid of reconstructions
@@ -19,153 +23,147 @@ NUM_JOINT = 16  # columns of the unconditional grid
 NUM_SAMPLES = 3  # samples of each target in the conditional grid
 
 
-def draw_samples(
-    key: Key, rows: Mapping[str, np.ndarray], generator: Generator
-) -> dict[str, np.ndarray]:
-    """Return what the report shows, as arrays under `kind/modality`.
+def draw_samples(key: Key, rows: Arrays, generator: Generator) -> dict[str, np.ndarray]:
+    """Draw what the report shows.
 
-    kind "real", "reconstruction": [NUM_REAL, *shape].  "joint": [NUM_JOINT, *shape].
-    "conditional": [subsets, NUM_SAMPLES, *shape], with "observed" [subsets, M] and the true example of
-    each subset under "true/modality": each modality alone, then growing subsets.
+    Args:
+        key: A typed key.
+        rows: Test rows, `{name: [N, *shape]}`.
+        generator: The generator.
+
+    Returns:
+        Arrays under `kind/modality`: `real` and `reconstruction`, `[NUM_REAL, *shape]`; `joint`,
+        `[NUM_JOINT, *shape]`; `conditional`, `[S, NUM_SAMPLES, *shape]`, for S subsets of observed
+        modalities, each one alone and then growing ones; and the test example of each subset as `true`,
+        `[S, *shape]`. The subsets are in `observed`, `[S, M]` bool.
     """
     names, (joint_key, given_key) = generator.names, jax.random.split(key)
-    observed = shown_subsets(len(names))
+    observed = _shown_subsets(len(names))
     examples = {name: rows[name][NUM_REAL : NUM_REAL + len(observed)] for name in names}
     repeated = {name: np.repeat(x, NUM_SAMPLES, axis=0) for name, x in examples.items()}
-    conditional = generator.complete_rows(
-        given_key, repeated, np.repeat(observed, NUM_SAMPLES, axis=0)
-    )
+    given = np.repeat(observed, NUM_SAMPLES, axis=0)
+    conditional = generator.complete_rows(given_key, repeated, given)
     joint = generator.complete_rows(joint_key, *blank_rows(rows, names, NUM_JOINT))
-    head = {name: rows[name][:NUM_REAL] for name in names}
-    rebuilt = generator.reconstruct_rows(head)
-    drawn = {"observed": observed}
+    real = {name: rows[name][:NUM_REAL] for name in names}
+    rebuilt = generator.reconstruct_rows(real)
+    samples = {"observed": observed}
     for name in names:
         shape = (len(observed), NUM_SAMPLES, *conditional[name].shape[1:])
-        drawn[f"real/{name}"] = head[name]
-        drawn[f"reconstruction/{name}"] = rebuilt[name]
-        drawn[f"true/{name}"] = examples[name]
-        drawn[f"conditional/{name}"] = conditional[name].reshape(shape)
-        drawn[f"joint/{name}"] = joint[name]
-    return drawn
+        samples[f"real/{name}"] = real[name]
+        samples[f"reconstruction/{name}"] = rebuilt[name]
+        samples[f"true/{name}"] = examples[name]
+        samples[f"conditional/{name}"] = conditional[name].reshape(shape)
+        samples[f"joint/{name}"] = joint[name]
+    return samples
 
 
-def shown_subsets(num_modalities: int) -> np.ndarray:
-    """Return the observed sets of the conditional grid [S, M]: single ones, then the first 2, 3, .. M-1."""
+def _shown_subsets(num_modalities: int) -> np.ndarray:
+    """Return the subsets of the conditional grid, [S, M]: single ones, then the first 2, 3, .. M-1."""
     singles = np.eye(num_modalities, dtype=bool)
     growing = [np.arange(num_modalities) < n for n in range(2, num_modalities)]
     return np.array([*singles, *growing])
 
 
-def figures(results: Mapping[str, Any]) -> list[Figure]:
-    """Return the main figures."""
+def headlines(results: Results) -> list[Headline]:
+    """Choose the main results."""
     agree = results["unconditional_coherence"]["all_agree"]
     variation = results["label_total_variation"]
     return [
-        Figure("classifier accuracy, real pictures", with_error(results["classifier_accuracy"])),
-        Figure("reconstruction accuracy", with_error(results["reconstruction_accuracy"]),
-         "the ceiling"),
-        *coherence_pages.figures(results),
-        Figure("unconditional coherence, all agree", with_error(agree)),
-        Figure("label total variation", f"{variation['uniform']:.3f}", "from uniform; 0 is best"),
-        *diversity(results),
-        Figure("Fréchet distance", f"{results['frechet_classifier_features']['mean']:.2f}",
-         "on features of the classifier; not FID"),
-        *([Figure("FID", f"{results['fid']['mean']:.2f}")] if "fid" in results else []),
-        Figure("1,000 samples", f"{results['seconds_per_1000_samples']:.1f} s",
-         f"{results['num_evaluations']} evaluations of the score, decoded"),
+        Headline("classifier accuracy, real images", with_error(results["classifier_accuracy"])),
+        Headline("classifier accuracy, reconstructions",
+                 with_error(results["reconstruction_accuracy"]), "ceiling of coherence"),
+        *coherence_pages.headlines(results),
+        Headline("unconditional coherence", with_error(agree), "all modalities agree"),
+        Headline("label total variation", f"{variation['uniform']:.3f}",
+                 "distance from uniform classes; 0 is best"),
+        *_diversity(results),
+        Headline("Fréchet distance", f"{results['frechet_classifier_features']['mean']:.2f}",
+                 "classifier features, so not FID"),
+        *([Headline("FID", f"{results['fid']['mean']:.2f}")] if "fid" in results else []),
+        Headline("1,000 samples", f"{results['seconds_per_1000_samples']:.1f} s",
+                 f"{results['num_evaluations']} score evaluations and decoding"),
     ]  # fmt: skip
 
 
-def diversity(results: Mapping[str, Any]) -> list[Figure]:
-    """Return the figure of diversity, which is measured with nested subsets."""
+def _diversity(results: Results) -> list[Headline]:
+    """Return the diversity of samples, which only the nested protocol measures."""
     if "conditional_diversity" not in results:
         return []
-    remark = "variance given one modality over that within a class; 1 is that of the data"
-    return [Figure("conditional diversity", f"{results['conditional_diversity']:.2f}", remark)]
+    remark = "variance given one modality, over the variance within a class of the data; 1 is best"
+    return [Headline("conditional diversity", f"{results['conditional_diversity']:.2f}", remark)]
 
 
 def sections(
-    results: Mapping[str, Any], samples: Mapping[str, np.ndarray], names: list[str], folder: Path
-) -> list[Section]:
-    """Write the pictures of the report into a folder, and return its sections."""
-    save_image(folder / "reconstruction.png", reconstruction_grid(samples, names))
-    save_image(folder / "conditional.png", conditional_grid(samples, names))
-    joint = [[as_bytes(x) for x in samples[f"joint/{name}"]] for name in names]
-    save_image(folder / "unconditional.png", grid(joint))
-    coherence_pages.draw_coherence(results).savefig(folder / "coherence.png", dpi=120)
+    results: Results, samples: Samples, names: tuple[str, ...], folder: Path
+) -> list[ReportSection]:
+    """Write the images of the report into a folder, and return its sections."""
+    save_enlarged(folder / "reconstruction.png", reconstruction_grid(samples, names))
+    save_enlarged(folder / "conditional.png", _conditional_grid(samples, names))
+    joint = [[as_rgb(x) for x in samples[f"joint/{name}"]] for name in names]
+    save_enlarged(folder / "unconditional.png", grid(joint))
+    coherence_pages.plot_coherence(results).savefig(folder / "coherence.png", dpi=120)
     num_samples = samples[f"conditional/{names[0]}"].shape[1]
-    num_growing, columns = len(samples["observed"]) - len(names), ", ".join(names)
+    num_growing, order = len(samples["observed"]) - len(names), ", ".join(names)
+    growing = f", the last {num_growing} observe two or more" if num_growing else ""
     return [
-        Section("Coherence", (Picture(
+        ReportSection("Coherence", (ReportImage(
             "coherence.png",
-            "Coherence is the share of generated pictures that the classifier takes for the class of "
-            "what was observed. The ceiling is its accuracy on pictures that were only encoded and "
-            "decoded.", pixels=False),)),
-        *coherence_pages.by_protocol(results),
-        Section("Given some modalities, generate the others", (Picture(
+            "Coherence is the share of generated images whose class, as the classifier sees it, is that of "
+            "the observed modalities. Its ceiling is the accuracy of the classifier on real images that "
+            "were only encoded and decoded.", pixelated=False),)),
+        *coherence_pages.protocol_table(results),
+        ReportSection("Conditional samples", (ReportImage(
             "conditional.png",
-            "A row is one test example. Pictures with a red edge are observed; all others are "
-            f"generated, {num_samples} samples of each modality. The first {len(names)} rows observe "
-            f"one modality, the last {num_growing} more and more of them. Columns: {columns}."),)),
-        Section("From nothing", (Picture(
+            "Each row is one test example. Images with a red edge are observed. All others are generated, "
+            f"{num_samples} samples of each modality. The first {len(names)} rows observe one modality"
+            f"{growing}. Columns: {order}."),)),
+        ReportSection("Unconditional samples", (ReportImage(
             "unconditional.png",
-            "A column is one joint sample: its pictures should show the same class. "
-            f"Rows: {columns}."),)),
-        Section("Reconstruction", (Picture(
+            f"Each column is one joint sample, whose images should show the same class. Rows: {order}."),)),
+        ReportSection("Reconstructions", (ReportImage(
             "reconstruction.png",
-            "Real test pictures, and below each what its autoencoder makes of it. "
-            f"Rows: {columns}."),)),
-        by_modality(results, names),
+            f"Real test images, each above its reconstruction by its autoencoder. Rows: {order}."),)),
+        _by_modality(results, names),
     ]  # fmt: skip
 
 
-def by_modality(results: Mapping[str, Any], names: list[str]) -> Section:
-    """Return the table of the figures that each modality has."""
-    head = (
-        "", "classifier accuracy", "reconstruction accuracy", "Fréchet distance (classifier features)",
-        *(["FID"] if "fid" in results else []),
-    )  # fmt: skip
-    rows = tuple(
-        (
-            name,
-            f"{results['classifier_accuracy'][name]:.3f}",
-            f"{results['reconstruction_accuracy'][name]:.3f}",
-            f"{results['frechet_classifier_features'][name]:.2f}",
-            *([f"{results['fid'][name]:.2f}"] if "fid" in results else []),
-        )
+def _by_modality(results: Results, names: tuple[str, ...]) -> ReportSection:
+    """Return the table of the results that each modality has."""
+    columns = {
+        "classifier accuracy, real images": ("classifier_accuracy", ".3f"),
+        "classifier accuracy, reconstructions": ("reconstruction_accuracy", ".3f"),
+        "Fréchet distance, classifier features": ("frechet_classifier_features", ".2f"),
+        **({"FID": ("fid", ".2f")} if "fid" in results else {}),
+    }
+    rows = [
+        (name, *(f"{results[key][name]:{form}}" for key, form in columns.values()))
         for name in names
-    )
+    ]
     at_least = results["unconditional_coherence"]["at_least_k"].items()
     variation = results["label_total_variation"]
     remark = (
-        "At least k modalities agree with the first, unconditionally: "
-        + ", ".join(f"k = {k}: {share:.3f}" for k, share in at_least)
-        + f". Total variation of the labels: {variation['uniform']:.3f} from uniform, "
-        f"{variation['real']:.3f} from the test set."
+        "Share of joint samples in which at least k modalities show the class of the first, itself included: "
+        + ", ".join(f"{share:.3f} (k = {k})" for k, share in at_least)
+        + f". Total variation between the classes of joint samples and uniform ones: "
+        f"{variation['uniform']:.3f}; and those of the test set: {variation['real']:.3f}."
     )
-    return Section("By modality", table=(head, *rows), remark=remark)
+    return ReportSection("Results by modality", table=(("", *columns), *rows), remark=remark)
 
 
-def reconstruction_grid(samples: Mapping[str, np.ndarray], names: list[str]) -> np.ndarray:
-    """Put real pictures above their reconstructions, two rows for each modality."""
-    rows = [samples[f"{kind}/{name}"] for name in names for kind in ("real", "reconstruction")]
-    return grid([[as_bytes(x) for x in row] for row in rows], group=2)
-
-
-def conditional_grid(samples: Mapping[str, np.ndarray], names: list[str]) -> np.ndarray:
+def _conditional_grid(samples: Samples, names: tuple[str, ...]) -> np.ndarray:
     """Put a subset in each row and a modality in each group of columns.
 
-    An observed modality shows its picture once, the others several samples.
+    An observed modality shows its image once, the others several samples.
     """
     num_samples = samples[f"conditional/{names[0]}"].shape[1]
     rows = []
     for s, observed in enumerate(samples["observed"]):
         row = []
         for name, seen in zip(names, observed, strict=True):
-            blank = np.full_like(as_bytes(samples[f"true/{name}"][s]), 255)
-            shown = [as_bytes(x) for x in samples[f"conditional/{name}"][s]]
+            true = as_rgb(samples[f"true/{name}"][s])
+            shown = [as_rgb(x) for x in samples[f"conditional/{name}"][s]]
             if seen:
-                shown = [frame(as_bytes(samples[f"true/{name}"][s])), *[blank] * (num_samples - 1)]
+                shown = [add_frame(true), *[np.full_like(true, 255)] * (num_samples - 1)]
             row += shown
         rows.append(row)
     return grid(rows, columns=num_samples)

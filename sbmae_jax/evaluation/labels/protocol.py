@@ -2,25 +2,26 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from sbmae_jax._check import require_fields, require_int
-from sbmae_jax.evaluation.base import Evaluator, Figure, Rows, Section
+from sbmae_jax.evaluation.base import Evaluator, LoadArrays, Report, check_counts
 from sbmae_jax.evaluation.fid import check_weights, inception_extractor
 from sbmae_jax.evaluation.generator import Arrays, Generator, blank_rows
-from sbmae_jax.evaluation.labels import pages as classes_pages
-from sbmae_jax.evaluation.labels.coherence import LabelledRows, measure_conditional, measures
+from sbmae_jax.evaluation.labels import pages
+from sbmae_jax.evaluation.labels.coherence import (
+    LabelledRows,
+    measure_accuracy,
+    measure_joint,
+    measures,
+)
 from sbmae_jax.evaluation.labels.evaluators import (
     classes_and_features,
     compile_classifier,
     frechet_distances,
 )
-from sbmae_jax.metrics.coherence import all_agree, at_least_k, estimate
-from sbmae_jax.metrics.diversity import label_shares, total_variation
 from sbmae_jax.models.classifier import Classifier
 from sbmae_jax.models.task import Params
 from sbmae_jax.training.config import TrainingConfig
@@ -28,21 +29,26 @@ from sbmae_jax.training.sharding import batched
 from sbmae_jax.types import Key
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SharedLabelProtocol:
-    """Evaluation of modalities of one shape that show the same class; the data have a `label`.
+    """Evaluate modalities of one shape that show the same class. The data must have a `label`.
 
-    num_rows: test examples; each is used once for every number of observed modalities, and by
-        "all_subsets" once for every subset.
-    num_unconditional: joint samples drawn from nothing.
-    batch_size: rows in one call of the generator.
-    protocols: how conditional coherence is measured, some of "nested", "prefix" and "all_subsets".
-    subsets_per_size: for "all_subsets", the most subsets of one size that are observed.
-    inception: file of Inception weights, made by `evaluation.inception`; without one there is no FID.
-        With one, each Fréchet distance is also measured on its features, which takes seconds for each.
+    Attributes:
+        names: The modalities, in the order of the model.
+        classifier: The network that reads the class of an image, one for all modalities.
+        training: How it is trained.
+        num_rows: How many test rows are measured; 0 takes all. Each is used once for every number of observed
+            modalities, and by "all_subsets" once for every subset.
+        num_unconditional: How many joint samples are drawn from nothing.
+        batch_size: Rows in one call of the generator.
+        protocols: How conditional coherence is measured: some of "nested", "prefix" and "all_subsets"; see
+            `coherence`.
+        subsets_per_size: For "all_subsets": at most so many subsets of one size are observed.
+        inception: The file of Inception weights that `evaluation.inception` made. Without it there is no FID.
+            With it each Fréchet distance is also measured on Inception features, which takes seconds.
 
-    Raises ValueError for a protocol that there is not, for a value out of its range or of another type, and
-    for a missing file.
+    Raises:
+        ValueError: For an unknown protocol, a number out of its range, or a missing file.
     """
 
     names: tuple[str, ...]
@@ -55,55 +61,39 @@ class SharedLabelProtocol:
     subsets_per_size: int = 10
     inception: str = ""
 
+    report = Report(pages.headlines, pages.sections)
+
     def __post_init__(self):
-        require_fields(self)
-        require_int("num_rows", self.num_rows)
-        require_int("num_unconditional", self.num_unconditional, 2)
-        require_int("batch_size", self.batch_size, 1)
-        require_int("subsets_per_size", self.subsets_per_size, 1)
+        check_counts(self, num_rows=0, num_unconditional=2, batch_size=1, subsets_per_size=1)
         known = tuple(measures(self.subsets_per_size))
-        if not set(self.protocols) <= set(known):
+        if not isinstance(self.protocols, tuple) or not set(self.protocols) <= set(known):
             raise ValueError(
                 f"protocols must be a tuple of some of {known}, got {self.protocols!r}"
             )
         check_weights(self.inception)
 
     def evaluators(self) -> dict[str, Evaluator]:
-        """Return the classifier, trained on the pictures of all modalities."""
+        """Return the classifier, which is trained on the images of all modalities."""
         views = tuple({"x": name, "label": "label"} for name in self.names)
         return {"classifier": Evaluator(self.classifier.task, self.training, views)}
 
     def measure(
-        self,
-        key: Key,
-        rows: Arrays,
-        generator: Generator,
-        evaluators: Mapping[str, Params],
-        train: Rows,
-    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Return all figures and the samples that the report shows."""
+        self, key: Key, rows: Arrays, generator: Generator, evaluators: Mapping[str, Params],
+        train: LoadArrays,
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:  # fmt: skip
+        """Measure a generator; see `EvaluationProtocol.measure`."""
         del train
-        key, picture_key = jax.random.split(key)
+        key, sample_key = jax.random.split(key)
         classify = compile_classifier(self.classifier, evaluators["classifier"])
         read = classes_and_features(self.names, classify, inception_extractor(self.inception))
-        results = measure_all(
+        results = measure_labelled(
             key, rows, generator.reading(read),
             self.num_unconditional, self.protocols, self.subsets_per_size,
         )  # fmt: skip
-        return results, classes_pages.draw_samples(picture_key, rows, generator)
-
-    def figures(self, results: Mapping[str, Any]) -> list[Figure]:
-        """Return the main figures of the results."""
-        return classes_pages.figures(results)
-
-    def sections(
-        self, results: Mapping[str, Any], samples: Mapping[str, np.ndarray], folder: Path
-    ) -> list[Section]:
-        """Write the pictures of the report into a folder, and return its sections."""
-        return classes_pages.sections(results, samples, list(self.names), folder)
+        return results, pages.draw_samples(sample_key, rows, generator)
 
 
-def measure_all(
+def measure_labelled(
     key: Key,
     rows: Arrays,
     generator: Generator,
@@ -111,64 +101,52 @@ def measure_all(
     protocols: tuple[str, ...] = ("nested",),
     subsets_per_size: int = 10,
 ) -> dict[str, Any]:
-    """Return all figures of one generator on the rows of a test split.
+    """Measure a generator on labelled rows.
 
-    rows: {name: [N, *shape]} and `label` [N].  The rest as in `SharedLabelProtocol`.
+    Args:
+        key: A typed key.
+        rows: Test rows, `{name: [N, *shape]}` and `label`, `[N]`.
+        generator: A generator that reads classes and features from its samples, as
+            `evaluators.classes_and_features` does.
+        num_unconditional: As in `SharedLabelProtocol`.
+        protocols: As in `SharedLabelProtocol`.
+        subsets_per_size: As in `SharedLabelProtocol`.
+
+    Returns:
+        All results, ready for JSON.
     """
     names, label = generator.names, np.asarray(rows["label"])
-    given_key, none_key, *more_keys = jax.random.split(key, 4)
-    given_keys = given_key, *more_keys
-    pictures = {name: rows[name] for name in names}
-    real = batched(generator.read, generator.batch_size)(pictures)
-    test = LabelledRows(pictures, label, real)
-    rebuilt = generator.reconstruct_rows(pictures)["class"]
-    made = generator.complete_rows(none_key, *blank_rows(rows, names, num_unconditional))
-    return {
+    conditional = measures(subsets_per_size)
+    joint_key, *keys = jax.random.split(key, 1 + len(conditional))
+    images = {name: rows[name] for name in names}
+    real = batched(generator.read, generator.batch_size)(images)
+    test, everything = LabelledRows(images, label, real), np.ones((len(label), len(names)), bool)
+    rebuilt = generator.reconstruct_rows(images)["class"]
+    made = generator.complete_rows(joint_key, *blank_rows(rows, names, num_unconditional))
+    results = {
         "num_rows": len(label),
         "num_unconditional": num_unconditional,
-        "classifier_accuracy": accuracy(names, real["class"], label),
-        "reconstruction_accuracy": accuracy(names, rebuilt, label),
-        **measure_conditional(given_keys, generator, test, protocols, subsets_per_size),
-        **measure_unconditional(names, made, label, real),
+        "classifier_accuracy": measure_accuracy(names, real["class"], label, everything),
+        "reconstruction_accuracy": measure_accuracy(names, rebuilt, label, everything),
+        **measure_joint(made["class"], label),
+        **_joint_distances(names, made, real),
     }
+    for measure_key, (name, measure) in zip(keys, conditional.items(), strict=True):
+        if name in protocols:
+            results |= measure(measure_key, generator, test)
+    return results
 
 
-def measure_unconditional(
-    names: tuple[str, ...],
-    made: Mapping[str, np.ndarray],
-    label: np.ndarray,
-    real: Mapping[str, np.ndarray],
-) -> dict[str, Any]:
-    """Return the results of joint samples."""
-    num_classes = int(label.max()) + 1
-    shares = label_shares(made["class"], num_classes)
+def _joint_distances(
+    names: tuple[str, ...], made: Mapping[str, np.ndarray], real: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, float]]:
+    """Return the Fréchet distances of joint samples: the mean over modalities, and by modality."""
     by_name = {name: frechet_distances(made, real, m) for m, name in enumerate(names)}
-    return {
-        "unconditional_coherence": {
-            "all_agree": all_agree(made["class"])._asdict(),
-            "at_least_k": {str(k): share for k, share in at_least_k(made["class"]).items()},
-        },
-        "label_total_variation": {
-            "uniform": total_variation(shares, np.full(num_classes, 1 / num_classes)),
-            "real": total_variation(shares, label_shares(label, num_classes)),
-        },
-        **{
-            figure: mean_over(
-                {name: found[figure] for name, found in by_name.items()},
-                num_samples=min(len(made["class"]), len(label)),
-            )
-            for figure in by_name[names[0]]
-        },
-    }
-
-
-def mean_over(by_name: Mapping[str, float], **more: int) -> dict[str, float]:
-    """Return the mean over modalities, what else is to be said, and the values."""
-    return {"mean": float(np.mean(list(by_name.values()))), **more, **by_name}
-
-
-def accuracy(names: tuple[str, ...], classes: np.ndarray, label: np.ndarray) -> dict[str, float]:
-    """Return the share of right classes [N, M]: the mean with its standard error, and by modality."""
-    correct = classes == label[:, None]
-    by_modality = {name: float(correct[:, m].mean()) for m, name in enumerate(names)}
-    return estimate(correct.mean(axis=1))._asdict() | by_modality
+    num_samples = min(len(made["class"]), len(real["class"]))
+    results = {}
+    for distance in by_name[names[0]]:
+        values = {name: found[distance] for name, found in by_name.items()}
+        results[distance] = {
+            "mean": float(np.mean(list(values.values()))), "num_samples": num_samples, **values,
+        }  # fmt: skip
+    return results

@@ -1,37 +1,90 @@
-"""What one would use without this library: predict a modality from the others, by lines or by neighbours.
+"""Predictions without this library: a modality from the others, by regression or by nearest neighbours.
 
-Both are fitted on training rows, and their one free value, a penalty or a number of neighbours, is chosen on
-rows held out from these. Inputs are `Columns`; a missing one is 0, the training mean, and a column beside
+Both are fitted to training rows, and their one hyperparameter, a penalty or a number of neighbours, is chosen
+on rows held out from these. Inputs are `Columns`; a missing one is 0, the training mean, and another column
 says that it is missing.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, PoissonRegressor
 from sklearn.neighbors import NearestNeighbors
 
-from sbmae_jax.evaluation.paired.columns import Columns
+from sbmae_jax.evaluation.paired.columns import Columns, flatten
+from sbmae_jax.evaluation.paired.eval_data import Blocks, EvalData, score_rows
 from sbmae_jax.metrics.prediction import losses
 
 MAX_HELD_OUT = 1000
-MAX_REGRESSIONS = (
-    8  # columns of binary values or counts that get a regression each; more share a ridge
-)
+MAX_REGRESSIONS = 8  # columns of binary values or counts with a regression each; more share a ridge
 MAX_REGRESSION_ROWS = 5000  # from which these are fitted
 PENALTIES = (3e-3, 3e-2, 3e-1)  # of these, per row
 RIDGE_PENALTIES = np.logspace(-2, 5, 15)
 NEIGHBOURS = (1, 2, 5, 10, 20, 50, 100)
 
 Predict = Callable[[np.ndarray], np.ndarray]
-"""inputs [N, C] -> mean of the target [N, F]"""
+"""`inputs [N, C] -> mean of the target [N, F]`"""
+
+
+class Baselines(NamedTuple):
+    """Predictors of one modality from all others.
+
+    Attributes:
+        gather: `(columns, present [N, M]) -> inputs [N, C]`, of some rows.
+        predictors: "linear" and "neighbours".
+    """
+
+    gather: Callable[[Blocks, np.ndarray], np.ndarray]
+    predictors: Mapping[str, Predict]
+
+    def score(self, eval_data: EvalData, name: str, rows: np.ndarray) -> dict[str, Any]:
+        """Return the losses of all predictors on test rows, `{predictor: {loss: [N]}}`.
+
+        Args:
+            eval_data: The data.
+            name: The modality that they predict.
+            rows: The numbers of the test rows, `[N]`.
+        """
+        test = eval_data.test
+        x = self.gather([block[rows] for block in test.blocks], test.present[rows])
+        return {
+            title: score_rows(eval_data, name, rows, lambda some, predict=predict: predict(x[some]))
+            for title, predict in self.predictors.items()
+        }
+
+
+def fit_baselines(eval_data: EvalData, m: int) -> Baselines:
+    """Fit regression and nearest neighbours to the modality number `m`, given all others."""
+    name, others = eval_data.names[m], [i for i in range(len(eval_data.names)) if i != m]
+
+    def gather(blocks, present):
+        some = [blocks[i] for i in others]
+        return join_inputs(some, present[:, others], eval_data.incomplete[others])
+
+    train = eval_data.train
+    seen = train.present[:, m]
+    x = gather([block[seen] for block in train.blocks], train.present[seen])
+    target = Target(eval_data.columns[name], flatten(train.arrays[name][seen]))
+    # The second way to weight: each modality, and each column that tells what is missing, counts the same.
+    widths = [train.blocks[i].shape[1] for i in others]
+    flags = np.ones(x.shape[1] - sum(widths))
+    weights = np.concatenate([*(np.full(w, w**-0.5) for w in widths), flags], dtype=np.float32)
+    return Baselines(
+        gather,
+        {"linear": fit_linear(x, target), "neighbours": fit_neighbours(x, weights, target)},
+    )
 
 
 class Target(NamedTuple):
-    """A modality that is to be predicted.  values: as the losses see them, [N, F]."""
+    """A modality that is to be predicted.
+
+    Attributes:
+        columns: How it becomes columns.
+        values: Its values as the losses see them, `[N, F]`.
+    """
 
     columns: Columns
     values: np.ndarray
@@ -46,26 +99,30 @@ class Target(NamedTuple):
         return Target(self.columns, self.values[rows])
 
     def error(self, predicted: np.ndarray) -> float:
-        """Return the loss by which free values are chosen: of probabilities the log loss."""
+        """Return the loss by which hyperparameters are chosen: of probabilities the log loss."""
         found = losses(self.value_type, self.values, predicted)
         return float(found.get("log_loss", found["error"]).mean())
 
 
-def inputs(blocks: Sequence[np.ndarray], present: np.ndarray, incomplete: np.ndarray) -> np.ndarray:
-    """Join the columns of the modalities that are given, [N, C] in all.
+def join_inputs(
+    blocks: Sequence[np.ndarray], present: np.ndarray, incomplete: np.ndarray
+) -> np.ndarray:
+    """Join the columns of modalities into inputs, `[N, C]`.
 
-    blocks: one [N, C_m] for each of these.  present: [N, M].  incomplete: [M], which may be missing: these
-    have a column that says so.
+    Args:
+        blocks: The columns of each modality, `[N, C_m]`.
+        present: Which of them each row has, `[N, M]` bool.
+        incomplete: The modalities that may be missing, `[M]` bool. Another column says so for each of these.
     """
     filled = [np.where(seen[:, None], x, 0) for x, seen in zip(blocks, present.T, strict=True)]
     missing = [~seen[:, None] for seen, may in zip(present.T, incomplete, strict=True) if may]
     return np.concatenate([*filled, *missing], axis=1, dtype=np.float32)
 
 
-def split(num_rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers of the rows to fit on and of those held out, a fifth of them, at random.
+def hold_out(num_rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Choose at random the rows to fit on and those to hold out, a fifth of them.
 
-    Fewer than five rows are both.
+    Fewer than five rows serve as both.
     """
     order = np.random.default_rng(0).permutation(num_rows)
     if num_rows < 5:
@@ -75,16 +132,20 @@ def split(num_rows: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fit_linear(x: np.ndarray, target: Target) -> Predict:
-    """Fit ridge regression, or for categories and binary values logistic, for counts Poisson regression.
+    """Fit ridge regression, or logistic to categories and binary values, or Poisson regression to counts.
 
-    Where binary values or counts have more columns than MAX_REGRESSIONS, it is ridge regression, cut off at
-    what such a mean can be.
+    Binary values or counts with more columns than MAX_REGRESSIONS get ridge regression, whose predictions are
+    clipped to what a mean can be.
+
+    Args:
+        x: Inputs, `[N, C]`.
+        target: What to predict, with N rows.
     """
     value_type, num_columns = target.value_type, target.values.shape[1]
     if value_type == "real" or (value_type != "category" and num_columns > MAX_REGRESSIONS):
-        return fit_ridge(x, target)
-    fit = {"category": fit_category, "binary": fit_binary, "counts": fit_counts}[value_type]
-    kept, held = split(len(x))
+        return _fit_clipped_ridge(x, target)
+    fit = {"category": _fit_category, "binary": _fit_binary, "counts": _fit_counts}[value_type]
+    kept, held = hold_out(len(x))
     kept = kept[:MAX_REGRESSION_ROWS]
     found = [fit(x[kept], target.values[kept], penalty) for penalty in PENALTIES]
     errors = [target.take(held).error(predict(x[held])) for predict in found]
@@ -92,29 +153,33 @@ def fit_linear(x: np.ndarray, target: Target) -> Predict:
     return fit(x[rows], target.values[rows], PENALTIES[int(np.argmin(errors))])
 
 
-def fit_ridge(x: np.ndarray, target: Target) -> Predict:
-    """Fit ridge regression to the columns of the target; its penalty is chosen by leaving one row out."""
+def _fit_clipped_ridge(x: np.ndarray, target: Target) -> Predict:
     value_type, columns = target.value_type, target.columns
-    ranges = {"real": (-np.inf, np.inf), "binary": (0.01, 0.99), "counts": (0.01, np.inf)}
-    low, high = ranges[value_type]
+    low, high = {"real": (-np.inf, np.inf), "binary": (0.01, 0.99), "counts": (0.01, np.inf)}[
+        value_type
+    ]
     # Counts are predicted themselves, not their logarithm, whose mean is not that of counts.
-    own = value_type == "counts"
-    solve = ridge(x, target.values if own else columns.read(target.values))
+    unscaled = value_type == "counts"
+    solve = fit_ridge(x, target.values if unscaled else columns.encode(target.values))
 
     def predict(x):
         predicted = solve(x)
-        return np.clip(predicted if own else columns.restore(predicted), low, high)
+        return np.clip(predicted if unscaled else columns.decode(predicted), low, high)
 
     return predict
 
 
-def ridge(x: np.ndarray, y: np.ndarray) -> Predict:
-    """Fit ridge regression of y [N, F] to x [N, C], its penalty chosen by leaving one row out.
+def fit_ridge(x: np.ndarray, y: np.ndarray) -> Predict:
+    """Fit ridge regression, its penalty chosen by leaving one row out.
 
     As scikit-learn's RidgeCV, but for all penalties from one decomposition. With X = U S V' centred, a
     penalty a, and D = S^2 / (S^2 + a), the prediction of the training rows is H y, H = U D U' + 1 / N,
-    and the error of row i without it is (y - H y)_i / (1 - H_ii). Of many rows MAX_HELD_OUT are
-    left out in turn.
+    and the error of row i without it is (y - H y)_i / (1 - H_ii). Of many rows MAX_HELD_OUT are left out in
+    turn.
+
+    Args:
+        x: Inputs, `[N, C]`.
+        y: What to predict, `[N, F]`.
     """
     x_mean, y_mean = x.mean(axis=0), y.mean(axis=0)
     centred, values = np.asarray(x - x_mean, np.float64), np.asarray(y - y_mean, np.float64)
@@ -133,18 +198,19 @@ def ridge(x: np.ndarray, y: np.ndarray) -> Predict:
         return np.mean((residual / leave[:, None]) ** 2)
 
     penalty = min(RIDGE_PENALTIES, key=error)
-    slope = right @ ((np.sqrt(squares) / (squares + penalty))[:, None] * inner)
-    return lambda x: (x - x_mean) @ slope + y_mean
+    weights = right @ ((np.sqrt(squares) / (squares + penalty))[:, None] * inner)
+    return lambda x: (x - x_mean) @ weights + y_mean
 
 
-def fit_category(x: np.ndarray, values: np.ndarray, penalty: float) -> Predict:
-    """Fit logistic regression to one-hot values; what was never seen gets the probability 0."""
+def _fit_category(x: np.ndarray, values: np.ndarray, penalty: float) -> Predict:
+    """Fit logistic regression to one-hot values. A category that was never seen gets the probability 0."""
     seen = np.flatnonzero(values.any(axis=0))
     labels = values.argmax(axis=1)
     if len(seen) == 1:
-        return constant(values.mean(axis=0))
+        mean = values.mean(axis=0)
+        return lambda x: np.broadcast_to(mean, (len(x), len(mean)))
     model = LogisticRegression(C=1 / (penalty * len(x)), max_iter=200, tol=1e-3)
-    quietly(model.fit, x, labels)
+    fit_quietly(model, x, labels)
 
     def predict(x):
         found = np.zeros((len(x), values.shape[1]))
@@ -154,65 +220,66 @@ def fit_category(x: np.ndarray, values: np.ndarray, penalty: float) -> Predict:
     return predict
 
 
-def fit_binary(x: np.ndarray, values: np.ndarray, penalty: float) -> Predict:
+def _fit_binary(x: np.ndarray, values: np.ndarray, penalty: float) -> Predict:
     """Fit logistic regression to each column of 0 and 1."""
     pairs = [np.stack([1 - column, column], axis=1) > 0.5 for column in values.T]
-    fitted = [fit_category(x, pair, penalty) for pair in pairs]
+    fitted = [_fit_category(x, pair, penalty) for pair in pairs]
     return lambda x: np.stack([predict(x)[:, 1] for predict in fitted], axis=1)
 
 
-def fit_counts(x: np.ndarray, values: np.ndarray, penalty: float) -> Predict:
+def _fit_counts(x: np.ndarray, values: np.ndarray, penalty: float) -> Predict:
     """Fit Poisson regression, with a logarithmic link, to each column of counts."""
 
     def fit(column):
         if not column.any():
             return lambda x: np.zeros(len(x))
-        model = PoissonRegressor(alpha=penalty, max_iter=200, tol=1e-3)
-        return quietly(model.fit, x, column).predict
+        return fit_quietly(
+            PoissonRegressor(alpha=penalty, max_iter=200, tol=1e-3), x, column
+        ).predict
 
     fitted = [fit(column) for column in values.T]
     return lambda x: np.stack([predict(x) for predict in fitted], axis=1)
 
 
-def constant(mean: np.ndarray) -> Predict:
-    """Predict the same mean [F] for all rows."""
-    return lambda x: np.broadcast_to(mean, (len(x), len(mean)))
-
-
-def quietly(fit: Callable, x: np.ndarray, y: np.ndarray):
-    """Fit, although the last digits may not have converged."""
+def fit_quietly(model: Any, x: np.ndarray, y: np.ndarray) -> Any:
+    """Fit a model of scikit-learn, and accept that its last digits may not have converged."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return fit(x, y)
+        return model.fit(x, y)
 
 
 def fit_neighbours(x: np.ndarray, weights: np.ndarray, target: Target) -> Predict:
     """Fit the mean of the nearest training rows.
 
-    weights: [C], by which the columns are multiplied if that does better on rows held out; these also
-    choose the number of neighbours. Means of counts and probabilities are drawn towards the mean of all
-    training rows by the weight of one neighbour, so that none is 0.
+    Rows held out choose the number of neighbours, and whether to weight the columns. The means of counts and
+    probabilities are drawn towards the mean of all training rows by the weight of one neighbour, so that none
+    is 0.
+
+    Args:
+        x: Inputs, `[N, C]`.
+        weights: What to multiply the columns by if that does better, `[C]`.
+        target: What to predict, with N rows.
     """
-    kept, held = split(len(x))
+    kept, held = hold_out(len(x))
     numbers = [k for k in NEIGHBOURS if k <= len(kept)]
     tried = {}
-    for scaled in (False, True):
-        z = x * weights if scaled else x
-        means = neighbour_means(z[kept], target.take(kept), numbers)(z[held])
+    for weighted in (False, True):
+        z = x * weights if weighted else x
+        means = _neighbour_means(z[kept], target.take(kept), numbers)(z[held])
         errors = [target.take(held).error(mean) for mean in means]
-        tried |= {(scaled, k): error for k, error in zip(numbers, errors, strict=True)}
-    scaled, number = min(tried, key=tried.__getitem__)
-    means = neighbour_means(x * weights if scaled else x, target, [number])
-    return lambda x: means(x * weights if scaled else x)[0]
+        tried |= {(weighted, k): error for k, error in zip(numbers, errors, strict=True)}
+    weighted, number = min(tried, key=tried.__getitem__)
+    means = _neighbour_means(x * weights if weighted else x, target, [number])
+    return lambda x: means(x * weights if weighted else x)[0]
 
 
-def neighbour_means(
+def _neighbour_means(
     x: np.ndarray, target: Target, numbers: Sequence[int]
 ) -> Callable[[np.ndarray], list[np.ndarray]]:
     """Return the function that gives the mean of the nearest rows, for several numbers of them."""
-    value_type, columns = target.value_type, target.columns
-    # Of pictures the components are averaged: the memory of all neighbours' pixels is not needed.
-    values = columns.read(target.values) if value_type == "real" else target.values
+    is_real, columns = target.value_type == "real", target.columns
+    # Of images the components are averaged: the pixels of all neighbours need not be in memory.
+    values = columns.encode(target.values) if is_real else target.values
     index = NearestNeighbors(n_neighbors=max(numbers), algorithm="brute").fit(x)
     prior = values.mean(axis=0)
 
@@ -222,8 +289,8 @@ def neighbour_means(
         for k in range(max(numbers)):
             sums += values[nearest[:, k]]
             if k + 1 in numbers:
-                mean = sums / (k + 1) if value_type == "real" else (sums + prior) / (k + 2)
-                found.append(columns.restore(mean) if value_type == "real" else mean)
+                mean = sums / (k + 1) if is_real else (sums + prior) / (k + 2)
+                found.append(columns.decode(mean) if is_real else mean)
         return found
 
     return predict

@@ -1,44 +1,40 @@
-"""Sections of the report of paired data on calibration: is the generator as sure as it may be?"""
+"""Sections of the report of paired data on calibration: is the generator as sure as it should be?"""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sbmae_jax.evaluation.base import Picture, Section
-from sbmae_jax.evaluation.labels.coherence_pages import with_error
-from sbmae_jax.evaluation.paired.drawings import DPI, draw_ranks, draw_reliability
-from sbmae_jax.evaluation.paired.figures import percent_with_error
+from sbmae_jax.evaluation.base import ReportImage, ReportSection, Results
+from sbmae_jax.evaluation.formatting import percent_with_error, with_error
+from sbmae_jax.evaluation.paired.plots import DPI, plot_ranks, plot_reliability
 
 
 def verdict(entry: Mapping[str, Any]) -> str:
     """Say in words what coverage and bias mean."""
-    found, off = entry["coverage"], entry["coverage"]["mean"] - entry["nominal"]
-    words = []
-    if abs(off) > max(0.03, 3 * found["se"]):
-        words.append(
-            "too sure of itself: intervals too narrow"
-            if off < 0
-            else "too unsure: intervals too wide"
-        )
-    if abs(entry["bias"]["mean"]) > max(0.03, 3 * entry["bias"]["se"]):
-        words.append("draws too low" if entry["bias"]["mean"] > 0 else "draws too high")
-    return "; ".join(words) or "right"
+    coverage, bias, words = entry["coverage"], entry["bias"], []
+    excess = coverage["mean"] - entry["nominal"]
+    if abs(excess) > max(0.03, 3 * coverage["se"]):
+        narrow, wide = "overconfident: intervals too narrow", "underconfident: intervals too wide"
+        words.append(narrow if excess < 0 else wide)
+    if abs(bias["mean"]) > max(0.03, 3 * bias["se"]):
+        words.append("samples too low" if bias["mean"] > 0 else "samples too high")
+    return "; ".join(words) or "calibrated"
 
 
-def sections(results: Mapping[str, Any], folder: Path) -> list[Section]:
-    """Return what there is of values and of probabilities."""
+def calibration_sections(results: Results, folder: Path) -> list[ReportSection]:
+    """Return the sections on intervals of values and on probabilities, as far as these were measured."""
     entries = results["calibration"]
     values = {name: entry for name, entry in entries.items() if "ranks" in entry}
-    judged = {
-        name: entry["reliability"] for name, entry in entries.items() if "reliability" in entry
+    reliability = {
+        n: entry["reliability"] for n, entry in entries.items() if "reliability" in entry
     }
-    found = [draws(results, values, folder)] if values else []
-    return found + ([probabilities(judged, folder)] if judged else [])
+    found = [_intervals(results, values, folder)] if values else []
+    return found + ([_probabilities(reliability, folder)] if reliability else [])
 
 
-def draws(results: Mapping[str, Any], values: Mapping[str, Any], folder: Path) -> Section:
-    """Show where the truth ranks among its draws, and what that means."""
-    draw_ranks(values).savefig(folder / "ranks.png", dpi=DPI)
+def _intervals(results: Results, values: Mapping[str, Any], folder: Path) -> ReportSection:
+    """Show where the truth ranks among its samples, and what that means."""
+    plot_ranks(values).savefig(folder / "ranks.png", dpi=DPI)
     nominal = f"{next(iter(values.values()))['nominal']:.0%}"
     rows = [
         (name, percent_with_error(e["coverage"]), f"{e['bias']['mean']:+.3f} ± {e['bias']['se']:.3f}",
@@ -47,36 +43,36 @@ def draws(results: Mapping[str, Any], values: Mapping[str, Any], folder: Path) -
     ]  # fmt: skip
     left_out = [n for n in results["prediction"] if n not in results["calibration"]]
     remark = (
-        f"The interval from the least to the largest of {results['num_samples']} draws is to hold the truth "
-        f"{nominal} of the time. Bias is the mean rank of the truth, from -0.5 (below all draws) to 0.5. "
-        "CRPS, a distance of the draws from the truth, is over that of random training rows: lower is better."
+        f"The interval from the smallest to the largest of {results['num_samples']} samples should contain "
+        f"the truth {nominal} of the time. Bias is the mean rank of the truth, from -0.5 (below all samples) "
+        "to 0.5. CRPS, a distance between samples and truth, is relative to that of random training rows: "
+        "lower is better."
     )
     if left_out:
-        remark += (
-            f" {', '.join(left_out)}: not here, as pictures are drawn without the noise of pixels."
-        )
-    return Section(
-        "Are the draws as sure as they may be?",
-        (Picture(
+        remark += f" Not shown: {', '.join(left_out)}, as images are sampled without pixel noise."
+    return ReportSection(
+        "Calibration of intervals",
+        (ReportImage(
             "ranks.png",
-            "Where the truth ranks among the draws. Flat is right; high ends mean that the draws vary too "
-            "little, a hump that they vary too much, a slope that they are biased.", pixels=False),),
-        table=(("generated", f"{nominal} intervals hold", "bias", "CRPS", "in words"), *rows),
+            "Ranks of the truth among the samples. Flat is calibrated. Peaks at both ends: the samples vary "
+            "too little. A peak in the middle: they vary too much. A slope: they are biased.",
+            pixelated=False),),
+        table=(("generated", f"coverage of {nominal} intervals", "bias", "CRPS", "verdict"), *rows),
         remark=remark,
     )  # fmt: skip
 
 
-def probabilities(judged: Mapping[str, Any], folder: Path) -> Section:
-    """Show how often what has a probability happens."""
-    draw_reliability(judged).savefig(folder / "reliability.png", dpi=DPI)
-    rows = [(n, f"{e['error']:.3f}", f"{e['by_chance']:.3f}") for n, e in judged.items()]
-    return Section(
-        "Are its probabilities right?",
-        (Picture(
+def _probabilities(reliability: Mapping[str, Any], folder: Path) -> ReportSection:
+    """Show how often events happen, by their probability."""
+    plot_reliability(reliability).savefig(folder / "reliability.png", dpi=DPI)
+    rows = [(n, f"{e['error']:.3f}", f"{e['by_chance']:.3f}") for n, e in reliability.items()]
+    return ReportSection(
+        "Calibration of probabilities",
+        (ReportImage(
             "reliability.png",
-            "How often what the model gives a probability happens: of categories the most likely one, of "
-            "binary values that they are 1. Right probabilities lie on the dashed line; points below it at "
-            "the right end mean that the model is too sure.", pixels=False),),
+            "How often events happen, by the probability that the model gives them: that a category is the "
+            "most likely one, that a binary value is 1. Calibrated probabilities lie on the dashed line. "
+            "Points below it on the right mean that the model is overconfident.", pixelated=False),),
         table=(("generated", "calibration error", "by chance"), *rows),
-        remark="By chance is what right probabilities would show with so many independent cases.",
+        remark="By chance: the error that exact probabilities would show on as many independent events.",
     )  # fmt: skip

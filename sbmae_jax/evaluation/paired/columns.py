@@ -1,4 +1,4 @@
-"""Modalities as columns of numbers, for predictors that know no pictures: centred, scaled, few."""
+"""Modalities as columns of numbers, for predictors that cannot read images: centred, scaled, few."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from sklearn.decomposition import PCA
 
 from sbmae_jax.models.autoencoder import as_float
 
-MAX_COLUMNS = 256  # of a modality; a wider one is reduced to so many principal components
+MAX_COLUMNS = 256  # of a modality; a wider one is reduced to as many principal components
 PCA_ROWS = 5000  # rows from which these are computed
 
 VALUE_TYPE_BY_LIKELIHOOD = {
@@ -18,13 +18,13 @@ VALUE_TYPE_BY_LIKELIHOOD = {
 """The type of the values, as `metrics.prediction` names it, by the likelihood of a modality."""
 
 
-def flat(x: np.ndarray) -> np.ndarray:
-    """Return the values of rows as the losses see them, [N, ...] -> [N, F]: pictures are in [0, 1]."""
+def flatten(x: np.ndarray) -> np.ndarray:
+    """Return rows as the losses see them, `[N, ...] -> [N, F]` float32, with images in [0, 1]."""
     return np.asarray(as_float(np.asarray(x)), np.float32).reshape(len(x), -1)
 
 
-def present_rows(rows: Mapping[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray:
-    """Return what was measured, [N, M] bool: `present`, or all where the data lack nothing."""
+def measured(rows: Mapping[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray:
+    """Return which modalities each row has, `[N, M]` bool: its array `present`, or all without one."""
     everything = np.ones((len(rows[names[0]]), len(names)), bool)
     return np.asarray(rows["present"], bool) if "present" in rows else everything
 
@@ -33,8 +33,13 @@ def present_rows(rows: Mapping[str, np.ndarray], names: tuple[str, ...]) -> np.n
 class Columns:
     """How the values of a modality become columns whose total variance is about their number.
 
-    Counts are taken as log(1 + x). mean: [F].  scale: one for the whole modality, so that the distances of
-    pictures keep their meaning.  components: principal ones [C, F], or None where F is small.
+    Counts are taken as log(1 + x).
+
+    Attributes:
+        value_type: The type of the values; see `metrics.prediction`.
+        mean: Of the values, `[F]`.
+        scale: What they are divided by: one number, so that distances between images keep their meaning.
+        components: The principal components to project on, `[C, F]`, or None where F is small.
     """
 
     value_type: str
@@ -42,25 +47,29 @@ class Columns:
     scale: float
     components: np.ndarray | None
 
-    def read(self, x: np.ndarray) -> np.ndarray:
-        """Return the columns of rows: [N, ...] -> [N, C]."""
-        values = (logs(self.value_type, flat(x)) - self.mean) / self.scale
+    def encode(self, x: np.ndarray) -> np.ndarray:
+        """Turn rows into columns, `[N, ...] -> [N, C]`."""
+        values = (_logs(self.value_type, flatten(x)) - self.mean) / self.scale
         return values if self.components is None else values @ self.components.T
 
-    def restore(self, columns: np.ndarray) -> np.ndarray:
-        """Return the values that belong to columns, but for what the components leave out: [N, F]."""
+    def decode(self, columns: np.ndarray) -> np.ndarray:
+        """Turn columns into values, `[N, C] -> [N, F]`, without what the components leave out.
+
+        Counts come back as log(1 + x).
+        """
         values = columns if self.components is None else columns @ self.components
         return values * self.scale + self.mean
 
 
-def logs(value_type: str, values: np.ndarray) -> np.ndarray:
-    """Return log(1 + x) of counts, and other values as they are."""
-    return np.log1p(values) if value_type == "counts" else values
-
-
 def fit_columns(value_type: str, x: np.ndarray, max_columns: int = MAX_COLUMNS) -> Columns:
-    """Find the columns of a modality from training rows [N, ...] that have it."""
-    values = logs(value_type, flat(x))
+    """Find the columns of a modality.
+
+    Args:
+        value_type: The type of its values.
+        x: The training rows that have it, `[N, ...]`.
+        max_columns: How many columns to make at most.
+    """
+    values = _logs(value_type, flatten(x))
     mean = values.mean(axis=0)
     scale = float(np.sqrt(np.mean(values.var(axis=0)))) or 1.0
     if values.shape[1] <= max_columns:
@@ -69,3 +78,7 @@ def fit_columns(value_type: str, x: np.ndarray, max_columns: int = MAX_COLUMNS) 
     some = (values[chosen] - mean) / scale
     pca = PCA(min(max_columns, len(some)), svd_solver="randomized", random_state=0)
     return Columns(value_type, mean, scale, pca.fit(some).components_)
+
+
+def _logs(value_type: str, values: np.ndarray) -> np.ndarray:
+    return np.log1p(values) if value_type == "counts" else values

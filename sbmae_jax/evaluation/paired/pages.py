@@ -1,210 +1,185 @@
 """What the report shows of paired data: the sections of its page."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from matplotlib.image import imsave
 
-from sbmae_jax.evaluation.base import Picture, Section
-from sbmae_jax.evaluation.labels import coherence_pages
-from sbmae_jax.evaluation.paired import calibration_pages
-from sbmae_jax.evaluation.paired.drawings import DPI, draw_matrix, draw_prediction, draw_vectors
-from sbmae_jax.evaluation.paired.figures import ONE, percent, percent_with_error
-from sbmae_jax.evaluation.paired.samples import joint_grid, picture_sheet, reconstruction_grid
-from sbmae_jax.evaluation.pictures import save_image
+from sbmae_jax.evaluation.base import ReportImage, ReportSection, Results, Samples
+from sbmae_jax.evaluation.formatting import explained, percent, percent_with_error
+from sbmae_jax.evaluation.images import reconstruction_grid, save_enlarged
+from sbmae_jax.evaluation.labels.coherence_pages import plot_coherence
+from sbmae_jax.evaluation.paired.calibration_pages import calibration_sections
+from sbmae_jax.evaluation.paired.headlines import ONE_MODALITY
+from sbmae_jax.evaluation.paired.plots import DPI, plot_matrix, plot_prediction, plot_vectors
+from sbmae_jax.evaluation.paired.samples import image_sheet, joint_sheet
 
 
 def sections(
-    results: Mapping[str, Any],
-    samples: Mapping[str, np.ndarray],
-    names: tuple[str, ...],
-    folder: Path,
-) -> list[Section]:
-    """Write the pictures of the report into a folder, and return its sections."""
-    pictures = [name for name in names if f"real/{name}" in samples]
-    vectors = [
-        name for name in names
-        if f"rest/{name}" in samples and name not in pictures
-        and results["value_types"][name] in ("real", "counts")
-    ]  # fmt: skip
+    results: Results, samples: Samples, names: tuple[str, ...], folder: Path
+) -> list[ReportSection]:
+    """Write the images of the report into a folder, and return its sections."""
+    images = [name for name in names if f"real/{name}" in samples]
     found = []
     if len(names) == 1:
-        found.append(Section("One modality", remark=ONE[0].upper() + ONE[1:] + "."))
+        found.append(ReportSection("One modality", remark=ONE_MODALITY))
     elif not results["prediction"]:
-        found.append(Section("Nothing to observe", remark="No test row has two modalities."))
+        remark = "No test row has two modalities, so nothing conditional is measured."
+        found.append(ReportSection("Nothing to observe", remark=remark))
     else:
-        found += [prediction(results, folder), matrix(results, names, folder)]
-        found += calibration_pages.sections(results, folder)
-        found += vector_section(samples, vectors, names, results, folder)
-        found += [picture_section(samples, name, names, folder) for name in pictures]
+        found += [_prediction(results, folder), _matrix(results, names, folder)]
+        found += calibration_sections(results, folder)
+        found += _vectors(results, samples, images, names, folder)
+        found += [_images(samples, name, names, folder) for name in images]
     if "conditional_coherence" in results:
-        found.append(coherence(results, folder))
+        found.append(_coherence(results, folder))
     return [
         *found,
-        from_nothing(results, samples, pictures, folder),
-        *reconstruction(results, samples, pictures, folder),
+        _joint(results, samples, images, folder),
+        _reconstruction(results, samples, images, folder),
     ]
 
 
-def prediction(results: Mapping[str, Any], folder: Path) -> Section:
-    """Compare the model with its rivals, given all other modalities of a row."""
+def _prediction(results: Results, folder: Path) -> ReportSection:
+    """Compare the model with the baselines, given all other modalities of a row."""
     entries = results["prediction"]
-    draw_prediction(entries).savefig(folder / "prediction.png", dpi=DPI)
-    head = (
-        "generated", "values", "test rows", "explained", "… linear", "… neighbours",
-        "log loss", "… linear", "… neighbours", "… marginal",
-    )  # fmt: skip
+    plot_prediction(entries).savefig(folder / "prediction.png", dpi=DPI)
+    predictors = {"model": "model", "linear": "linear", "neighbours": "nearest neighbours"}
+    head = ["generated", "values", "test rows", *(f"explained, {p}" for p in predictors.values())]
     with_loss = any("log_loss" in entry["model"] for entry in entries.values())
+    with_losses = {**predictors, "marginal": "training mean"} if with_loss else {}
+    head += [f"log loss, {title}" for title in with_losses.values()]
     rows = []
     for name, entry in entries.items():
         row = [name, results["value_types"][name], str(entry["num_rows"])]
-        row += [
-            percent_with_error(entry[r]["error"], True) for r in ("model", "linear", "neighbours")
-        ]
-        for rival in ("model", "linear", "neighbours", "marginal") if with_loss else ():
-            row.append(
-                f"{entry[rival]['log_loss']['mean']:.3f}" if "log_loss" in entry[rival] else ""
-            )
-        rows.append(tuple(row))
-    return Section(
-        "Each modality, generated from all others",
-        (Picture(
+        row += [percent_with_error(explained(entry[p]["error"])) for p in predictors]
+        losses = [entry[p].get("log_loss") for p in with_losses]
+        rows.append((*row, *("" if loss is None else f"{loss['mean']:.3f}" for loss in losses)))
+    return ReportSection(
+        "Each modality, given all others",
+        (ReportImage(
             "prediction.png",
-            "How much of a held-out modality the mean of what is generated explains, with two standard "
-            "errors. The rivals learn from the same training rows: regression (ridge; logistic for "
-            "categories; Poisson for counts) and the mean of the nearest neighbours.", pixels=False),),
-        table=(head if with_loss else head[:6], *rows),
-        remark="Explained is one less the error over that of the training mean: squared, for counts the "
-        f"deviance. The error is that of the exact conditional mean, corrected for {results['num_samples']} "
-        "draws. ± is the standard error over test rows.",
+            "How much of a held-out modality is explained by the mean of its samples, with two standard "
+            "errors. The baselines learn from the same training rows: linear is ridge regression (logistic "
+            "for categories, Poisson for counts), nearest neighbours is the mean of the nearest rows.",
+            pixelated=False),),
+        table=(tuple(head), *rows),
+        remark="Explained is 1 - error / error of the training mean, with squared errors, or for counts the "
+        "deviance. The error is that of the exact conditional mean, corrected for the use of "
+        f"{results['num_samples']} samples. ± is the standard error over test rows.",
     )  # fmt: skip
 
 
-def matrix(results: Mapping[str, Any], names: tuple[str, ...], folder: Path) -> Section:
-    """Show what each modality alone tells of each other."""
-    draw_matrix(results, names).savefig(folder / "matrix.png", dpi=DPI)
-    return Section(
-        "What each modality tells of each other",
-        (
-            Picture(
-                "matrix.png",
-                "The share of a modality (column) that is explained by what is generated from one other "
-                "alone (row), and in the last row from all others that a test row has. Grey: itself, or "
-                "no test row has both.",
-                pixels=False,
-            ),
-        ),
-    )
+def _matrix(results: Results, names: tuple[str, ...], folder: Path) -> ReportSection:
+    """Show how much each modality alone tells about each other."""
+    plot_matrix(results, names).savefig(folder / "matrix.png", dpi=DPI)
+    return ReportSection("Each modality, given one other", (ReportImage(
+        "matrix.png",
+        "The share of a modality (column) that is explained by what is generated from one other alone "
+        "(row), and in the last row from all others that a test row has. Grey: the modality itself, or no "
+        "test row has both.", pixelated=False),))  # fmt: skip
 
 
-def vector_section(
-    samples: Mapping[str, np.ndarray],
-    vectors: list[str],
-    names: tuple[str, ...],
-    results: Mapping[str, Any],
-    folder: Path,
-) -> list[Section]:
-    """Show single test examples of vectors with the range of what is generated."""
+def _vectors(
+    results: Results, samples: Samples, images: list[str], names: tuple[str, ...], folder: Path
+) -> list[ReportSection]:
+    """Show single test examples of vectors with the range of their samples."""
+    vectors = [
+        name for name in names
+        if f"rest/{name}" in samples and name not in images
+        and results["value_types"][name] in ("real", "counts")
+    ]  # fmt: skip
     if not vectors:
         return []
-    draw_vectors(samples, vectors, names).savefig(folder / "vectors.png", dpi=DPI)
+    plot_vectors(samples, vectors, names).savefig(folder / "vectors.png", dpi=DPI)
     share = (results["num_samples"] - 1) / (results["num_samples"] + 1)
-    return [Section("Examples: values given all others", (Picture(
+    return [ReportSection("Examples: values, given all others", (ReportImage(
         "vectors.png",
-        f"Test examples. About {share:.0%} of the dots are to lie in the range of their draws. Values are "
-        "standardised, counts are as they are; of a signal it is the first channel.",
-        pixels=False),))]  # fmt: skip
+        f"Test examples. About {share:.0%} of the true values should lie within the range of their samples. "
+        "Real values are standardised, counts are not. Of a signal the first channel is shown.",
+        pixelated=False),))]  # fmt: skip
 
 
-def picture_section(
-    samples: Mapping[str, np.ndarray], name: str, names: tuple[str, ...], folder: Path
-) -> Section:
-    """Show pictures that are generated from other modalities."""
+def _images(samples: Samples, name: str, names: tuple[str, ...], folder: Path) -> ReportSection:
+    """Show images that are generated from other modalities."""
     file = f"given_{names.index(name)}.png"
-    imsave(folder / file, picture_sheet(samples, name, names))
-    return Section(f"Examples: {name}, generated", (Picture(
-        file, "A row is a test example, its true picture with a red edge. The others are drawn given what "
-        "the head says; white: this example lacks it."),))  # fmt: skip
+    imsave(folder / file, image_sheet(samples, name, names))
+    return ReportSection(f"Examples: {name}, generated", (ReportImage(
+        file, "Each row is a test example, its true image with a red edge. The others are sampled given what "
+        "the head of the column says. White: the example lacks that modality."),))  # fmt: skip
 
 
-def coherence(results: Mapping[str, Any], folder: Path) -> Section:
+def _coherence(results: Results, folder: Path) -> ReportSection:
     """Show coherence by the number of observed modalities."""
-    coherence_pages.draw_coherence(results).savefig(folder / "coherence.png", dpi=DPI)
+    plot_coherence(results).savefig(folder / "coherence.png", dpi=DPI)
     accuracies = results["classifier_accuracy"], results["reconstruction_accuracy"]
     rows = [
         (name, *(percent(of[name]) for of in accuracies))
         for name in results["value_types"] if name in accuracies[0]
     ]  # fmt: skip
-    return Section(
-        "Labels: do modalities agree?",
-        (Picture(
+    head = "", "classifier accuracy, test rows", "classifier accuracy, reconstructions"
+    return ReportSection(
+        "Coherence: do modalities agree on the label?",
+        (ReportImage(
             "coherence.png",
-            "The share of generated modalities that a classifier takes for the label of the row. Each "
-            "modality has a classifier of its own, trained on real rows.", pixels=False),),
-        table=(("", "classifier right, real test rows", "… reconstructions"), *rows),
-        remark="The ceiling is the mean over modalities: one that says little of the label lowers it, and "
+            "The share of generated modalities that a classifier assigns to the label of the row. Each "
+            "modality has its own classifier, trained on real rows.", pixelated=False),),
+        table=(head, *rows),
+        remark="The ceiling is the mean over modalities. One that says little about the label lowers it, and "
         "coherence with it.",
     )  # fmt: skip
 
 
-def from_nothing(
-    results: Mapping[str, Any], samples: Mapping[str, np.ndarray], pictures: list[str], folder: Path
-) -> Section:
-    """Show joint samples, and how like the data they are."""
+def _joint(results: Results, samples: Samples, images: list[str], folder: Path) -> ReportSection:
+    """Show joint samples, and how close they are to the data."""
     shown = ()
-    if pictures:
-        imsave(folder / "joint.png", joint_grid(samples, pictures))
-        rows = f" Rows: {', '.join(pictures)}." if len(pictures) > 1 else ""
-        shown = (Picture("joint.png", f"Each column is one joint sample.{rows}"),)
-    together = results.get("consistency", {})
+    if images:
+        imsave(folder / "joint.png", joint_sheet(samples, images))
+        rows = f" Rows: {', '.join(images)}." if len(images) > 1 else ""
+        shown = (ReportImage("joint.png", f"Each column is one joint sample.{rows}"),)
+    consistency = results.get("consistency", {})
     table = []
     for name, entry in results["frechet_features"].items():
         row = [name, f"{entry['generated']:.3f}", f"{entry['real']:.3f}"]
-        if together:
-            ratio = together[name]["ratio"] if name in together else None
+        if consistency:
+            ratio = consistency.get(name, {}).get("ratio")
             row.append("" if ratio is None else f"{ratio:.2f}")
         table.append(tuple(row))
-    head = ("", "Fréchet distance, generated", "… real training rows", "hangs together")
+    head = "", "Fréchet distance, samples", "Fréchet distance, training rows", "consistency"
     remark = (
-        "The Fréchet distance to test rows is over the variance of the data; as many real training rows "
-        "have the second figure."
+        "Fréchet distances to test rows are relative to the variance of the data. The second one is that of "
+        "as many real training rows."
     )
-    if together:
+    if consistency:
         remark += (
-            " A modality hangs together with the others if a line through real rows predicts it from them in "
-            "joint samples as well as in the data: 1 is as in the data, 0 not at all; empty where a line "
-            "predicts next to nothing of the real ones."
+            " Consistency: how well a linear predictor, fitted to real rows, predicts a modality from the "
+            "others in joint samples, relative to how well it does so in the data. 1 is as in the data; 0 "
+            "means unrelated; empty where it predicts next to nothing in the data."
         )
-    return Section("From nothing", shown, (head[: 3 + bool(together)], *table), remark)
+    return ReportSection(
+        "Unconditional samples", shown, (head[: 3 + bool(consistency)], *table), remark
+    )
 
 
-def reconstruction(
-    results: Mapping[str, Any], samples: Mapping[str, np.ndarray], pictures: list[str], folder: Path
-) -> list[Section]:
+def _reconstruction(
+    results: Results, samples: Samples, images: list[str], folder: Path
+) -> ReportSection:
     """Show what each autoencoder keeps."""
     shown = []
-    for i, name in enumerate(pictures):
-        save_image(folder / f"reconstruction_{i}.png", reconstruction_grid(samples, name))
-        shown.append(
-            Picture(
-                f"reconstruction_{i}.png", f"{name}: test pictures, and each one's reconstruction."
-            )
-        )
+    for i, name in enumerate(images):
+        file = f"reconstruction_{i}.png"
+        save_enlarged(folder / file, reconstruction_grid(samples, [name]))
+        shown.append(ReportImage(file, f"{name}: test images, each above its reconstruction."))
+    entries = results["reconstruction"]
+    with_accuracy = any("accuracy" in entry["model"] for entry in entries.values())
     rows = []
-    for name, entry in results["reconstruction"].items():
-        found, mean = entry["model"], entry["marginal"]
-        right = (
-            (percent_with_error(found["accuracy"]), percent(mean["accuracy"]["mean"]))
-            if "accuracy" in found
-            else ("", "")
-        )
-        rows.append((name, percent_with_error(found["error"], True), *right))
-    head = ("", "explained", "right", "… most frequent value")
-    with_right = any(row[2] for row in rows)
-    table = [row if with_right else row[:2] for row in (head, *rows)]
-    return [Section(
-        "Reconstruction", tuple(shown), tuple(table),
+    for name, entry in entries.items():
+        row = [name, percent_with_error(explained(entry["model"]["error"]))]
+        if "accuracy" in entry["model"]:
+            most_frequent = percent(entry["marginal"]["accuracy"]["mean"])
+            row += [percent_with_error(entry["model"]["accuracy"]), most_frequent]
+        rows.append((*row, *[""] * (4 - len(row) if with_accuracy else 0)))
+    head = "", "explained", "accuracy", "accuracy, most frequent value"
+    return ReportSection(
+        "Reconstructions", tuple(shown), (head if with_accuracy else head[:2], *rows),
         "What is left of a modality when it is encoded and decoded: predictions can hardly be better.",
-    )]  # fmt: skip
+    )  # fmt: skip

@@ -1,161 +1,151 @@
-"""Conditional prediction and calibration: what the generator says of held-out modalities, and how surely.
+"""Conditional prediction and calibration: how near, and how sure, the generator is about held-out modalities.
 
-The error of the conditional mean is compared with that of the training mean ("marginal"), of linear or
-logistic regression ("linear") and of nearest neighbours ("neighbours"), on the same rows. All errors are over
-that of the marginal, which is 1: 1 - error is the share of variance that is explained.
+The error of its conditional mean is compared with that of the training mean ("marginal"), of regression
+("linear") and of nearest neighbours ("neighbours"), on the same rows. All errors are relative to that of the
+marginal, which is 1: for real values 1 - error is the share of variance explained.
 """
 
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import jax
 import numpy as np
 
 from sbmae_jax.evaluation.generator import Arrays, Generator
-from sbmae_jax.evaluation.paired.columns import flat
-from sbmae_jax.evaluation.paired.eval_data import (
-    Baselines,
-    EvalData,
-    baseline_losses,
-    marginal,
-    summary,
-)
+from sbmae_jax.evaluation.paired.baselines import Baselines
+from sbmae_jax.evaluation.paired.columns import flatten
+from sbmae_jax.evaluation.paired.eval_data import EvalData, score_marginal, summarise_losses
 from sbmae_jax.evaluation.paired.questions import (
-    Answer,
-    Answers,
-    Questions,
-    Score,
     ask,
     chunks,
     given_one,
     given_the_rest,
-)  # fmt: skip
+)
 from sbmae_jax.metrics import calibration
 from sbmae_jax.metrics.coherence import estimate
 from sbmae_jax.metrics.prediction import losses, moments, ratio
 from sbmae_jax.types import Key
 
-DRAWS_GIVEN_ONE = 5  # the errors are corrected for their number
+SAMPLES_GIVEN_ONE = 5  # the errors are corrected for their number
 NUM_PROBABILITIES = 256  # about so many of a row are kept, of wide binary values at equal distances
 
 
 def measure_reconstruction(eval_data: EvalData, generator: Generator) -> dict[str, Any]:
-    """Return what is left of each modality when it is encoded and decoded, and what its mean would score."""
-    names = eval_data.names
+    """Measure what is left of each modality when it is encoded and decoded, beside the training mean."""
+    names, test = eval_data.names, eval_data.test
     parts: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in names}
-    for chosen in chunks(eval_data.rows, names, len(eval_data.present)):
-        some = {name: eval_data.rows[name][chosen] for name in names}
+    for chosen in chunks(test.arrays, names, len(test.present)):
+        some = {name: test.arrays[name][chosen] for name in names}
         made = generator.reconstruct_rows(some)
         for name in names:
-            value_type = eval_data.value_types[name]
-            parts[name].append(losses(value_type, flat(some[name]), flat(made[name])))
+            truth, rebuilt = flatten(some[name]), flatten(made[name])
+            parts[name].append(losses(eval_data.value_types[name], truth, rebuilt))
     results = {}
-    for name, seen in zip(names, eval_data.present.T, strict=True):
+    for name, seen in zip(names, test.present.T, strict=True):
         if not seen.any():
             continue
-        found = {f: np.concatenate([p[f] for p in parts[name]])[seen] for f in parts[name][0]}
-        mean = marginal(eval_data, name, np.flatnonzero(seen))
+        found = {
+            loss: np.concatenate([p[loss] for p in parts[name]])[seen] for loss in parts[name][0]
+        }
+        mean = score_marginal(eval_data, name, np.flatnonzero(seen))
         results[name] = {
-            "num_rows": int(seen.sum()), "model": summary(found, mean), "marginal": summary(mean, mean),
+            "num_rows": int(seen.sum()), "model": summarise_losses(found, mean),
+            "marginal": summarise_losses(mean, mean),
         }  # fmt: skip
     return results
 
 
 def measure_given_the_rest(
-    keys: Sequence[Key],
+    key: Key,
     eval_data: EvalData,
     generator: Generator,
-    num_draws: int,
+    num_samples: int,
     baselines: Sequence[Baselines],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return prediction and calibration of each modality, given all others that a row has.
+    """Measure prediction and calibration of each modality, given all others that a row has.
 
-    keys: two.  rivals: of each modality.
+    Real values are predicted by the mean of samples of p(x|z). Of categories, binary values and counts the
+    means of p(x|z) are averaged, over as many samples of z: shares among the samples are too coarse.
 
-    Real values are predicted by the mean of their draws. Of categories, binary values and counts the means
-    of p(x|z) are averaged, over as many draws of the latents: shares among the draws are too coarse.
+    Args:
+        key: A typed key.
+        eval_data: What to measure on.
+        generator: The generator.
+        num_samples: Samples for each question.
+        baselines: Those of each modality.
+
+    Returns:
+        Prediction and calibration, each by modality.
     """
-    questions = given_the_rest(eval_data.present)
-    drawn = partial(score_draws, eval_data, np.random.default_rng(0))
-    found = merged([
-        ask_for(("real", "counts"), keys[0], generator.draw_rows, eval_data, questions, num_draws, drawn),
-        ask_for(
-            ("binary", "category", "counts"), keys[1], generator.complete_rows, eval_data, questions,
-            num_draws, partial(score_means, eval_data),
-        ),
-    ])  # fmt: skip
+    sample_key, mean_key = jax.random.split(key)
+    names, questions = eval_data.names, given_the_rest(eval_data.test.present)
+
+    def ask_about(key, answer, value_types, score):
+        wanted = np.array([eval_data.value_types[name] in value_types for name in names])
+        some = questions._replace(asked=questions.asked & wanted)
+        return ask(key, answer, eval_data.test.arrays, names, some, num_samples, score)
+
+    score = partial(_score_samples, eval_data, np.random.default_rng(0))
+    sampled = ask_about(sample_key, generator.draw_rows, ("real", "counts"), score)
+    averaged = ask_about(
+        mean_key, generator.complete_rows, ("binary", "category", "counts"),
+        partial(_score_means, eval_data),
+    )  # fmt: skip
     prediction, calibrated = {}, {}
-    for m, name in enumerate(eval_data.names):
+    for m, name in enumerate(names):
         asked = questions.asked[:, m]
         if not asked.any():
             continue
-        answers = {figure: x[asked] for figure, x in found[name].items()}
+        answers = {title: x[asked] for title, x in (sampled[name] | averaged[name]).items()}
         rows = questions.row[asked]
-        mean = marginal(eval_data, name, rows)
-        others = baseline_losses(eval_data, baselines[m], name, rows)
-        tried = {"model": answers, "marginal": mean, **others}
-        prediction[name] = {"num_rows": len(rows)} | {t: summary(x, mean) for t, x in tried.items()}
+        mean = score_marginal(eval_data, name, rows)
+        others = baselines[m].score(eval_data, name, rows)
+        compared = {"model": answers, "marginal": mean, **others}
         # On the same rows: the error of this ratio is less than those of both errors suggest.
         over = ratio(answers["error"], others["linear"]["error"])
-        prediction[name]["error_over_linear"] = over._asdict()
-        calibrated |= calibrate(name, answers, num_draws)
+        prediction[name] = {
+            "num_rows": len(rows),
+            **{title: summarise_losses(found, mean) for title, found in compared.items()},
+            "error_over_linear": over._asdict(),
+        }
+        calibrated |= _calibrate(name, answers, num_samples)
     return prediction, calibrated
 
 
-def ask_for(
-    value_types: tuple[str, ...], key: Key, answer: Answer, eval_data: EvalData, questions: Questions,
-    num_draws: int, score: Score,
-) -> Answers:  # fmt: skip
-    """Ask those questions whose target is of some value types; the rest of the answers is NaN."""
-    wanted = np.array([eval_data.value_types[name] in value_types for name in eval_data.names])
-    chosen = np.flatnonzero((questions.asked & wanted).any(axis=1))
-    found = ask(
-        key, answer, eval_data.rows, eval_data.names, questions.take(chosen), num_draws, score
-    )
-    return {
-        name: {f: spread(x, chosen, questions) for f, x in found[name].items()} for name in found
-    }
-
-
-def spread(values: np.ndarray, chosen: np.ndarray, questions: Questions) -> np.ndarray:
-    """Put the answers to some questions in the places of all of them."""
-    filled = np.full((len(questions.row), *values.shape[1:]), np.nan)
-    filled[chosen] = values
-    return filled
-
-
-def merged(answers: Sequence[Answers]) -> Answers:
-    """Join answers that give different figures."""
-    return {name: {f: x for some in answers for f, x in some[name].items()} for name in answers[0]}
-
-
-def score_draws(
-    eval_data: EvalData, rng: np.random.Generator, name: str, truth: np.ndarray, draws: np.ndarray
+def _score_samples(
+    eval_data: EvalData,
+    rng: np.random.Generator,
+    name: str,
+    truth: np.ndarray,
+    samples: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Score draws as they are: error of the mean of real values, ranks, and the CRPS beside the marginal's.
+    """Score samples: the error of the mean of real values, ranks, and the CRPS beside the marginal's.
 
-    The marginal's draws are training rows, as many and at random. Of pictures there is the error alone:
-    their draws are means, without the noise of pixels, and would seem too narrow.
+    The samples of the marginal are as many training rows, at random. Of images there is the error alone:
+    their samples are means, without the noise of pixels, and would seem too narrow.
     """
     value_type = eval_data.value_types[name]
-    found = losses(value_type, truth, *moments(draws)) if value_type == "real" else {}
-    if name in eval_data.pictures:
+    found = losses(value_type, truth, *moments(samples)) if value_type == "real" else {}
+    if name in eval_data.images:
         return found
-    having = np.flatnonzero(eval_data.train_present[:, eval_data.names.index(name)])
-    chosen = rng.choice(having, draws.shape[:2])
-    others = flat(eval_data.train[name][chosen.ravel()]).reshape(draws.shape)
+    train = eval_data.train
+    having = np.flatnonzero(train.present[:, eval_data.names.index(name)])
+    chosen = rng.choice(having, samples.shape[:2])
+    others = flatten(train.arrays[name][chosen.ravel()]).reshape(samples.shape)
+    ranks = calibration.ranks(truth, samples, rng)
     return found | {
-        "ranks": calibration.rank_shares(calibration.ranks(truth, draws, rng), draws.shape[1]),
-        "crps": calibration.crps(truth, draws),
+        "ranks": calibration.rank_shares(ranks, samples.shape[1]),
+        "crps": calibration.crps(truth, samples),
         "marginal_crps": calibration.crps(truth, others),
     }
 
 
-def score_means(
-    eval_data: EvalData, name: str, truth: np.ndarray, draws: np.ndarray
+def _score_means(
+    eval_data: EvalData, name: str, truth: np.ndarray, samples: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Score the mean of means of p(x|z); of categories and binary values also keep the probabilities."""
-    value_type, (mean, variance) = eval_data.value_types[name], moments(draws)
+    value_type, (mean, variance) = eval_data.value_types[name], moments(samples)
     found = losses(value_type, truth, mean, variance)
     if value_type == "category":
         likely = mean.argmax(axis=1)
@@ -166,7 +156,7 @@ def score_means(
     return found
 
 
-def calibrate(name: str, answers: Arrays, num_draws: int) -> dict[str, Any]:
+def _calibrate(name: str, answers: Arrays, num_samples: int) -> dict[str, Any]:
     """Return the calibration of a modality under its name, as far as it was scored."""
     if "probability" in answers:
         hit = answers["hit"].ravel() > 0.5
@@ -177,7 +167,7 @@ def calibrate(name: str, answers: Arrays, num_draws: int) -> dict[str, Any]:
     shares = answers["ranks"]
     return {name: {
         "num_rows": len(shares),
-        "nominal": calibration.nominal_coverage(num_draws),
+        "nominal": calibration.nominal_coverage(num_samples),
         "coverage": estimate(calibration.coverage(shares))._asdict(),
         "bias": estimate(calibration.bias(shares))._asdict(),
         "ranks": shares.mean(axis=0).tolist(),
@@ -186,31 +176,26 @@ def calibrate(name: str, answers: Arrays, num_draws: int) -> dict[str, Any]:
 
 
 def measure_given_one(key: Key, eval_data: EvalData, generator: Generator) -> dict[str, Any]:
-    """Return {observed modality: {target: figures}} for each modality observed alone.
+    """Measure the prediction of each modality from each other one alone: `{observed: {target: results}}`.
 
-    The few draws make the accuracy of categories a little worse than it is; errors and log losses are
+    There are few samples, so the accuracy of categories comes out a little too low. Errors and log losses are
     corrected.
     """
-    questions = given_one(eval_data.present)
+    names, test = eval_data.names, eval_data.test
+    questions = given_one(test.present)
 
-    def score(name, truth, draws):
-        return losses(eval_data.value_types[name], truth, *moments(draws))
+    def score(name, truth, samples):
+        return losses(eval_data.value_types[name], truth, *moments(samples))
 
     found = ask(
-        key,
-        generator.complete_rows,
-        eval_data.rows,
-        eval_data.names,
-        questions,
-        DRAWS_GIVEN_ONE,
-        score,
+        key, generator.complete_rows, test.arrays, names, questions, SAMPLES_GIVEN_ONE, score
     )
-    results: dict[str, Any] = {name: {} for name in eval_data.names}
-    for s, source in enumerate(eval_data.names):
-        for m, name in enumerate(eval_data.names):
+    results: dict[str, Any] = {name: {} for name in names}
+    for s, source in enumerate(names):
+        for m, name in enumerate(names):
             chosen = questions.observed[:, s] & questions.asked[:, m]
             if chosen.any():
-                mean = marginal(eval_data, name, questions.row[chosen])
-                answers = {figure: x[chosen] for figure, x in found[name].items()}
-                results[source][name] = summary(answers, mean)
+                mean = score_marginal(eval_data, name, questions.row[chosen])
+                answers = {title: x[chosen] for title, x in found[name].items()}
+                results[source][name] = summarise_losses(answers, mean)
     return results

@@ -1,47 +1,50 @@
-"""Any paired data, of any kinds of values, with or without labels and gaps: one's own, above all.
+"""Any paired data, with any types of values, with or without labels and gaps: above all a user's own.
 
-What is measured needs no label: reconstruction, prediction of held-out modalities against simple rivals, the
-calibration of draws, and joint samples. Where rows have a `label`, coherence is measured as well; where the
-data have an array `present`, only what was measured is observed and scored.
+Most of what is measured needs no label: reconstruction, the prediction of held-out modalities beside simple
+baselines, the calibration of samples, and joint samples. Where rows have a `label`, coherence is measured as
+well. Where the data have an array `present`, only what was measured is observed and scored.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from sbmae_jax._check import require_fields, require_int
-from sbmae_jax.evaluation.base import Evaluator, Figure, Section
+from sbmae_jax.evaluation.base import Evaluator, LoadArrays, Report, check_counts
 from sbmae_jax.evaluation.generator import Arrays, Generator, blank_rows
-from sbmae_jax.evaluation.paired import figures as paired_figures
-from sbmae_jax.evaluation.paired import pages as paired_pages
+from sbmae_jax.evaluation.paired.baselines import fit_baselines
 from sbmae_jax.evaluation.paired.consistency import measure_consistency, measure_distances
-from sbmae_jax.evaluation.paired.eval_data import fit_baselines, make_eval_data
+from sbmae_jax.evaluation.paired.eval_data import make_eval_data
+from sbmae_jax.evaluation.paired.headlines import headlines
 from sbmae_jax.evaluation.paired.labels import measure_labels
+from sbmae_jax.evaluation.paired.pages import sections
 from sbmae_jax.evaluation.paired.predicting import (
     measure_given_one,
     measure_given_the_rest,
     measure_reconstruction,
-)  # fmt: skip
+)
 from sbmae_jax.evaluation.paired.samples import draw_samples
 from sbmae_jax.models.task import Params
 from sbmae_jax.types import Key
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PairedProtocol:
-    """Evaluation of paired modalities.
+    """Evaluate paired modalities of any kind.
 
-    likelihoods: of the modalities by name, in the order of the model.
-    num_rows: test examples; 0 takes all.  batch_size: rows in one call of the generator.
-    num_unconditional: joint samples drawn from nothing.
-    num_samples: K, draws for each question; the range of 19 is to hold the truth nine times in ten.
+    Attributes:
+        likelihoods: Those of the modalities by name, in the order of the model.
+        num_rows: How many test rows are measured; 0 takes all.
+        num_unconditional: How many joint samples are drawn from nothing.
+        batch_size: Rows in one call of the generator.
+        num_samples: K, the samples for each question. Their range holds the truth (K - 1) / (K + 1) of the
+            time if they are right: nine times in ten for 19.
 
-    Raises ValueError for fewer than three draws, whose range says nothing, or than two joint samples, and for
-    any other value out of its range or of another type.
+    Raises:
+        ValueError: For fewer than three samples, whose range says nothing, for fewer than two joint samples,
+            and for any other number out of its range.
     """
 
     likelihoods: Mapping[str, str]
@@ -50,67 +53,45 @@ class PairedProtocol:
     batch_size: int = 500
     num_samples: int = 19
 
-    def __post_init__(self):
-        require_fields(self)
-        require_int("num_rows", self.num_rows)
-        require_int("num_unconditional", self.num_unconditional, 2)
-        require_int("batch_size", self.batch_size, 1)
-        require_int("num_samples", self.num_samples, 3)
+    report = Report(headlines, sections)
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The modalities, in their order."""
-        return tuple(self.likelihoods)
+    def __post_init__(self):
+        check_counts(self, num_rows=0, num_unconditional=2, batch_size=1, num_samples=3)
 
     def evaluators(self) -> dict[str, Evaluator]:
-        """Return nothing: what judges is fitted when a run is evaluated."""
+        """Return no networks: baselines and classifiers are fitted when a run is evaluated."""
         return {}
 
     def measure(
-        self,
-        key: Key,
-        rows: Arrays,
-        generator: Generator,
-        evaluators: Mapping[str, Params],
-        train: Callable[[], Arrays],
-    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Return all figures and the samples that the report shows.
-
-        rows: {name: [N, *shape]} as the model sees them, and maybe `present` [N, M] and `label` [N].
-        """
-        joint_key, rest_key, again_key, one_key, label_key, show_key = jax.random.split(key, 6)
+        self, key: Key, rows: Arrays, generator: Generator, evaluators: Mapping[str, Params],
+        train: LoadArrays,
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:  # fmt: skip
+        """Measure a generator; see `EvaluationProtocol.measure`."""
+        del evaluators
+        joint_key, rest_key, one_key, label_key, sample_key = jax.random.split(key, 5)
         eval_data = make_eval_data(self.likelihoods, rows, train())
-        made = generator.draw_rows(joint_key, *blank_rows(rows, self.names, self.num_unconditional))
-        figures: dict[str, Any] = {
+        names, present = eval_data.names, eval_data.test.present
+        made = generator.draw_rows(joint_key, *blank_rows(rows, names, self.num_unconditional))
+        results: dict[str, Any] = {
             "value_types": dict(eval_data.value_types),
-            "num_rows": len(eval_data.present),
+            "num_rows": len(present),
             "num_unconditional": self.num_unconditional,
             "num_samples": self.num_samples,
             "reconstruction": measure_reconstruction(eval_data, generator),
             "frechet_features": measure_distances(eval_data, made),
         }
-        if eval_data.label is not None:
-            figures |= measure_labels(label_key, eval_data, generator, made)
-        samples = draw_samples(show_key, rows, eval_data.present, generator, self.num_samples)
-        if len(self.names) == 1:
-            return figures, samples
-        baselines = [fit_baselines(eval_data, m) for m in range(len(self.names))]
+        if eval_data.test.label is not None:
+            results |= measure_labels(label_key, eval_data, generator, made)
+        samples = draw_samples(sample_key, rows, present, generator, self.num_samples)
+        if len(names) == 1:
+            return results, samples
+        baselines = [fit_baselines(eval_data, m) for m in range(len(names))]
         prediction, calibration = measure_given_the_rest(
-            (rest_key, again_key), eval_data, generator, self.num_samples, baselines
+            rest_key, eval_data, generator, self.num_samples, baselines
         )
-        return figures | {
+        return results | {
             "prediction": prediction,
             "prediction_given_one": measure_given_one(one_key, eval_data, generator),
             "calibration": calibration,
             "consistency": measure_consistency(eval_data, made, baselines),
         }, samples
-
-    def figures(self, results: Mapping[str, Any]) -> list[Figure]:
-        """Return the main figures of the results."""
-        return paired_figures.figures(results)
-
-    def sections(
-        self, results: Mapping[str, Any], samples: Mapping[str, np.ndarray], folder: Path
-    ) -> list[Section]:
-        """Write the pictures of the report into a folder, and return its sections."""
-        return paired_pages.sections(results, samples, self.names, folder)
