@@ -26,7 +26,12 @@ from configs import celebahq
 from sbmae_jax.app.build import build
 from sbmae_jax.app.run import Run, load_evaluators, load_model
 from sbmae_jax.data.description import Description
-from sbmae_jax.evaluation.faces.protocol import agreement, compile_reader, measure_spread, shuffled
+from sbmae_jax.evaluation.faces.protocol import (
+    compile_reader,
+    pairwise_distances,
+    random_groups,
+    score_faces,
+)
 from sbmae_jax.evaluation.generator import Generator
 from sbmae_jax.models import model as models
 from sbmae_jax.models.model import Model
@@ -84,12 +89,12 @@ def read_back(run: Run, make: Any, split: str, num_rows: int) -> dict[str, float
     key, repeats_key = jax.random.split(run.trainer.stage_key("read back"))
     made = generator.complete_rows(key, rows, observed)
     seen = read(made["image"])
-    scores, scores_of_mask = agreement(rows, seen), agreement(made, seen)
+    scores, scores_of_mask = score_faces(rows, seen), score_faces(made, seen)
     num = min(NUM_CONDITIONS, num_rows // NUM_REPEATS)
     repeated = {name: np.repeat(x[:num], NUM_REPEATS, axis=0) for name, x in rows.items()}
     images = generator.complete_rows(repeats_key, repeated, observed)["image"]
-    gaps = measure_spread(images.reshape(num, NUM_REPEATS, *images.shape[1:]), read)
-    real = measure_spread(shuffled(rows["image"], num, NUM_REPEATS), read)
+    gaps = pairwise_distances(images.reshape(num, NUM_REPEATS, *images.shape[1:]), read)
+    real = pairwise_distances(random_groups(rows["image"], num, NUM_REPEATS), read)
     return {
         F1: scores["attribute_f1"]["mean"],
         ERROR: scores["attribute_f1"]["se"],

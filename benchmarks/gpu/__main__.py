@@ -25,7 +25,7 @@ import ml_collections
 from benchmarks.runner import ROOT
 from configs import celebahq, polymnist
 from sbmae_jax.app import pipeline, provenance
-from sbmae_jax.evaluation.report import summary
+from sbmae_jax.evaluation.report import format_headlines
 from sbmae_jax.training.log import read_metrics
 from sbmae_jax.training.preemption import Notice, Preempted
 
@@ -78,14 +78,14 @@ def write(workdir: Path, output: Path, name: str, origin: dict[str, Any]) -> str
     """Write what a finished run has, with its curves thinned, and return the main figures in words."""
     results = json.loads((workdir / "results.json").read_text())
     this = pipeline.open_run(workdir)
-    figures = this.parts.protocol.figures(results)
+    headlines = this.parts.protocol.report.headlines(results)
     curves = {}
     for stage, rows in read_metrics(workdir).items():
         curves[stage] = [*rows[: -1 : max(1, len(rows) // NUM_POINTS)], rows[-1]]
     output.mkdir(parents=True, exist_ok=True)
     page = {
         **origin,
-        "figures": [figure._asdict() for figure in figures],
+        "figures": [headline._asdict() for headline in headlines],
         "results": results,
         "curves": curves,
         "config": this.config,
@@ -94,7 +94,7 @@ def write(workdir: Path, output: Path, name: str, origin: dict[str, Any]) -> str
     for picture in (workdir / "report" / f"{picture}.png" for picture in PICTURES):
         if picture.exists() and picture.stat().st_size < MAX_BYTES:
             shutil.copy(picture, output / f"{name}-{picture.name}")
-    return summary(figures)
+    return format_headlines(headlines)
 
 
 def main() -> int:
