@@ -1,6 +1,7 @@
-"""A training of seconds that the tests of the loop share: linear regression."""
+"""A training that takes a second, which the tests of the loop share: linear regression."""
 
 import functools
+import shutil
 
 import jax
 import numpy as np
@@ -37,30 +38,41 @@ def regression(noise: float = 0.1) -> Task:
     return Task(lambda key, batch: {"w": jax.random.normal(key, (3,))}, loss)
 
 
-def stage(directory, task, training=TRAINING):
+def stage(directory, task=None, training=TRAINING):
+    task = regression() if task is None else task
     return Stage(name="fit", task=task, training=training, directory=directory / "fit")
 
 
-def fit(directory, task, feed_wrapper=lambda feed: feed, devices=1, training=TRAINING, **options):
-    mesh = sharding.make_mesh(devices)
-    feed = feed_wrapper(resident(jax.random.key(1), DATA, training.batch_size, mesh))
+def fit(
+    directory, task=None, *, wrap=lambda batch_fn: batch_fn, mesh=None, training=TRAINING, **options
+):
+    """Train in a directory, on one device unless another mesh is given; `wrap` changes the batches."""
+    mesh = sharding.make_mesh(1) if mesh is None else mesh
+    batch_fn = wrap(resident(jax.random.key(1), DATA, training.batch_size, mesh))
     log = Log(directory)
     try:
         return train(
-            stage(directory, task, training), feed, jax.random.key(2), mesh=mesh, log=log, **options
-        )
+            stage(directory, task, training), batch_fn, jax.random.key(2), mesh=mesh, log=log,
+            **options,
+        )  # fmt: skip
     finally:
         log.close()
 
 
-def interrupted(feed, at):
-    def wrapped(step, size):
-        if step >= at:
-            raise KeyboardInterrupt
-        return feed(step, size)
+def interrupted(at):
+    """Return a wrapper of batches that stops the training at a step."""
 
-    return wrapped
+    def wrap(batch_fn):
+        def wrapped(step, num_steps):
+            if step >= at:
+                raise KeyboardInterrupt
+            return batch_fn(step, num_steps)
+
+        return wrapped
+
+    return wrap
 
 
-def assert_equal(a, b):
-    jax.tree.map(np.testing.assert_array_equal, a, b)
+def copied(run, directory):
+    """Copy a run, so that a test may change it."""
+    return shutil.copytree(run, directory / "copy")

@@ -1,5 +1,7 @@
 """How processes find each other, and how arrays are laid out over devices."""
 
+import functools
+
 import chex
 import grain
 import jax
@@ -92,19 +94,21 @@ def test_large_arrays_of_the_state_are_split_along_their_largest_axis(shape, exp
     assert tuple(sharding.state_sharding(sharding.make_mesh(), shape).spec) == ()
 
 
-@pytest.mark.parametrize("num_rows", [1, 12, 20])
-def test_batches_are_shared_out_whatever_the_number_of_rows(num_rows):
+@functools.cache  # compiled once for all numbers of rows
+def noisy(num_devices):
     def function(key, batch, row):
         return {"y": batch["x"] + jax.random.normal(key, batch["x"].shape), "row": row}
 
-    def made(num_devices):
-        mesh = sharding.make_mesh(num_devices)
-        compiled = jax.jit(function, out_shardings=sharding.replicated(mesh))
-        return sharding.batched(compiled, 12, mesh)({"x": x}, row, key=jax.random.key(5))
+    mesh = sharding.make_mesh(num_devices)
+    compiled = jax.jit(function, out_shardings=sharding.replicated(mesh))
+    return sharding.batched(compiled, 12, mesh)
 
+
+@pytest.mark.parametrize("num_rows", [1, 12, 20])
+def test_batches_are_shared_out_whatever_the_number_of_rows(num_rows):
     row = np.arange(num_rows)
     x = np.stack([row, row / 2, row / 3], axis=1).astype(np.float32)
-    shared, alone = made(8), made(1)
+    shared, alone = (noisy(n)({"x": x}, row, key=jax.random.key(5)) for n in (8, 1))
     np.testing.assert_array_equal(shared["row"], row)
     chex.assert_trees_all_close(shared, alone, rtol=1e-6)  # the same draws, rounded otherwise
 
@@ -128,13 +132,12 @@ def test_batches_have_one_size_and_keys_of_their_own():
     assert len(seconds) == 3
 
 
-def test_parts_of_a_batch_are_joined_in_their_places():
-    mesh, whole = sharding.make_mesh(), np.arange(2 * 16 * 3).reshape(2, 16, 3)
-    mine = sharding.local_rows(mesh, 16)
-    np.testing.assert_array_equal(mine, np.arange(16))
-    joined = sharding.put(whole, sharding.sharded(mesh, axis=1))
-    np.testing.assert_array_equal(joined, whole)
-    assert joined.addressable_shards[0].data.shape == (2, 2, 3)
+def test_devices_share_the_rows_of_a_batch():
+    mesh, chunk = sharding.make_mesh(), np.arange(2 * 16 * 3).reshape(2, 16, 3)
+    np.testing.assert_array_equal(sharding.local_rows(mesh, 16), np.arange(16))
+    shared = sharding.put(chunk, sharding.sharded(mesh, axis=1))
+    np.testing.assert_array_equal(shared, chunk)
+    assert shared.addressable_shards[0].data.shape == (2, 2, 3)
 
 
 @pytest.mark.parametrize("num_processes", [1, 2, 4])

@@ -9,26 +9,30 @@ import threading
 import pytest
 
 from sbmae_jax.training.preemption import Notice, Preempted
-from sbmae_jax.training.workdir import locked
+from sbmae_jax.training.workdir import LOCK, locked
 
-HOLD = (
-    "import sys, pathlib; from sbmae_jax.training.workdir import locked\n"
-    "with locked(pathlib.Path(sys.argv[1])): pass"
-)
+# Another process that locks a file until it is killed; it does without the package, and starts at once.
+HOLD = """
+import fcntl, sys, time
+file = open(sys.argv[1], "a")
+fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+print("locked", flush=True)
+time.sleep(600)
+"""
 
 
 def terminate():
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_a_notice_stops_at_once_where_nothing_is_to_be_saved():
+def test_a_notice_stops_at_once_outside_a_training():
     notice = Notice()
     with pytest.raises(Preempted, match="run the same command to resume"), notice.watched():
         terminate()
     assert notice.given
 
 
-def test_a_notice_is_only_noted_where_something_is_to_be_saved():
+def test_a_notice_is_deferred_inside_a_training():
     with Notice().watched() as notice:
         assert not notice.given
         with notice.deferred():
@@ -56,10 +60,18 @@ def test_a_thread_that_gets_no_signals_can_be_watched():
     assert seen == [False]
 
 
-def test_a_second_process_is_refused_until_the_first_lets_go(tmp_path):
-    hold = [sys.executable, "-c", HOLD, str(tmp_path)]
+def test_a_workdir_is_locked_against_other_processes_until_they_end(tmp_path):
+    hold = [sys.executable, "-c", HOLD, str(tmp_path / LOCK)]
     with locked(tmp_path):
         refused = subprocess.run(hold, capture_output=True, text=True)
-        assert refused.returncode != 0
-        assert "is in use by another process: wait until" in refused.stderr
-    assert subprocess.run(hold).returncode == 0
+        assert "BlockingIOError" in refused.stderr
+    with subprocess.Popen(hold, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "locked\n"
+        with (
+            pytest.raises(ValueError, match="is in use by another process: wait until"),
+            locked(tmp_path),
+        ):
+            pass
+        other.kill()
+    with locked(tmp_path):
+        pass

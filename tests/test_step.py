@@ -1,5 +1,6 @@
 """One optimiser step, of one network, of stacked ones, and of a batch in parts."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,15 +15,25 @@ def config(**values):
     return TrainingConfig(num_steps=10, learning_rate=0.1, warmup_steps=0, **values)
 
 
+def started(params, optimizer):
+    return TrainState(jnp.zeros((), jnp.int32), params, params, optimizer.init(params))
+
+
+def take_step(task, key, params, batch, **options):
+    """Take the first step of TRAINING, compiled."""
+    optimizer = TRAINING.optimizer()
+    step = jax.jit(make_step(task, optimizer, 0.9, **options))
+    return step(key, started(params, optimizer), batch)
+
+
 def test_the_first_step_is_adams(key):
     task, optimizer = regression(0.0), config(batch_size=4).optimizer()
-    batch = jax.tree.map(lambda a: jnp.asarray(a[:4]), DATA)
+    batch = jax.tree.map(lambda a: a[:4], DATA)
     params = {"w": jnp.array([5.0, 5.0, 5.0])}
-    state = TrainState(jnp.zeros((), jnp.int32), params, params, optimizer.init(params))
-    new, metrics = make_step(task, optimizer, 0.9)(key, state, batch)
-    gradient = jax.grad(lambda p: jnp.mean(task.loss(p, jax.random.key(9), batch)[0]))(params)["w"]
-    np.testing.assert_allclose(new.params["w"], 5 - 0.1 * jnp.sign(gradient), atol=1e-4)
-    np.testing.assert_allclose(metrics["gradient_norm"], jnp.linalg.norm(gradient), rtol=1e-5)
+    new, metrics = jax.jit(make_step(task, optimizer, 0.9))(key, started(params, optimizer), batch)
+    gradient = batch["x"].T @ (batch["x"] @ np.full(3, 5.0) - batch["y"]) / 2
+    np.testing.assert_allclose(new.params["w"], 5 - 0.1 * np.sign(gradient), atol=1e-4)
+    np.testing.assert_allclose(metrics["gradient_norm"], np.linalg.norm(gradient), rtol=1e-5)
     # The average is warmed up: after one step it has moved by 9/10 of the way.
     np.testing.assert_allclose(new.ema_params["w"], 0.1 * 5 + 0.9 * new.params["w"], rtol=1e-5)
 
@@ -33,23 +44,25 @@ def test_stacked_networks_are_trained_as_each_would_be_alone(key):
 
     alone = Task(lambda key, batch: {"w": jax.random.normal(key, (3,))}, loss)
     both = stacked(alone, ("a", "b"))
-    # Gradients of different lengths, of which the clipping keeps neither as it is.
+    # Gradients of different lengths, both of which get clipped.
     batch = {"a": jnp.asarray(X[:8]), "b": jnp.asarray(30 * X[8:16])}
     training = config(batch_size=8, clip_norm=0.1)
 
-    def two_steps(task, params, batch):
+    def two_steps(task):
         optimizer = training.optimizer(task.num_members)
-        state = TrainState(jnp.zeros((), jnp.int32), params, params, optimizer.init(params))
-        for _ in range(2):
-            state, metrics = make_step(task, optimizer, 0.9)(key, state, batch)
-        return state, metrics
+        step = jax.jit(make_step(task, optimizer, 0.9))
 
-    start = both.init(jax.random.key(5), batch)
+        def run(params, batch):
+            state, _ = step(key, started(params, optimizer), batch)
+            return step(key, state, batch)
+
+        return run
+
+    start, run_alone = both.init(jax.random.key(5), batch), two_steps(alone)
     assert np.abs(start["w"][0] - start["w"][1]).min() > 1e-3
-    together, metrics = two_steps(both, start, batch)
+    together, metrics = two_steps(both)(start, batch)
     for m, name in enumerate("ab"):
-        params = jax.tree.map(lambda leaf, m=m: leaf[m], start)
-        expected, single = two_steps(alone, params, {"x": batch[name]})
+        expected, single = run_alone({"w": start["w"][m]}, {"x": batch[name]})
         for got, wanted in (
             (together.params, expected.params), (together.ema_params, expected.ema_params),
             (together.opt_state[1][0].nu, expected.opt_state[1][0].nu),
@@ -62,13 +75,11 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(key):
     # Without noise; with it, each part draws its own.
     task, batch = regression(0.0), {name: array[:16] for name, array in DATA.items()}
     params = {"w": jnp.ones(3)}
-    state = TrainState(jnp.zeros((), jnp.int32), params, params, TRAINING.optimizer().init(params))
-    whole, _ = make_step(task, TRAINING.optimizer(), 0.9)(key, state, batch)
-    for num in (2, 8):
-        parts, metrics = make_step(task, TRAINING.optimizer(), 0.9, num)(key, state, batch)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), parts, whole)
-        error = np.mean((batch["x"] @ np.ones(3) - batch["y"]) ** 2)
-        np.testing.assert_allclose(metrics["loss"], error, rtol=1e-5)
+    whole, _ = take_step(task, key, params, batch)
+    error = np.mean((batch["x"] @ np.ones(3) - batch["y"]) ** 2)
+    parts, metrics = take_step(task, key, params, batch, num_microbatches=4)
+    chex.assert_trees_all_close(parts, whole, rtol=1e-5, atol=0)
+    np.testing.assert_allclose(metrics["loss"], error, rtol=1e-5)
 
 
 def test_parts_of_a_batch_draw_noise_of_their_own(key):
@@ -76,10 +87,8 @@ def test_parts_of_a_batch_draw_noise_of_their_own(key):
         lambda key, batch: {"w": jnp.zeros(())},
         lambda params, key, batch: (params["w"] + jax.random.normal(key, batch["y"].shape), {}),
     )
-    params = {"w": jnp.zeros(())}
-    state = TrainState(jnp.zeros((), jnp.int32), params, params, TRAINING.optimizer().init(params))
     batch = {"y": np.zeros(64, np.float32)}
-    _, metrics = make_step(task, TRAINING.optimizer(), 0.9, 2)(key, state, batch)
+    _, metrics = take_step(task, key, {"w": jnp.zeros(())}, batch, num_microbatches=2)
     step_key = jax.random.fold_in(key, 0)
     draws = [jax.random.normal(jax.random.fold_in(step_key, i), (32,)) for i in (0, 1)]
     np.testing.assert_allclose(metrics["loss"], np.mean(draws), rtol=1e-5)

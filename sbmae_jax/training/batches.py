@@ -4,6 +4,7 @@ A `BatchFn` maps a step to the batches for that step and the steps after it. The
 same batches, so a resumed training sees what an uninterrupted one would have seen.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -45,16 +46,22 @@ def resident(
         (3, 8, 2)
     """
     _require_divisible(batch_size, mesh)
-    num_rows = len(next(iter(arrays.values())))
     on_device = sharding.put(dict(arrays), sharding.replicated(mesh))
+    draw = _compile_draw(mesh)
+    return lambda step, num_steps: draw(key, on_device, step, num_steps, batch_size)
 
-    def draw(arrays, step, num_steps):
+
+@functools.cache
+def _compile_draw(mesh: Mesh) -> Callable[..., Any]:
+    """Compile the drawing of rows once for all trainings whose arrays have the same shapes."""
+
+    def draw(key, arrays, step, num_steps, batch_size):
+        num_rows = len(jax.tree.leaves(arrays)[0])
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(step + np.arange(num_steps))
         rows = jax.vmap(lambda k: jax.random.randint(k, (batch_size,), 0, num_rows))(keys)
         return jax.tree.map(lambda array: array[rows], arrays)
 
-    compiled = jax.jit(draw, static_argnums=2, out_shardings=sharding.sharded(mesh, axis=1))
-    return lambda step, num_steps: compiled(on_device, step, num_steps)
+    return jax.jit(draw, static_argnums=(3, 4), out_shardings=sharding.sharded(mesh, axis=1))
 
 
 def streamed(seed: int, source: Source | Subset, batch_size: int, mesh: Mesh) -> BatchFn:
