@@ -51,17 +51,17 @@ class JointPosterior:
     """An aggregation rule and its settings; the head of this file defines the rules.
 
     Attributes:
-        rule: a name in `RULES`.
-        shared_size: length of z, at least 1.
-        private_size: length of each private code w_m: above 0 for "mmvae_plus", 0 for the others.
-        beta: weight of the KL terms, at least 0.
-        alpha: a of (4), in 0..1; only "mvtcae" uses it.
-        num_subsets: for "mopoe", the number of subsets that are drawn for a batch, without replacement; 0
+        rule: A name in `RULES`.
+        shared_size: Length of z, at least 1.
+        private_size: Length of each private code w_m: above 0 for "mmvae_plus", 0 for the others.
+        beta: Weight of the KL terms, at least 0.
+        alpha: The weight a of (4), in 0..1; only "mvtcae" uses it.
+        num_subsets: For "mopoe", the number of subsets that are drawn for a batch, without replacement; 0
             takes all 2^M - 1.
-        stratified: for "mmvae" and "mmvae_plus", decode a code from each expert for each row.
+        stratified: For "mmvae" and "mmvae_plus", decode a code from each expert for each row.
 
     Raises:
-        ValueError: for an unknown rule, for a value that is out of range or of the wrong type, and for a
+        ValueError: For an unknown rule, for a value that is out of range or of the wrong type, and for a
             setting that the rule does not have.
 
     Example:
@@ -100,10 +100,10 @@ class Experts(NamedTuple):
     """The Gaussians that the encoders of M modalities return for B rows.
 
     Attributes:
-        mean: of z, `[M, B, d]`.
-        log_var: of z, `[M, B, d]`.
-        private_mean: of w_m, `[M, B, p]`; p is 0 without private codes.
-        private_log_var: of w_m, `[M, B, p]`.
+        mean: Means of z, `[M, B, d]`.
+        log_var: Log-variances of z, `[M, B, d]`.
+        private_mean: Means of w_m, `[M, B, p]`; p is 0 without private codes.
+        private_log_var: Log-variances of w_m, `[M, B, p]`.
     """
 
     mean: Array
@@ -116,9 +116,9 @@ class Term(NamedTuple):
     """One term of an objective: sum_m weights_m R_m(codes_m) + beta kl.
 
     Attributes:
-        codes: what each modality is decoded from, `[M, B, d + p]`.
-        weights: of R_m, `[B, M]`.
-        kl: divergence of the code from the prior, `[B]`.
+        codes: What each modality is decoded from, `[M, B, d + p]`.
+        weights: The weight of each R_m, `[B, M]`.
+        kl: Divergence of the code from the prior, `[B]`.
     """
 
     codes: Array
@@ -132,8 +132,8 @@ class Rule(NamedTuple):
     Attributes:
         objective: `(key, experts, present [B, M], posterior, auxiliary_log_var) -> terms`, whose sum is
             minimised. The last argument is ln s_n^2 of (5), `[M, 1, p]`, or 0 for other rules.
-        prior: whether N(0, I) is a factor of products of experts.
-        mixture: whether completion draws from a single expert.
+        prior: Whether N(0, I) is a factor of products of experts.
+        mixture: Whether completion draws from a single expert.
     """
 
     objective: Callable[[Key, Experts, Array, JointPosterior, Any], list[Term]]
@@ -145,8 +145,8 @@ def join_codes(z: Array, private: Array) -> Array:
     """Concatenate shared and private codes.
 
     Args:
-        z: shared code, `[B, d]` for all modalities or `[M, B, d]`.
-        private: private codes `[M, B, p]`.
+        z: Shared code, `[B, d]` for all modalities or `[M, B, d]`.
+        private: Private codes `[M, B, p]`.
 
     Returns:
         `[M, B, d + p]`.
@@ -171,10 +171,10 @@ def draw_product(key: Key, experts: Experts, members: Array, prior: bool) -> Arr
     """Draw z from the product of the members' experts.
 
     Args:
-        key: a typed key.
-        experts: of all modalities.
+        key: A typed key.
+        experts: The experts of all modalities.
         members: `[..., B, M]` bool, the experts to multiply.
-        prior: whether N(0, I) is one more factor.
+        prior: Whether N(0, I) is one more factor.
 
     Returns:
         `[..., B, d]`.

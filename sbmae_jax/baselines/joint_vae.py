@@ -26,11 +26,11 @@ class JointVAE(NamedTuple):
     """A model of all modalities with one code.
 
     Attributes:
-        task: its training, on batches `{name: [B, *shape]}` and, where rows lack modalities, `present`,
+        task: Its training, on batches `{name: [B, *shape]}` and, where rows lack modalities, `present`,
             `[B, M]` bool. The metrics are `reconstruction` and `kl`, the two terms of the loss before
             weighting.
-        complete: `(params, key, batch, observed [B, M] bool) -> ` all modalities, as `Model.complete`.
-        reconstruct: `(params, batch) -> ` all modalities, decoded from the mean code of all; for rules that
+        complete: `(params, key, batch, observed [B, M] bool) -> all modalities`, as `Model.complete`.
+        reconstruct: `(params, batch) -> all modalities`, decoded from the mean code of all; for rules that
             are mixtures each from the mean code of its own expert.
     """
 
@@ -48,8 +48,8 @@ def joint_vae(
     """Bind the networks of all modalities to the objective of an aggregation rule.
 
     Args:
-        posterior: the rule, the sizes of the codes and the weight of the KL terms.
-        modalities: what is modelled; their latent sizes, weights and networks are not used.
+        posterior: The rule, the sizes of the codes and the weight of the KL terms.
+        modalities: What is modelled; their latent sizes, weights and networks are not used.
         encoders: Flax modules in the order of `modalities`, `x [B, *shape] ->
             [B, 2 (shared_size + private_size)]`, mean and log-variance.
         decoders: Flax modules in the order of `modalities`, `codes [B, shared_size + private_size] ->

@@ -50,16 +50,16 @@ class Modality:
     """One modality of the data, and how it is encoded.
 
     Attributes:
-        name: its name in the data, in batches and in configs.
-        shape: of one example, without the batch axis: (28, 28, 3) for a picture, (18,) for a vector.
-        likelihood: of an example given its latent, a name in `likelihoods.LIKELIHOODS`.
-        network: the section of `config.encoder_decoders` that describes its networks.
-        latent_size: length of its latent vector, in 1..65536.
-        weight: beta of the VAE, or lambda of the regularised autoencoder; at least 0.
-        code_noise: c of equation (2); the VAE does not use it.
+        name: Its name in the data, in batches and in configs.
+        shape: Shape of one example, without the batch axis: (28, 28, 3) for a picture, (18,) for a vector.
+        likelihood: The distribution of an example given its latent, a name in `likelihoods.LIKELIHOODS`.
+        network: The section of `config.encoder_decoders` that describes its networks.
+        latent_size: Length of its latent vector, in 1..65536.
+        weight: The weight beta of the VAE, or lambda of the regularised autoencoder; at least 0.
+        code_noise: The scale c of equation (2); the VAE does not use it.
 
     Raises:
-        ValueError: for an unknown likelihood, and for a value that is out of range or of the wrong type.
+        ValueError: For an unknown likelihood, and for a value that is out of range or of the wrong type.
 
     Example:
         >>> Modality("photo", (28, 28, 3), "gaussian", "patch", latent_size=16, weight=0.1).code_noise
@@ -86,11 +86,11 @@ class Autoencoder(NamedTuple):
     """A trainable pair of maps between a modality and its latent.
 
     Attributes:
-        task: its training, on batches `{"x": [B, *shape]}`. The metrics are `reconstruction` and `penalty`,
+        task: Its training, on batches `{"x": [B, *shape]}`. The metrics are `reconstruction` and `penalty`,
             the two terms of the loss before weighting.
         encode: `(params, x [B, *shape]) -> z [B, latent_size]`, deterministic. Bytes are scaled to [0, 1].
-        decode: `(params, z) -> ` the mean of p(x|z), `[B, *shape]`.
-        draw: `(params, key, z) -> ` a draw from p(x|z), `[B, *shape]`.
+        decode: `(params, z) -> mean of p(x|z) [B, *shape]`.
+        draw: `(params, key, z) -> draw from p(x|z) [B, *shape]`.
     """
 
     task: Task
@@ -103,17 +103,17 @@ def autoencoder(modality: Modality, kind: str, encoder: Any, decoder: Any) -> Au
     """Bind an encoder and a decoder to the loss of a VAE, equation (1), or of an RAE, equation (2).
 
     Args:
-        modality: what is encoded, how long the latent is, and the weight of the penalty.
+        modality: What is encoded, how long the latent is, and the weight of the penalty.
         kind: "vae" or "rae".
-        encoder: a Flax module, `x [B, *shape] -> [B, 2 latent_size]`, mean and log-variance, for the VAE, or
+        encoder: A Flax module, `x [B, *shape] -> [B, 2 latent_size]`, mean and log-variance, for the VAE, or
             `-> [B, latent_size]` for the RAE.
-        decoder: a Flax module, `z [B, latent_size] -> [B, *shape]`.
+        decoder: A Flax module, `z [B, latent_size] -> [B, *shape]`.
 
     Returns:
         The functions of the autoencoder; nothing is initialised yet.
 
     Raises:
-        ValueError: for an unknown kind.
+        ValueError: For an unknown kind.
 
     Example:
         >>> from sbmae_jax.nets.vector import VectorDecoder, VectorEncoder

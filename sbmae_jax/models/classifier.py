@@ -19,7 +19,7 @@ class Classifier(NamedTuple):
     """A trainable classifier of pictures.
 
     Attributes:
-        task: its training, on batches `{"x": [B, *shape], "label": [B]}`. The metric is `accuracy`.
+        task: Its training, on batches `{"x": [B, *shape], "label": [B]}`. The metric is `accuracy`.
         apply: `(params, x [B, *shape]) -> (logits [B, C], features [B, F])`, without dropout.
     """
 
@@ -31,8 +31,8 @@ def classifier(network: Any, label_smoothing: float = 0.1) -> Classifier:
     """Bind a network to the cross-entropy with smoothed labels.
 
     Args:
-        network: a Flax module, `(x, train) -> (logits, features)`, with a "dropout" stream in training.
-        label_smoothing: the probability that is spread evenly over all classes.
+        network: A Flax module, `(x, train) -> (logits, features)`, with a "dropout" stream in training.
+        label_smoothing: The probability that is spread evenly over all classes.
     """
 
     def init(key, batch):

@@ -80,11 +80,11 @@ class NCEConfig:
             them. False if they are noised too, as "renoise" does; with "two" they are noised to the time
             of the target, as in the reference.
         times: "level" draws ln(sigma / alpha) from a normal distribution, "uniform" draws t.
-        level_mean: mean of ln(sigma / alpha), for times "level".
-        level_std: standard deviation of ln(sigma / alpha), for times "level".
+        level_mean: Mean of ln(sigma / alpha), for times "level".
+        level_std: Standard deviation of ln(sigma / alpha), for times "level".
 
     Raises:
-        ValueError: for an unknown name, and for a value that is out of range or of the wrong type.
+        ValueError: For an unknown name, and for a value that is out of range or of the wrong type.
 
     Example:
         >>> NCEConfig(negatives="two").times
@@ -115,12 +115,12 @@ def energy_task(network: Any, sde: SDE, layout: Layout, nce: NCEConfig) -> Task:
     """Bind an energy network to a noise-contrastive loss.
 
     Args:
-        network: a Flax module of `nets.energy`, `(x [B, D], ln snr [B, M], observed [B, M]) -> (terms
+        network: A Flax module of `nets.energy`, `(x [B, D], ln snr [B, M], observed [B, M]) -> (terms
             [B, T], weights [B, T])`; for negatives "batch" also with the methods `embed_given` and
             `embed_target`.
-        sde: the process that noises the latents.
-        layout: the order and the sizes of the modalities in x.
-        nce: what the network is trained on.
+        sde: The process that noises the latents.
+        layout: The order and the sizes of the modalities in x.
+        nce: What the network is trained on.
 
     Returns:
         A task on batches `{"z": [B, D]}` of standardised latents. Its metric `nce_accuracy` is the share
@@ -128,7 +128,7 @@ def energy_task(network: Any, sde: SDE, layout: Layout, nce: NCEConfig) -> Task:
         ("batch"). Its loss raises ValueError for a batch of one row.
 
     Raises:
-        ValueError: for a single modality, and for negatives "batch" with a network without embeddings.
+        ValueError: For a single modality, and for negatives "batch" with a network without embeddings.
     """
     if len(layout.sizes) < 2:
         raise ValueError(f"an energy needs at least two modalities, got {layout.names}")
@@ -163,10 +163,10 @@ def energy_fn(network: LatentNetwork, observed: Array, *, observed_clean: bool =
     coordinates is not 0: pass their mask to `guidance.guide`.
 
     Args:
-        network: the trained energy network.
+        network: The trained energy network.
         observed: `[B, M]` bool; rows may differ. It is an array, so that one compiled function serves
             every subset.
-        observed_clean: whether x holds observed latents without noise. It must be as in training
+        observed_clean: Whether x holds observed latents without noise. It must be as in training
             (`NCEConfig`).
     """
 

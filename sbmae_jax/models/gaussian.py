@@ -49,7 +49,7 @@ def product(mean: Array, log_var: Array, members: Array, prior: bool) -> tuple[A
         mean: `[M, B, d]`.
         log_var: `[M, B, d]`.
         members: `[..., B, M]` bool, the Gaussians to multiply, for one subset or several.
-        prior: whether N(0, I) is one more factor.
+        prior: Whether N(0, I) is one more factor.
 
     Returns:
         Mean and log-variance of the products, `[..., B, d]` each.

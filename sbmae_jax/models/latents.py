@@ -16,11 +16,11 @@ class Layout:
     """The order and the sizes of the modalities in the joint latent vector.
 
     Attributes:
-        names: of the M modalities, all different.
-        sizes: length d_m of each latent, at least 1.
+        names: Names of the M modalities, all different.
+        sizes: Length d_m of each latent, at least 1.
 
     Raises:
-        ValueError: for repeated names, no names, or sizes that do not match them.
+        ValueError: For repeated names, no names, or sizes that do not match them.
 
     Example:
         >>> layout = Layout(("picture", "caption"), (2, 1))
@@ -57,7 +57,7 @@ class Layout:
             `[B, D]`.
 
         Raises:
-            ValueError: for a latent that is missing or has another size.
+            ValueError: For a latent that is missing or has another size.
         """
         for name, size in zip(self.names, self.sizes, strict=True):
             shape = np.shape(latents[name]) if name in latents else None
@@ -75,7 +75,7 @@ class Layout:
             `{name: [B, d_m]}`.
 
         Raises:
-            ValueError: for an x of another size.
+            ValueError: For an x of another size.
         """
         require_numbers("x", x)
         if np.shape(x)[-1:] != (self.size,):
@@ -91,14 +91,14 @@ class Layout:
         """Return which modalities are observed, the same ones in each row.
 
         Args:
-            names: the observed modalities.
-            num_rows: number of rows B.
+            names: The observed modalities.
+            num_rows: Number of rows B.
 
         Returns:
             `[B, M]` bool.
 
         Raises:
-            ValueError: for a name that is not a modality.
+            ValueError: For a name that is not a modality.
         """
         for name in names:
             if name not in self.names:
@@ -112,8 +112,8 @@ class Moments(NamedTuple):
     """Mean and standard deviation of the latents over the training set.
 
     Attributes:
-        mean: of each coordinate, `[D]`.
-        std: of each coordinate, `[D]`.
+        mean: Mean of each coordinate, `[D]`.
+        std: Standard deviation of each coordinate, `[D]`.
     """
 
     mean: Array
@@ -132,13 +132,13 @@ def moments(x: Array, present: Array | None = None, floor: float = 0.05) -> Mome
     """Estimate the moments of latents.
 
     Args:
-        x: latents `[N, D]`.
+        x: Latents `[N, D]`.
         present: `[N, D]` bool, the entries to use; None uses all.
-        floor: the smallest standard deviation. A coordinate that a VAE does not use is nearly constant, and
+        floor: The smallest standard deviation. A coordinate that a VAE does not use is nearly constant, and
             dividing by its deviation would turn noise into signal.
 
     Raises:
-        ValueError: for an x that is not `[N, D]` or has no rows, and for a `present` that is not bool or
+        ValueError: For an x that is not `[N, D]` or has no rows, and for a `present` that is not bool or
             has another shape.
     """
     require_numbers("x", x)

@@ -42,12 +42,12 @@ class Likelihood(NamedTuple):
     length 1 where entries share a variance, or None for likelihoods without a learned variance.
 
     Attributes:
-        features: `x -> ` what the encoder sees, of the same shape.
+        features: `x -> what the encoder sees`, of the same shape.
         nll: `(x, y, log_var) -> -ln p(x|z)` in nats up to a constant, one value for each entry of x; for
             "categorical" the values of one category add up to it.
-        mean: `y -> ` the mean of p(x|z).
-        draw: `(key, y, log_var) -> ` a draw from p(x|z).
-        has_variance: whether `log_var` is learned.
+        mean: `y -> mean of p(x|z)`.
+        draw: `(key, y, log_var) -> draw from p(x|z)`.
+        has_variance: Whether `log_var` is learned.
     """
 
     features: Callable[[Array], Array]
@@ -129,10 +129,10 @@ def negative_log_likelihood(
     """Return -ln p(x|z) in nats, summed over the entries of each example, up to a constant.
 
     Args:
-        likelihood: a name in `LIKELIHOODS`.
-        x: data `[B, *shape]`.
-        output: the decoder's output `[B, *shape]`.
-        log_var: the learned variance of "normal", see `Likelihood`; None for the others.
+        likelihood: A name in `LIKELIHOODS`.
+        x: Data `[B, *shape]`.
+        output: The decoder's output `[B, *shape]`.
+        log_var: The learned variance of "normal", see `Likelihood`; None for the others.
 
     Returns:
         `[B]`.

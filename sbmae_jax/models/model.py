@@ -50,15 +50,15 @@ class Model:
     Attributes:
         params: `{"autoencoders": {name: parameters}, "score": parameters}`, and "energy" for a model with an
             energy network.
-        moments: mean and standard deviation of the latents, by which they are standardised.
-        modalities: what is modelled, in the order of the joint latents.
-        autoencoders: in the order of `modalities`.
+        moments: Mean and standard deviation of the latents, by which they are standardised.
+        modalities: What is modelled, in the order of the joint latents.
+        autoencoders: One for each modality, in the order of `modalities`.
         scalings: `(name, scaling)` of the modalities whose data the networks see in other units.
-        score_network: a Flax module, see `score.score_task`.
-        energy_network: a Flax module, see `energy.energy_task`, or None; used if `sampling.guidance` is
+        score_network: A Flax module, see `score.score_task`.
+        energy_network: A Flax module, see `energy.energy_task`, or None; used if `sampling.guidance` is
             above 0.
-        sde: the process that noises the latents.
-        sampling: how latents are drawn.
+        sde: The process that noises the latents.
+        sampling: How latents are drawn.
 
     Example:
         From a trained run, here one on pictures and captions::
@@ -108,7 +108,7 @@ class Model:
         """Decode standardised latents.
 
         Args:
-            x: standardised latents `[B, D]`.
+            x: Standardised latents `[B, D]`.
 
         Returns:
             `{name: [B, *shape]}`, the mean of p(x|z) of each modality, as the networks see them.
@@ -119,7 +119,7 @@ class Model:
         """Return the score of the unobserved latents, guided as `sampling` says.
 
         Args:
-            key: a typed key, for the noise that classifier-free guidance adds to what is observed; not
+            key: A typed key, for the noise that classifier-free guidance adds to what is observed; not
                 used without it.
             observed: `[B, M]` bool, in the order of `modalities`; rows may differ.
 
@@ -143,8 +143,8 @@ class Model:
         """Draw the unobserved latents given the observed ones.
 
         Args:
-            key: a typed key.
-            x: standardised latents `[B, D]`; only those of observed modalities are used.
+            key: A typed key.
+            x: Standardised latents `[B, D]`; only those of observed modalities are used.
             observed: `[B, M]` bool, in the order of `modalities`; rows may differ.
 
         Returns:
@@ -159,8 +159,8 @@ class Model:
         """Generate the unobserved modalities. This method is pure; `complete` of this module compiles it.
 
         Args:
-            key: a typed key.
-            batch: all modalities, `{name: [B, *shape]}`; values of unobserved ones are not used.
+            key: A typed key.
+            batch: All modalities, `{name: [B, *shape]}`; values of unobserved ones are not used.
             observed: `[B, M]` bool, in the order of `modalities`; rows may differ.
 
         Returns:
@@ -173,8 +173,8 @@ class Model:
         """Generate the unobserved modalities as `complete`, but draw from p(x|z) instead of its mean.
 
         Args:
-            key: a typed key.
-            batch: all modalities, `{name: [B, *shape]}`; values of unobserved ones are not used.
+            key: A typed key.
+            batch: All modalities, `{name: [B, *shape]}`; values of unobserved ones are not used.
             observed: `[B, M]` bool, in the order of `modalities`; rows may differ.
 
         Returns:
@@ -200,17 +200,17 @@ class Model:
         Args:
             given: `{name: [B, *shape]}`; bytes or floats in [0, 1], or the units of your data for
                 modalities with a scaling.
-            key: a typed key, or a seed in 0..2^32 - 1.
-            num_samples: number of samples to draw if nothing is given, at most 1,000,000. Otherwise each row
+            key: A typed key, or a seed in 0..2^32 - 1.
+            num_samples: Number of samples to draw if nothing is given, at most 1,000,000. Otherwise each row
                 of `given` gets one sample.
-            noise: draw from p(x|z) instead of taking its mean.
+            noise: Draw from p(x|z) instead of taking its mean.
 
         Returns:
             `{name: [B, *shape]}`, in [0, 1] or in the units of your data. Modalities that were given come
             back unchanged.
 
         Raises:
-            ValueError: for an unknown modality; for values with the wrong shape, type or range, or with
+            ValueError: For an unknown modality; for values with the wrong shape, type or range, or with
                 NaNs; for arrays of different lengths; if both `given` and `num_samples`, or neither, say how
                 many samples to draw; and for an invalid key.
 
@@ -250,10 +250,10 @@ class Model:
         """Return the same model with another way of sampling.
 
         Args:
-            **changes: new values of fields of `SamplingConfig`.
+            **changes: New values of fields of `SamplingConfig`.
 
         Raises:
-            ValueError: for a field that `SamplingConfig` does not have, and for an invalid value.
+            ValueError: For a field that `SamplingConfig` does not have, and for an invalid value.
 
         Example:
             Less diverse samples that are more coherent with what is given::
@@ -268,7 +268,7 @@ class Model:
         """Return a user's values of a modality `[B, ...]` as the networks see them.
 
         Raises:
-            ValueError: naming the modality, for values with the wrong shape, type or range.
+            ValueError: Naming the modality, for values with the wrong shape, type or range.
         """
         name, scalings = modality.name, dict(self.scalings)
         values = as_array(name, values)
@@ -326,7 +326,7 @@ def as_array(name: str, values: Any) -> np.ndarray:
     """Return values as an array.
 
     Raises:
-        ValueError: naming the modality, for rows of different shapes.
+        ValueError: Naming the modality, for rows of different shapes.
     """
     try:
         return np.asarray(values)
@@ -350,8 +350,8 @@ def encode(
     """Return the latents `[B, D]` of all modalities before standardisation.
 
     Args:
-        modalities: in the order of the latents.
-        autoencoders: in the order of `modalities`.
+        modalities: In the order of the latents.
+        autoencoders: In the order of `modalities`.
         params: `{name: parameters}` of the autoencoders.
         batch: `{name: [B, *shape]}`.
     """

@@ -38,10 +38,10 @@ class LatentNetwork:
     """A network over the joint latents, with all that is needed to call it.
 
     Attributes:
-        apply: the network's function, `(params, x [B, D], ln snr [B, M], ...) -> output`.
-        params: its parameters.
-        sde: the process that noises the latents.
-        layout: the order and the sizes of the modalities in x.
+        apply: The network's function, `(params, x [B, D], ln snr [B, M], ...) -> output`.
+        params: Its parameters.
+        sde: The process that noises the latents.
+        layout: The order and the sizes of the modalities in x.
     """
 
     apply: Callable[..., Any]
@@ -53,11 +53,11 @@ class LatentNetwork:
         """Call the network on unscaled latents.
 
         Args:
-            x: latents `[B, D]`, noised except where clean.
-            t: times `[B, M]`, one for each modality; not used where clean.
+            x: Latents `[B, D]`, noised except where clean.
+            t: Times `[B, M]`, one for each modality; not used where clean.
             clean: `[B, M]` bool, the modalities that x holds without noise.
-            *args: passed on to `apply`, after ln snr.
-            **options: passed on to `apply`.
+            *args: Passed on to `apply`, after ln snr.
+            **options: Passed on to `apply`.
 
         Returns:
             What the network returns.
@@ -68,8 +68,8 @@ class LatentNetwork:
         """Return the network's inputs by (1): x scaled to variance 1 `[B, D]`, and ln snr `[B, M]`.
 
         Args:
-            x: latents `[B, D]`, noised except where clean.
-            t: times `[B, M]`.
+            x: Latents `[B, D]`, noised except where clean.
+            t: Times `[B, M]`.
             clean: `[B, M]` bool.
         """
         scale = jnp.where(clean, 1.0, jnp.sqrt(self.sde.alpha(t) ** 2 + self.sde.sigma(t) ** 2))
@@ -81,11 +81,11 @@ def lognormal_times(key: Key, sde: SDE, num: int, mean: float, std: float) -> Ar
     """Draw times at which sigma / alpha is log-normal.
 
     Args:
-        key: a typed key.
-        sde: the process, which turns noise levels into times.
-        num: number of times.
-        mean: mean of ln(sigma / alpha).
-        std: standard deviation of ln(sigma / alpha).
+        key: A typed key.
+        sde: The process, which turns noise levels into times.
+        num: Number of times.
+        mean: Mean of ln(sigma / alpha).
+        std: Standard deviation of ln(sigma / alpha).
 
     Returns:
         Times `[num]`, clipped to `T_MIN`..1.

@@ -22,7 +22,7 @@ class Predictor(NamedTuple):
     """A trainable map from one modality to another.
 
     Attributes:
-        task: its training, on batches `{"x": [B, *shape], "y": [B, *target.shape]}`, x of the source.
+        task: Its training, on batches `{"x": [B, *shape], "y": [B, *target.shape]}`, x of the source.
         apply: `(params, x) -> (mean of p(y|x) [B, *target.shape] in [0, 1], features [B, F])`.
     """
 
@@ -34,9 +34,9 @@ def predictor(target: Modality, encoder: Any, decoder: Any) -> Predictor:
     """Bind an encoder of the source and a decoder of the target to the likelihood of the target.
 
     Args:
-        target: the modality that is predicted, of a likelihood without a learned variance.
-        encoder: a Flax module, of the source, `x [B, *shape] -> [B, F]`.
-        decoder: a Flax module, `[B, F] -> [B, *target.shape]`.
+        target: The modality that is predicted, of a likelihood without a learned variance.
+        encoder: A Flax module, of the source, `x [B, *shape] -> [B, F]`.
+        decoder: A Flax module, `[B, F] -> [B, *target.shape]`.
     """
     likelihood = LIKELIHOODS[target.likelihood]
 

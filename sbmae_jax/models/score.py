@@ -64,17 +64,17 @@ class ScoreMatchingConfig:
 
     Attributes:
         weighting: "noise", "likelihood" or "unit"; the head of this file defines them.
-        level_mean: mean of ln(sigma / alpha), for weighting "unit".
-        level_std: standard deviation of ln(sigma / alpha), for weighting "unit".
-        conditioning_prob: probability that a row has observed modalities, in 0..1; 0 trains a joint
+        level_mean: Mean of ln(sigma / alpha), for weighting "unit".
+        level_std: Standard deviation of ln(sigma / alpha), for weighting "unit".
+        conditioning_prob: Probability that a row has observed modalities, in 0..1; 0 trains a joint
             score only.
-        subset_size_power: in 0..8. k modalities are observed with a probability in proportion to
+        subset_size_power: In 0..8. k modalities are observed with a probability in proportion to
             k^-subset_size_power: 0 makes all numbers equally likely, 1 makes one modality k times as
             likely as k. One modality says the least of the others, which makes this case the hardest
             to learn, and of many modalities it is the one that training sees least.
 
     Raises:
-        ValueError: for an unknown weighting, and for a value that is out of range or of the wrong type.
+        ValueError: For an unknown weighting, and for a value that is out of range or of the wrong type.
 
     Example:
         >>> ScoreMatchingConfig(conditioning_prob=0.5).weighting
@@ -105,10 +105,10 @@ def score_task(network: Any, sde: SDE, layout: Layout, config: ScoreMatchingConf
     """Bind a score network to the denoising loss.
 
     Args:
-        network: a Flax module, `(x [B, D], ln snr [B, M]) -> [B, D]`: F of equation (1).
-        sde: the process that noises the latents.
-        layout: the order and the sizes of the modalities in x.
-        config: what the network is trained on.
+        network: A Flax module, `(x [B, D], ln snr [B, M]) -> [B, D]`: F of equation (1).
+        sde: The process that noises the latents.
+        layout: The order and the sizes of the modalities in x.
+        config: What the network is trained on.
 
     Returns:
         A task on batches `{"z": [B, D]}` of standardised latents. Where rows lack modalities, the batch
@@ -148,7 +148,7 @@ def score_fn(network: LatentNetwork, observed: Array | None = None) -> ScoreFn:
     """Return the learned score, `(x [B, D], t) -> [B, D]`.
 
     Args:
-        network: the trained score network.
+        network: The trained score network.
         observed: `[B, M]` bool, the modalities that are clean in x. The score is then that of the others
             given these, and 0 on these. None takes all modalities to be noised to time t.
     """
@@ -175,10 +175,10 @@ def draw_observed(
     as likely as all but one, however few such subsets there are.
 
     Args:
-        key: a typed key.
+        key: A typed key.
         present: `[B, M]` bool, the modalities that each row has.
-        conditioning_prob: probability that a row has observed modalities at all.
-        subset_size_power: how much more likely small subsets are; 0 makes all sizes equally likely.
+        conditioning_prob: Probability that a row has observed modalities at all.
+        subset_size_power: How much more likely small subsets are; 0 makes all sizes equally likely.
 
     Returns:
         `[B, M]` bool.

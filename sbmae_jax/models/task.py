@@ -17,7 +17,7 @@ class Task(NamedTuple):
     """What the training loop trains.
 
     Attributes:
-        init: `(key, batch) -> ` parameters, a pytree of arrays.
+        init: `(key, batch) -> params`, a pytree of arrays.
         loss: `(params, key, batch) -> (loss [B], metrics)`, one value for each example of the batch; the
             metrics are a dict of such arrays. The caller reduces them.
         num_members: 0 for one network. Otherwise the number of networks whose parameters are stacked along
@@ -41,8 +41,8 @@ def stacked(task: Task, names: tuple[str, ...]) -> Task:
     """Return the task of training several networks of one architecture at once.
 
     Args:
-        task: of one member, on batches `{"x": [B, ...]}`.
-        names: of the members; member i is trained on the array of the batch under `names[i]`.
+        task: Of one member, on batches `{"x": [B, ...]}`.
+        names: Of the members; member i is trained on the array of the batch under `names[i]`.
 
     Returns:
         A task whose loss is the sum over the members, so that each gets its own gradient. The metrics are
