@@ -87,3 +87,19 @@ def test_only_networks_know_flax_and_only_checkpoints_know_orbax():
     }
     assert all(module.startswith("sbmae_jax.nets.") for module in knows["flax"])
     assert knows["orbax"] == ["sbmae_jax.training.checkpoint"]
+
+
+def test_the_walks_lead_through_what_is_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    walks = text.split("## Four walks")[1].split("## ")[0]
+    stops = re.findall(r"`([\w/]+\.py)` \((.*?)\)", walks, re.S)
+    assert len(re.findall(r"^\d\. ", walks, re.M)) == 4
+    for file, remark in stops:
+        names = {
+            node.name
+            for node in ast.walk(ast.parse((ROOT / file).read_text()))
+            if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        }
+        for name in re.findall(r"`(?:\w+\.)?(\w+)`", remark):
+            in_text = name in (ROOT / file).read_text()
+            assert name in names or (in_text and not name.islower()), f"{file} has no {name}"
