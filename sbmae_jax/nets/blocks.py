@@ -73,6 +73,7 @@ class LevelEmbedding(nn.Module):
 
     @nn.compact
     def __call__(self, log_snr: Array) -> Array:
+        """Embed ln(alpha^2 / sigma^2)."""
         h = nn.silu(nn.Dense(self.width)(level_features(log_snr)))
         return nn.silu(nn.Dense(self.width)(h))
 
@@ -102,6 +103,7 @@ class PerModality(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """Apply to each modality its own layer."""
         num_modalities, _, size = x.shape
         kernel = self.param("kernel", self.kernel_init, (num_modalities, size, self.width))
         y = jnp.einsum("mbi,mio->mbo", x, kernel)

@@ -130,6 +130,7 @@ class TowerEnergy(nn.Module):
     combine: bool = True
 
     def setup(self):
+        """Make the towers, and c if there is one."""
         shape = self.sizes, self.width, self.num_blocks, self.embedding, self.level_width
         self.given = Towers(*shape)
         self.target = Towers(*shape, kernel_init=zeros)
@@ -182,6 +183,7 @@ class Towers(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, log_snr: Array) -> Array:
+        """Embed each modality at its noise level."""
         check_sizes(self, "num_blocks", "width", "embedding", "level_width")
         h, levels = enter_streams(x, log_snr, self.sizes, self.width, self.level_width)
         for _ in range(self.num_blocks):

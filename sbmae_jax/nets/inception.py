@@ -102,6 +102,7 @@ class MixedA(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """Concatenate the branches: `[B, 35, 35, C]` -> `[B, 35, 35, 224 + pooled]`."""
         branches = (
             conv(x, "branch1x1", 64, 1),
             convs(x, ("branch5x5_1", 48, 1), ("branch5x5_2", 64, 5)),
@@ -124,6 +125,7 @@ class Reduction(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """Concatenate the branches: `[B, H, W, C]` -> `[B, (H - 1) / 2, (W - 1) / 2, C']`."""
         outputs = [
             conv(convs(x, *layers), *last, stride=2, padding="VALID")
             for *layers, last in self.branches
@@ -142,6 +144,7 @@ class MixedC(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """Concatenate the branches: `[B, 17, 17, C]` -> `[B, 17, 17, 768]`."""
         width = self.width
         once = (("branch7x7_1", width, 1), ("branch7x7_2", width, 1, 7), ("branch7x7_3", 192, 7, 1))
         twice = (
@@ -169,6 +172,7 @@ class MixedE(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """Concatenate the branches: `[B, 8, 8, C]` -> `[B, 8, 8, 2048]`."""
         once = conv(x, "branch3x3_1", 384, 1)
         twice = convs(x, ("branch3x3dbl_1", 448, 1), ("branch3x3dbl_2", 384, 3))
         pooled = nn.max_pool(x, (3, 3), (1, 1), "SAME") if self.maximum else average(x)

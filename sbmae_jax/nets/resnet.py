@@ -196,6 +196,7 @@ class ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """Apply the block."""
         h = nn.Conv(self.middle, (3, 3), use_bias=False, dtype=self.dtype)(x)
         h = self.act(group_norm(norm_groups(self.middle), self.dtype)(h))
         h = nn.Conv(self.width, (3, 3), use_bias=False, dtype=self.dtype)(h)

@@ -118,6 +118,7 @@ class TransformerBlock(nn.Module):
 
     @nn.compact
     def __call__(self, h: Array, levels: Array) -> Array:
+        """Return the tokens after the block."""
         batch, num_tokens, width = h.shape
         modulation = nn.Dense(6 * width, kernel_init=zeros, dtype=self.dtype)(levels)
         scale, shift, gate, scale_2, shift_2, gate_2 = jnp.split(modulation, 6, axis=-1)

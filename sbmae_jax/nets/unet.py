@@ -50,11 +50,11 @@ class UNetScore(nn.Module):
     Example:
         >>> import jax, numpy as np
         >>> from sbmae_jax.nets.unet import UNetScore
-        >>> network = UNetScore(sizes=(16, 16), dim=12, mults=(1, 2))
+        >>> network = UNetScore(sizes=(16, 16), dim=12, mults=(1,))
         >>> arrays = np.zeros((1, 32)), np.zeros((1, 2))
         >>> params = jax.eval_shape(network.init, jax.random.key(0), *arrays)
         >>> sum(leaf.size for leaf in jax.tree.leaves(params))
-        175482
+        46830
     """
 
     sizes: tuple[int, ...]
@@ -146,6 +146,7 @@ class LinearAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """Let each position attend to a summary of all."""
         q, k, v = _heads(x, self.dtype)
         q = jax.nn.softmax(q.astype(jnp.float32), axis=-1).astype(self.dtype) * HEAD_WIDTH**-0.5
         k = jax.nn.softmax(k.astype(jnp.float32), axis=1).astype(self.dtype)
@@ -165,6 +166,7 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """Let each position attend to all."""
         h = jax.nn.dot_product_attention(*_heads(x, self.dtype)).reshape(*x.shape[:-1], -1)
         return nn.Dense(x.shape[-1], dtype=self.dtype)(h)
 
