@@ -236,6 +236,9 @@ def load(workdir: str | Path) -> Model:
     Args:
         workdir: The folder of the run, or the URL of a bucket. The data need not be there.
 
+    Returns:
+        The model, which samples as the run's config says.
+
     Raises:
         ValueError: If the folder has no run, or if its trainings are not finished.
 

@@ -188,7 +188,14 @@ class Model:
         }
 
     def reconstruct(self, batch: Mapping[str, Array]) -> dict[str, Array]:
-        """Encode and decode all modalities, `{name: [B, *shape]}` each way."""
+        """Encode and decode all modalities.
+
+        Args:
+            batch: `{name: [B, *shape]}`, as the networks see it.
+
+        Returns:
+            The decoded arrays, with the same names and shapes.
+        """
         return self.decode(self.encode(batch))
 
     def generate(
@@ -252,6 +259,9 @@ class Model:
         Args:
             **changes: New values of fields of `SamplingConfig`.
 
+        Returns:
+            A model that shares the parameters of this one.
+
         Raises:
             ValueError: For a field that `SamplingConfig` does not have, and for an invalid value.
 
@@ -265,7 +275,14 @@ class Model:
         return replace(self, sampling=replace(self.sampling, **changes))
 
     def prepare(self, modality: Modality, values: Any) -> np.ndarray:
-        """Return a user's values of a modality `[B, ...]` as the networks see them.
+        """Convert a user's values of a modality to what the networks see.
+
+        Args:
+            modality: The modality.
+            values: Its values in the units of the user's data, `[B, ...]`.
+
+        Returns:
+            `[B, *shape]`.
 
         Raises:
             ValueError: Naming the modality, for values with the wrong shape, type or range.
@@ -281,7 +298,15 @@ class Model:
             raise ValueError(f"{name}: {error}") from None
 
     def restore(self, name: str, generated: Any) -> np.ndarray:
-        """Return what the networks generated of a modality in the units of the user's data."""
+        """Convert what the networks generated to the units of the user's data.
+
+        Args:
+            name: Name of the modality.
+            generated: Its generated values, `[B, *shape]`.
+
+        Returns:
+            `[B, ...]`; unchanged for a modality without a scaling.
+        """
         generated, scalings = np.asarray(generated), dict(self.scalings)
         return scalings[name].restore(generated) if name in scalings else generated
 
