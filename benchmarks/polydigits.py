@@ -83,7 +83,7 @@ def measure_runs(options: Options) -> dict[str, Any]:
     return run_seeds(lambda: polydigits.get_config(variant), options.seeds, workdir)
 
 
-def time_demo(options: Options) -> dict[str, Any]:
+def measure_demo(options: Options) -> dict[str, Any]:
     """Time `make demo` in a fresh clone of the last commit, installation included."""
     command = ["make", "--dry-run", "demo"] if options.smoke else ["make", "demo"]
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as cache:
@@ -97,5 +97,4 @@ def time_demo(options: Options) -> dict[str, Any]:
 REPORT = Report("polydigits", claims, {"polydigits.front": ("runs", front_table)})
 
 if __name__ == "__main__":
-    parts = {"runs": measure_runs, "demo": time_demo}
-    main("polydigits", __doc__, REPORT, parts, seeds=(0, 1, 2))
+    main("polydigits", __doc__, REPORT, (measure_runs, measure_demo), seeds=(0, 1, 2))

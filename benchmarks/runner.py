@@ -26,9 +26,9 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
 
 Page = Mapping[str, Any]
-"""What results/NAME.json has: parts by their names, and what `assemble` says of all of them."""
+"""Parts by their names, as results/NAME.json has them."""
 Options = argparse.Namespace
-"""The command line, and `runs`, the folder of what is trained, `results`, and the `page` as it is."""
+"""The command line, with `results`, the folder of pages, and `page`, what was measured before."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ def main(
     module: str,
     doc: str,
     report: Report,
-    parts: Mapping[str, Callable[[Options], dict[str, Any]]],
+    measures: Sequence[Callable[[Options], dict[str, Any]]],
     seeds: Sequence[int] = (),
-    arguments: Mapping[str, Mapping[str, Any]] | None = None,
+    seconds: float = 0.0,
 ) -> None:
     """Measure parts, compare with the targets, and write the page.
 
@@ -62,24 +62,24 @@ def main(
         module: Name of the benchmark in commands.
         doc: The help text.
         report: What is made of the page.
-        parts: For each part the function that measures it.
+        measures: A function measure_PART for each part.
         seeds: Default of --seeds; empty where a benchmark takes none.
-        arguments: More options, with what `add_argument` takes.
+        seconds: Default of --seconds, the least length of a timing; 0 where a benchmark takes none.
     """
     parser = argparse.ArgumentParser(
         f"python -m benchmarks.{module}",
         description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parts = {measure.__name__.removeprefix("measure_"): measure for measure in measures}
     choices = [*parts, "all"]
     parser.add_argument("parts", nargs="*", choices=choices, default="all", help="parts to measure")
     parser.add_argument("--smoke", action="store_true", help="as short as it can be")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of runs")
-    more = dict(arguments or {})
     if seeds:
-        more["--seeds"] = {"type": int, "nargs": "+", "default": list(seeds), "metavar": "SEED"}
-    for name, how in more.items():
-        parser.add_argument(name, **how)
+        parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds), metavar="SEED")
+    if seconds:
+        parser.add_argument("--seconds", type=float, default=seconds, help="of a timing, at least")
     options = parser.parse_args()
     options.results = RESULTS
     if options.smoke:

@@ -147,14 +147,16 @@ def test_parts_are_measured_kept_apart_and_compared(monkeypatch, tmp_path, capsy
     monkeypatch.setenv("SBMAE_COMMIT", "aaa")
     asked = []
 
-    def measure(options):
+    def measure_second(options):
+        return {"value": 3.0, "commit": ["bbb"]}
+
+    def measure_first(options):
         asked.append((options.seeds, options.smoke, options.runs, sorted(options.page)))
         return {"value": 2.0 if options.seeds[0] else 0.5, "seeds": options.seeds}
 
     def run(*argv):
         monkeypatch.setattr(sys, "argv", ["x", *argv])
-        parts = {"first": measure, "second": lambda options: {"value": 3.0, "commit": ["bbb"]}}
-        runner.main("toy", "Help.", report_of(), parts, seeds=(0, 1))
+        runner.main("toy", "Help.", report_of(), (measure_first, measure_second), seeds=(0, 1))
         return json.loads((tmp_path / "toy.json").read_text())
 
     made = run()

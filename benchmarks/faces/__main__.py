@@ -179,15 +179,5 @@ def measure_full_size(options: Options) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(
-        "faces",
-        __doc__,
-        REPORT,
-        {
-            "runs": measure_runs,
-            "guidance": measure_guidance,
-            "samplers": measure_samplers,
-            "full_size": measure_full_size,
-        },
-        seeds=(0, 1, 2),
-    )
+    measures = (measure_runs, measure_guidance, measure_samplers, measure_full_size)
+    main("faces", __doc__, REPORT, measures, seeds=(0, 1, 2))

@@ -136,5 +136,4 @@ def measure_missing(options: Options) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    parts = {"linear": measure_linear, "digits": measure_digits, "missing": measure_missing}
-    main("own_data", __doc__, REPORT, parts)
+    main("own_data", __doc__, REPORT, (measure_linear, measure_digits, measure_missing))

@@ -14,25 +14,12 @@ demo, and sampled in three ways: as in the demo, at a low temperature, and in fe
 rows.
 """
 
-from functools import partial
-
 from benchmarks.peers.ablations import measure_ablations
-from benchmarks.peers.comparison import compare, measure_choices
+from benchmarks.peers.comparison import measure_choices, measure_comparison, measure_large
 from benchmarks.peers.modalities import measure_modalities
 from benchmarks.peers.report import REPORT
 from benchmarks.runner import main
 
 if __name__ == "__main__":
-    main(
-        "peers",
-        __doc__,
-        REPORT,
-        {
-            "comparison": partial(compare, large=False),
-            "choices": measure_choices,
-            "large": partial(compare, large=True),
-            "modalities": measure_modalities,
-            "ablations": measure_ablations,
-        },
-        seeds=(0, 1, 2),
-    )
+    measures = (measure_comparison, measure_choices, measure_large, measure_modalities)
+    main("peers", __doc__, REPORT, (*measures, measure_ablations), seeds=(0, 1, 2))

@@ -123,18 +123,6 @@ def measure_reference(options: Options) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(
-        "polymnist",
-        __doc__,
-        REPORT,
-        {
-            "runs": measure_runs,
-            "networks": measure_networks,
-            "autoencoders": measure_autoencoders,
-            "samplers": measure_samplers,
-            "growth": measure_growth,
-            "reference": measure_reference,
-        },
-        seeds=(0,),
-        arguments={"--seconds": {"type": float, "default": 0.5, "help": "of a timing, at least"}},
-    )
+    measures = (measure_runs, measure_networks, measure_autoencoders, measure_samplers)
+    measures += (measure_growth, measure_reference)
+    main("polymnist", __doc__, REPORT, measures, seeds=(0,), seconds=0.5)

@@ -5,9 +5,9 @@ python -m benchmarks.samplers particles   # the twisted sampler
 """
 
 from benchmarks.runner import main
-from benchmarks.samplers import accuracy, particles
+from benchmarks.samplers.accuracy import measure_accuracy
+from benchmarks.samplers.particles import measure_particles
 from benchmarks.samplers.report import REPORT
 
 if __name__ == "__main__":
-    parts = {"accuracy": accuracy.measure, "particles": particles.measure}
-    main("samplers", __doc__, REPORT, parts)
+    main("samplers", __doc__, REPORT, (measure_accuracy, measure_particles))

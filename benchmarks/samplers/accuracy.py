@@ -160,7 +160,7 @@ def conditional(truth, budgets, paths) -> Iterator[Row]:
             yield row
 
 
-def measure(options: Options) -> dict[str, Any]:
+def measure_accuracy(options: Options) -> dict[str, Any]:
     """Measure all paths, or with --smoke a few."""
     budgets, rows, floors = (16, 32) if options.smoke else BUDGETS, [], {}
     most = 2 if options.smoke else None

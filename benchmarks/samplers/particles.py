@@ -22,7 +22,7 @@ def small_gaussian() -> analytic.Mixture:
     return analytic.gaussian(np.zeros(10), factors @ factors.T + 0.3 * np.eye(10))
 
 
-def measure(options: Options) -> dict[str, Any]:
+def measure_particles(options: Options) -> dict[str, Any]:
     """Return the error of the conditional mean by the number of particles, given 4 of 10 coordinates."""
     truth, mask = small_gaussian(), jnp.arange(10) < 4
     score, times = truth.score(SDE), log_snr_times(SDE, NUM_STEPS)

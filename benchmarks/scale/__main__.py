@@ -6,9 +6,10 @@ python -m benchmarks.scale memory      # micro-batches, remat, bfloat16: bytes a
 """
 
 from benchmarks.runner import main
-from benchmarks.scale import kill, memory, processes
+from benchmarks.scale.kill import measure_kill
+from benchmarks.scale.memory import measure_memory
+from benchmarks.scale.processes import measure_processes
 from benchmarks.scale.report import REPORT
 
 if __name__ == "__main__":
-    parts = {"kill": kill.measure, "processes": processes.measure, "memory": memory.measure}
-    main("scale", __doc__, REPORT, parts)
+    main("scale", __doc__, REPORT, (measure_kill, measure_processes, measure_memory))

@@ -115,7 +115,7 @@ def try_once(workdir: Path, seed: int, seconds: float, expected: str) -> dict[st
     return made
 
 
-def measure(options: Options) -> dict[str, Any]:
+def measure_kill(options: Options) -> dict[str, Any]:
     """Kill and finish many runs; those that are done are not repeated."""
     folder = options.runs / "scale-kill"
     folder.mkdir(parents=True, exist_ok=True)

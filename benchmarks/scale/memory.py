@@ -79,7 +79,7 @@ def measure_case(network: Any, num_microbatches: int) -> dict[str, float]:
     return mebibytes | {"seconds a step": seconds(step, 0.0)}
 
 
-def measure(options: Options) -> dict[str, Any]:
+def measure_memory(options: Options) -> dict[str, Any]:
     """Measure all cases at the same batch size."""
     cases = list(CASES.items())[: 1 if options.smoke else None]
     return {"rows": {name: measure_case(*case) for name, case in cases}}

@@ -71,7 +71,7 @@ def difference(a: Path, b: Path) -> dict[str, float]:
     return {"params": float(max(relative)), "samples": float(max(samples))}
 
 
-def measure(options: Options) -> dict[str, Any]:
+def measure_processes(options: Options) -> dict[str, Any]:
     """Train one device, two processes x four devices, and some that change half way, and compare."""
     folder = options.runs / "scale-processes"
     folder.mkdir(parents=True, exist_ok=True)
