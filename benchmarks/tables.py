@@ -48,21 +48,16 @@ def rows_table(
     return table([title, *columns], lines)
 
 
-def figures_table(
-    columns: Mapping[str, Rows],
-    targets: Mapping[str, Target] | None = None,
-    names: Sequence[str] = (),
-) -> str:
-    """Return a table in which each figure is a line, all or some, beside its target; a miss is bold."""
+def figures_table(columns: Mapping[str, Rows], targets: Mapping[str, Target] | None = None) -> str:
+    """Return a table in which each figure is a line, beside its target; a miss is bold."""
     targets, lines = targets or {}, []
-    for name in names or next(iter(columns.values()), [{}])[0]:
-        cells = [cell(rows, name) for rows in columns.values()]
-        if name in targets:
-            for n, rows in enumerate(columns.values()):
-                holds = claim(name, mean_std(rows, name)[0], *targets[name])["holds"]
-                cells[n] = cells[n] if holds else f"**{cells[n]}**"
-        target = " ".join(map(str, targets.get(name, ()))).replace(">=", "≥").replace("<=", "≤")
-        lines.append([name, *([target] if targets else []), *cells])
+    for name in next(iter(columns.values()), [{}])[0]:
+        sign, bound = targets.get(name, ("", ""))
+        cells = [f"{sign} {bound}".replace(">=", "≥").replace("<=", "≤").strip()] if targets else []
+        for rows in columns.values():
+            missed = sign and not claim(name, mean_std(rows, name)[0], sign, bound)["holds"]
+            cells.append(f"**{cell(rows, name)}**" if missed else cell(rows, name))
+        lines.append([name, *cells])
     return table(["", *(["target"] if targets else []), *columns], lines)
 
 

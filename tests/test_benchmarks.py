@@ -121,7 +121,7 @@ def test_tables_have_means_and_deviations_and_mark_misses():
     assert tables.rows_table(rows, title="t").splitlines() == [
         "| t | a | n |", "| --- | --- | --- |", "| x | 0.600 ± 0.141 | 1,000 |", "| y | 12.0 | none |",
     ]  # fmt: skip
-    found = tables.figures_table({"seed 0": [{"a": 0.5, "b": 0.5}]}, {"a": (">=", 0.6)}, ("a", "b"))
+    found = tables.figures_table({"seed 0": [{"a": 0.5, "b": 0.5}]}, {"a": (">=", 0.6)})
     assert found.splitlines()[2:] == ["| a | ≥ 0.6 | **0.500** |", "| b |  | 0.500 |"]
     assert tables.over_seeds({"0": 1}) == "seed 0"
     assert tables.over_seeds({"0": 1, "2": 1}) == "seeds 0, 2: mean ± deviation"

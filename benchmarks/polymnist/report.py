@@ -4,7 +4,7 @@ What `python -m benchmarks.gpu` wrote to results/gpu is compared here, too.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +102,10 @@ def accelerator_figures(folder: Path, run: str) -> dict[str, dict[str, float]]:
     return found
 
 
-def cpu_table(page: Page, names: Sequence[str] = ()) -> str:
+def cpu_table(page: Page) -> str:
     """Return the figures of the runs on two cores."""
     runs = page["runs"]["runs"]
-    return figures_table({over_seeds(runs): list(map(figures, runs.values()))}, CPU, names)
+    return figures_table({over_seeds(runs): list(map(figures, runs.values()))}, CPU)
 
 
 def five_table(page: Page) -> str:
@@ -136,7 +136,6 @@ REPORT = Report(
     claims,
     {
         "polymnist.runs": ("runs", cpu_table),
-        "polymnist.front": ("runs", lambda page: cpu_table(page, tuple(CPU))),
         "polymnist.five": ("runs", five_table),
         **{
             f"polymnist.{part}": (
