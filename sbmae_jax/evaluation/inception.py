@@ -41,12 +41,13 @@ NETWORK: Any = InceptionFeatures()
 
 def kernel_shapes() -> dict[str, tuple[int, ...]]:
     """Return the shape [height, width, in, out] of each kernel, by the name of its layer in the port."""
-    leaves = jax.tree_util.tree_leaves_with_path(_params_like())
+    leaves = jax.tree_util.tree_leaves_with_path(params_like())
     return {_layer_of(path): leaf.shape for path, leaf in leaves if path[-1].key == "kernel"}
 
 
 @functools.cache
-def _params_like() -> Params:
+def params_like() -> Params:
+    """Return the shapes and types of the parameters."""
     image = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
     return jax.eval_shape(NETWORK.init, jax.random.key(0), image)
 
@@ -90,7 +91,7 @@ def fold(state: Mapping[str, np.ndarray]) -> Params:
             "bias": beta - mean * scale,
         }
     return jax.tree_util.tree_map_with_path(
-        lambda path, _: folded[_layer_of(path)][path[-1].key].astype(np.float32), _params_like()
+        lambda path, _: folded[_layer_of(path)][path[-1].key].astype(np.float32), params_like()
     )
 
 
@@ -144,7 +145,7 @@ def load(path: Path, sha256: str = SHA256) -> Params:
     if (source, seal) != (sha256, checksum(arrays)):
         raise ValueError(f"{path} is damaged, or was converted from another file: {again}")
     params = jax.tree_util.tree_map_with_path(
-        lambda where, _: jnp.asarray(arrays[_name_of(where)]), _params_like()
+        lambda where, _: jnp.asarray(arrays[_name_of(where)]), params_like()
     )
     error = np.abs(np.asarray(probe(params)) - expected).max() / np.abs(expected).max()
     if not error < TOLERANCE:

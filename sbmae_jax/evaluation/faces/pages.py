@@ -22,12 +22,7 @@ OBSERVED = ("attributes", "mask", "image")
 
 
 def draw_samples(key: Key, rows: Arrays, generator: Generator) -> dict[str, np.ndarray]:
-    """Draw what the report shows.
-
-    Args:
-        key: A typed key.
-        rows: Test rows, `{name: [N, *shape]}`.
-        generator: The generator.
+    """Draw what the report shows of a generator on test rows.
 
     Returns:
         Arrays under `kind/modality`: `real` and `reconstruction`, `[NUM_REAL, *shape]`; `joint`,
@@ -76,7 +71,7 @@ def headlines(results: Results) -> list[Headline]:
             for name, score, entry in scores
         ),
         Headline("Fréchet distance, unconditional", f"{distance['nothing']:.3g}",
-                 "features of the attribute classifier, so not FID"),
+                 "on features of the attribute classifier; not FID"),
         *([Headline("FID, unconditional", f"{results['fid']['nothing']:.1f}")]
           if "fid" in results else []),
         Headline("diversity, given attributes", f"{relative:.2f}",

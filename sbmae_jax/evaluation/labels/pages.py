@@ -78,7 +78,7 @@ def headlines(results: Results) -> list[Headline]:
                  "distance from uniform classes; 0 is best"),
         *_diversity(results),
         Headline("Fréchet distance", f"{results['frechet_classifier_features']['mean']:.2f}",
-                 "classifier features, so not FID"),
+                 "on classifier features; not FID"),
         *([Headline("FID", f"{results['fid']['mean']:.2f}")] if "fid" in results else []),
         Headline("1,000 samples", f"{results['seconds_per_1000_samples']:.1f} s",
                  f"{results['num_evaluations']} score evaluations and decoding"),
@@ -89,7 +89,9 @@ def _diversity(results: Results) -> list[Headline]:
     """Return the diversity of samples, which only the nested protocol measures."""
     if "conditional_diversity" not in results:
         return []
-    remark = "variance given one modality, over the variance within a class of the data; 1 is best"
+    remark = (
+        "variance given one modality, over that within a class of the data; 1 is as in the data"
+    )
     return [Headline("conditional diversity", f"{results['conditional_diversity']:.2f}", remark)]
 
 
@@ -103,8 +105,7 @@ def sections(
     save_enlarged(folder / "unconditional.png", grid(joint))
     coherence_pages.plot_coherence(results).savefig(folder / "coherence.png", dpi=120)
     num_samples = samples[f"conditional/{names[0]}"].shape[1]
-    num_growing, order = len(samples["observed"]) - len(names), ", ".join(names)
-    growing = f", the last {num_growing} observe two or more" if num_growing else ""
+    growing, order = ", the others two or more" if len(names) > 2 else "", ", ".join(names)
     return [
         ReportSection("Coherence", (ReportImage(
             "coherence.png",
@@ -115,7 +116,7 @@ def sections(
         ReportSection("Conditional samples", (ReportImage(
             "conditional.png",
             "Each row is one test example. Images with a red edge are observed. All others are generated, "
-            f"{num_samples} samples of each modality. The first {len(names)} rows observe one modality"
+            f"{num_samples} samples of each modality. The first {len(names)} rows observe one modality each"
             f"{growing}. Columns: {order}."),)),
         ReportSection("Unconditional samples", (ReportImage(
             "unconditional.png",

@@ -70,9 +70,10 @@ def _probabilities(reliability: Mapping[str, Any], folder: Path) -> ReportSectio
         "Calibration of probabilities",
         (ReportImage(
             "reliability.png",
-            "How often events happen, by the probability that the model gives them: that a category is the "
-            "most likely one, that a binary value is 1. Calibrated probabilities lie on the dashed line. "
-            "Points below it on the right mean that the model is overconfident.", pixelated=False),),
+            "How often events happen, by the probability that the model gives them. An event is that the "
+            "most likely category is the true one, or that a binary value is 1. Calibrated probabilities lie "
+            "on the dashed line. Points below it on the right mean that the model is overconfident.",
+            pixelated=False),),
         table=(("generated", "calibration error", "by chance"), *rows),
         remark="By chance: the error that exact probabilities would show on as many independent events.",
     )  # fmt: skip

@@ -28,7 +28,7 @@ def sections(
     else:
         found += [_prediction(results, folder), _matrix(results, names, folder)]
         found += calibration_sections(results, folder)
-        found += _vectors(results, samples, images, names, folder)
+        found += _vectors(results, samples, names, folder)
         found += [_images(samples, name, names, folder) for name in images]
     if "conditional_coherence" in results:
         found.append(_coherence(results, folder))
@@ -80,12 +80,12 @@ def _matrix(results: Results, names: tuple[str, ...], folder: Path) -> ReportSec
 
 
 def _vectors(
-    results: Results, samples: Samples, images: list[str], names: tuple[str, ...], folder: Path
+    results: Results, samples: Samples, names: tuple[str, ...], folder: Path
 ) -> list[ReportSection]:
     """Show single test examples of vectors with the range of their samples."""
     vectors = [
         name for name in names
-        if f"rest/{name}" in samples and name not in images
+        if f"rest/{name}" in samples and samples[f"rest/{name}"].ndim == 3
         and results["value_types"][name] in ("real", "counts")
     ]  # fmt: skip
     if not vectors:

@@ -149,7 +149,7 @@ def _plot_vector(axes: Any, true: np.ndarray, drawn: np.ndarray) -> None:
     if few:
         label = {"color": colour, "alpha": 0.35, "label": "range of the samples"}
         axes.vlines(places, low, high, linewidth=6, **label)
-        axes.set_xlim(-0.7, len(true) - 0.3)
+        axes.set(xlim=(-0.7, len(true) - 0.3), xticks=places)
     else:
         label = {"color": colour, "alpha": 0.25, "label": "range of the samples"}
         axes.fill_between(places, low, high, linewidth=0, **label)

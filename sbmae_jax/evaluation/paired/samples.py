@@ -57,6 +57,8 @@ def draw_samples(
         start = part.stop
     for name in images:
         real = np.flatnonzero(present[:, names.index(name)])[:NUM_REAL]
+        if not len(real):
+            continue
         rebuilt = generator.reconstruct_rows({other: rows[other][real] for other in names})
         samples[f"real/{name}"], samples[f"reconstruction/{name}"] = rows[name][real], rebuilt[name]
         samples[f"joint/{name}"] = made[name][start:]
