@@ -115,8 +115,8 @@ def test_moments_are_those_of_the_rows_that_have_the_modality(tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"stack_autoencoders": True}, "config.stack_autoencoders: autoencoders are not trained as one"),
-        ({"energy": {"name": "tower"}, "contrast": {}}, "config.energy: an energy is not trained on rows"),
+        ({"stack_autoencoders": True}, "config.stack_autoencoders: stacked autoencoders cannot be trained"),
+        ({"energy": {"name": "tower"}, "contrast": {}}, "config.energy: an energy cannot be trained on rows"),
     ],
 )  # fmt: skip
 def test_what_needs_complete_rows_is_refused(tmp_path, change, message):
