@@ -17,23 +17,24 @@ from sbmae_jax.training.preemption import Notice, Preempted
 CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
-    "A config file, such as configs/polydigits.py, or one of its variants after a colon.",
+    "A config file, such as configs/polydigits.py, or a variant of it: configs/polydigits.py:smoke.",
 )
 WORKDIR = flags.DEFINE_string(
     "workdir", "", "Folder of the run, or the URL of a bucket. Created if it does not exist."
 )
 STAGE = flags.DEFINE_enum(
     "stage", "all", ["all", *pipeline.STAGES, "generate", "impute"],
-    "Run one stage only; or use a finished run, with generate or impute.",
+    "Run all stages, or one only; or use a finished run, with generate or impute.",
 )  # fmt: skip
 GIVEN = flags.DEFINE_multi_string(
     "given", [],
     'For generate: what a sample must agree with, NAME=VALUE. Repeatable. For example image=face.png, '
-    'attributes="Smiling,Eyeglasses" or lab=0.3,7. Nothing given generates everything.',
+    'attributes="Smiling,Eyeglasses" or lab=0.3,7. Without it, everything is generated.',
 )  # fmt: skip
 MODALITY = flags.DEFINE_multi_string(
-    "modality", [], "Override a per-modality setting, NAME.KEY=VALUE. Repeatable."
-)
+    "modality", [],
+    "Set a value of one modality, NAME.KEY=VALUE, for example lab.latent_size=8. Repeatable.",
+)  # fmt: skip
 NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples", None, "Number of samples (default: 5 for generate, 20 for impute)."
 )
@@ -44,8 +45,8 @@ INPUT = flags.DEFINE_string(
 )
 OUTPUT = flags.DEFINE_string(
     "output", "",
-    "For generate: folder for the samples (default: WORKDIR/generated). For impute: .npz file for the "
-    "filled rows.",
+    "For generate: folder for the samples (default: generated in WORKDIR, or in the current folder if "
+    "WORKDIR is a bucket). For impute: .npz file for the filled rows.",
 )  # fmt: skip
 SEED = flags.DEFINE_integer("seed", 0, "For generate and impute: seed of the samples.")
 PROFILE = flags.DEFINE_bool(
@@ -59,7 +60,7 @@ NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
 HEARTBEAT = flags.DEFINE_integer(
     "heartbeat_seconds", distributed.HEARTBEAT_SECONDS,
-    "Stop if another process gives no sign of life for so many seconds.", lower_bound=1,
+    "Stop if another process gives no sign of life for this many seconds.", lower_bound=1,
 )  # fmt: skip
 flags.register_validator("workdir", bool, "choose a folder for the run: --workdir=runs/NAME")
 
