@@ -131,7 +131,7 @@ def impute() -> None:
     for name, num in done.num_filled.items():
         if num:
             print(f"{name}: filled in {num:,} of {done.num_rows:,} rows")
-    print(f"{num_samples} samples of each, with their mean and standard deviation: {done.path}")
+    print(f"{num_samples} samples for each hole, and a summary of them: {done.path}")
 
 
 def launch(argv: list[str]) -> None:

@@ -143,9 +143,9 @@ def _by_modality(results: Results, names: tuple[str, ...]) -> ReportSection:
     at_least = results["unconditional_coherence"]["at_least_k"].items()
     variation = results["label_total_variation"]
     remark = (
-        "Share of joint samples in which at least k modalities show the class of the first, itself included: "
+        "Share of unconditional samples in which at least k modalities show the class of the first one: "
         + ", ".join(f"{share:.3f} (k = {k})" for k, share in at_least)
-        + f". Total variation between the classes of joint samples and uniform ones: "
+        + f". Total variation between the classes of these samples and uniform ones: "
         f"{variation['uniform']:.3f}; and those of the test set: {variation['real']:.3f}."
     )
     return ReportSection("Results by modality", table=(("", *columns), *rows), remark=remark)

@@ -58,7 +58,7 @@ def _prediction(results: Results, folder: Path) -> ReportSection:
         "Each modality, given all others",
         (ReportImage(
             "prediction.png",
-            "How much of a held-out modality is explained by the mean of its samples, with two standard "
+            "How much the mean of the samples explains of a held-out modality, with two standard "
             "errors. The baselines learn from the same training rows: linear is ridge regression (logistic "
             "for categories, Poisson for counts), nearest neighbours is the mean of the nearest rows.",
             pixelated=False),),
@@ -152,8 +152,8 @@ def _joint(results: Results, samples: Samples, images: list[str], folder: Path) 
     if consistency:
         remark += (
             " Consistency: how well a linear predictor, fitted to real rows, predicts a modality from the "
-            "others in joint samples, relative to how well it does so in the data. 1 is as in the data; 0 "
-            "means unrelated; empty where it predicts next to nothing in the data."
+            "others in generated samples, divided by how well it does so in the data. 1 matches the data; 0 "
+            "means unrelated; empty where it predicts almost nothing in the data."
         )
     return ReportSection(
         "Unconditional samples", shown, (head[: 3 + bool(consistency)], *table), remark
