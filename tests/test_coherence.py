@@ -11,7 +11,7 @@ import pytest
 from sbmae_jax.evaluation import inception as inception_weights
 from sbmae_jax.evaluation.generator import Generator
 from sbmae_jax.evaluation.labels import coherence_pages
-from sbmae_jax.evaluation.labels.evaluators import classes_and_features
+from sbmae_jax.evaluation.labels.evaluators import make_reader
 from sbmae_jax.evaluation.labels.protocol import SharedLabelProtocol, measure_labelled
 from sbmae_jax.evaluation.subsets import prefixes, subsets_by_size
 from sbmae_jax.metrics.coherence import estimate, macro_estimate
@@ -52,7 +52,7 @@ def measured(mistaken, protocols=ALL, classify=classify, inception=None):
                     row[0] = 2 - row[0] if row[0] != 1 else 0
         return made
 
-    read = classes_and_features(NAMES, classify, inception)
+    read = make_reader(NAMES, classify, inception)
     return measure_labelled(
         jax.random.key(0), ROWS, generator(complete).reading(read), 10, protocols
     )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sbmae_jax.evaluation.generator import Generator
-from sbmae_jax.evaluation.labels.evaluators import classes_and_features
+from sbmae_jax.evaluation.labels.evaluators import make_reader
 from sbmae_jax.evaluation.labels.protocol import measure_labelled
 from sbmae_jax.evaluation.subsets import nested_subsets
 
@@ -29,7 +29,7 @@ def generator(complete):
 
 
 def measured(complete, num_unconditional=600, protocols=("nested",)):
-    reading = generator(complete).reading(classes_and_features(NAMES, classify))
+    reading = generator(complete).reading(make_reader(NAMES, classify))
     return measure_labelled(jax.random.key(0), ROWS, reading, num_unconditional, protocols)
 
 

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sbmae_jax._io import checksum
 from sbmae_jax.evaluation import inception as inception_weights
 from sbmae_jax.evaluation.inception import (
     convert,
@@ -131,17 +132,17 @@ def test_the_network_has_the_parameters_of_inception():
     assert sum(leaf.size for leaf in jax.tree.leaves(params_like())) == 21_768_352
 
 
-def test_a_changed_file_is_refused(converted, tmp_path):
-    _, digest, target = converted
-    with np.load(target) as file:
-        arrays = dict(file)
-    arrays["Conv2d_1a_3x3.bias"][0] += 1
-    changed = tmp_path / "changed.npz"
-    np.savez(changed, **arrays)
+@pytest.mark.parametrize("changed", ["bias", "source_sha256"])
+def test_a_changed_file_and_another_one_are_refused(changed, tmp_path):
+    arrays = {"probe": np.zeros((2, 2048)), "bias": np.zeros(32)}
+    seals = {"source_sha256": "one", "arrays_sha256": checksum(arrays)}
+    other = {"bias": np.ones(32), "source_sha256": "another"}
+    path = tmp_path / "changed.npz"
+    np.savez(path, **arrays | seals | {changed: other[changed]})
     with pytest.raises(
         ValueError, match=r"changed.npz is damaged, or was converted from another file"
     ):
-        load(changed, digest)
+        load(path, "one")
 
 
 def test_a_device_that_computes_otherwise_is_found_out(converted, monkeypatch):
@@ -149,11 +150,6 @@ def test_a_device_that_computes_otherwise_is_found_out(converted, monkeypatch):
     monkeypatch.setattr(inception_weights, "probe", lambda params: np.zeros((2, 2048)))
     with pytest.raises(ValueError, match="differ by 1e\\+00 of the largest"):
         load(target, digest)
-
-
-def test_weights_of_another_file_are_refused(converted):
-    with pytest.raises(ValueError, match="was converted from another file"):
-        load(converted[2])
 
 
 @pytest.mark.parametrize("name", ["zip.pth", "legacy.pth"])

@@ -17,46 +17,43 @@ MIXTURE = Mixture()
 
 
 def reported(model, rows, train, likelihoods, folder):
-    """Measure a model and report it, and return figures, sections and results."""
+    """Measure a model and report it, and return headlines, sections, samples and results."""
     generator = Generator(
-        names=model.names,
-        complete=model.complete,
-        draw=model.draw,
-        reconstruct=dict,
-        batch_size=500,
-    )
+        names=model.names, complete=model.complete, draw=model.draw, reconstruct=dict, batch_size=500
+    )  # fmt: skip
     protocol = PairedProtocol(likelihoods=likelihoods, num_unconditional=50, num_samples=9)
     results, samples = protocol.measure(jax.random.key(0), rows, generator, {}, lambda: train)
     results |= SPEED
-    found = {
-        section.title: section
-        for section in protocol.report.sections(results, samples, model.names, folder)
-    }
-    for section in found.values():
+    sections = protocol.report.sections(results, samples, model.names, folder)
+    for section in sections:
         assert all((folder / image.file).stat().st_size > 500 for image in section.images)
         assert len({len(row) for row in section.table}) <= 1
-    return {h.name: h for h in protocol.report.headlines(results)}, found, samples
+    headlines = {headline.name: headline for headline in protocol.report.headlines(results)}
+    return headlines, {section.title: section for section in sections}, samples, results
 
 
 @pytest.fixture(scope="module")
-def mixture(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("report")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("report")
+
+
+@pytest.fixture(scope="module")
+def mixture(folder):
     rows = MIXTURE.rows(60, seed=1)
     present = np.ones((60, 4), bool)
-    present[1:, 0], present[2:30, 3] = False, False
-    rows["present"] = present
-    found = reported(MIXTURE, rows, MIXTURE.rows(300, seed=2), MIXTURE.likelihoods, folder)
-    return *found, folder
+    present[1:, 0], present[2:30, 3], present[50:, 2] = False, False, False
+    train = MIXTURE.rows(300, seed=2)
+    return reported(MIXTURE, rows | {"present": present}, train, MIXTURE.likelihoods, folder)
 
 
-def test_the_main_figures_speak_of_each_modality_and_its_rivals(mixture):
-    figures, _, _, _ = mixture
-    word = figures["word, given all others"]
+def test_the_headlines_are_about_each_modality_and_its_baselines(mixture):
+    headlines, _, _, _ = mixture
+    word = headlines["word, given all others"]
     assert word.remark.startswith("accuracy; logistic regression")
     assert "most frequent value" in word.remark
-    assert "explained; linear" in figures["picture, given all others"].remark
-    assert "consistency of joint samples" in figures
-    assert "unconditional coherence" in figures
+    assert "explained; linear" in headlines["picture, given all others"].remark
+    assert "consistency of joint samples" in headlines
+    assert "unconditional coherence" in headlines
 
 
 def test_all_sections_are_there(mixture):
@@ -71,8 +68,14 @@ def test_all_sections_are_there(mixture):
     assert [row[0] for row in sections["Reconstructions"].table[1:]] == list(MIXTURE.names)
 
 
-def test_examples_have_few_gaps_and_what_is_missing_is_blank(mixture):
-    _, _, samples, folder = mixture
+def test_labels_of_rows_with_gaps_are_read_from_what_is_there(mixture):
+    _, _, _, results = mixture
+    assert results["classifier_accuracy"]["picture"] == 1
+    assert results["conditional_coherence"]["1"]["mean"] > 0.5
+
+
+def test_examples_have_few_gaps_and_what_is_missing_is_blank(mixture, folder):
+    _, _, samples, _ = mixture
     assert samples["present"].sum(axis=1).tolist() == [4, 3, 3, 3, 3, 3]
     assert samples["shown"][0] == 0
     page = np.asarray(Image.open(folder / "given_2.png").convert("RGB"))
@@ -90,26 +93,35 @@ def test_samples_fit_what_they_are_drawn_for(mixture):
     assert samples["joint/picture"].shape == (12, 6, 6, 1)
     # Given flags, word and counts, a picture shows one of the three labels.
     shown = samples["rest/picture"].reshape(18, -1)
-    distance = np.abs(shown[:, None] - MIXTURE.means(np.arange(3))["picture"].reshape(3, -1)).max(
-        axis=2
-    )
+    means = MIXTURE.means(np.arange(3))["picture"].reshape(3, -1)
+    distance = np.abs(shown[:, None] - means).max(axis=2)
     np.testing.assert_allclose(distance.min(axis=1), 0, atol=1e-6)
+
+
+def test_an_image_that_no_test_row_has_is_left_out(tmp_path):
+    rows, train = ({n: MIXTURE.rows(30, seed)[n] for n in MIXTURE.names} for seed in (1, 2))
+    present = np.array(MIXTURE.names) != "picture"
+    rows["present"] = np.broadcast_to(present, (30, 4))
+    _, sections, samples, results = reported(MIXTURE, rows, train, MIXTURE.likelihoods, tmp_path)
+    assert "Examples: picture, generated" not in sections
+    assert "real/picture" not in samples
+    assert results["prediction"].keys() == {"counts", "flags", "word"}
 
 
 def test_rows_that_have_one_modality_each_leave_nothing_to_observe(tmp_path):
     pair = Gaussian({"a": 2, "b": 1})
     present = np.arange(40)[:, None] % 2 == np.arange(2)
     rows, train = ({**pair.rows(40, seed), "present": present} for seed in (0, 1))
-    _, sections, _ = reported(pair, rows, train, dict.fromkeys("ab", "normal"), tmp_path)
+    _, sections, _, _ = reported(pair, rows, train, dict.fromkeys("ab", "normal"), tmp_path)
     assert list(sections) == ["Nothing to observe", "Unconditional samples", "Reconstructions"]
 
 
 def test_one_modality_is_said_to_be_one(tmp_path):
     alone = Gaussian({"a": 2})
-    figures, sections, _ = reported(
+    headlines, sections, _, _ = reported(
         alone, alone.rows(40, 0), alone.rows(80, 1), {"a": "normal"}, tmp_path
     )
-    assert "a latent diffusion model" in figures["modalities"].remark
+    assert "a latent diffusion model" in headlines["modalities"].remark
     assert list(sections) == ["One modality", "Unconditional samples", "Reconstructions"]
 
 

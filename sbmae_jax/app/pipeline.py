@@ -24,7 +24,7 @@ from sbmae_jax.app.request import generate_files
 from sbmae_jax.app.run import Run, load_evaluators, load_model
 from sbmae_jax.data.source import PRESENT
 from sbmae_jax.evaluation.base import View
-from sbmae_jax.evaluation.generator import generator_of
+from sbmae_jax.evaluation.generator import make_generator
 from sbmae_jax.evaluation.report import format_headlines, write_report
 from sbmae_jax.models.latents import moments
 from sbmae_jax.models.model import Model, draw
@@ -128,7 +128,7 @@ def measure(
     protocol = run.parts.protocol
     source = run.data.test if split == "test" else run.data.source(split, protocol.num_rows)
     rows = {name: source.arrays[name] for name in run.data.description.shapes}
-    generator = generator_of(model, protocol.batch_size, run.mesh)
+    generator = make_generator(model, protocol.batch_size, run.mesh)
     if complete is not None:
         generator = replace(generator, complete=complete)
     key, evaluators = run.trainer.stage_key("evaluate"), load_evaluators(run)

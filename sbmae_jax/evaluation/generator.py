@@ -88,7 +88,7 @@ class Generator:
         return {name: rows[name] for name in self.names}
 
 
-def generator_of(model: Model, batch_size: int, mesh: Mesh) -> Generator:
+def make_generator(model: Model, batch_size: int, mesh: Mesh) -> Generator:
     """Make a generator of a trained model.
 
     Args:

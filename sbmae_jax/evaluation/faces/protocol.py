@@ -1,8 +1,8 @@
 """A face, its mask and its attributes: F1 scores, overlap, distances and diversity for every observed subset.
 
-The protocol of the paper for CelebAMask-HQ, with three additions. Generated images are judged as well:
+The protocol of the paper for CelebAMask-HQ, with three additions. Generated images are scored as well:
 supervised networks read attributes and mask from them, which are compared with the true ones. The same
-networks, applied to real images, give upper bounds. And the diversity of images for one condition shows a
+networks, applied to real images, give upper bounds. And the diversity of images for one condition reveals a
 collapse, which F1 scores reward.
 """
 

@@ -34,7 +34,7 @@ class LabelledRows(NamedTuple):
     Attributes:
         rows: The test rows, `{name: [N, *shape]}`.
         label: Their classes, `[N]`.
-        real: What `evaluators.classes_and_features` reads from them.
+        real: What is read from them, as `evaluators.make_reader` names it.
     """
 
     rows: Arrays
@@ -110,8 +110,8 @@ def measure_all_subsets(
 
     Coherence is averaged over subsets of a size and their targets, then over the rows of a class, then over
     classes. Its error is over rows, each one's mean over subsets and targets, and says nothing about the
-    choice of subsets. A distance is that of one target given one subset to the real images of the same rows,
-    averaged over both. Each also stands by modality, as a target.
+    choice of subsets. A distance compares one target given one subset with the real images of the same rows;
+    the mean is over subsets and targets. Both are also given by target.
 
     Args:
         key: A typed key.

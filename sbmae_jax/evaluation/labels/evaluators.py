@@ -1,4 +1,4 @@
-"""What networks read from pictures, real or generated: classes, and features to compare two sets by."""
+"""What networks read from images, real or generated: classes, and features to compare two sets by."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from sbmae_jax.models.task import Params
 from sbmae_jax.types import Array
 
 FRECHET_FEATURES = {"frechet_classifier_features": "features", "fid": "inception"}
-"""`{name of a Fréchet distance: what it is measured on}`, as `classes_and_features` names it."""
+"""`{name of a Fréchet distance: what it is measured on}`, as `make_reader` names it."""
 
 Classify = Callable[[Any], tuple[Array, Array]]
 """`x [B, *shape] -> (class [B], features [B, F])`"""
@@ -31,14 +31,14 @@ def compile_classifier(classifier: Classifier, params: Params) -> Classify:
     return classify
 
 
-def classes_and_features(
+def make_reader(
     names: tuple[str, ...], classify: Classify, inception: FeatureExtractor | None = None
 ) -> Read:
-    """Return the function that reads the pictures of all modalities.
+    """Return the function that reads the images of all modalities.
 
     Args:
         names: The modalities, in their order.
-        classify: The classifier that judges them.
+        classify: Reads the class and the features of an image.
         inception: The network of FID, if its weights are there.
 
     Returns:
@@ -50,8 +50,8 @@ def classes_and_features(
         classes, features = zip(*(classify(batch[name]) for name in names), strict=True)
         found = {"class": np.stack(classes, axis=1), "features": np.stack(features, axis=1)}
         if inception is not None:
-            pictures = [inception(np.asarray(batch[name])) for name in names]
-            found["inception"] = np.stack(pictures, axis=1)
+            by_name = [inception(np.asarray(batch[name])) for name in names]
+            found["inception"] = np.stack(by_name, axis=1)
         return found
 
     return read
@@ -60,12 +60,12 @@ def classes_and_features(
 def frechet_distances(
     made: Mapping[str, np.ndarray], real: Mapping[str, np.ndarray], m: int
 ) -> dict[str, float]:
-    """Return the Fréchet distances between two sets of pictures of modality number `m`.
+    """Return the Fréchet distances between two sets of images of modality number `m`.
 
-    They depend on the number of pictures: of both sets as many are taken as the smaller one has.
+    They depend on the number of images: of both sets as many are taken as the smaller one has.
 
     Args:
-        made: What `classes_and_features` reads from generated pictures.
+        made: What the function of `make_reader` reads from generated images.
         real: The same of real ones.
         m: The number of the modality.
     """

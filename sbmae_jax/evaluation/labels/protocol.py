@@ -18,9 +18,9 @@ from sbmae_jax.evaluation.labels.coherence import (
     measures,
 )
 from sbmae_jax.evaluation.labels.evaluators import (
-    classes_and_features,
     compile_classifier,
     frechet_distances,
+    make_reader,
 )
 from sbmae_jax.models.classifier import Classifier
 from sbmae_jax.models.task import Params
@@ -85,7 +85,7 @@ class SharedLabelProtocol:
         del train
         key, sample_key = jax.random.split(key)
         classify = compile_classifier(self.classifier, evaluators["classifier"])
-        read = classes_and_features(self.names, classify, inception_extractor(self.inception))
+        read = make_reader(self.names, classify, inception_extractor(self.inception))
         results = measure_labelled(
             key, rows, generator.reading(read),
             self.num_unconditional, self.protocols, self.subsets_per_size,
@@ -106,8 +106,7 @@ def measure_labelled(
     Args:
         key: A typed key.
         rows: Test rows, `{name: [N, *shape]}` and `label`, `[N]`.
-        generator: A generator that reads classes and features from its samples, as
-            `evaluators.classes_and_features` does.
+        generator: A generator whose `read` is made by `evaluators.make_reader`.
         num_unconditional: As in `SharedLabelProtocol`.
         protocols: As in `SharedLabelProtocol`.
         subsets_per_size: As in `SharedLabelProtocol`.

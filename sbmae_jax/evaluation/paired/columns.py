@@ -23,7 +23,7 @@ def flatten(x: np.ndarray) -> np.ndarray:
     return np.asarray(as_float(np.asarray(x)), np.float32).reshape(len(x), -1)
 
 
-def measured(rows: Mapping[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray:
+def present_mask(rows: Mapping[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray:
     """Return which modalities each row has, `[N, M]` bool: its array `present`, or all without one."""
     everything = np.ones((len(rows[names[0]]), len(names)), bool)
     return np.asarray(rows["present"], bool) if "present" in rows else everything

@@ -12,7 +12,7 @@ from sbmae_jax.evaluation.paired.columns import (
     Columns,
     fit_columns,
     flatten,
-    measured,
+    present_mask,
 )
 from sbmae_jax.evaluation.paired.questions import chunks
 from sbmae_jax.metrics.coherence import estimate
@@ -86,7 +86,7 @@ def make_eval_data(likelihoods: Mapping[str, str], rows: Arrays, train: Arrays) 
     num, size = len(train[names[0]]), sum(int(np.prod(train[n].shape[1:])) for n in names)
     num_train = max(min(MAX_TRAIN, MAX_TRAIN_BYTES // (4 * size)), 2)
     chosen = np.sort(np.random.default_rng(0).permutation(num)[:num_train])
-    present, train_present = measured(rows, names), measured(train, names)[chosen]
+    present, train_present = present_mask(rows, names), present_mask(train, names)[chosen]
     train_label = np.asarray(train["label"])[chosen] if "label" in train else None
     train = {name: np.asarray(train[name][chosen]) for name in names}
     for name, seen in zip(names, train_present.T, strict=True):
