@@ -1,5 +1,6 @@
 """Settings under which every test runs; they must be in place before JAX starts."""
 
+import fcntl
 import os
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
@@ -28,6 +29,23 @@ def x64():
     """Run one test in float64, for comparisons with a closed form."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+    """Give the workdir of a tiny run with all stages done. All tests and processes share it: only read it."""
+    import tiny
+
+    from sbmae_jax.app import pipeline
+
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # that of all workers
+    with open(folder / "lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if not (folder / "finished_run" / "report" / "index.html").exists():
+            pipeline.run(tiny.config(), folder / "finished_run")
+    return folder / "finished_run"
 
 
 @pytest.fixture

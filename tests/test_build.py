@@ -182,6 +182,25 @@ def test_an_unknown_photograph_is_named():
         build_source(config, "train", 5)
 
 
+def test_alike_autoencoders_are_trained_as_one_and_taken_apart():
+    config = changed("stack_autoencoders", True)
+    names = tuple(sorted(config["modalities"]))
+    (group,) = build(config, DATA).groups
+    assert group.names == names
+    assert group.stage == "autoencoder/" + "+".join(names)
+    assert group.view == dict(zip(names, names, strict=True))
+    assert group.task.num_members == len(names)
+    members = group.members({"w": np.arange(10).reshape(5, 2)})
+    assert {name: params["w"].tolist() for name, params in members.items()} == {
+        name: [2 * m, 2 * m + 1] for m, name in enumerate(names)
+    }
+    config["modalities"]["retina"]["weight"] = 0.1
+    others, retina = build(config, DATA).groups
+    assert (retina.names, retina.view) == (("retina",), {"x": "retina"})
+    assert retina.members("params") == {"retina": "params"}
+    assert len(others.names) == 4
+
+
 def test_modalities_are_ordered_by_name():
     parts = build(CONFIG, DATA)
     assert parts.layout.names == tuple(sorted(CONFIG["modalities"]))

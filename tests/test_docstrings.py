@@ -64,9 +64,8 @@ def needs(place, value):
         return ".rows." not in place, ".rows." not in place
     if package == "nets":
         return inspect.isclass(value), bool(NETWORK.search(name))
-    return (is_data(value) and package != "data") or name in TASKS_AND_READERS, name.endswith(
-        "Config"
-    )
+    entries = (is_data(value) and package != "data") or name in TASKS_AND_READERS
+    return entries, name.endswith("Config")
 
 
 def cases():

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from fuzzing import attempt, counts, fuzz
 from hypothesis import strategies as st
+from networks import filled
 
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.models.autoencoder import Modality, autoencoder
@@ -35,15 +36,14 @@ RIGHT = {
 
 @functools.cache
 def model():
-    key, params, autoencoders = jax.random.key(0), {}, []
-    for m, modality in enumerate(MODALITIES):
+    params, autoencoders = {}, []
+    for modality in MODALITIES:
         encoder = VectorEncoder(2, modality.latent_size, 4)
-        made = autoencoder(modality, "vae", encoder, VectorDecoder(modality.shape, 4))
+        autoencoders.append(autoencoder(modality, "vae", encoder, VectorDecoder(modality.shape, 4)))
         batch = {"x": np.zeros((1, *modality.shape), np.float32)}
-        params[modality.name] = made.task.init(jax.random.fold_in(key, m), batch)
-        autoencoders.append(made)
+        params[modality.name] = filled(autoencoders[-1].task, batch)
     network, size = MLPScore((2, 2, 2, 1), 8, 1, 8), 7
-    score = network.init(jax.random.fold_in(key, 9), np.zeros((1, size)), np.zeros((1, 4)))
+    score = filled(network, np.zeros((1, size)), np.zeros((1, 4)))
     return Model(
         params={"autoencoders": params, "score": score}, moments=Moments(np.zeros(size), np.ones(size)),
         modalities=MODALITIES, autoencoders=tuple(autoencoders), scalings=SCALINGS, score_network=network,

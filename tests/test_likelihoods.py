@@ -2,10 +2,11 @@
 
 import functools
 
+import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from networks import jit
 from scipy import special, stats
 
 from sbmae_jax.models.likelihoods import (
@@ -59,8 +60,11 @@ MOMENTS = {
 }
 
 
+nll = jit(negative_log_likelihood, static_argnums=0)
+
+
 def log_var(likelihood):
-    return jnp.asarray(LOG_VAR) if LIKELIHOODS[likelihood].has_variance else None
+    return LOG_VAR if LIKELIHOODS[likelihood].has_variance else None
 
 
 def test_every_likelihood_is_tested():
@@ -72,42 +76,33 @@ def test_error_is_minus_the_log_density_but_for_a_constant_of_the_data(likelihoo
     # Of the same data under two outputs the constant, which may depend on the data alone, falls out.
     x, log_prob = CASES[likelihood]
     other = OUTPUT[:, ::-1] + 0.5
-    found = [
-        negative_log_likelihood(likelihood, jnp.asarray(x), jnp.asarray(y), log_var(likelihood))
-        for y in (OUTPUT, other)
-    ]
+    found = [nll(likelihood, x, y, log_var(likelihood)) for y in (OUTPUT, other)]
     exact = [log_prob(x, y) for y in (OUTPUT, other)]
     np.testing.assert_allclose(found[1] - found[0], exact[0] - exact[1], rtol=1e-9)
 
 
 def test_error_of_a_learned_variance_is_minus_the_log_density_in_the_variance_too(x64):
-    # So is the constant of "normal" one for all variances: what is learned of them depends on it.
+    # The constant of "normal" is the same for all variances; the learned ones depend on it.
     x = CASES["normal"][0]
-    shifts = []
     for log_s2 in (LOG_VAR, LOG_VAR + 0.1, np.full(4, -2.0)):
         s2 = MIN_VARIANCE + np.exp(LOG_VARIANCE_SCALE * log_s2)
         exact = stats.norm.logpdf(x, OUTPUT, np.sqrt(s2)).sum(axis=1)
-        error = negative_log_likelihood(
-            "normal", jnp.asarray(x), jnp.asarray(OUTPUT), jnp.asarray(log_s2)
-        )
-        shifts.append(np.asarray(error) + exact)
-    np.testing.assert_allclose(shifts, -2 * np.log(2 * np.pi), rtol=1e-9)
+        error = np.asarray(nll("normal", x, OUTPUT, log_s2))
+        np.testing.assert_allclose(error + exact, -2 * np.log(2 * np.pi), rtol=1e-9)
 
 
 @pytest.mark.parametrize("likelihood", MOMENTS)
 def test_mean_is_that_of_the_density(likelihood, x64):
-    mean = LIKELIHOODS[likelihood].mean(jnp.asarray(OUTPUT))
+    mean = jit(LIKELIHOODS[likelihood].mean)(OUTPUT)
     np.testing.assert_allclose(mean, MOMENTS[likelihood][0], rtol=1e-9)
 
 
 @functools.cache
-def draws(likelihood, num=20_000):
+def draws(likelihood, num=10_000):
     """Draw all rows of OUTPUT often: [num, 6, 4]."""
-    y = jnp.asarray(np.tile(OUTPUT, (num, 1)), jnp.float32)
-    noise = log_var(likelihood)
-    noise = None if noise is None else noise.astype(jnp.float32)
-    x = np.asarray(LIKELIHOODS[likelihood].draw(jax.random.key(0), y, noise))
-    return x.reshape(num, 6, 4)
+    y = np.tile(OUTPUT, (num, 1))
+    x = jit(LIKELIHOODS[likelihood].draw)(jax.random.key(0), y, log_var(likelihood))
+    return np.asarray(x).reshape(num, 6, 4)
 
 
 @pytest.mark.parametrize("likelihood", MOMENTS)
@@ -142,30 +137,25 @@ def test_entries_and_rows_are_drawn_independently(likelihood):
 
 
 def test_no_variance_falls_below_the_floor():
-    like = jnp.zeros((3, 2))
-    s2 = variance(jnp.array([-np.inf, 0.0]), like)
+    like = np.zeros((3, 2), np.float32)
+    s2 = variance(np.float32([-np.inf, 0]), like)
     np.testing.assert_allclose(s2, np.broadcast_to([MIN_VARIANCE, 1 + MIN_VARIANCE], (3, 2)))
-    assert s2.shape == like.shape
-    # So neither error nor gradient of a decoder that knows its data by heart grow beyond it.
-    at = jnp.full((2,), -50.0)
-    error = negative_log_likelihood("normal", like + 0.1, like, at)
+    # So a decoder that has memorised its data has a bounded error and a finite gradient.
+    log_s2 = np.float32([-50, -50])
+    error = nll("normal", like + np.float32(0.1), like, log_s2)
     np.testing.assert_allclose(error, 0.1**2 / MIN_VARIANCE + np.log(MIN_VARIANCE), rtol=1e-5)
-    gradient = jax.grad(lambda v: negative_log_likelihood("normal", like, like, v).sum())(at)
-    assert jnp.isfinite(gradient).all()
+    total = lambda v: negative_log_likelihood("normal", like, like, v).sum()  # noqa: E731
+    chex.assert_tree_all_finite(jit(jax.grad(total))(log_s2))
 
 
-def test_a_rate_that_went_astray_stays_finite():
-    likelihood, y = LIKELIHOODS["poisson"], jnp.full((1, 2), 1e3)
-    for value in (
-        likelihood.mean(y),
-        likelihood.nll(jnp.ones((1, 2)), y, None),
-    ):
-        assert jnp.isfinite(value).all()
-    np.testing.assert_allclose(likelihood.mean(y), np.exp(MAX_LOG_RATE), rtol=1e-5)
+def test_a_diverged_rate_stays_finite():
+    y = np.full((1, 2), 1e3, np.float32)
+    assert np.isfinite(nll("poisson", np.ones((1, 2), np.float32), y)).all()
+    np.testing.assert_allclose(LIKELIHOODS["poisson"].mean(y), np.exp(MAX_LOG_RATE), rtol=1e-5)
 
 
 def test_an_encoder_sees_counts_by_their_logarithm_and_all_else_as_it_is():
-    x = jnp.asarray(CASES["poisson"][0], jnp.float32)
+    x = CASES["poisson"][0]
     for name, likelihood in LIKELIHOODS.items():
         wanted = np.log1p(x) if name == "poisson" else x
         np.testing.assert_allclose(likelihood.features(x), wanted, rtol=1e-6)
@@ -174,11 +164,7 @@ def test_an_encoder_sees_counts_by_their_logarithm_and_all_else_as_it_is():
 @pytest.mark.parametrize(
     ("likelihood", "values", "message"),
     [
-        (
-            "normal",
-            [[0.0], [np.nan]],
-            r"x: NaN or infinite values in 1 of 2 rows, the first in row 1",
-        ),
+        ("normal", [[0.0], [np.nan]], r"x: NaN or infinite values in 1 of 2 rows, .* in row 1"),
         ("gaussian", [[np.inf], [0.0]], r"in 1 of 2 rows, the first in row 0: remove or fix these"),
         ("gaussian", [[0.0], [255.0]], r"x: values must be in 0..1, got 0 to 255: divide pictures"),
         ("bernoulli", [[-1.0], [1.0]], r"x: values must be in 0..1, got -1 to 1"),
@@ -191,13 +177,10 @@ def test_values_that_do_not_fit_are_named(likelihood, values, message):
         check_values(likelihood, "x", np.array(values))
 
 
-@pytest.mark.parametrize("likelihood", LIKELIHOODS)
-def test_values_that_fit_are_taken_also_none_at_all(likelihood):
-    check_values(likelihood, "x", CASES[likelihood][0])
-    check_values(likelihood, "x", np.zeros((0, 4)))
-
-
-def test_real_vectors_and_counts_have_no_upper_bound():
-    for likelihood in ("normal", "poisson"):
+def test_values_that_fit_pass_and_so_do_no_values():
+    for likelihood, (values, _) in CASES.items():
+        check_values(likelihood, "x", values)
+        check_values(likelihood, "x", np.zeros((0, 4)))
+    for likelihood in ("normal", "poisson"):  # without an upper bound
         check_values(likelihood, "x", np.array([[1e6], [0.0]]))
     check_values("normal", "x", np.array([[-1e6]]))

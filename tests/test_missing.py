@@ -1,6 +1,7 @@
 """A run whose rows lack modalities: each network is fed the rows that have what it learns."""
 
 import json
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -8,9 +9,11 @@ import pytest
 import tiny
 
 from sbmae_jax.app import pipeline, run_data
+from sbmae_jax.app.build import build_source
 from sbmae_jax.app.run import Run, load_moments
 from sbmae_jax.app.run_data import one_batch
 from sbmae_jax.app.trainer import Trainer
+from sbmae_jax.data.description import describe
 from sbmae_jax.data.polydigits import polydigits
 from sbmae_jax.data.source import PRESENT
 from sbmae_jax.training.workdir import MOMENTS
@@ -54,14 +57,15 @@ def test_an_autoencoder_is_fed_the_rows_that_have_its_modality_and_no_others(run
     )
 
 
-def test_what_is_streamed_are_the_same_rows(run, monkeypatch):
+def test_what_does_not_fit_on_the_device_is_streamed_and_these_are_the_same_rows(run, monkeypatch):
     found = []
 
     def streamed(seed, source, batch_size, mesh):
         found.extend(source[i]["x"] for i in range(len(source)))
 
     monkeypatch.setattr(run_data, "streamed", streamed)
-    run.data.stream(jax.random.key(0), {"x": "hubble"}, 8)
+    data = replace(run.data, config=run.config | {"resident_bytes": 0})
+    data.batches(({"x": "hubble"},))(jax.random.key(0), 8)
     wanted = run.data.viewed(run.data.train, ({"x": "hubble"},))["x"]
     np.testing.assert_array_equal(np.stack(found), wanted)
 
@@ -134,11 +138,11 @@ def test_a_modality_that_no_row_has_is_named(run):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_run_is_described_also_where_its_first_row_is_left_out(tmp_path, seed):
+def test_a_run_is_described_also_where_its_first_row_is_left_out(seed):
     # What the data are is read off one row, which may be one that lacks everything.
     data = tiny.config()["data"] | {"missing": 0.9, "complete_only": True}
-    this = Run(tiny.config() | {"data": data, "seed": seed}, tmp_path)
-    assert this.data.description.shapes["hubble"] == (28, 28, 3)
+    source = build_source(tiny.config() | {"data": data, "seed": seed}, "train", 1)
+    assert describe(source).shapes["hubble"] == (28, 28, 3)
 
 
 def test_a_training_split_of_which_no_row_is_left_is_refused(tmp_path):

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from networks import jit
 
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.models import model as models
-from sbmae_jax.models.autoencoder import Modality, autoencoder
+from sbmae_jax.models.autoencoder import Modality, as_float, autoencoder
 from sbmae_jax.models.latents import Moments
 from sbmae_jax.models.likelihoods import LOG_VARIANCE_SCALE, MIN_VARIANCE
 from sbmae_jax.models.model import Model
@@ -101,12 +102,16 @@ def test_classifier_free_guidance_moves_away_from_the_joint_score(key):
         plain.with_sampling(temperature=2.0)
     assert guided.sampling.num_evaluations == 2 * plain.sampling.num_evaluations
     observed = jnp.asarray([[True, False, False, False], [False] * 4])
-    x_key, key = jax.random.split(key)
-    x, t = jax.random.normal(x_key, (2, plain.layout.size)), jnp.asarray(0.5)
-    mask = plain.layout.expand(observed)
-    joint = jnp.where(mask, 0, plain.joint_score(x, t))
-    conditional = plain.score(x_key, observed)(x, t)  # which needs no key
-    found = guided.score(key, observed)(x, t)
+    x = np.random.default_rng(0).normal(size=(2, plain.layout.size)).astype(np.float32)
+
+    @jit
+    def scores(key):
+        t = jnp.asarray(0.5)
+        joint = jnp.where(plain.layout.expand(observed), 0, plain.joint_score(x, t))
+        conditional = plain.score(None, observed)(x, t)  # type: ignore[arg-type]: it needs no key
+        return joint, conditional, guided.score(key, observed)(x, t)
+
+    joint, conditional, found = scores(key)
     np.testing.assert_allclose(found, joint + 3 * (conditional - joint), rtol=1e-5, atol=1e-6)
     assert float(jnp.abs(found - conditional)[0].max()) > 0.1
     # From nothing there is nothing to be guided by.
@@ -122,14 +127,13 @@ def rows(seed=0):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("noise", [False, True])
-def test_what_is_given_comes_back_as_it_was_given(noise):
-    given = rows()
-    made = model().generate(given, noise=noise)
-    assert made.keys() == given.keys()
+def test_what_is_given_comes_back_as_it_was_given():
+    given = {name: rows()[name] for name in ("age", "count", "town")}
+    generated = model().generate(given, noise=True)
+    assert generated.keys() == SCALINGS.keys()
     for name, array in given.items():
-        assert made[name].dtype == array.dtype
-        np.testing.assert_array_equal(made[name], array)
+        assert generated[name].dtype == array.dtype
+        np.testing.assert_array_equal(generated[name], array)
 
 
 @functools.cache
@@ -165,7 +169,7 @@ def test_a_part_that_is_given_is_seen_by_the_networks_in_their_units():
     x = {m.name: jnp.asarray(model().prepare(m, given[m.name])) for m in model().modalities}
     np.testing.assert_allclose(x["age"][:, 0], (given["age"] - 40) / 10, rtol=1e-5)
     assert x["photo"].dtype == jnp.uint8
-    z = model().encode(x)
+    z = jit(model().encode)(x)
     np.testing.assert_allclose(z[:, 0], x["age"][:, 0], rtol=1e-5)
     np.testing.assert_allclose(z[:, 1:3], np.log1p(given["count"]), rtol=1e-5)
     for name in ("age", "count", "photo"):
@@ -175,7 +179,8 @@ def test_a_part_that_is_given_is_seen_by_the_networks_in_their_units():
 
 def test_a_draw_is_a_completion_with_noise():
     # Of the same latents: the draw's key is split into that of the latents and that of the noise.
-    given = {m.name: jnp.asarray(model().prepare(m, rows()[m.name])) for m in model().modalities}
+    given = {m.name: as_float(model().prepare(m, rows()[m.name])) for m in model().modalities}
+    given = {name: jnp.asarray(array) for name, array in given.items()}
     observed = jnp.asarray(model().layout.observed(["age", "count"], N))
     sample_key, noise_key = jax.random.split(jax.random.key(3))
     mean = models.complete(model(), sample_key, given, observed)

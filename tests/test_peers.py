@@ -294,7 +294,7 @@ def page(ours, other):
         patch.setattr(comparison.Setting, "row", row)
         patch.setattr(comparison.Setting, "gflop", lambda self: 1.0)
         patch.setattr(comparison, "time_all", times)
-        patch.setattr(comparison, "share_executables", lambda runs: None)
+        patch.setattr(jax.config, "update", lambda name, value: None)
         options = Namespace(runs=Path("runs"), smoke=False, seeds=[0, 1, 2])
         made = {"comparison": comparison.compare(options, large=False)}
         options.page = made
@@ -414,7 +414,7 @@ def test_each_method_is_measured_with_each_number_as_it_was_chosen(monkeypatch, 
         return {"number": self.num_modalities, "method": method, "choice": choice}
 
     monkeypatch.setattr(modalities.Setting, "train", train)
-    monkeypatch.setattr(modalities, "share_executables", lambda runs: None)
+    monkeypatch.setattr(jax.config, "update", lambda name, value: None)
     monkeypatch.setattr(modalities, "measure", lambda trained, split: trained)
     monkeypatch.setattr(modalities, "measure_first", lambda trained, split: {"classifier": 1.0})
     monkeypatch.setattr(modalities, "sampled", lambda trained, **ways: trained | {"ways": ways})
