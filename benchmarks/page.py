@@ -59,11 +59,9 @@ def claims_table(claims: Iterable[Claim]) -> str:
     """Return claims, one a line."""
     lines = []
     for found in claims:
-        value = (
-            f"{found['value']} ± {found['deviation']}" if "deviation" in found else found["value"]
-        )
-        holds = "yes" if found["holds"] else "**no**"
-        lines.append([found["name"].replace("|", "\\|"), str(value), found["bound"], holds])
+        value = str(found["value"]) + (f" ± {found['deviation']}" if "deviation" in found else "")
+        name, holds = found["name"].replace("|", "\\|"), "yes" if found["holds"] else "**no**"
+        lines.append([name, value, found["bound"], holds])
     return table(["claim", "value", "bound", "holds"], lines)
 
 

@@ -63,8 +63,7 @@ def main(
         doc: The help text.
         report: What is made of the page.
         measures: A function measure_PART for each part.
-        seeds: Default of --seeds; empty where a benchmark takes none.
-        seconds: Default of --seconds, the least length of a timing; 0 where a benchmark takes none.
+        seeds, seconds: Defaults of these options; empty or 0 where a benchmark has none.
     """
     parser = argparse.ArgumentParser(
         f"python -m benchmarks.{module}",
@@ -102,15 +101,18 @@ def needed(options: Options, part: str) -> Any:
 def put(report: Report, results: Path, name: str, part: dict[str, Any]) -> None:
     """Replace one part of a page, and say what holds of it."""
     path = results / f"{report.name}.json"
-    known = claims_of(report, load(path))
-    origin = {
-        "seeds": [0],
+    before = load(path)
+    page = write(report, path, before | {name: {"seeds": [0], **provenance_now(), **part}})
+    show(claim for claim in page["claims"] if not before or claim not in report.claims(before))
+
+
+def provenance_now() -> dict[str, Any]:
+    """Return what makes the figures of this process."""
+    return {
         "commit": provenance.commit(),
         "versions": provenance.versions(),
         "device": provenance.device(),
     }
-    page = write(report, path, load(path) | {name: origin | part})
-    show(claim for claim in page["claims"] if claim not in known)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -119,11 +121,6 @@ def load(path: Path) -> dict[str, Any]:
     return {
         name: part for name, part in page.items() if isinstance(part, dict) and "command" in part
     }
-
-
-def claims_of(report: Report, parts: Page) -> list[Claim]:
-    """Return the claims of a page; a page without parts has none."""
-    return report.claims(parts) if parts else []
 
 
 def write(report: Report, path: Path, parts: Page) -> Page:
@@ -135,7 +132,7 @@ def write(report: Report, path: Path, parts: Page) -> Page:
         "commit": sorted(set(commits(parts))),
         "versions": measured[-1]["versions"],
         "device": measured[-1]["device"],
-        "claims": claims_of(report, parts),
+        "claims": report.claims(parts),
         **parts,
     }
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,11 @@ def mean_std(rows: Rows, figure: str) -> tuple[float, float]:
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
+def mean_of(row: Mapping[str, Any], figures: Sequence[str]) -> float:
+    """Return the mean of those of some figures that a row has."""
+    return float(np.mean([row[figure] for figure in figures if figure in row]))
+
+
 def cell(rows: Rows, figure: str) -> str:
     """Write a figure of any size: words as they are, counts in full, shares with three digits."""
     values = {row.get(figure, "") for row in rows}

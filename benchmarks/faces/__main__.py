@@ -9,9 +9,7 @@ Seeds change weights, batches, samples and which rows of the test split are meas
 The supervised networks of a seed are trained once and serve both kinds of autoencoders.
 """
 
-from collections.abc import Iterable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,30 +19,19 @@ from benchmarks.cost import score_cost
 from benchmarks.faces.report import ERROR, F1, FEATURES, PIXELS, REPORT
 from benchmarks.reference import complete, gflop_of_one_sample, joint
 from benchmarks.runner import Options, main, reuse
-from benchmarks.runs import count, run_seeds, trained
+from benchmarks.runs import run_seeds, trained
 from configs import celebahq
 from sbmae_jax.app.build import build
 from sbmae_jax.app.run import Run, load_evaluators, load_model
 from sbmae_jax.data.description import Description
-from sbmae_jax.evaluation.faces.protocol import (
-    compile_reader,
-    pairwise_distances,
-    random_groups,
-    score_faces,
-)
+from sbmae_jax.evaluation.faces import protocol as faces
 from sbmae_jax.evaluation.generator import Generator
 from sbmae_jax.models import model as models
-from sbmae_jax.models.model import Model
 
 KINDS = {"vae": "toy", "rae": "toy-rae"}
 STRENGTHS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 NUM_ROWS, NUM_CONDITIONS, NUM_REPEATS = 280, 60, 4
 REFERENCE_LEVELS = 1000
-
-
-def workdir_of(name: str, options: Options, seed: int = 0) -> Path:
-    """Return the folder of a run."""
-    return options.runs / f"celeba-{name}-{seed}"
 
 
 def config_of(options: Options, kind: str = "vae") -> Any:
@@ -55,50 +42,55 @@ def config_of(options: Options, kind: str = "vae") -> Any:
     return config
 
 
-def copy_networks(name: str, options: Options, folders: tuple[str, ...]) -> Path:
-    """Copy finished networks of the VAE of seed 0 into the workdir of a new run, and return it."""
-    workdir = workdir_of(name, options)
-    reuse(workdir_of("vae", options), workdir, folders, ("moments.npz", "data.json"))
-    return workdir
+def train_on(
+    folders: tuple[str, ...], name: str, config: dict[str, Any], stage: str, options: Options
+) -> Run:
+    """Train a stage on finished networks of the VAE of seed 0."""
+    workdir = options.runs / f"celeba-{name}-0"
+    reuse(options.runs / "celeba-vae-0", workdir, folders, ("moments.npz", "data.json"))
+    return trained(config, workdir, (stage,))
 
 
 def measure_runs(options: Options) -> dict[str, Any]:
     """Run both kinds of autoencoders with several seeds."""
     found: dict[str, Any] = {"seeds": options.seeds}
     for kind in KINDS:
-        for seed in options.seeds if kind != "vae" else ():
-            source = workdir_of("vae", options, seed)
-            reuse(source, workdir_of(kind, options, seed), ("predictor",))
         workdir = options.runs / f"celeba-{kind}"
-        get_config = partial(config_of, options, kind)
-        found[kind] = run_seeds(get_config, options.seeds, workdir)
+        for seed in options.seeds if kind != "vae" else ():
+            reuse(
+                options.runs / f"celeba-vae-{seed}",
+                options.runs / f"celeba-{kind}-{seed}",
+                ("predictor",),
+            )
+        found[kind] = run_seeds(partial(config_of, options, kind), options.seeds, workdir)
     return found
 
 
-def read_back(run: Run, make: Any, split: str, num_rows: int) -> dict[str, float]:
+def read_back(run: Run, make: Any, split: str, options: Options) -> dict[str, float]:
     """Ask for faces by attributes, and measure what is read from them, and how they differ.
 
     make: as `Model.complete`, with the model bound.
     """
     protocol, names = run.parts.protocol, run.parts.layout.names
-    source, size = run.data.source(split, num_rows), protocol.batch_size
+    num_rows, size = 20 if options.smoke else NUM_ROWS, protocol.batch_size
+    source = run.data.source(split, num_rows)
     rows = {name: source.arrays[name] for name in names}
     generator = Generator(names=names, complete=make, reconstruct=dict, batch_size=size)
-    read = compile_reader(protocol.predictors, load_evaluators(run), size)
+    read = faces.compile_reader(protocol.predictors, load_evaluators(run), size)
     observed = np.array([name == "attributes" for name in names])
     key, repeats_key = jax.random.split(run.trainer.stage_key("read back"))
     made = generator.complete_rows(key, rows, observed)
     seen = read(made["image"])
-    scores, scores_of_mask = score_faces(rows, seen), score_faces(made, seen)
+    scores = faces.score_faces(rows, seen)["attribute_f1"]
     num = min(NUM_CONDITIONS, num_rows // NUM_REPEATS)
     repeated = {name: np.repeat(x[:num], NUM_REPEATS, axis=0) for name, x in rows.items()}
     images = generator.complete_rows(repeats_key, repeated, observed)["image"]
-    gaps = pairwise_distances(images.reshape(num, NUM_REPEATS, *images.shape[1:]), read)
-    real = pairwise_distances(random_groups(rows["image"], num, NUM_REPEATS), read)
+    gaps = faces.pairwise_distances(images.reshape(num, NUM_REPEATS, *images.shape[1:]), read)
+    real = faces.pairwise_distances(faces.random_groups(rows["image"], num, NUM_REPEATS), read)
     return {
-        F1: scores["attribute_f1"]["mean"],
-        ERROR: scores["attribute_f1"]["se"],
-        "mask F1 with own mask": scores_of_mask["mask_f1"]["mean"],
+        F1: scores["mean"],
+        ERROR: scores["se"],
+        "mask F1 with own mask": faces.score_faces(made, seen)["mask_f1"]["mean"],
         PIXELS: gaps["pixels"] / real["pixels"],
         FEATURES: gaps["features"] / real["features"],
     }
@@ -111,58 +103,47 @@ def measure_guidance(options: Options) -> dict[str, Any]:
     and in features.
     """
     found: dict[str, dict[str, Any]] = {"valid": {}, "test": {}, "chosen": {}}
-    num_rows = 20 if options.smoke else NUM_ROWS
     for negatives in ("batch", "two"):
         config = config_of(options).to_dict()
         same = ("energy",) if negatives == config["nce"]["negatives"] else ()
         config["nce"]["negatives"] = negatives
         folders = ("autoencoder", "score", "predictor", *same)
-        run = trained(config, copy_networks(f"vae-{negatives}", options, folders), ("energy",))
-        model = load_model(run)
-
-        def measure(split: str, strengths: Iterable[float], run=run, model=model):
-            ways = {s: partial(models.complete, model.with_sampling(guidance=s)) for s in strengths}
-            return {s: read_back(run, way, split, num_rows) for s, way in ways.items()}
-
-        curve = measure("valid", STRENGTHS)
+        run = train_on(folders, f"vae-{negatives}", config, "energy", options)
+        model, curve = load_model(run), {}
+        ways = {s: partial(models.complete, model.with_sampling(guidance=s)) for s in STRENGTHS}
+        for strength, way in ways.items():
+            curve[strength] = read_back(run, way, "valid", options)
+            found["valid"][f"{negatives}, strength {strength}"] = curve[strength]
+        least = {key: 0.9 * curve[0.0][key] for key in (PIXELS, FEATURES)}
         allowed = [
-            strength
-            for strength, row in curve.items()
-            if all(row[key] >= 0.9 * curve[0.0][key] for key in (PIXELS, FEATURES))
+            s for s in STRENGTHS if all(curve[s][key] >= bound for key, bound in least.items())
         ]
         best = max(allowed, key=lambda strength, curve=curve: curve[strength][F1])
-        for split, rows in (("valid", curve), ("test", measure("test", (0.0, best)))):
-            found[split] |= {f"{negatives}, strength {s}": row for s, row in rows.items()}
+        for strength in {0.0, best}:
+            row = read_back(run, ways[strength], "test", options)
+            found["test"][f"{negatives}, strength {strength}"] = row
         found["chosen"][negatives] = best
     return found
 
 
 def measure_samplers(options: Options) -> dict[str, Any]:
     """Compare the reference's sampler, with the joint score of our network, with our default."""
-
-    def row(run: Run, model: Model, make: Any, num_evaluations: int) -> dict[str, Any]:
-        num_rows = 20 if options.smoke else NUM_ROWS
-        return {
-            "parameters": count(model.params["score"]),
-            "evaluations": num_evaluations,
-            "GFLOP a sample": score_cost(model)["flops"] * num_evaluations / 1e9,
-            **read_back(run, partial(make, model), "test", num_rows),
-        }
-
     config = config_of(options).to_dict()
-    run = Run(config, workdir_of("vae", options))
-    ours = load_model(run)
-    plain, evaluations = ours.with_sampling(guidance=0.0), ours.sampling.num_evaluations
+    ours = Run(config, options.runs / "celeba-vae-0")
     other = joint(config, config["network"])
-    workdir = copy_networks("joint-hub", options, ("autoencoder", "predictor", "energy"))
-    joint_run = trained(other, workdir, ("score",))
-    levels = 4 if options.smoke else REFERENCE_LEVELS
-    theirs = partial(complete, num_levels=levels)
-    rows = {
-        "default": row(run, ours, models.complete, evaluations),
-        "default, strength 0": row(run, plain, models.complete, evaluations),
-        "the reference's, hub": row(joint_run, load_model(joint_run), theirs, 2 * levels),
-    }
+    folders = ("autoencoder", "predictor", "energy")
+    theirs = train_on(folders, "joint-hub", other, "score", options)
+    levels, model = 4 if options.smoke else REFERENCE_LEVELS, load_model(ours)
+    plain, default = model.with_sampling(guidance=0.0), model.sampling.num_evaluations
+    rows, reference = {}, partial(complete, num_levels=levels)
+    for name, run, sampled, make, evaluations in (
+        ("default", ours, model, models.complete, default),
+        ("default, strength 0", ours, plain, models.complete, default),
+        ("the reference's, hub", theirs, load_model(theirs), reference, 2 * levels),
+    ):  # fmt: skip
+        cost = score_cost(sampled)["flops"] * evaluations / 1e9
+        row = read_back(run, partial(make, sampled), "test", options)
+        rows[name] = {"evaluations": evaluations, "GFLOP a sample": cost, **row}
     return {"rows": rows}
 
 

@@ -22,9 +22,9 @@ from typing import Any
 
 import ml_collections
 
-from benchmarks.runner import ROOT
+from benchmarks.runner import ROOT, provenance_now
 from configs import celebahq, polymnist
-from sbmae_jax.app import pipeline, provenance
+from sbmae_jax.app import pipeline
 from sbmae_jax.evaluation.report import format_headlines
 from sbmae_jax.training.log import read_metrics
 from sbmae_jax.training.preemption import Notice, Preempted
@@ -124,10 +124,8 @@ def main() -> int:
     origin = {
         "command": shlex.join([*command, *["--toy"] * options.toy]),
         "seconds_in_all": seconds,
-        "versions": provenance.versions(),
-        "commit": provenance.commit(),
-        "device": provenance.device(),
     }
+    origin |= provenance_now()
     print(write(workdir, options.output, name, origin))
     print(f"{seconds:.0f} s in all, on {origin['device']}")
     return 0

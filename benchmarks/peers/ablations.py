@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.claims import LOW_TEMPERATURE, WORDS
-from benchmarks.peers.comparison import ALONG_ODE, Setting, Ways, alike, share_executables
+from benchmarks.peers.comparison import ALONG_ODE, Setting, Ways, alike
 from benchmarks.peers.methods import (
     SMALLER,
     Config,
@@ -99,8 +99,7 @@ def rows(
 
 def measure_ablations(options: Options) -> dict[str, Any]:
     """Train and measure all rows, or read what was measured."""
-    share_executables(options.runs)
-    setting = Setting(options.runs, options.smoke, large=True)
+    setting = Setting.of(options, large=True)
     chosen = needed(options, "large")["chosen"]
     betas = {rule: chosen[rule]["value"] for rule in ("mopoe", "mvtcae")}
     found = {}

@@ -23,6 +23,7 @@ from benchmarks.peers.claims import (
 )
 from benchmarks.peers.methods import Config, Trained
 from benchmarks.runner import Options, needed, once, reuse
+from benchmarks.tables import mean_of
 from sbmae_jax.app import pipeline
 from sbmae_jax.evaluation.generator import Arrays
 from sbmae_jax.types import CompleteFn
@@ -66,6 +67,13 @@ class Setting:
     num_modalities: int = 5
     large: bool = False
 
+    @classmethod
+    def of(cls, options: Options, **more: Any) -> "Setting":
+        """Return the setting of a command; methods of many seeds then share what is compiled."""
+        jax.config.update("jax_compilation_cache_dir", str(options.runs / "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+        return cls(options.runs, options.smoke, **more)
+
     @property
     def folder(self) -> Path:
         """The folder of the runs of this setting."""
@@ -73,7 +81,8 @@ class Setting:
 
     def config(self, seed: int) -> Config:
         """Return our config."""
-        return methods.base_config(seed, self.num_modalities, self.large, self.smoke)
+        config = methods.base_config(seed, self.num_modalities, self.large)
+        return methods.shrink(config) if self.smoke else config
 
     def gflop(self) -> float:
         """Return the budget of all."""
@@ -116,20 +125,9 @@ class Setting:
         return once(self.folder / f"{name}.json", make)
 
 
-def share_executables(runs: Path) -> None:
-    """Let methods of many seeds share what is compiled."""
-    jax.config.update("jax_compilation_cache_dir", str(runs / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-
-
 def alike(changes: Mapping[str, Any]) -> Ways:
     """Sample in the same way whatever is given."""
     return {"given": changes, "nothing": changes}
-
-
-def mean_of(row: Mapping[str, Any], figures: Sequence[str]) -> float:
-    """Return the mean of those of some figures that a row has."""
-    return float(np.mean([row[figure] for figure in figures if figure in row]))
 
 
 def best(rows: Mapping[float | str, Row]) -> dict[str, Any]:
@@ -186,8 +184,7 @@ def measure_large(options: Options) -> dict[str, Any]:
 
 def compare(options: Options, large: bool) -> dict[str, Any]:
     """Train and measure all methods with each seed."""
-    share_executables(options.runs)
-    setting = Setting(options.runs, options.smoke, large=large)
+    setting = Setting.of(options, large=large)
     chosen = choose(setting)
     low, few = chosen[LOW_TEMPERATURE]["value"], f"{chosen[FEW_STEPS]['value']:g}"
     cases: dict[str, dict[str, Any]] = {
@@ -198,22 +195,16 @@ def compare(options: Options, large: bool) -> dict[str, Any]:
         HALF_LOW_TEMPERATURE: {"method": "ours", "share": 0.5, "ways": low},
         **{name: {"method": name, "choice": chosen[name]["value"]} for name in BASELINES},
     }
-    found: dict[str, list[Row]] = {name: [] for name in cases}
-    for seed in options.seeds:
-        for name, case in cases.items():
-            found[name].append(setting.row(seed=seed, **case))
-    cold, levels_rows = sample_ours(setting, "test")
-    return {
-        "seeds": list(options.seeds),
-        "budget GFLOP": setting.gflop(),
-        "chosen": chosen,
-        "rows": found,
-        "sampling": {
-            "low temperature": cold,
-            "few steps": levels_rows,
-            **time_all(setting, chosen),
-        },
+    found = {
+        name: [setting.row(seed=seed, **case) for seed in options.seeds]
+        for name, case in cases.items()
     }
+    cold, by_level = sample_ours(setting, "test")
+    sampling = {"low temperature": cold, "few steps": by_level, **time_all(setting, chosen)}
+    return {
+        "seeds": options.seeds, "budget GFLOP": setting.gflop(), "chosen": chosen, "rows": found,
+        "sampling": sampling,
+    }  # fmt: skip
 
 
 def time_all(setting: Setting, chosen: Mapping[str, Any]) -> dict[str, dict[str, float]]:
@@ -229,8 +220,8 @@ def time_all(setting: Setting, chosen: Mapping[str, Any]) -> dict[str, dict[str,
     nothing = np.zeros((len(source), len(rows)), bool)
     first = nothing | (np.arange(len(rows)) == 0)
     return {
-        "seconds per 1,000, given 1": time_samplers(completes, rows, first),
-        "seconds per 1,000, from nothing": time_samplers(completes, rows, nothing),
+        f"seconds per 1,000, {what}": time_samplers(completes, rows, observed)
+        for what, observed in (("given 1", first), ("from nothing", nothing))
     }
 
 
@@ -250,8 +241,7 @@ def time_samplers(
 
 def measure_choices(options: Options) -> dict[str, Any]:
     """Measure MoPoE with the value that validation rows put second, which may be ahead in what counts."""
-    share_executables(options.runs)
-    setting, first = Setting(options.runs, options.smoke), needed(options, "comparison")
+    setting, first = Setting.of(options), needed(options, "comparison")
     value = second_best(first["chosen"]["mopoe"]["validation coherence"])
     rows = [setting.row("mopoe", seed, float(value)) for seed in first["seeds"]]
     return {"seeds": first["seeds"], "values": {"mopoe": value}, "rows": {"mopoe": rows}}

@@ -54,9 +54,7 @@ class Trained:
     steps: int
 
 
-def base_config(
-    seed: int, num_modalities: int = 5, large: bool = False, smoke: bool = False
-) -> Config:
+def base_config(seed: int, num_modalities: int = 5, large: bool = False) -> Config:
     """Return our config, whose operations are the budget of all: a quarter of the demo's.
 
     So few operations are worth more, to ours and to other methods, in batches smaller than the demo's.
@@ -72,13 +70,15 @@ def base_config(
         config[name].update(num_steps=num_steps * smaller, batch_size=batch_size // smaller)
     if large:
         config.score.subset_size_power = 0.0
-    values = config.to_dict()
-    if smoke:
-        small = polydigits.get_config("smoke").to_dict()
-        keys = ("num_train", *STAGES, "classifier_training", "sampling", "evaluation")
-        values |= {key: small[key] for key in keys}
-        values["network"] |= {"width": 8, "hub_width": 8, "num_blocks": 1}
-    return values
+    return config.to_dict()
+
+
+def shrink(config: Config) -> Config:
+    """Make everything as short as it can be."""
+    small = polydigits.get_config("smoke").to_dict()
+    keys = ("num_train", *STAGES, "classifier_training", "sampling", "evaluation")
+    network = {"name": "hub", "width": 8, "hub_width": 8, "num_blocks": 1}
+    return config | {key: small[key] for key in keys} | {"network": network}
 
 
 def scaled(config: Config, share: float) -> Config:
@@ -228,24 +228,16 @@ def measure(method: Trained, split: str, num_rows: int = 0) -> dict[str, Any]:
     run = method.run
     num = min(num_rows or run.parts.protocol.num_rows, run.parts.protocol.num_rows)
     protocol, rows, generator = asked(method, split, num)
-    found, _ = protocol.measure(
-        run.trainer.stage_key("evaluate"),
-        rows,
-        generator,
-        load_evaluators(run),
-        lambda: run.data.train_loaded.arrays,
-    )
+    key, judges = run.trainer.stage_key("evaluate"), load_evaluators(run)
+    found, _ = protocol.measure(key, rows, generator, judges, lambda: run.data.train_loaded.arrays)
     stages = read_metrics(run.folder.path)
     seconds = [r["seconds"] for name in stages if name != "classifier" for r in stages[name]]
-    return figures(found) | {
-        "evaluations": method.evaluations,
-        "parameters": method.parameters,
-        "GFLOP": method.gflop,
-        "steps": method.steps,
-        "training seconds": sum(seconds),
-        "num_rows": num,
-        "commit": provenance.commit(),
-    }
+    return {
+        "classifier": found["classifier_accuracy"]["mean"], **nested_figures(found),
+        "label variation": found["label_total_variation"]["uniform"], "num_rows": num,
+        "evaluations": method.evaluations, "parameters": method.parameters, "GFLOP": method.gflop,
+        "steps": method.steps, "training seconds": sum(seconds), "commit": provenance.commit(),
+    }  # fmt: skip
 
 
 def asked(method: Trained, split: str, num: int) -> tuple[Any, Arrays, Generator]:
@@ -259,12 +251,3 @@ def asked(method: Trained, split: str, num: int) -> tuple[Any, Arrays, Generator
         batch_size=size,
     )  # fmt: skip
     return dataclasses.replace(run.parts.protocol, **changes), rows, generator
-
-
-def figures(found: Mapping[str, Any]) -> dict[str, float]:
-    """Return the figures of quality among those of a protocol."""
-    return {
-        "classifier": found["classifier_accuracy"]["mean"],
-        **nested_figures(found),
-        "label variation": found["label_total_variation"]["uniform"],
-    }

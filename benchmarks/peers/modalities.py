@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers.claims import LOW_TEMPERATURE
-from benchmarks.peers.comparison import Setting, share_executables
+from benchmarks.peers.comparison import Setting
 from benchmarks.peers.methods import Trained, asked, measure, sampled
 from benchmarks.runner import Options, needed, once
 from sbmae_jax.app.run import load_evaluators
 from sbmae_jax.data.backgrounds import PHOTOGRAPHS
 from sbmae_jax.evaluation.labels.evaluators import (
-    classes_and_features,
     compile_classifier,
     frechet_distances,
+    make_reader,
 )
 from sbmae_jax.training.sharding import batched
 
@@ -31,11 +31,10 @@ METHODS = ("ours", LOW_TEMPERATURE, "mopoe", "mvtcae")
 
 def measure_modalities(options: Options) -> dict[str, Any]:
     """Train and measure each method with each number of modalities."""
-    share_executables(options.runs)
     chosen = needed(options, "comparison")["chosen"]
     rows: dict[str, dict[str, Any]] = {method: {} for method in METHODS}
     for num in (2, 3) if options.smoke else (2, 5, 10):
-        setting = Setting(options.runs, options.smoke, num)
+        setting = Setting.of(options, num_modalities=num)
         for method in METHODS:
             path = setting.folder / f"modalities-{method}.json"
             choice = chosen.get(method, {"value": 0.0})["value"]
@@ -62,7 +61,7 @@ def measure_first(trained: Trained, split: str) -> dict[str, float]:
     protocol, rows, generator = asked(trained, split, run.parts.protocol.num_rows)
     key, names, label = run.trainer.stage_key("first two"), run.parts.layout.names, rows["label"]
     classify = compile_classifier(protocol.classifier, load_evaluators(run)["classifier"])
-    generator = generator.reading(classes_and_features(names, classify))
+    generator = generator.reading(make_reader(names, classify))
     real = batched(generator.read, generator.batch_size)({name: rows[name] for name in names})
     rebuilt = generator.reconstruct_rows(rows)
 

@@ -18,7 +18,7 @@ from benchmarks.peers.claims import (
     levels,
 )
 from benchmarks.runner import Page, Report
-from benchmarks.tables import mean_std, rows_table
+from benchmarks.tables import mean_of, mean_std, rows_table
 
 SAMPLED = (*GIVEN, "all agree", "Fréchet distance", "diversity")
 QUALITY = ("reconstruction", *SAMPLED, "label variation")
@@ -53,8 +53,6 @@ def cost_table(page: Page) -> str:
         part["sampling"][f"seconds per 1,000, {what}"] for what in ("given 1", "from nothing")
     )
     for method, rows in part["rows"].items():
-        # A low temperature is another sampler of the same training.
-        base = {LOW_TEMPERATURE: "ours", HALF_LOW_TEMPERATURE: HALF}.get(method, method)
         entry = LOW_TEMPERATURE if method == HALF_LOW_TEMPERATURE else method
         chosen = part["chosen"].get(entry, {"value": 0})["value"]
         name = levels(chosen) if method == FEW_STEPS else method
@@ -63,12 +61,12 @@ def cost_table(page: Page) -> str:
                 "chosen": choice(method, chosen),
                 "parameters": f"{row['parameters'] / 1e6:.1f} M",
                 "training, TFLOP": row["GFLOP"] / 1e3,
-                "training, seconds": seconds["training seconds"],
+                "training, seconds": row["training seconds"],
                 "score evaluations": row["evaluations"] or "none",
                 "1,000 samples given 1, seconds": given.get(name, ""),
                 "from nothing": nothing.get(name, ""),
             }
-            for row, seconds in zip(rows, part["rows"][base], strict=True)
+            for row in rows
         ]
     return rows_table(lines)
 
@@ -123,61 +121,50 @@ def modalities_table(page: Page) -> str:
 def draw(page: Page) -> Figure:
     """Draw coherence by number observed, its price in diversity, and quality from nothing."""
     figure, part = Figure(figsize=(13, 4.5)), page["comparison"]
-    by_number, by_diversity, from_nothing = figure.subplots(1, 3)
+    axes = figure.subplots(1, 3)
+
+    def add(row_axes, rows, x, y, *style, **more):
+        row_axes.plot([row[x] for row in rows], [mean_of(row, y) for row in rows], *style, **more)
+
     for number, (method, rows) in enumerate(part["rows"].items()):
         means, stds = zip(*(mean_std(rows, given) for given in GIVEN), strict=True)
         colour, marker = LOOKS[method]
         at = [n + 0.03 * number for n in range(1, len(GIVEN) + 1)]
-        by_number.errorbar(
-            at, means, stds, fmt=f"{marker}-", color=colour, label=WORDS[method], ms=4
-        )
-        for axes, x, y in (
-            (by_diversity, "diversity", mean_given),
-            (from_nothing, "Fréchet distance", lambda row: row["all agree"]),
-        ):
-            axes.plot([r[x] for r in rows], [y(r) for r in rows], marker, color=colour, ms=5)
+        look = {"color": colour, "marker": marker, "ms": 4}
+        axes[0].errorbar(at, means, stds, label=WORDS[method], **look)
+        add(axes[1], rows, "diversity", GIVEN, ls="", **look)
+        add(axes[2], rows, "Fréchet distance", ("all agree",), ls="", **look)
     for weight, line in ((1, "k-"), (3, "k:")):  # what seed 0 can trade, from the coldest on
         traded = [r for r in part["sampling"]["low temperature"] if r["classifier_free"] == weight]
-        by_diversity.plot(
-            [r["diversity"] for r in traded], [mean_given(r) for r in traded], line, lw=1
-        )
-    for axes, x, y in (
-        (by_number, "modalities observed", "coherence"),
-        (by_diversity, "diversity given one (1: the data's)", "coherence, mean of given 1 to 4"),
-        (from_nothing, "Fréchet distance, from nothing", "all agree, from nothing"),
-    ):
-        axes.set(xlabel=x, ylabel=y, ylim=(0, 1.02), xlim=(0.8 * (axes is by_number), None))
-    by_number.set_xticks(range(1, 5))
-    handles = by_number.get_legend_handles_labels()
+        add(axes[1], traded, "diversity", GIVEN, line, lw=1)
+    axes[0].set(xlabel="modalities observed", ylabel="coherence", xticks=range(1, 5))
+    axes[1].set(xlabel="diversity given one (1: the data's)", ylabel="mean coherence, given 1 to 4")
+    axes[2].set(xlabel="Fréchet distance, from nothing", ylabel="all agree, from nothing")
+    for panel in axes:
+        panel.set(ylim=(0, 1.02), xlim=(0.8 * (panel is axes[0]), None))
+    handles = axes[0].get_legend_handles_labels()
     figure.legend(*handles, loc="lower center", ncols=6, fontsize=8, frameon=False)
     figure.tight_layout(rect=(0, 0.11, 1, 1))
     return figure
 
 
-def mean_given(row: Mapping[str, float]) -> float:
-    """Return the mean coherence given 1 to 4."""
-    return sum(row[given] for given in GIVEN) / len(GIVEN)
-
-
 def draw_modalities(page: Page) -> Figure:
     """Draw coherence and Fréchet distance against the number: of the first two above, of all below."""
-    first, second, *more = BY_NUMBER.items()
-    panels = [
-        first, second, (f"first two, {DISTANCE}", lambda row, num: row["first two"][DISTANCE]), *more,
-        ("all, Fréchet distance from nothing", lambda row, num: row["Fréchet distance"]),
-    ]  # fmt: skip
-    figure = Figure(figsize=(10.5, 6))
-    for place, (title, value) in enumerate(panels, 1):
-        axes = figure.add_subplot(2, 3, place)
+    panels = dict(list(BY_NUMBER.items())[:2])
+    panels[f"first two, {DISTANCE}"] = lambda row, num: row["first two"][DISTANCE]
+    panels |= BY_NUMBER
+    panels["all, Fréchet distance from nothing"] = lambda row, num: row["Fréchet distance"]
+    figure = Figure(figsize=(10.5, 6), layout="tight")
+    for axes, (title, value) in zip(figure.subplots(2, 3).flat, panels.items(), strict=True):
         for method, found in page["modalities"]["rows"].items():
-            points = [(int(num), value(row, int(num))) for num, row in found.items()]
+            values = [value(row, int(num)) for num, row in found.items()]
             colour, marker = LOOKS[method]
-            label = WORDS[method]
-            axes.plot(*zip(*points, strict=True), f"{marker}-", color=colour, label=label)
+            axes.plot(
+                list(map(int, found)), values, f"{marker}-", color=colour, label=WORDS[method]
+            )
         axes.set_title(title, fontsize=9)
-        axes.set(ylim=(0, None if "distance" in title else 1.05), xlabel="modalities" * (place > 3))
+        axes.set(ylim=(0, None if "distance" in title else 1.05), xlabel="modalities")
     figure.axes[0].legend(fontsize=8)
-    figure.tight_layout()
     return figure
 
 

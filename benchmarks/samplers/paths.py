@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,14 +19,11 @@ def leave(key, x, t, t_next):
 class Path:
     """A way to sample.
 
-    Attributes:
-        sampler: Its name.
-        make: (sde, score, put) -> step, where `put` restores what is observed, or does nothing.
-        cost: Score evaluations of a step; one more goes to the final prediction. Guided scores are counted
-            once, although their derivative makes them cost about three.
-        grid: The times.
-        conditioning: Name of how what is observed is imposed.
-        multistep: Whether the step remembers its last prediction.
+    make: (sde, score, put) -> step, where `put` restores what is observed, or does nothing.
+    cost: Score evaluations of a step; one more goes to the final prediction. Guided scores are counted once,
+        although their derivative makes them cost about three.
+    grid: The times.  conditioning: How what is observed is imposed.
+    multistep: Whether the step remembers its last prediction.
     """
 
     sampler: str
@@ -57,24 +55,19 @@ class Path:
     def run_given(self, sde, joint, exact, mask, covariance, budget, key, value):
         """Draw rows given the masked coordinates of `value`."""
         prior_key, noise_key, loop_key = jax.random.split(key, 3)
-        noised = sbm.renoise(sde, value, mask)
+        guided = partial(sbm.reconstruction_guidance, sde, joint, value, mask)
+        clamped, noised = sbm.clamp(value, mask), partial(sbm.renoise, sde, value, mask)
         put, score = {
-            "clamp": lambda: (sbm.clamp(value, mask), joint),
-            "renoise": lambda: (noised, joint),
-            "fixed noise": lambda: (
-                sbm.renoise(sde, value, mask, jax.random.normal(noise_key, value.shape)), joint,
-            ),
+            "clamp": lambda: (clamped, joint),
+            "renoise": lambda: (noised(), joint),
+            "fixed noise": lambda: (noised(jax.random.normal(noise_key, value.shape)), joint),
             # Guidance moves the observed part as well; it must not be overwritten.
-            "reconstruction": lambda: (leave, sbm.reconstruction_guidance(sde, joint, value, mask)),
-            "with covariance": lambda: (
-                leave, sbm.reconstruction_guidance(sde, joint, value, mask, covariance),
-            ),
-            "amortised": lambda: (
-                sbm.clamp(value, mask), sbm.amortised(lambda x, t, mask: exact(x, t), mask),
-            ),
-        }[self.conditioning]()  # fmt: skip
+            "reconstruction": lambda: (leave, guided()),
+            "with covariance": lambda: (leave, guided(covariance)),
+            "amortised": lambda: (clamped, sbm.amortised(lambda x, t, mask: exact(x, t), mask)),
+        }[self.conditioning]()
         x = sde.prior(prior_key, value.shape)
-        last = sbm.chain(put, sbm.denoise(sde, score), sbm.clamp(value, mask))
+        last = sbm.chain(put, sbm.denoise(sde, score), clamped)
         return self._run(sde, score, budget, x, loop_key, put, last)
 
 

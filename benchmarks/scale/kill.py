@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from sbmae_jax.training.workdir import RESULTS, SAMPLES
 CONFIG = "--config=benchmarks/scale/killed_config.py"
 # What is killed: a training, which has a folder, or what comes after the last of them.
 STAGES = ("autoencoder/hubble", "autoencoder/retina", "score", "classifier", "evaluate")
+BEGUN = {"evaluate": "classifier/20/sha256.json"}  # what tells that it has
 SECOND_KILL = 0.5  # share of the runs that are killed a second time, at any moment
 TIMED = ("seconds", "seconds_per_1000_samples", "peak_memory_bytes")
 
@@ -35,33 +37,19 @@ def start(workdir: Path) -> subprocess.Popen:
     return processes.start(workdir, 1, [CONFIG], environment=cache)
 
 
-def finish(workdir: Path) -> None:
-    """Run to the end. Raises RuntimeError if the run fails."""
-    processes.finish([start(workdir)], workdir)
-
-
 def fingerprint(workdir: Path) -> str:
     """Return the SHA-256 of all that a finished run has learned, logged, measured and drawn, times aside."""
     run, digest = pipeline.open_run(workdir), hashlib.sha256()
-    for leaf in jax.tree.leaves(
-        (load_model(run).params, load_model(run).moments, load_evaluators(run))
-    ):
-        digest.update(np.asarray(leaf).tobytes())
     with np.load(workdir / SAMPLES) as samples:
-        for name in sorted(samples.files):
-            digest.update(samples[name].tobytes())
-    results = json.loads((workdir / RESULTS).read_text())
-    rows = read_metrics(workdir)
+        drawn = [samples[name] for name in sorted(samples.files)]
+    for leaf in jax.tree.leaves((load_model(run), load_evaluators(run), drawn)):
+        digest.update(np.asarray(leaf).tobytes())
+    results, rows = json.loads((workdir / RESULTS).read_text()), read_metrics(workdir)
     for row in (row for stage in rows.values() for row in stage):
         del row["seconds"]
     figures = {key: value for key, value in results.items() if key not in TIMED}
     digest.update(json.dumps([figures, rows], sort_keys=True).encode())
     return digest.hexdigest()
-
-
-def folder(workdir: Path, stage: str) -> Path:
-    """Return what tells that a stage has begun."""
-    return workdir / ("classifier/20/sha256.json" if stage == "evaluate" else stage)
 
 
 def kill(process: subprocess.Popen) -> None:
@@ -80,16 +68,15 @@ def writing(workdir: Path) -> bool:
 def kill_once(workdir: Path, seed: int, seconds: float) -> dict[str, Any]:
     """Kill a run in a random stage: at a random moment, or as soon as a checkpoint is being written."""
     rng = np.random.default_rng(seed)
-    stage, at_writing = STAGES[rng.integers(len(STAGES))], bool(rng.integers(2))
+    stage = STAGES[rng.integers(len(STAGES))]
+    at_writing = bool(rng.integers(2)) and stage not in BEGUN
     delay = float(rng.uniform(0, 0.05) if at_writing else rng.uniform(0, 3))
     second = float(rng.uniform(0, seconds)) if rng.random() < SECOND_KILL else None
-    process = start(workdir)
-    while process.poll() is None and not folder(workdir, stage).exists():
+    process, begun = start(workdir), workdir / BEGUN.get(stage, stage)
+    while process.poll() is None and not begun.exists():
         time.sleep(0.005)
-    if at_writing and stage != "evaluate":
-        pattern = "*.orbax-checkpoint-tmp*"
-        while process.poll() is None and not any(folder(workdir, stage).glob(pattern)):
-            time.sleep(0.001)
+    while at_writing and process.poll() is None and not any(begun.glob("*.orbax-checkpoint-tmp*")):
+        time.sleep(0.001)
     time.sleep(delay)
     alive = process.poll() is None
     kill(process) if alive else None
@@ -109,7 +96,7 @@ def kill_once(workdir: Path, seed: int, seconds: float) -> dict[str, Any]:
 def try_once(workdir: Path, seed: int, seconds: float, expected: str) -> dict[str, Any]:
     """Kill a run and resume it to the end, and return whether it ended as it should."""
     made = kill_once(workdir, seed, seconds)
-    finish(workdir)
+    processes.finish([start(workdir)], workdir)
     made |= {"identical": fingerprint(workdir) == expected, "intact": not writing(workdir)}
     shutil.rmtree(workdir)
     return made
@@ -120,17 +107,13 @@ def measure_kill(options: Options) -> dict[str, Any]:
     folder = options.runs / "scale-kill"
     folder.mkdir(parents=True, exist_ok=True)
     reference, began = folder / "reference", time.perf_counter()
-    if not (reference / "report" / "index.html").exists():
-        finish(reference)
+    processes.finish([start(reference)], reference)
     seconds, expected = min(time.perf_counter() - began, 60.0), fingerprint(reference)
     runs = []
     for seed in range(2 if options.smoke else NUM_KILLED):
         workdir = folder / f"run-{seed}"
-
-        def make(workdir=workdir, seed=seed):
-            return try_once(workdir, seed, seconds, expected)
-
-        runs.append(once(folder / f"run-{seed}.json", make))
+        make = partial(try_once, workdir, seed, seconds, expected)
+        runs.append(once(workdir.with_suffix(".json"), make))
         print(runs[-1], flush=True)
     return {
         "seeds": [run["seed"] for run in runs],

@@ -56,7 +56,7 @@ def finish(processes: Sequence[subprocess.Popen], workdir: Path, timeout: float 
 
 def difference(a: Path, b: Path) -> dict[str, float]:
     """Return the largest difference of parameters, over the largest of each array, and of samples in 0..1."""
-    runs = [pipeline.open_run(path) for path in (a, b)]
+    runs = map(pipeline.open_run, (a, b))
     params = [jax.tree.leaves((load_model(run).params, load_evaluators(run))) for run in runs]
     with np.load(a / SAMPLES) as ours, np.load(b / SAMPLES) as theirs:
         samples = [
