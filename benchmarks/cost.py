@@ -134,9 +134,9 @@ def sampling_seconds(parts: Parts, num_rows: int, at_least: float) -> tuple[Mode
     names, key = parts.layout.names, jax.random.key(0)
     task, _ = score_of(parts)
     pictures = {"x": jnp.zeros((1, *SHAPE), jnp.uint8)}
-    coders = zip(names, parts.autoencoders, strict=True)
+    named = zip(names, parts.autoencoders, strict=True)
     params = {
-        "autoencoders": {name: jax.jit(a.task.init)(key, pictures) for name, a in coders},
+        "autoencoders": {name: jax.jit(a.task.init)(key, pictures) for name, a in named},
         "score": jax.jit(task.init)(key, {"z": jnp.zeros((1, parts.layout.size))}),
     }
     model = blank_model(parts, params, jnp.ones(parts.layout.size))

@@ -34,17 +34,19 @@ def together_task(parts: Parts, weight: float) -> Task:
     def init(key, batch):
         score_key, *keys = jax.random.split(key, len(tasks) + 1)
         z = {"z": jnp.zeros((1, parts.layout.size))}
-        coders = {n: tasks[n].init(k, {"x": batch[n]}) for n, k in zip(tasks, keys, strict=True)}
-        return {"autoencoders": coders, "score": score.init(score_key, z)}
+        autoencoders = {
+            n: tasks[n].init(k, {"x": batch[n]}) for n, k in zip(tasks, keys, strict=True)
+        }
+        return {"autoencoders": autoencoders, "score": score.init(score_key, z)}
 
     def loss(params, key, batch):
         score_key, *keys = jax.random.split(key, len(tasks) + 1)
-        coders = params["autoencoders"]
+        autoencoders = params["autoencoders"]
         bounds = [
-            tasks[n].loss(coders[n], k, {"x": batch[n]})[0]
+            tasks[n].loss(autoencoders[n], k, {"x": batch[n]})[0]
             for n, k in zip(tasks, keys, strict=True)
         ]
-        z = models.encode(parts.modalities, parts.autoencoders, coders, batch)
+        z = models.encode(parts.modalities, parts.autoencoders, autoencoders, batch)
         standardised = {"z": moments(z).standardise(z)}
         matching, _ = score.loss(params["score"], score_key, standardised)
         bound = jnp.sum(jnp.stack(bounds), axis=0)
