@@ -1,4 +1,5 @@
 import functools
+from functools import partial
 
 import analytic
 import jax
@@ -332,7 +333,9 @@ def assert_same(a, b):
 def test_with_everything_present_the_loss_is_that_of_complete_rows():
     z = holes_batch()["z"]
     complete = loss_and_gradient({"z": z})
-    assert_same(loss_and_gradient({"z": z, "present": jnp.ones((64, 3), bool)}), complete)
+    stated = loss_and_gradient({"z": z, "present": jnp.ones((64, 3), bool)})
+    # These are two programs, and XLA may round the sums of each in another order (JAX 0.12 does).
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), stated, complete)
     lacking = loss_and_gradient(holes_batch())
     assert (np.asarray(lacking[0]) != np.asarray(complete[0])).any()
 
