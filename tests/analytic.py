@@ -154,3 +154,11 @@ def two_modes():
         np.array([[1.5, 1.0], [-0.7, -0.6]]),
         np.array([[0.2, 0.05], [0.05, 0.1]]),
     )
+
+
+def product(means, variances):
+    """Multiply diagonal Gaussians, two at a time, completing the square."""
+    mean, variance = means[0], variances[0]
+    for m, v in zip(means[1:], variances[1:], strict=True):
+        mean, variance = (mean * v + m * variance) / (variance + v), variance * v / (variance + v)
+    return mean, variance
