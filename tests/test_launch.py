@@ -73,9 +73,7 @@ def test_a_modality_need_not_be_in_the_config_and_its_name_may_have_dots():
     "change", ["lab", "latent_size=3", "lab.latent_size", ".latent_size=3", "lab.=3", "=3"]
 )
 def test_a_change_of_a_modality_that_is_mistyped_is_named(change):
-    with pytest.raises(
-        ValueError, match=r"write NAME\.KEY=VALUE, for example lab\.latent_size=8"
-    ) as raised:
+    with pytest.raises(ValueError, match=r"write NAME\.KEY=VALUE, as lab\.latent_size=8") as raised:
         with_modalities({"modalities": {}}, [change])
     assert f"--modality {change!r}" in str(raised.value)
 

@@ -39,9 +39,7 @@ NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples", None, "Number of samples (default: 5 for generate, 20 for impute)."
 )
 INPUT = flags.DEFINE_string(
-    "input",
-    "",
-    "For impute: rows to fill in, a file or folder of the same form as the training data.",
+    "input", "", "For impute: rows to fill in, in the same form as the training data."
 )
 OUTPUT = flags.DEFINE_string(
     "output", "",
@@ -53,9 +51,8 @@ PROFILE = flags.DEFINE_bool(
     "profile", False, "Trace a few calls of each training into WORKDIR/profile, for TensorBoard."
 )
 COORDINATOR = flags.DEFINE_string(
-    "coordinator_address", None,
-    "HOST:PORT of process 0. Needed only if the processes of a run cannot find each other.",
-)  # fmt: skip
+    "coordinator_address", None, "HOST:PORT of process 0, if processes cannot find each other."
+)
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes in this run.")
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
 HEARTBEAT = flags.DEFINE_integer(
@@ -98,9 +95,7 @@ def with_modalities(config: dict[str, Any], changes: list[str]) -> dict[str, Any
         where, equals, value = change.partition("=")
         name, _, key = where.rpartition(".")
         if not (equals and name and key):
-            raise ValueError(
-                f"--modality {change!r}: write NAME.KEY=VALUE, for example lab.latent_size=8"
-            )
+            raise ValueError(f"--modality {change!r}: write NAME.KEY=VALUE, as lab.latent_size=8")
         try:
             parsed = json.loads(value)
         except ValueError:
@@ -121,9 +116,7 @@ def generate() -> None:
 def impute() -> None:
     """Fill in missing values of new rows, and print what was filled in."""
     if not (INPUT.value and OUTPUT.value):
-        raise ValueError(
-            "impute needs rows to fill in and a file to write: --input=new.npz --output=filled.npz"
-        )
+        raise ValueError("impute needs two files: --input=new.npz --output=filled.npz")
     num_samples = 20 if NUM_SAMPLES.value is None else NUM_SAMPLES.value
     done = pipeline.impute(
         WORKDIR.value, INPUT.value, OUTPUT.value, num_samples=num_samples, seed=SEED.value
@@ -154,9 +147,8 @@ def launch(argv: list[str]) -> None:
         else:
             config = with_modalities(CONFIG.value.to_dict(), MODALITY.value)
             with Notice().watched() as notice:
-                pipeline.run(
-                    config, WORKDIR.value, STAGE.value, notice=notice, profile=PROFILE.value
-                )
+                options = {"notice": notice, "profile": PROFILE.value}
+                pipeline.run(config, WORKDIR.value, STAGE.value, **options)
     except Preempted as error:
         end(error, os.EX_TEMPFAIL)  # 75 tells schedulers to start the run again
     except (ValueError, OSError, FloatingPointError) as error:

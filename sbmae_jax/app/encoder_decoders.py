@@ -51,25 +51,27 @@ class Group:
         return "autoencoder/" + "+".join(self.names)
 
     @property
+    def is_stacked(self) -> bool:
+        """Whether there are several, whose parameters are stacked along a first axis."""
+        return len(self.names) > 1
+
+    @property
     def task(self) -> Task:
         """What is trained, on batches that are a `view` of the data."""
-        alone = len(self.names) == 1
-        return self.autoencoder.task if alone else stacked(self.autoencoder.task, self.names)
+        task = self.autoencoder.task
+        return stacked(task, self.names) if self.is_stacked else task
 
     @property
     def view(self) -> dict[str, str]:
         """For each name in a batch, the array of the data."""
-        alone = len(self.names) == 1
-        return {"x": self.names[0]} if alone else {name: name for name in self.names}
+        return {name if self.is_stacked else "x": name for name in self.names}
 
     def members(self, params: Params) -> dict[str, Params]:
         """Return the parameters of each modality's autoencoder."""
-        if len(self.names) == 1:
+        if not self.is_stacked:
             return {self.names[0]: params}
-        return {
-            name: jax.tree.map(lambda leaf, m=m: leaf[m], params)
-            for m, name in enumerate(self.names)
-        }
+        stack = enumerate(self.names)
+        return {name: jax.tree.map(lambda leaf, m=m: leaf[m], params) for m, name in stack}
 
 
 def build_groups(

@@ -92,7 +92,7 @@ def impute_file(
 
     For a modality NAME that K of N rows lack, the file has
 
-    - NAME [N, ...]: the rows, with each gap filled by the mean of its samples, rounded if the dtype is an
+    - NAME [N, ...]: the rows, with each hole filled by the mean of its samples, rounded if the dtype is an
       integer, or by the most frequent class;
     - NAME_rows [K]: the rows that were filled in;
     - NAME_samples [K, num_samples, ...];
@@ -106,7 +106,7 @@ def impute_file(
         data: The description of the data that the model was trained on.
         path: The new rows, as `open_table` reads them. A modality that is absent was not measured.
         output: The file to write.
-        num_samples: Samples of each gap, at least 2, as a standard deviation needs.
+        num_samples: Samples of each hole, at least 2, as a standard deviation needs.
         seed: In 0..2**32 - 1. The same seed gives the same samples.
         batch_size: Samples in one call of `draw`; larger batches need more memory.
         partial_rows: "refuse" rows that are NaN in part, or take them for "missing"; what was measured in
@@ -114,7 +114,7 @@ def impute_file(
 
     Raises:
         ValueError: If the run was not trained on files, if an array is unknown or does not fit, if no row has
-            a gap, or if an argument is out of range.
+            a hole, or if an argument is out of range.
 
     Example:
         With the model of a finished run, as `pipeline.impute` does::
@@ -185,7 +185,7 @@ def _read_rows(table: Table, scalings: Mapping[str, Scaling], partial_rows: str)
 def _draw_samples(
     draw: CompleteFn, rows: Rows, num_samples: int, seed: int, batch_size: int
 ) -> dict[str, np.ndarray]:
-    """Return samples of all gaps in the user's units: {name: [K, num_samples, ...]}."""
+    """Return samples of all holes in the user's units: {name: [K, num_samples, ...]}."""
     incomplete = np.flatnonzero(~rows.observed.all(axis=1))
     # The index of a row among those that lack the modality.
     index = {name: np.cumsum(~rows.observed[:, m]) - 1 for m, name in enumerate(rows.names)}
@@ -200,22 +200,22 @@ def _draw_samples(
         made = draw(jax.random.fold_in(root, i), batch, rows.observed[row])
         used = np.arange(batch_size) < total - start
         for m, name in enumerate(rows.names):
-            gaps = used & ~rows.observed[row, m]
-            restored = rows.scalings[name].restore(np.asarray(made[name])[gaps])
+            holes = used & ~rows.observed[row, m]
+            restored = rows.scalings[name].restore(np.asarray(made[name])[holes])
             if name not in samples:
                 num = int(np.count_nonzero(~rows.observed[:, m]))
                 samples[name] = np.empty((num, num_samples, *restored.shape[1:]), restored.dtype)
-            samples[name][index[name][row[gaps]], sample[gaps]] = restored
+            samples[name][index[name][row[holes]], sample[holes]] = restored
     return samples
 
 
 def _filled_in(name: str, rows: Rows, samples: np.ndarray) -> dict[str, np.ndarray]:
     """Return the arrays that are written for one modality."""
     m = rows.names.index(name)
-    scaling, raw, gaps = rows.scalings[name], rows.raw[name], np.flatnonzero(~rows.observed[:, m])
-    if not len(gaps):
+    scaling, raw, holes = rows.scalings[name], rows.raw[name], np.flatnonzero(~rows.observed[:, m])
+    if not len(holes):
         return {name: raw}
-    about = {f"{name}_rows": gaps, f"{name}_samples": samples}
+    about = {f"{name}_rows": holes, f"{name}_samples": samples}
     if scaling.kind == "category":
         classes = scaling.class_values
         shares = np.stack([(samples == c).mean(axis=1) for c in classes], axis=1)
@@ -225,18 +225,18 @@ def _filled_in(name: str, rows: Rows, samples: np.ndarray) -> dict[str, np.ndarr
         fill = samples.mean(axis=1, dtype=np.float64).astype(np.float32)
         std = samples.std(axis=1, ddof=1, dtype=np.float64).astype(np.float32)
         about |= {f"{name}_mean": fill, f"{name}_std": std}
-    return {name: _put(raw, gaps, fill, rows.partial[gaps, m]), **about}
+    return {name: _put(raw, holes, fill, rows.partial[holes, m]), **about}
 
 
-def _put(raw: np.ndarray, gaps: np.ndarray, fill: np.ndarray, partial: np.ndarray) -> np.ndarray:
+def _put(raw: np.ndarray, holes: np.ndarray, fill: np.ndarray, partial: np.ndarray) -> np.ndarray:
     """Put values [K, ...] into rows, and keep the measured part of rows that were measured in part."""
     whole = _copy(raw, fill.dtype)
     if raw.dtype.kind in "bui":
         fill = np.round(fill)
     elif partial.any():
-        keep = ~np.isnan(raw[gaps]) & partial.reshape(-1, *[1] * (raw.ndim - 1))
-        fill = np.where(keep, raw[gaps], fill)
-    whole[gaps] = fill.astype(whole.dtype)
+        keep = ~np.isnan(raw[holes]) & partial.reshape(-1, *[1] * (raw.ndim - 1))
+        fill = np.where(keep, raw[holes], fill)
+    whole[holes] = fill.astype(whole.dtype)
     return whole
 
 

@@ -54,10 +54,8 @@ def train_score(run: Run) -> None:
         run.folder.write(MOMENTS, lambda file: np.savez(file, mean=scale.mean, std=scale.std))
         return run.standardised(z)
 
-    batches = run.data.batches_of(latents)
-    run.trainer.train(
-        "score", parts.score_task, parts.score_training, batches, run.held_out_latents
-    )
+    batches, held_out = run.data.batches_of(latents), run.held_out_latents
+    run.trainer.train("score", parts.score_task, parts.score_training, batches, held_out)
 
 
 def train_energy(run: Run) -> None:
@@ -66,9 +64,8 @@ def train_energy(run: Run) -> None:
     if parts.energy is None:
         return
     batches = run.data.batches_of(lambda: run.standardised(run.train_latents))
-    run.trainer.train(
-        "energy", parts.energy_task, parts.energy.training, batches, run.held_out_latents
-    )
+    training, held_out = parts.energy.training, run.held_out_latents
+    run.trainer.train("energy", parts.energy_task, training, batches, held_out)
 
 
 def train_evaluators(run: Run) -> None:
