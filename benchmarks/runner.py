@@ -20,6 +20,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from benchmarks.claims import Claim, show
+from sbmae_jax._check import require_seed
 from sbmae_jax.app import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,6 +47,14 @@ class Report:
     claims: Callable[[Page], list[Claim]]
     tables: Mapping[str, tuple[str, Callable[[Page], str]]]
     plots: Mapping[str, tuple[str, Callable[[Page], Figure]]] = field(default_factory=dict)
+
+
+def seed(word: str) -> int:
+    """Read a seed from the command line."""
+    try:
+        return require_seed("a seed", int(word) if word.lstrip("-").isdecimal() else word)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def main(
@@ -76,7 +85,7 @@ def main(
     parser.add_argument("--smoke", action="store_true", help="as short as it can be")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of runs")
     if seeds:
-        parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds), metavar="SEED")
+        parser.add_argument("--seeds", type=seed, nargs="+", default=list(seeds), metavar="SEED")
     if seconds:
         parser.add_argument("--seconds", type=float, default=seconds, help="of a timing, at least")
     options = parser.parse_args()

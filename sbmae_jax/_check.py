@@ -6,12 +6,13 @@ known then: traced numbers are never compared, and times are compared only if th
 """
 
 import dataclasses
+import operator
 import reprlib
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax
 import jax.core
@@ -21,6 +22,7 @@ import numpy as np
 from sbmae_jax.types import Array, Key, ScoreFn, State
 
 MAX_COUNT = 1_000_000  # of steps, repeats, probes or particles: more is almost certainly a typo
+MAX_SEED = 2**32 - 1  # what 32 bits hold, of which NumPy and JAX both make generators
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 _TYPE_NAMES = {
     int: "an integer",
@@ -81,6 +83,26 @@ def require_number(
         raise ValueError(f"{name} must be below {below}, got {value}")
 
 
+def require_seed(name: str, value: Any) -> int:
+    """Return a seed as a Python integer.
+
+    Args:
+        name: the argument, as the caller knows it.
+        value: an integer of Python, NumPy or JAX, in 0..2^32 - 1.
+
+    Raises:
+        ValueError: for anything else, True and 3.0 included.
+
+    Example:
+        >>> require_seed("seed", np.int64(3))
+        3
+    """
+    seed = _seed_of(value)
+    if seed is None:
+        raise ValueError(f"{name} must be an integer in 0..{MAX_SEED}, got {short_repr(value)}")
+    return seed
+
+
 def require_fields(instance: Any, prefix: str = "") -> None:
     """Raise ValueError for a field of a dataclass whose value is not of the type it is annotated with."""
     for field in dataclasses.fields(instance):
@@ -109,6 +131,14 @@ def require_one_of(name: str, value: Any, known: Sequence[str]) -> None:
     """Raise ValueError for a value that is not among the known names."""
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}, got {short_repr(value)}")
+
+
+def _seed_of(value: Any) -> int | None:
+    try:
+        seed = -1 if isinstance(value, bool | np.bool_) else operator.index(value)
+    except TypeError:  # no integer, or a traced one
+        return None
+    return seed if 0 <= seed <= MAX_SEED else None
 
 
 def _require_range(name: str, value: Any, low: float | None, high: float | None) -> None:
@@ -169,12 +199,32 @@ def _type_name(kind: Any) -> str:
 # ---------------------------------------------------------------- arrays
 
 
+def is_key(value: Any) -> TypeGuard[Key]:
+    """Return whether a value is a typed key, or an array of them."""
+    dtype = getattr(value, "dtype", None)
+    return dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+
+
+def as_key(key: Key | int) -> Key:
+    """Return a typed key as it is, and the key of a seed; raise ValueError for anything else."""
+    seed = _seed_of(key)
+    if seed is not None:
+        return jax.random.key(seed)
+    if not is_key(key):
+        raise ValueError(
+            f"key must be a typed key from jax.random.key, or a seed, an integer in 0..{MAX_SEED}, "
+            f"got {short_repr(key)}"
+        )
+    require_key(key)
+    return key
+
+
 def require_key(key: Key) -> None:
-    """Raise ValueError for anything but one typed key."""
-    dtype = getattr(key, "dtype", None)
-    if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
+    """Raise ValueError for anything but one typed key: functions that split streams take no seeds."""
+    if not is_key(key):
+        dtype = getattr(key, "dtype", None)
         found = short_repr(key) if dtype is None else f"dtype {dtype}"
-        raise ValueError(f"key must be a typed key from jax.random.key, got {found}")
+        raise ValueError(f"key must be a typed key from jax.random.key(SEED), got {found}")
     if jnp.shape(key):
         raise ValueError(
             f"key must be a single key, got an array of keys of shape {jnp.shape(key)}"

@@ -11,7 +11,7 @@ from minimise import minimise
 from networks import filled, jit, shapes
 
 from sbmae_jax.models import gaussian
-from sbmae_jax.models.autoencoder import Modality, autoencoder
+from sbmae_jax.models.autoencoder import Autoencoder, Modality
 from sbmae_jax.models.likelihoods import (
     LOG_VARIANCE_SCALE,
     MIN_VARIANCE,
@@ -32,7 +32,7 @@ def make(kind):
     """Return the networks of a picture, their autoencoder without noise on the code, and parameters."""
     encoder = PatchEncoder(2 if kind == "vae" else 1, latent_size=4, patch=4, channels=8, width=32)
     decoder = PatchDecoder((8, 8, 3), patch=4, channels=8, width=32)
-    model = autoencoder(dataclasses.replace(PICTURE, code_noise=0.0), kind, encoder, decoder)
+    model = Autoencoder(dataclasses.replace(PICTURE, code_noise=0.0), kind, encoder, decoder)
     return encoder, decoder, model, filled(model.task, {"x": X})
 
 
@@ -93,7 +93,7 @@ def test_reconstruction_improves_with_training():
 
 def test_a_bernoulli_modality_of_bits_can_be_encoded():
     bits = Modality("bits", (18,), "bernoulli", "dense", latent_size=3, weight=0.1)
-    model = autoencoder(bits, "vae", nn.Dense(6), nn.Dense(18))
+    model = Autoencoder(bits, "vae", nn.Dense(6), nn.Dense(18))
     x = (np.arange(36).reshape(2, 18) % 3 == 0).astype(np.float32)
     y = np.asarray(jit(lambda p: model.decode(p, model.encode(p, x)))(filled(model.task, {"x": x})))
     assert y.shape == x.shape
@@ -118,7 +118,7 @@ def test_a_modality_that_cannot_be_is_refused(change, message):
 
 def test_an_unknown_kind_is_refused():
     with pytest.raises(ValueError, match=r"kind must be one of vae, rae, got 'gan'"):
-        autoencoder(PICTURE, "gan", None, None)
+        Autoencoder(PICTURE, "gan", None, None)
 
 
 def test_pictures_that_cannot_be_cut_into_patches_are_refused(key):
@@ -139,7 +139,7 @@ def vectors(seed=0, num=256):
 def make_vector(modality, kind="vae"):
     num_heads = 2 if kind == "vae" else 1
     encoder = VectorEncoder(num_heads, modality.latent_size, width=8)
-    return autoencoder(modality, kind, encoder, VectorDecoder(modality.shape, width=8))
+    return Autoencoder(modality, kind, encoder, VectorDecoder(modality.shape, width=8))
 
 
 @functools.cache

@@ -65,7 +65,7 @@ def changed(path, value):
         ("score.conditioning_prob", 0.0, ".* set config.score.conditioning_prob above 0"),
         ("score_training.batch_size", 0, "score_training: batch_size must be at least 1, got 0"),
         ("score", 3, "score must be a section of keys and values, got 3"),
-        ("seed", -1, "seed must be at least 0, got -1"),
+        ("seed", -1, r"seed must be an integer in 0\.\.4294967295, got -1"),
     ],
 )  # fmt: skip
 def test_a_config_that_does_not_fit_names_the_key(path, value, message):

@@ -11,7 +11,7 @@ from networks import jit
 
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.models import model as models
-from sbmae_jax.models.autoencoder import Modality, as_float, autoencoder
+from sbmae_jax.models.autoencoder import Autoencoder, Modality, as_float
 from sbmae_jax.models.latents import Moments
 from sbmae_jax.models.likelihoods import LOG_VARIANCE_SCALE, MIN_VARIANCE
 from sbmae_jax.models.model import Model
@@ -74,7 +74,7 @@ def model():
         params={"autoencoders": params, "score": {}},
         moments=Moments(jnp.zeros(size), jnp.ones(size)),
         modalities=modalities,
-        autoencoders=tuple(autoencoder(m, "rae", Encoder(), Decoder(m.shape)) for m in modalities),
+        autoencoders=tuple(Autoencoder(m, "rae", Encoder(), Decoder(m.shape)) for m in modalities),
         scalings=tuple(sorted(SCALINGS.items())),
         score_network=Standard(),
         sde=VP(),
@@ -213,3 +213,106 @@ def test_a_draw_is_a_completion_with_noise():
 def test_what_does_not_fit_is_named_in_the_units_of_the_data(given, message):
     with pytest.raises(ValueError, match=message):
         model().generate(given)
+
+
+def test_each_given_row_gets_as_many_samples_as_asked_for():
+    given = {name: rows()[name][:3] for name in ("age", "town")}
+    made = model().generate(given, num_samples=5, noise=True)
+    assert {name: x.shape for name, x in made.items()} == {
+        "age": (3, 5), "count": (3, 5, 2), "photo": (3, 5, 2, 2), "town": (3, 5),
+    }  # fmt: skip
+    for name, x in given.items():
+        assert made[name].dtype == x.dtype
+        assert (made[name] == x[:, None]).all()
+        assert not made[name].flags.writeable  # a view
+    counts = made["count"].reshape(15, 2)
+    assert len(np.unique(counts, axis=0)) > 5
+    # Sample s of row b is what row 5 b + s of repeated rows gets.
+    repeated = {name: np.repeat(x, 5, axis=0) for name, x in given.items()}
+    one_each = model().generate(repeated, noise=True)
+    for name in ("count", "photo"):
+        np.testing.assert_array_equal(made[name].reshape(one_each[name].shape), one_each[name])
+    # The only sample has its axis too, so that code need not ask how many there are.
+    assert model().generate(given, num_samples=1)["count"].shape == (3, 1, 2)
+
+
+@pytest.mark.parametrize("sampler", ["langevin", "predictor_corrector", "dpm_solver"])
+def test_a_row_is_drawn_alike_however_many_rows_follow_it(sampler):
+    corrections = {"num_levels": 2, "num_corrections": 1}
+    drawn = model().with_sampling(sampler=sampler, **corrections)
+    given = {name: rows()[name] for name in ("age", "count")}
+    few, more = (
+        drawn.generate({n: x[:num] for n, x in given.items()}, key=4, noise=True) for num in (3, 9)
+    )
+    for name in ("photo", "town"):
+        np.testing.assert_array_equal(few[name], more[name][:3])
+    # Nor do other rows matter.
+    changed = {name: np.concatenate([x[:3], x[20:26]]) for name, x in given.items()}
+    other = drawn.generate(changed, key=4, noise=True)
+    np.testing.assert_array_equal(few["photo"], other["photo"][:3])
+
+
+def test_many_samples_are_drawn_in_pieces_and_few_sizes_are_compiled(monkeypatch):
+    monkeypatch.setattr(models, "MAX_BATCH", 8)
+    plain = model()
+    whole = plain.generate({}, num_samples=21, key=2)
+    one, two = plain.generate({}, num_samples=8, key=2), plain.generate({}, num_samples=19, key=2)
+    for name, x in whole.items():
+        assert len(x) == 21
+        np.testing.assert_array_equal(x[:8], one[name])
+        np.testing.assert_array_equal(x[:19], two[name])
+    assert len(np.unique(whole["age"])) == 21  # pieces have keys of their own
+    sizes = []
+    monkeypatch.setattr(models, "complete", functools.partial(_recorded, sizes, models.complete))
+    for num in (1, 2, 3, 5, 6, 7, 8, 9, 20):
+        plain.generate({}, num_samples=num)
+    assert [size for size, _ in sizes] == [1, 2, 4, 8, 8, 8, 8, 8, 8, 8, 8, 8]
+    assert len({key for _, key in sizes}) == 3
+
+
+def _recorded(sizes, function, model, key, batch, observed):
+    sizes.append((len(observed), tuple(jax.random.key_data(key).tolist())))
+    return function(model, key, batch, observed)
+
+
+def test_bytes_and_floats_share_an_executable():
+    photo = rows()["photo"][:4]
+    plain = dataclasses.replace(model(), scalings=())
+    plain.generate({"photo": photo[..., None]})
+    compiled = models.complete._cache_size()
+    made = plain.generate({"photo": photo[..., None] / 255})
+    assert models.complete._cache_size() == compiled
+    np.testing.assert_array_equal(made["photo"], photo[..., None] / 255)
+
+
+def test_nothing_is_drawn_where_everything_is_given(monkeypatch):
+    monkeypatch.setattr(models, "complete", None)
+    made = model().generate(rows())
+    for name, x in rows().items():
+        np.testing.assert_array_equal(made[name], x)
+
+
+@pytest.mark.parametrize("conditioning", ["amortised", "clamp", "renoise"])
+@pytest.mark.parametrize("sampler", ["langevin", "predictor_corrector", "dpm_solver"])
+def test_what_is_not_observed_may_be_nan(sampler, conditioning, key):
+    drawn = model().with_sampling(
+        sampler=sampler, conditioning=conditioning, num_levels=2, num_corrections=1
+    )
+    observed = jnp.asarray([[True, False, False, False], [False, False, True, True], [False] * 4])
+    batch = {
+        m.name: as_float(jnp.asarray(drawn.prepare(m, rows()[m.name][:3])))
+        for m in drawn.modalities
+    }
+    holes = {
+        m.name: jnp.where(
+            observed[:, i].reshape(-1, *[1] * len(m.shape)), batch[m.name], jnp.nan
+        )
+        for i, m in enumerate(drawn.modalities)
+    }  # fmt: skip
+    keys = jax.random.clone(key)
+    filled, clean = (
+        models.draw(drawn, keys, holes, observed),
+        models.draw(drawn, key, batch, observed),
+    )
+    for name in filled:
+        np.testing.assert_array_equal(filled[name], clean[name])

@@ -20,6 +20,18 @@ SHAPES = {m.name: m.shape for m in MODALITIES}
 DATA = Description(SHAPES, dict.fromkeys(SHAPES, np.dtype(np.uint8)), {"attributes": WORDS})
 
 
+def samples_of(values, given, num_samples):
+    """Return {name: [B, S, ...]}, or [S, ...] from nothing, as `Model.generate` does."""
+    shape = (*(len(x) for x in list(given.values())[:1]), num_samples)
+    return {
+        name: np.broadcast_to(
+            given[name][:, None] if name in given else value,
+            (*shape, *np.shape(given[name][0] if name in given else value)),
+        )
+        for name, value in values.items()
+    }
+
+
 class Model:
     """Remembers what it was asked, and returns grey."""
 
@@ -27,8 +39,7 @@ class Model:
 
     def generate(self, given, *, key, num_samples, noise):
         self.given, self.num_samples, self.noise = given, num_samples, noise
-        num = num_samples or len(next(iter(given.values())))
-        return {m.name: given.get(m.name, np.full((num, *m.shape), 0.7)) for m in MODALITIES}
+        return samples_of({m.name: np.full(m.shape, 0.7) for m in MODALITIES}, given, num_samples)
 
 
 def test_attributes_are_named_and_all_others_absent():
@@ -57,7 +68,8 @@ def test_a_mask_is_read_as_grey(tmp_path):
 def test_what_is_not_given_is_written(tmp_path):
     model, out = Model(), tmp_path / "out"
     page = generate_files(model, DATA, ["attributes=Bangs"], 4, out)
-    assert model.given["attributes"].shape == (4, 3)
+    assert model.given["attributes"].shape == (1, 3)
+    assert model.num_samples == 4
     names = {path.name for path in out.iterdir()}
     pictures = {f"{name}_{i}.png" for name in ("image", "mask") for i in range(4)}
     assert names == pictures | {"sheet.png"}
@@ -125,12 +137,11 @@ class OwnModel:
 
     def generate(self, given, *, key, num_samples, noise):
         self.given, self.noise = given, noise
-        num = num_samples or len(next(iter(given.values())))
         made = {
             "age": 41.5, "blood": np.array([2.0, 30.0]), "grey": np.full((8, 8), 1.0),
             "mask": np.full((8, 8), 0.75), "town": np.array("Oslo"), "ward": np.array(5),
         }  # fmt: skip
-        return {n: given.get(n, np.stack([v] * num)) for n, v in made.items()}
+        return samples_of(made, given, num_samples)
 
 
 def test_values_of_own_data_are_given_in_their_units(tmp_path):
@@ -161,7 +172,7 @@ def test_own_data_are_written_in_their_units(tmp_path):
     model = OwnModel()
     generate_files(model, OWN_DATA, ["age=51"], 2, tmp_path)
     assert model.noise
-    assert model.given["age"].shape == (2,)
+    assert model.given["age"].shape == (1,)
     assert (tmp_path / "blood.csv").read_text().split() == ["sample,red,white", "0,2,30", "1,2,30"]
     assert (tmp_path / "town.csv").read_text().split() == ["sample,town", "0,Oslo", "1,Oslo"]
     assert not (tmp_path / "age.csv").exists()
@@ -175,7 +186,7 @@ def test_own_data_are_written_in_their_units(tmp_path):
 def test_every_kind_can_be_what_is_given(given, tmp_path):
     model, name = OwnModel(), given.split("=")[0]
     generate_files(model, OWN_DATA, [given], 3, tmp_path)
-    assert model.given[name].shape == (3, *OWN[name].raw_shape)
+    assert model.given[name].shape == (1, *OWN[name].raw_shape)
     OWN[name].prepare(model.given[name])
     assert not list(tmp_path.glob(f"{name}*"))
 

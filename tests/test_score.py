@@ -279,11 +279,12 @@ def test_with_everything_present_the_loss_is_that_of_complete_rows():
     assert (loss_and_gradient(batch)[0] != complete[0]).any()
 
 
-def test_latents_of_what_is_absent_are_not_used():
+@pytest.mark.parametrize("value", [1e4, np.nan, np.inf])
+def test_latents_of_what_is_absent_are_not_used(value):
     batch = rows_with_holes(64)
     absent, here = ~LAYOUT.expand(batch["present"]), loss_and_gradient(batch)
     assert absent.any()
-    other = batch | {"z": jnp.where(absent, 1e4, batch["z"])}
+    other = batch | {"z": jnp.where(absent, value, batch["z"])}
     chex.assert_trees_all_equal(loss_and_gradient(other), here)
     changed = batch | {"z": jnp.where(absent, batch["z"], 10.0)}
     assert (loss_and_gradient(changed)[0] != here[0]).all()

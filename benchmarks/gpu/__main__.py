@@ -22,7 +22,7 @@ from typing import Any
 
 import ml_collections
 
-from benchmarks.runner import ROOT, provenance_now
+from benchmarks.runner import ROOT, provenance_now, seed
 from configs import celebahq, polymnist
 from sbmae_jax.app import pipeline
 from sbmae_jax.evaluation.report import format_headlines
@@ -105,7 +105,7 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", choices=CONFIGS)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--toy", action="store_true", help="the smallest sizes: a dry run")
     parser.add_argument("--minutes", type=float, default=4.5, help="of one call, at most (4.5)")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of runs")

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from sbmae_jax.app.sections import Section
 from sbmae_jax.data.description import Description
-from sbmae_jax.models.autoencoder import Autoencoder, Modality, autoencoder
+from sbmae_jax.models.autoencoder import Autoencoder, Modality
 from sbmae_jax.models.task import Params, Task, stacked
 from sbmae_jax.nets.dense import DenseDecoder, DenseEncoder
 from sbmae_jax.nets.patch import PatchDecoder, PatchEncoder
@@ -28,7 +28,7 @@ ENCODER_DECODERS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 }
 
 # Modalities that differ only by name share these functions, and so the compiled training step.
-_shared_autoencoder = functools.cache(autoencoder)
+_shared_autoencoder = functools.cache(Autoencoder)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from sbmae_jax._check import require_int, require_type
+from sbmae_jax._batches import padded_batches
+from sbmae_jax._check import require_int, require_seed, require_type
 from sbmae_jax._io import write_atomically
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.scaling import Scaling
@@ -124,7 +125,7 @@ def impute_file(
             print(done.num_filled)
     """
     require_type("num_samples", num_samples, int)
-    require_int("seed", seed, 0, 2**32 - 1)
+    require_seed("seed", seed)
     require_int("batch_size", batch_size, 1)
     if num_samples < 2:
         raise ValueError(
@@ -191,20 +192,20 @@ def _draw_samples(
     index = {name: np.cumsum(~rows.observed[:, m]) - 1 for m, name in enumerate(rows.names)}
     samples: dict[str, np.ndarray] = {}
     root, total = jax.random.key(seed), len(incomplete) * num_samples
-    batch_size = min(batch_size, total)
-    for i, start in enumerate(range(0, total, batch_size)):
-        # The last batch repeats its final row, so that all have one size.
-        numbers = np.minimum(np.arange(start, start + batch_size), total - 1)
+    batches = padded_batches(total, batch_size, powers_of_two=True)
+    for i, (numbers, num) in enumerate(batches):
         row, sample = incomplete[numbers // num_samples], numbers % num_samples
         batch = {name: x[row] for name, x in rows.prepared.items()}
         made = draw(jax.random.fold_in(root, i), batch, rows.observed[row])
-        used = np.arange(batch_size) < total - start
+        used = np.arange(len(numbers)) < num
         for m, name in enumerate(rows.names):
             holes = used & ~rows.observed[row, m]
             restored = rows.scalings[name].restore(np.asarray(made[name])[holes])
             if name not in samples:
-                num = int(np.count_nonzero(~rows.observed[:, m]))
-                samples[name] = np.empty((num, num_samples, *restored.shape[1:]), restored.dtype)
+                num_holes = int(np.count_nonzero(~rows.observed[:, m]))
+                samples[name] = np.empty(
+                    (num_holes, num_samples, *restored.shape[1:]), restored.dtype
+                )
             samples[name][index[name][row[holes]], sample[holes]] = restored
     return samples
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.image import imsave
 from PIL import Image, UnidentifiedImageError
 
-from sbmae_jax._check import require_int
+from sbmae_jax._check import require_int, require_seed
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.scaling import IMAGE_KINDS, Scaling, abbreviate
 from sbmae_jax.evaluation.images import add_frame, as_rgb, sheet
@@ -55,11 +55,14 @@ def generate_files(
             generate_files(load_model(run), run.data.description, given, 8, Path("faces"))
     """
     require_int("num_samples", num_samples, 1)
+    seed = require_seed("seed", seed)
     examples = read_given(given, model.modalities, data)
-    rows = {name: np.repeat(x[None], num_samples, axis=0) for name, x in examples.items()}
     made = model.generate(
-        rows, key=seed, num_samples=None if rows else num_samples, noise=bool(data.scalings)
-    )
+        {name: x[None] for name, x in examples.items()},
+        key=seed, num_samples=num_samples, noise=bool(data.scalings),
+    )  # fmt: skip
+    if examples:
+        made = {name: x[0] for name, x in made.items()}
     folder.mkdir(parents=True, exist_ok=True)
     for modality in model.modalities:
         if modality.name not in examples:

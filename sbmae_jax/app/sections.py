@@ -9,18 +9,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sbmae_jax._check import require_int, require_one_of, require_type, short_repr
+from sbmae_jax._check import require_int, require_one_of, require_seed, require_type, short_repr
 
 T = TypeVar("T")
 
-# The least value of each integer that every config has.
-INTEGERS = {"seed": 0, "num_train": 0, "resident_bytes": 0, "num_state_shards": 1}
+# The least value of each integer, other than the seed, that every config has.
+INTEGERS = {"num_train": 0, "resident_bytes": 0, "num_state_shards": 1}
 # The sections that every config has. An evaluation or an energy may need more.
 SECTIONS = (
     "data", "modalities", "autoencoder", "encoder_decoders", "autoencoder_training", "sde", "network",
     "score", "score_training", "sampling", "evaluation",
 )  # fmt: skip
-KEYS = (*INTEGERS, *SECTIONS, "stack_autoencoders", "energy")
+KEYS = ("seed", *INTEGERS, *SECTIONS, "stack_autoencoders", "energy")
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,8 @@ def check_keys(config: Mapping[str, Any]) -> None:
             "of an older version, install that version, or choose a new --workdir to start afresh"
         )
     for key, low in INTEGERS.items():
-        require_int(f"config.{key}", config[key], low, 2**32 - 1 if key == "seed" else None)
+        require_int(f"config.{key}", config[key], low)
+    require_seed("config.seed", config["seed"])
     require_type("config.stack_autoencoders", config["stack_autoencoders"], bool)
     root = Section("config", config)
     for key in SECTIONS:

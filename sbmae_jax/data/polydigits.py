@@ -14,7 +14,7 @@ import numpy as np
 from skimage.transform import resize
 from sklearn.datasets import load_digits
 
-from sbmae_jax._check import require_one_of
+from sbmae_jax._check import require_one_of, require_seed
 from sbmae_jax.data.backgrounds import PHOTOGRAPHS, SIDE, paste, photograph
 from sbmae_jax.data.source import PRESENT, SPLITS, ArraySource
 
@@ -54,6 +54,7 @@ def polydigits(
         {'hubble': (28, 28, 3), 'coffee': (28, 28, 3), 'label': ()}
     """
     require_one_of("split", split, SPLITS)
+    seed = require_seed("seed", seed)
     for name in names:
         if name not in PHOTOGRAPHS:
             raise ValueError(f"unknown photograph {name!r}: choose from {', '.join(PHOTOGRAPHS)}")

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from sbmae_jax._check import require_int, require_one_of
+from sbmae_jax._check import require_int, require_one_of, require_seed
 from sbmae_jax._io import checksum
 from sbmae_jax.data import mnist
 from sbmae_jax.data.backgrounds import SIDE, paste
@@ -87,6 +87,7 @@ def polymnist(
         ValueError: If an argument is out of range, and as `load_mnist` and `backgrounds`.
     """
     require_one_of("split", split, SPLITS)
+    require_seed("seed", seed)
     require_int("num_modalities", num_modalities, 1, MAX_MODALITIES)
     modalities = modality_names(num_modalities)
     names = modalities if names is None else tuple(names)

@@ -13,6 +13,7 @@ import grain
 import numpy as np
 import tensorflow_datasets as tfds
 
+from sbmae_jax._check import require_seed
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.source import LazyArrays, require_arrays, require_rows
 
@@ -107,6 +108,7 @@ def open_records(
     Raises:
         ValueError: If the data have no such split or array, or fewer rows than asked for.
     """
+    seed = require_seed("seed", seed)
     builder = tfds.builder_from_directory(directory)
     size = builder.info.splits[split].num_examples if split in builder.info.splits else 0
     require_rows(split, directory, size, num_rows)

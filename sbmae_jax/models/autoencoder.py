@@ -22,9 +22,8 @@ Sources: Kingma and Welling 2014 (arXiv:1312.6114), Higgins et al. 2017 for beta
 (arXiv:1903.12436) for (2).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +31,7 @@ import numpy as np
 
 from sbmae_jax._check import require_fields, require_int, require_number, require_one_of
 from sbmae_jax.models import gaussian
-from sbmae_jax.models.likelihoods import LIKELIHOODS, negative_log_likelihood
+from sbmae_jax.models.likelihoods import LIKELIHOODS, Likelihood, negative_log_likelihood
 from sbmae_jax.models.task import Params, Task
 from sbmae_jax.types import Array, Key
 
@@ -82,35 +81,19 @@ class Modality:
         require_number(f"{self.name}: code_noise", self.code_noise, low=0)
 
 
-class Autoencoder(NamedTuple):
+@dataclass(frozen=True)
+class Autoencoder:
     """A trainable pair of maps between a modality and its latent.
 
+    It binds an encoder and a decoder to the loss of a VAE, equation (1), or of an RAE, equation (2).
+    Parameters are an argument of every method.
+
     Attributes:
-        task: Its training, on batches `{"x": [B, *shape]}`. The metrics are `reconstruction` and `penalty`,
-            the two terms of the loss before weighting.
-        encode: `(params, x [B, *shape]) -> z [B, latent_size]`, deterministic. Bytes are scaled to [0, 1].
-        decode: `(params, z) -> mean of p(x|z) [B, *shape]`.
-        draw: `(params, key, z) -> draw from p(x|z) [B, *shape]`.
-    """
-
-    task: Task
-    encode: Callable[[Params, Array], Array]
-    decode: Callable[[Params, Array], Array]
-    draw: Callable[[Params, Key, Array], Array]
-
-
-def autoencoder(modality: Modality, kind: str, encoder: Any, decoder: Any) -> Autoencoder:
-    """Bind an encoder and a decoder to the loss of a VAE, equation (1), or of an RAE, equation (2).
-
-    Args:
         modality: What is encoded, how long the latent is, and the weight of the penalty.
         kind: "vae" or "rae".
         encoder: A Flax module, `x [B, *shape] -> [B, 2 latent_size]`, mean and log-variance, for the VAE, or
             `-> [B, latent_size]` for the RAE.
         decoder: A Flax module, `z [B, latent_size] -> [B, *shape]`.
-
-    Returns:
-        The functions of the autoencoder; nothing is initialised yet.
 
     Raises:
         ValueError: For an unknown kind.
@@ -118,58 +101,81 @@ def autoencoder(modality: Modality, kind: str, encoder: Any, decoder: Any) -> Au
     Example:
         >>> from sbmae_jax.nets.vector import VectorDecoder, VectorEncoder
         >>> modality = Modality("site", (3,), "gaussian", "vector", latent_size=2, weight=0.1)
-        >>> vae = autoencoder(modality, "vae", VectorEncoder(2, 2, width=4), VectorDecoder((3,), width=4))
+        >>> vae = Autoencoder(modality, "vae", VectorEncoder(2, 2, width=4), VectorDecoder((3,), width=4))
         >>> params = vae.task.init(jax.random.key(0), {"x": jnp.zeros((1, 3))})
         >>> vae.encode(params, jnp.zeros((5, 3))).shape
         (5, 2)
     """
-    require_one_of("kind", kind, AUTOENCODER_KINDS)
-    size, likelihood = modality.latent_size, LIKELIHOODS[modality.likelihood]
 
-    def code_of(params, x):
-        return encoder.apply(params["encoder"], likelihood.features(as_float(x)))
+    modality: Modality
+    kind: str
+    encoder: Any
+    decoder: Any
 
-    def init(key, batch):
+    def __post_init__(self):
+        require_one_of("kind", self.kind, AUTOENCODER_KINDS)
+
+    @property
+    def task(self) -> Task:
+        """Its training, on batches `{"x": [B, *shape]}`.
+
+        The metrics are `reconstruction` and `penalty`, the two terms of the loss before weighting.
+        """
+        return Task(self._init, self._loss)
+
+    def encode(self, params: Params, x: Array) -> Array:
+        """Return the latents `[B, latent_size]` of x `[B, *shape]`, bytes or floats, without noise."""
+        return self._code(params, x)[:, : self.modality.latent_size]
+
+    def decode(self, params: Params, z: Array) -> Array:
+        """Return the mean of p(x|z), `[B, *shape]`."""
+        return self._likelihood.mean(self._output(params, z))
+
+    def draw(self, params: Params, key: Key, z: Array) -> Array:
+        """Return a draw from p(x|z), `[B, *shape]`."""
+        return self._likelihood.draw(key, self._output(params, z), params.get("noise"))
+
+    @property
+    def _likelihood(self) -> Likelihood:
+        return LIKELIHOODS[self.modality.likelihood]
+
+    def _code(self, params, x):
+        return self.encoder.apply(params["encoder"], self._likelihood.features(as_float(x)))
+
+    def _output(self, params, z):
+        return self.decoder.apply(params["decoder"], z)
+
+    def _init(self, key, batch):
         encoder_key, decoder_key = jax.random.split(key)
         params = {
-            "encoder": encoder.init(encoder_key, as_float(batch["x"][:1])),
-            "decoder": decoder.init(decoder_key, jnp.zeros((1, size))),
+            "encoder": self.encoder.init(encoder_key, as_float(batch["x"][:1])),
+            "decoder": self.decoder.init(decoder_key, jnp.zeros((1, self.modality.latent_size))),
         }
-        if likelihood.has_variance:
+        if self._likelihood.has_variance:
             # One for all entries: with a variance each, and beta below 1, a latent would rather copy one
             # entry exactly than hold what many entries share.
-            one = (1,) * len(modality.shape)
-            params |= {"log_var": jnp.zeros(one), "noise": jnp.zeros(modality.shape)}
+            one = (1,) * len(self.modality.shape)
+            params |= {"log_var": jnp.zeros(one), "noise": jnp.zeros(self.modality.shape)}
         return params
 
-    def encode(params, x):
-        return code_of(params, x)[:, :size]
-
-    def decode(params, z):
-        return likelihood.mean(decoder.apply(params["decoder"], z))
-
-    def draw(params, key, z):
-        return likelihood.draw(key, decoder.apply(params["decoder"], z), params.get("noise"))
-
-    def nll(x, output, log_var):
-        return negative_log_likelihood(modality.likelihood, x, output, log_var)
-
-    def loss(params, key, batch):
-        x, code = as_float(batch["x"]), code_of(params, batch["x"])
-        if kind == "vae":
+    def _loss(self, params, key, batch):
+        x, code = as_float(batch["x"]), self._code(params, batch["x"])
+        if self.kind == "vae":
             mean, log_var = jnp.split(code, 2, axis=-1)
             z, penalty = gaussian.sample(key, mean, log_var), gaussian.kl_to_standard(mean, log_var)
         else:
-            noise = modality.code_noise * jax.random.normal(key, code.shape)
+            noise = self.modality.code_noise * jax.random.normal(key, code.shape)
             z, penalty = code + noise, jnp.sum(code**2, axis=-1)
-        error = nll(x, decoder.apply(params["decoder"], z), params.get("log_var"))
-        total = error + modality.weight * penalty
-        if likelihood.has_variance:
-            decoded = jax.lax.stop_gradient(decoder.apply(params["decoder"], code[:, :size]))
-            total = total + nll(x, decoded, params["noise"])
+        error = self._nll(x, self._output(params, z), params.get("log_var"))
+        total = error + self.modality.weight * penalty
+        if self._likelihood.has_variance:
+            mean = code[:, : self.modality.latent_size]
+            decoded = jax.lax.stop_gradient(self._output(params, mean))
+            total = total + self._nll(x, decoded, params["noise"])
         return total, {"reconstruction": error, "penalty": penalty}
 
-    return Autoencoder(Task(init, loss), encode, decode, draw)
+    def _nll(self, x, output, log_var):
+        return negative_log_likelihood(self.modality.likelihood, x, output, log_var)
 
 
 def as_float(x: Values) -> Values:

@@ -6,12 +6,12 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from sbmae_jax._check import require_int, require_key, require_one_of, require_type, short_repr
+from sbmae_jax._batches import padded_batches
+from sbmae_jax._check import as_key, require_int, require_one_of, require_type, short_repr
 from sbmae_jax.data.scaling import Scaling
-from sbmae_jax.models.autoencoder import Autoencoder, Modality
+from sbmae_jax.models.autoencoder import Autoencoder, Modality, as_float
 from sbmae_jax.models.energy import energy_fn
 from sbmae_jax.models.latents import Layout, Moments
 from sbmae_jax.models.likelihoods import check_values
@@ -23,8 +23,11 @@ from sbmae_jax.sampling.guidance import classifier_free, guide, noise_condition
 from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.types import Array, Key, ScoreFn
 
-MAX_SAMPLES = 1_000_000
-"""The most samples in one call, as all are drawn at once."""
+MAX_SAMPLES = 10**9
+"""More samples in one call are almost certainly a typo."""
+
+MAX_BATCH = 512
+"""Rows that `Model.generate` draws at once. More are drawn in pieces, so that they fit on the device."""
 
 
 @partial(
@@ -45,7 +48,7 @@ class Model:
     """Autoencoders of all modalities, and the score of their joint latents.
 
     As a pytree its leaves are the arrays, `params` and `moments`, so that a model can be an argument of a
-    compiled function. `sbmae_jax.load` returns one from a trained run.
+    compiled function. It can be pickled and copied. `sbmae_jax.load` returns one from a trained run.
 
     Attributes:
         params: `{"autoencoders": {name: parameters}, "score": parameters}`, and "energy" for a model with an
@@ -204,21 +207,26 @@ class Model:
     ) -> dict[str, np.ndarray]:  # fmt: skip
         """Generate all modalities from any subset of them, which may be empty.
 
+        At most `MAX_BATCH` rows are drawn at once, and the results are gathered in host memory. Fewer rows
+        are padded to a power of two, so that few executables serve any number of rows. Rows do not depend on
+        each other: with one key, row i gets the same noise however many rows follow it.
+
         Args:
             given: `{name: [B, *shape]}`; bytes or floats in [0, 1], or the units of your data for
                 modalities with a scaling.
-            key: A typed key, or a seed in 0..2^32 - 1.
-            num_samples: Number of samples to draw if nothing is given, at most 1,000,000. Otherwise each row
-                of `given` gets one sample.
+            key: A typed key, or a seed in 0..2^32 - 1. Piece i of the rows has the key `fold_in(key, i)`.
+            num_samples: Number S of samples for each given row, or in all if nothing is given, 1 to 10^9.
+                None draws one for each given row, and no axis for samples is added then.
             noise: Draw from p(x|z) instead of taking its mean.
 
         Returns:
-            `{name: [B, *shape]}`, in [0, 1] or in the units of your data. Modalities that were given come
-            back unchanged.
+            In [0, 1] or in the units of your data, `{name: [B, *shape]}`; `[B, S, *shape]` with both `given`
+            and `num_samples`; `[S, *shape]` with `num_samples` alone. Modalities that were given come back
+            unchanged, with `num_samples` as a read-only view that repeats them for each sample.
 
         Raises:
             ValueError: For an unknown modality; for values with the wrong shape, type or range, or with
-                NaNs; for arrays of different lengths; if both `given` and `num_samples`, or neither, say how
+                NaNs; for arrays of different lengths; if nothing is given and `num_samples` does not say how
                 many samples to draw; and for an invalid key.
 
         Example:
@@ -226,32 +234,25 @@ class Model:
 
                 model.generate({}, num_samples=16)  # all modalities, unconditionally
                 model.generate({"picture": pictures}, key=1)  # one sample for each picture
+                model.generate({"picture": pictures}, num_samples=20)  # twenty: [B, 20, ...]
         """
         if not isinstance(given, Mapping):
             raise ValueError(f"given must be {{name: array}}, got {short_repr(given)}")
-        if isinstance(key, int):
-            require_int("key", key, 0, 2**32 - 1)
-        else:
-            require_key(key)
+        key = as_key(key)
         require_type("noise", noise, bool)
-        observed = self.layout.observed(given, 1)
-        num_rows = self._num_rows(given, num_samples)
-        observed = np.repeat(observed, num_rows, axis=0)
-        batch = {
-            m.name: jnp.asarray(
-                self.prepare(m, given[m.name])
-                if m.name in given
-                else np.zeros((num_rows, *m.shape), np.float32)
-            )
-            for m in self.modalities
+        self.layout.observed(given, 1)  # refuses names that are unknown
+        num_rows = _num_rows(given, num_samples)
+        repeats = num_samples if given and num_samples else 1
+        prepared = {
+            m.name: self.prepare(m, given[m.name]) for m in self.modalities if m.name in given
         }
-        if isinstance(key, int):
-            key = jax.random.key(key)
-        generated = (draw if noise else complete)(self, key, batch, jnp.asarray(observed))
-        return {
-            name: np.asarray(given[name]) if name in given else self.restore(name, array)
-            for name, array in generated.items()
-        }
+        generated = self._generate_rows(key, prepared, num_rows * repeats, repeats, noise)
+        made = {name: np.asarray(given[name]) for name in given} | generated
+        if given and num_samples is not None:
+            for name, x in made.items():
+                rows = (num_rows, num_samples, *(x.shape[1:]))
+                made[name] = np.broadcast_to(x[:, None], rows) if name in given else x.reshape(rows)
+        return {name: made[name] for name in self.layout.names}
 
     def with_sampling(self, **changes: Any) -> "Model":
         """Return the same model with another way of sampling.
@@ -321,20 +322,26 @@ class Model:
             name = modality.name
             yield name, autoencoder, self.params["autoencoders"][name], latents[name]
 
-    def _num_rows(self, given: Mapping[str, Any], num_samples: int | None) -> int:
-        if num_samples is not None:
-            require_int("num_samples", num_samples, 1, MAX_SAMPLES)
-        sizes = {name: np.shape(as_array(name, array))[:1] for name, array in given.items()}
-        if () in sizes.values() or (0,) in sizes.values():
-            raise ValueError(f"given: arrays must be [B, ...] with B at least 1, got {sizes}")
-        if len(set(sizes.values())) > 1:
-            raise ValueError(f"given: arrays must have the same number of rows, got {sizes}")
-        if bool(sizes) == (num_samples is not None):
-            raise ValueError(
-                "num_samples says how many samples to draw if nothing is given, and each given row gets "
-                "one sample: pass either arrays or num_samples"
-            )
-        return num_samples if num_samples is not None else next(iter(sizes.values()))[0]
+    def _generate_rows(
+        self, key: Key, prepared: Mapping[str, np.ndarray], num: int, repeats: int, noise: bool
+    ) -> dict[str, np.ndarray]:
+        """Generate the modalities that are not given, for `num` rows; each given row is repeated."""
+        observed = self.layout.observed(prepared, 1)
+        parts: dict[str, list[np.ndarray]] = {n: [] for n in self.layout.names if n not in prepared}
+        batches = padded_batches(num, MAX_BATCH, powers_of_two=True) if parts else ()
+        for i, (numbers, num_kept) in enumerate(batches):
+            # Floats alone, so that one executable serves bytes as well.
+            batch = {
+                m.name: as_float(prepared[m.name][numbers // repeats]).astype(np.float32)
+                if m.name in prepared
+                else np.zeros((len(numbers), *m.shape), np.float32)
+                for m in self.modalities
+            }
+            known = np.repeat(observed, len(numbers), axis=0)
+            made = (draw if noise else complete)(self, jax.random.fold_in(key, i), batch, known)
+            for name, pieces in parts.items():
+                pieces.append(self.restore(name, np.asarray(made[name])[:num_kept]))
+        return {name: np.concatenate(pieces) for name, pieces in parts.items()}
 
 
 complete = jax.jit(Model.complete)
@@ -345,6 +352,20 @@ draw = jax.jit(Model.draw)
 
 reconstruct = jax.jit(Model.reconstruct)
 """`Model.reconstruct`, compiled."""
+
+
+def _num_rows(given: Mapping[str, Any], num_samples: int | None) -> int:
+    """Return the number of rows that are given, or of samples from nothing."""
+    if num_samples is not None:
+        require_int("num_samples", num_samples, 1, MAX_SAMPLES)
+    sizes = {name: np.shape(as_array(name, array))[:1] for name, array in given.items()}
+    if () in sizes.values() or (0,) in sizes.values():
+        raise ValueError(f"given: arrays must be [B, ...] with B at least 1, got {sizes}")
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"given: arrays must have the same number of rows, got {sizes}")
+    if not sizes and num_samples is None:
+        raise ValueError("num_samples must say how many samples to draw if nothing is given")
+    return next(iter(sizes.values()))[0] if sizes else int(num_samples or 0)
 
 
 def as_array(name: str, values: Any) -> np.ndarray:

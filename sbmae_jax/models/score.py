@@ -123,6 +123,8 @@ def score_task(network: Any, sde: SDE, layout: Layout, config: ScoreMatchingConf
     def loss(params, key, batch):
         z = batch["z"]
         present = batch.get("present", jnp.ones((len(z), len(layout.sizes)), bool))
+        # NaN may stand for what is absent: it must not reach the gradient, even with the factor 0.
+        z = jnp.where(layout.expand(present), z, 0)
         time_key, noise_key, observed_key = jax.random.split(key, 3)
         t = config.draw_times(time_key, sde, len(z))[:, None]
         observed = draw_observed(

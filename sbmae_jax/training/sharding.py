@@ -14,6 +14,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from sbmae_jax._batches import padded_batches
+
 Tree = TypeVar("Tree")
 
 MIN_SHARDED_SIZE = 2**14  # entries; gathering a smaller array costs more than storing all of it
@@ -141,14 +143,13 @@ def batched(
         >>> double({"x": np.arange(3)})["y"]
         array([0, 2, 4])
     """
-    size = batch_size if mesh is None else -(-batch_size // mesh.size) * mesh.size
+    num_devices = 1 if mesh is None else mesh.size
 
     def call(*rows, key=None):
         num_rows = len(jax.tree.leaves(rows)[0])
         parts = []
-        for i, start in enumerate(range(0, num_rows, batch_size)):
-            stop = min(start + batch_size, num_rows)
-            index = np.minimum(np.arange(start, start + size), stop - 1)
+        batches = padded_batches(num_rows, batch_size, multiple=num_devices)
+        for i, (index, num) in enumerate(batches):
             batch = jax.tree.map(lambda array, index=index: np.asarray(array[index]), rows)
             if mesh is not None:
                 batch = put(batch, sharded(mesh))
@@ -158,7 +159,7 @@ def batched(
             if seconds is not None:
                 jax.block_until_ready(made)
                 seconds.append(time.perf_counter() - begun)
-            kept = jax.tree.map(lambda array, n=stop - start: np.asarray(array)[:n], read(made))
+            kept = jax.tree.map(lambda array, n=num: np.asarray(array)[:n], read(made))
             parts.append(kept)
         return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 

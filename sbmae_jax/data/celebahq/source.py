@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from sbmae_jax._check import require_int, require_one_of
+from sbmae_jax._check import require_int, require_one_of, require_seed
 from sbmae_jax.data.celebahq.check import PAGE, Face, check_folder
 from sbmae_jax.data.celebahq.convert import RULE, PendingShard, convert, record_features
 from sbmae_jax.data.celebahq.layout import (
@@ -81,6 +81,7 @@ def celebahq(
             source[0]["image"]  # [64, 64, 3] uint8
     """
     require_one_of("split", split, SPLITS)
+    require_seed("seed", seed)
     require_int("side", side, 8, 512)
     require_int("num_workers", num_workers, 1, MAX_WORKERS)
     known = tuple(record_features(side))

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from sbmae_jax._check import require_int
+from sbmae_jax._check import require_int, require_seed
 from sbmae_jax._io import write_atomically
 from sbmae_jax.data.celebahq.layout import (
     ATTRIBUTE_FILE,
@@ -105,7 +105,7 @@ def draw_face(seed: int, index: int, side: int, mask_side: int | None = None) ->
     """Draw one face.
 
     Args:
-        seed: 0 or more.
+        seed: In 0..2**32 - 1.
         index: 0 or more.
         side: The side of the image, in pixels. Another side shows the same face.
         mask_side: The side of the masks, by default half of `side`. Below 32, a small part can be lost.
@@ -118,7 +118,8 @@ def draw_face(seed: int, index: int, side: int, mask_side: int | None = None) ->
         >>> face.image.shape, face.parts["skin"].shape, face.attributes.shape
         ((64, 64, 3), (32, 32), (40,))
     """
-    c = character_of(seed, index)
+    require_int("index", index)
+    c = character_of(require_seed("seed", seed), index)
     strokes = [stroke for layer in _LAYERS for stroke in layer(c)]
     image, labels = paint(c, strokes, side, mask_side or side // 2)
     present = np.bincount(labels.ravel(), minlength=len(PARTS) + 1) > 0
@@ -144,7 +145,7 @@ def write_toyfaces(
     Args:
         folder: The folder.
         num_faces: The number of faces, 1..100,000.
-        seed: 0 or more.
+        seed: In 0..2**32 - 1.
         side: The side of the images, in pixels.
         mask_side: The side of the masks, by default half of `side`.
         num_processes: How many processes draw. They are spawned, so a script needs its `__main__` guard.
@@ -154,7 +155,7 @@ def write_toyfaces(
     """
     require_int("num_faces", num_faces, 1, MAX_FACES)
     require_int("side", side, 2)
-    require_int("seed", seed)
+    seed = require_seed("seed", seed)
     root, mask_side = Path(folder), mask_side or side // 2
     _claim(root, num_faces=num_faces, seed=seed, side=side, mask_side=mask_side)
     if (root / ATTRIBUTE_FILE).exists():

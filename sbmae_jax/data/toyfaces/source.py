@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from sbmae_jax._check import require_seed
 from sbmae_jax.data.celebahq.source import MODALITIES, celebahq
 from sbmae_jax.data.folder import data_dir
 from sbmae_jax.data.records import RecordSource
@@ -45,6 +46,7 @@ def toyfaces(
             source = toyfaces("train", num_faces=1000)
             source.shapes  # {"image": (64, 64, 3), "mask": (64, 64, 1), "attributes": (18,)}
     """
+    require_seed("seed", seed)
     if num_faces <= _FEW_FACES:
         num_workers = 1
     folder = data_dir() / f"toyfaces-{num_faces}-{2 * side}"

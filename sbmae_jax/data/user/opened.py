@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sbmae_jax._check import require_seed
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.user.fit import fit_scalings
 from sbmae_jax.data.user.kinds import Kind, infer_kinds
@@ -77,6 +78,7 @@ def open_files(
         ValueError: As `open_table`, `profile`, `infer_kinds`, `split_rows` and `fit_scalings`, and if a name
             is unknown.
     """
+    seed = require_seed("seed", seed)
     path = Path(path).expanduser().resolve()
     known = array_names(path)
     chosen = tuple(sorted(names)) or known

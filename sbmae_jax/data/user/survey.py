@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sbmae_jax._check import require_seed
 from sbmae_jax.data.scaling import abbreviate
 from sbmae_jax.data.user.opened import OpenedFiles, array_names, open_files
 
@@ -105,6 +106,7 @@ def survey(
         >>> [(m.name, m.kind, m.reason) for m in found.modalities]
         [('age', 'vector', 'floats, one axis'), ('town', 'category', 'strings')]
     """
+    require_seed("seed", seed)
     path = Path(path).expanduser().resolve()
     names = array_names(path)
     for name in leave_out:

@@ -1,0 +1,122 @@
+"""A model can be pickled and copied, whatever its networks, and generates the same samples afterwards."""
+
+import copy
+import pickle
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from networks import filled
+
+from sbmae_jax.app.build import ENERGIES, SCORES, SDES
+from sbmae_jax.app.encoder_decoders import ENCODER_DECODERS
+from sbmae_jax.data.scaling import Scaling
+from sbmae_jax.models.autoencoder import Autoencoder, Modality
+from sbmae_jax.models.latents import Moments
+from sbmae_jax.models.model import Model
+from sbmae_jax.sampling.generate import SamplingConfig
+
+SIZE = 4
+SMALL = {
+    "hub": {"width": 8, "hub_width": 8, "num_blocks": 1},
+    "mlp": {"width": 8, "num_blocks": 1},
+    "transformer": {"width": 8, "num_blocks": 1, "num_heads": 2},
+    "unet": {"dim": 4, "mults": (1, 2)},
+    "tower": {"width": 8, "embedding": 4, "num_blocks": 1},
+    "pair": {"width": 8},
+}
+NETWORKS = {
+    "dense": ({"widths": (8,)}, {"widths": (8,)}),
+    "vector": ({"width": 8}, {"width": 8}),
+    "patch": ({"patch": 4, "channels": 4, "width": 8}, {"patch": 4, "channels": 4, "width": 8}),
+    "resnet": (
+        {"stem": 4, "stages": ((4, 4, 2),)}, {"start": 4, "stages": ((4, 4, 2),)},
+    ),
+}  # fmt: skip
+SCRIPT = """
+import pickle, sys
+import numpy as np
+with open(sys.argv[1], "rb") as file:
+    model, given = pickle.load(file)
+np.savez(sys.argv[2], **model.generate(given, key=3, num_samples=2, noise=True))
+"""
+
+
+def autoencoder_of(name, modality):
+    """Return an autoencoder of the networks of a name, and its parameters."""
+    encoder, decoder = ENCODER_DECODERS[name]
+    options = NETWORKS[name]
+    networks = (
+        encoder(num_heads=2, latent_size=SIZE, **options[0]),
+        decoder(shape=modality.shape, **options[1]),
+    )
+    made = Autoencoder(modality, "vae", *networks)
+    return made, filled(made.task, {"x": np.zeros((1, *modality.shape), np.float32)})
+
+
+def model_of(networks=("vector", "dense"), score="hub", sde="vp", energy=None):
+    """Return a model of a picture or a vector, and of a town."""
+    picture = (8, 8, 3) if networks[0] in ("patch", "resnet") else (3,)
+    modalities = (
+        Modality("first", picture, "normal", networks[0], SIZE, 0.1),
+        Modality("town", (2,), "categorical", networks[1], SIZE, 0.1),
+    )
+    made = [autoencoder_of(m.network, m) for m in modalities]
+    params = {m.name: p for m, (_, p) in zip(modalities, made, strict=True)}
+    network = SCORES[score](sizes=(SIZE, SIZE), **SMALL[score])
+    x, levels = np.zeros((1, 2 * SIZE)), np.zeros((1, 2))
+    more = {}
+    if energy is not None:
+        energy = ENERGIES[energy](sizes=(SIZE, SIZE), **SMALL[energy])
+        more["energy"] = filled(energy, x, levels, np.zeros((1, 2), bool))
+    return Model(
+        params={"autoencoders": params, "score": filled(network, x, levels), **more},
+        moments=Moments(np.zeros(2 * SIZE), np.ones(2 * SIZE)),
+        modalities=modalities,
+        autoencoders=tuple(a for a, _ in made),
+        scalings=(
+            ("first", Scaling("vector" if len(picture) == 1 else "image", picture, "float32")),
+            ("town", Scaling("category", (), "str", classes=("Bonn", "Oslo"))),
+        ),
+        score_network=network,
+        energy_network=energy,
+        sde=SDES[sde](),
+        sampling=SamplingConfig("dpm_solver", num_levels=2, guidance=float(energy is not None)),
+    )
+
+
+@pytest.mark.parametrize("options", [
+    {"score": "hub", "sde": "vp"},
+    {"score": "mlp", "sde": "sub_vp", "energy": "pair"},
+    {"score": "transformer", "sde": "ve", "energy": "tower"},
+    {"score": "unet", "networks": ("patch", "vector")},
+    {"networks": ("resnet", "vector")},
+], ids=str)  # fmt: skip
+def test_a_copy_of_a_model_is_the_same_model(options):
+    model = model_of(**options)
+    made = [model, copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
+    for other in made[1:]:
+        assert other.autoencoders == model.autoencoders
+        assert (other.sde, other.sampling) == (model.sde, model.sampling)
+        assert other.score_network == model.score_network
+        for a, b in zip(jax.tree.leaves(model), jax.tree.leaves(other), strict=True):
+            np.testing.assert_array_equal(a, b)
+    given = {"town": np.array(["Oslo", "Bonn"])}
+    samples = [m.generate(given, key=3, num_samples=2, noise=True) for m in made]
+    for other in samples[1:]:
+        for name, x in samples[0].items():
+            np.testing.assert_array_equal(other[name], x)
+
+
+def test_another_process_generates_the_same_with_a_pickled_model(tmp_path):
+    model, given = model_of(), {"town": np.array(["Oslo", "Bonn", "Oslo"])}
+    (tmp_path / "model.pickle").write_bytes(pickle.dumps((model, given)))
+    paths = [str(tmp_path / name) for name in ("model.pickle", "made.npz")]
+    subprocess.run([sys.executable, "-c", SCRIPT, *paths], check=True, timeout=300)
+    here = model.generate(given, key=3, num_samples=2, noise=True)
+    with np.load(tmp_path / "made.npz") as made:
+        assert set(made.files) == set(here)
+        np.testing.assert_array_equal(made["town"], here["town"])
+        np.testing.assert_allclose(made["first"], here["first"], rtol=1e-4, atol=1e-5)
