@@ -4,12 +4,15 @@ python launch.py --config=configs/custom.py --config.data.path=DATA --workdir=ru
 python launch.py --config=configs/custom.py --config.data.path=DATA --workdir=runs/b --modality x.kind=counts
 python launch.py --workdir=runs/mine --stage=impute --input=new.npz --output=filled.npz --num_samples=20
 
-DATA is an .npz file, a folder of .npy files, a TFDS directory, or a folder of image folders with a CSV file.
+DATA is an .npz or .csv file, a folder of .npy files, a TFDS directory, or a folder of image folders and a
+.csv file.
 Open values here are chosen from the data, and printed with the reason. Values that you set are kept.
 """
 
 import ml_collections
 from ml_collections.config_dict import placeholder
+
+from sbmae_jax.data.user.tables import MISSING_MARKERS
 
 
 def get_config(variant: str = "default") -> ml_collections.ConfigDict:
@@ -23,6 +26,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
         "path": "",
         "kinds": {},  # {name: kind} to correct kinds that are inferred wrongly
         "leave_out": (),  # names of arrays that are not modelled
+        "missing_markers": MISSING_MARKERS,  # strings that mark a missing cell or category
         "partial_rows": "refuse",  # vectors that are NaN in part; "missing" treats them as not measured
     }
     config.num_train = 0  # 0 takes all

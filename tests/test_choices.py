@@ -186,12 +186,18 @@ def test_modalities_of_one_reason_share_a_line(path):
     ("change", "message"),
     [
         ({"modalities": {"smell": {}}}, "the data have no modality 'smell', only bits, counts"),
-        ({"leave_out": ("smell",)}, "leave_out: .* has no modality 'smell': choose from bits"),
+        (
+            {"leave_out": ("smell",)},
+            "leave_out names 'smell', which .* does not have: choose from bits",
+        ),
         (
             {"leave_out": ("wide",), "modalities": {"wide": {}}},
             "wide is also in config.modalities",
         ),
-        ({"leave_out": tuple(WANTED)}, "leave_out: no modality of .* is left"),
+        (
+            {"leave_out": tuple(WANTED)},
+            "config.data: leave_out names all modalities of .*: leave out fewer",
+        ),
         ({"path": ""}, "config.data.path: say where your data are: --config.data.path=DATA"),
         ({"modalities": {"wide": {"kind": "smell"}}}, "smell"),
     ],
@@ -231,12 +237,14 @@ def surveyed(path, height, width, depth=3):
     return survey(path / "own.npz").modalities[0]
 
 
-@pytest.mark.parametrize("sides", [(9, 8), (8, 9)])
-def test_pictures_of_odd_sides_are_refused(tmp_path, sides):
-    with pytest.raises(
-        ValueError, match=f"photo: images of {sides[0]} x {sides[1]} cannot be halved"
-    ):
-        choose_network(surveyed(tmp_path, *sides))
+@pytest.mark.parametrize(("sides", "name"), [((9, 8), "patch-2"), ((27, 27), "patch-4")])
+def test_pictures_of_odd_sides_get_networks_for_the_sides_to_which_they_are_padded(
+    tmp_path, sides, name
+):
+    m = surveyed(tmp_path, *sides)
+    assert m.raw_shape[:2] == sides
+    assert not any(side % 4 for side in m.shape[:2] if side not in sides)
+    assert choose_network(m)[0] == name
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,16 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sbmae_jax.data.description import Description, load, save
 from sbmae_jax.data.scaling import Scaling, from_json, to_json
+from sbmae_jax.data.user.fit import fit_scalings
+from sbmae_jax.data.user.kinds import Kind
+from sbmae_jax.data.user.profile import profile
+from sbmae_jax.data.user.raw import RawArrays
+from sbmae_jax.data.user.tables import assemble
 
 RNG = np.random.default_rng(0)
 MEAN, STD = np.array([1e9, -2.0, 0.5]), np.array([3.0, 0.1, 1.0])
@@ -25,14 +32,14 @@ EVERY = {
         (7, 2),
     ),
     "one channel": (Scaling("signal", (7,), "float32"), RNG.normal(size=(6, 7)), (7, 1)),
-    "photo": (PHOTO, RNG.integers(0, 256, (6, 4, 5, 3), np.uint8), (4, 5, 3)),
-    "grey": (GREY, RNG.uniform(-1, 1, (6, 4, 5)), (4, 5, 1)),
+    "photo": (PHOTO, RNG.integers(0, 256, (6, 4, 5, 3), np.uint8), (4, 8, 3)),
+    "grey": (GREY, RNG.uniform(-1, 1, (6, 4, 5)), (4, 8, 1)),
     "mask of bytes": (
         Scaling("mask", (4, 5), "uint8", scale=np.array(255.0)),
         255 * RNG.integers(0, 2, (6, 4, 5), np.uint8),
-        (4, 5, 1),
+        (4, 8, 1),
     ),
-    "mask of bool": (Scaling("mask", (4, 5), "bool"), RNG.random((6, 4, 5)) < 0.5, (4, 5, 1)),
+    "mask of bool": (Scaling("mask", (4, 5), "bool"), RNG.random((6, 4, 5)) < 0.5, (4, 8, 1)),
     "binary": (Scaling("binary", (8,), "bool"), RNG.random((6, 8)) < 0.5, (8,)),
     "counts": (Scaling("counts", (2,), "int64"), RNG.integers(0, 9, (6, 2)), (2,)),
     "words": (WORDS, np.array(["red", "blue", "blue", "green", "red", "red"]), (3,)),
@@ -49,11 +56,10 @@ def test_what_is_prepared_is_restored(name):
     assert x.dtype == scaling.prepared_dtype
     restored = scaling.restore(x)
     assert restored.shape == raw.shape
-    if scaling.kind == "category" or scaling.restores_bytes:
-        assert restored.dtype.kind == raw.dtype.kind
+    assert restored.dtype == (raw.dtype if scaling.dtype == "str" else scaling.dtype)
+    if restored.dtype.kind != "f":
         np.testing.assert_array_equal(restored, raw)
     else:
-        assert restored.dtype == np.float32
         # Floats of 32 bits have 24 bits of mantissa, relative to the value, or to the spread around it.
         tolerance = 2.0**-23 * (np.abs(raw).max() + np.max(scaling.scale))
         np.testing.assert_allclose(restored, raw, rtol=0, atol=tolerance)
@@ -77,15 +83,133 @@ def test_vectors_are_standardised_in_their_own_precision():
 def test_pictures_are_seen_in_0_to_1_and_masks_as_bytes():
     np.testing.assert_allclose(GREY.prepare(np.full((1, 4, 5), 0.5))[0, 0, 0], [0.75])
     assert GREY.prepare(np.full((1, 4, 5), 3.0)).max() == 1  # beyond the training rows
-    mask = Scaling("mask", (1, 2), "float32").prepare(np.array([[[0.0, 1.0]]]))
-    np.testing.assert_array_equal(mask.ravel(), [0, 255])
+    mask = Scaling("mask", (2, 2), "float32").prepare(np.array([[[0.0, 1.0], [1.0, 0.0]]]))
+    np.testing.assert_array_equal(mask.ravel(), [0, 255, 255, 0])
 
 
-def test_means_are_not_rounded_but_bytes_are():
+def test_what_comes_back_are_values_that_the_array_could_hold():
     counts, mask = EVERY["counts"][0], EVERY["mask of bool"][0]
-    np.testing.assert_allclose(counts.restore(np.array([[1.5, 2.25]])), [[1.5, 2.25]])
-    np.testing.assert_allclose(mask.restore(np.full((1, 4, 5, 1), 0.25)), 0.25)
+    np.testing.assert_array_equal(counts.restore(np.array([[1.6, -2.25]])), [[2, 0]])
+    assert not mask.restore(np.full((1, 4, 5, 1), 0.25)).any()
+    assert mask.restore(np.full((1, 4, 5, 1), 0.75)).all()
     np.testing.assert_array_equal(PHOTO.restore(np.full((1, 4, 5, 3), 0.5)), 128)
+    grey_mask = EVERY["mask of bytes"][0].restore(np.full((1, 4, 5, 1), 0.6))
+    np.testing.assert_array_equal(grey_mask, 255)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["int8", "uint8", "int64", "uint64", "float16", "float32", "bool"]
+)
+def test_what_a_dtype_cannot_hold_becomes_the_nearest_value_that_it_can(dtype):
+    scaling = Scaling("vector", (2,), dtype, np.zeros(2), np.array([1e300, 1e300]))
+    restored = scaling.restore(np.array([-1.0, 1.0]))
+    assert restored.dtype == dtype
+    if dtype == "bool":
+        assert restored.tolist() == [False, True]
+        return
+    limits = np.finfo(dtype) if restored.dtype.kind == "f" else np.iinfo(dtype)
+    np.testing.assert_allclose(
+        restored.astype(float), [float(limits.min), float(limits.max)], rtol=1e-15
+    )
+
+
+def test_large_offsets_come_back_in_their_own_precision():
+    times = Scaling("vector", (1,), "float64", np.array([1.7e9]), np.array([20.0]))
+    x = np.linspace(-2, 2, 5)[:, None]
+    np.testing.assert_array_equal(times.restore(x)[:, 0], 1.7e9 + 20 * x[:, 0])
+    ids = Scaling("vector", (), "int64", np.array([1e12]), np.array([1e3]))
+    np.testing.assert_array_equal(ids.restore(x), 10**12 + np.array([-2000, -1000, 0, 1000, 2000]))
+
+
+@pytest.mark.parametrize("kind", ["image", "mask"])
+def test_images_with_an_odd_side_are_padded_and_come_back_as_they_were(kind):
+    scaling = Scaling(kind, (27, 5), "uint8", scale=np.array(255.0))
+    raw = 255 * RNG.integers(0, 2, (3, 27, 5), np.uint8)
+    x = scaling.prepare(raw)
+    assert x.shape == (3, 28, 8, 1) == (3, *scaling.shape)
+    np.testing.assert_array_equal(x[:, 27, :5], x[:, 26, :5])
+    np.testing.assert_array_equal(scaling.restore(x), raw)
+    np.testing.assert_array_equal(scaling.restore(x[0]), raw[0])
+
+
+def test_classes_are_known_by_their_values_whatever_their_dtype():
+    digits = Scaling("category", (), "str", classes=("1", "2", "high"))
+    np.testing.assert_array_equal(digits.prepare(np.array([2.0, 1.0])), [[0, 1, 0], [1, 0, 0]])
+    np.testing.assert_array_equal(digits.prepare(np.array([2], np.uint8)), [[0, 1, 0]])
+    np.testing.assert_array_equal(NUMBERS.prepare(np.array(["7", "-1.0"])), [[0, 0, 1], [1, 0, 0]])
+
+
+FLOATS = st.floats(-1e12, 1e12, width=64)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kind=st.sampled_from(["vector", "signal", "counts", "large_counts"]),
+    dtype=st.sampled_from(["float32", "float64", "int32", "int64", "uint16", "uint64"]),
+    size=st.integers(1, 3), values=st.lists(FLOATS, min_size=4, max_size=12),
+)  # fmt: skip
+def test_numbers_of_any_kind_and_dtype_come_back_as_precisely_as_the_dtype_holds_them(
+    kind, dtype, size, values
+):
+    raw = np.resize(np.array(values), (len(values), size))
+    if kind.endswith("counts") or np.dtype(dtype).kind == "u":
+        raw = np.abs(raw)
+    high = {"counts": 1e6, "large_counts": 1e12}.get(kind, 1e12)
+    if np.dtype(dtype).kind != "f":
+        high = min(high, float(np.iinfo(dtype).max) / 2)
+    raw = np.clip(raw, -high, high)
+    raw = (np.round(raw) if kind.endswith("counts") else raw).astype(dtype)
+    table = assemble("d.npz", RawArrays({"x": raw[:, :, None] if kind == "signal" else raw}))
+    profiles = profile(table)
+    kinds = {"x": Kind(kind, "")}
+    scaling = fit_scalings(table, kinds, profiles, np.arange(len(raw)))[0]["x"]
+    restored = scaling.restore(scaling.prepare(table.read(np.arange(len(raw)), ["x"])["x"]))
+    assert restored.dtype == dtype
+    assert restored.shape[1:] == scaling.raw_shape
+    # The networks see floats of 32 bits around the mean, of logarithms for large counts.
+    spread = np.ptp(raw.astype(float), axis=0).max()
+    tolerance = 2.0**-22 * spread + float(np.dtype(dtype).kind != "f")
+    if kind == "large_counts":
+        tolerance = 1e-5 * np.abs(raw.astype(float)).max() + 1
+    if np.dtype(dtype).kind == "f":
+        tolerance += 2 * np.finfo(dtype).eps * np.abs(raw).max()
+    error = np.abs(restored.reshape(raw.shape).astype(float) - raw.astype(float))
+    assert error.max() <= tolerance
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1e-170, 1e160, 1e300])
+def test_values_whose_squares_are_no_floats_keep_their_spread(unit):
+    raw = unit * RNG.normal(3, 2, (50, 2))
+    table = assemble("d.npz", RawArrays({"x": raw}))
+    scaling = fit_scalings(table, {"x": Kind("vector", "")}, profile(table), np.arange(50))[0]["x"]
+    x = scaling.prepare(raw)
+    assert x.std(axis=0).min() > 0.1
+    np.testing.assert_allclose(scaling.restore(x), raw, rtol=1e-5, atol=1e-6 * unit)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    kind=st.sampled_from(["image", "mask"]),
+    dtype=st.sampled_from(["uint8", "float32", "float64", "bool", "uint16", "int32"]),
+    sides=st.tuples(st.integers(1, 9), st.integers(1, 9)), channels=st.sampled_from([(), (1,), (3,)]),
+    high=st.sampled_from([1, 255]), seed=st.integers(0, 9),
+)  # fmt: skip
+def test_images_of_any_size_and_dtype_come_back(kind, dtype, sides, channels, high, seed):
+    rng = np.random.default_rng(seed)
+    shape = (6, *sides, *channels)
+    raw = rng.random(shape) if kind == "image" else rng.integers(0, 2, shape)
+    raw[0, 0, 0], raw[1, 0, 0] = 0, 1
+    raw = (raw * (1 if dtype == "bool" else high)).astype(dtype)
+    table = assemble("d.npz", RawArrays({"x": raw}))
+    scaling = fit_scalings(table, {"x": Kind(kind, "")}, profile(table), np.arange(6))[0]["x"]
+    x = scaling.prepare(raw)
+    assert x.shape[1:] == scaling.shape
+    assert not any(side % 2 for side in x.shape[1:3])
+    restored = scaling.restore(x)
+    assert restored.dtype == dtype
+    np.testing.assert_allclose(
+        restored.astype(float), raw.astype(float), rtol=1e-6, atol=1e-6 * high
+    )
 
 
 def test_a_category_is_one_hot_and_restores_the_most_probable_class():
@@ -106,7 +230,10 @@ def test_a_category_is_one_hot_and_restores_the_most_probable_class():
         ("counts", np.array([[1.5, 2]]), "counts must be non-negative integers"),
         ("counts", np.array([[-1, 2]]), "counts must be non-negative integers"),
         ("words", np.array(["red", "pink"]), "unknown class 'pink' in row 1: choose from blue, green, red"),
-        ("words", np.array([1]), "classes must be strings, got int64"),
+        ("words", np.array([1]), "unknown class 1 in row 0: choose from blue, green, red"),
+        ("words", np.array([1j]), "classes must be numbers or strings, got complex128"),
+        ("numbers", np.array(["7", "x"]), "unknown class 'x' in row 1: choose from -1, 3, 7"),
+        ("numbers", np.array(["0_3"]), "unknown class '0_3' in row 0"),
         ("numbers", np.array([8]), "unknown class 8 in row 0: choose from -1, 3, 7"),
     ],
 )  # fmt: skip

@@ -84,10 +84,10 @@ def test_what_is_left_out_is_not_looked_at(tmp_path):
     assert list(source.modalities) == kept
     assert source.opened.kinds["count"].name == "vector"
     with pytest.raises(
-        ValueError, match=r"leave_out: .* has no modality 'sound': choose from bad, count"
+        ValueError, match=r"leave_out names 'sound', which .* does not have: choose from bad, count"
     ):
         survey(tmp_path / "d.npz", leave_out=("sound",))
-    with pytest.raises(ValueError, match=r"leave_out: no modality of .* is left"):
+    with pytest.raises(ValueError, match=r"leave_out names all modalities of .*: leave out fewer"):
         survey(tmp_path / "d.npz", leave_out=("bad", "names", "signal", *kept))
     with pytest.raises(ValueError, match="kinds: there is no array 'sound'"):
         open_files(tmp_path / "d.npz", {"sound": "vector"}, names=kept)

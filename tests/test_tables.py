@@ -127,7 +127,8 @@ def test_what_describes_the_rows_is_no_modality(tmp_path):
         ({"a": A, "label": np.arange(N) - 1}, "label is not a non-negative integer in 1 of 12 rows"),
         ({"a": A, "label": np.full(N, 0.5)}, "label is not a non-negative integer in 12 of 12"),
         ({"a": A, "label": np.full(N, np.nan)}, "label is not a non-negative integer in 12 of 12"),
-        ({"a": A, "label": np.array([""] * N)}, "label is empty in 12 of 12 rows"),
+        ({"a": A, "label": np.array([""] * N)}, "label is missing in 12 of 12 rows"),
+        ({"a": A, "label": np.array(["a"] * 11 + ["NA"])}, "label is missing in 1 of 12 rows, the first in"),
         ({"a": A, "split": np.array(["train"] * 11 + ["dev"])}, "split is 'dev' in row 11"),
         ({"a": A, "split": np.arange(N)}, r"split must be \[12\] strings of train, valid, test"),
     ],
@@ -149,10 +150,14 @@ def test_whole_labels_in_floats_are_labels(tmp_path):
 def test_object_arrays_are_refused(tmp_path):
     ragged = np.array([np.zeros(i) for i in range(N)], dtype=object)
     np.savez(tmp_path / "d.npz", a=ragged, allow_pickle=True)
-    with pytest.raises(ValueError, match=r"a.npy is an object array: save numbers or strings"):
+    with pytest.raises(
+        ValueError, match=r"a.npy is an object array, .*: save numbers as floats with NaN"
+    ):
         open_table(tmp_path / "d.npz")
     np.save(tmp_path / "a.npy", ragged, allow_pickle=True)
-    with pytest.raises(ValueError, match=r"a.npy is an object array: save numbers or strings"):
+    with pytest.raises(
+        ValueError, match=r"a.npy is an object array, .*: save numbers as floats with NaN"
+    ):
         open_table(tmp_path)
 
 

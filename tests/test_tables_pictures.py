@@ -41,7 +41,12 @@ def test_pictures_are_put_beside_their_rows_of_the_table(pictures):
     assert table.label.tolist() == ["b", "a", "a", "b"]
     assert table.split is not None
     assert table.split.tolist() == ["train", "train", "test", "valid"]
-    assert table.notices == ()
+    assert table.notices == (
+        "facts.csv: the column id names the rows",
+        "facts.csv has columns of numbers, together the vector facts: age, height; words, each a category: "
+        "town",
+    )
+    assert table.ignored == ("id",)
 
 
 def test_without_a_table_the_rows_are_all_names_of_pictures(pictures):
@@ -55,7 +60,7 @@ def test_without_a_table_the_rows_are_all_names_of_pictures(pictures):
 def test_pictures_that_the_table_does_not_name_are_reported(pictures):
     text = (pictures / "facts.csv").read_text().splitlines()
     (pictures / "facts.csv").write_text("\n".join(text[:-1]))
-    assert open_table(pictures).notices == (
+    assert open_table(pictures).notices[2:] == (
         "photo: 1 images are not used: facts.csv lacks them",
         "sketch: 1 images are not used: facts.csv lacks them",
     )

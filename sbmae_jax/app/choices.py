@@ -16,7 +16,7 @@ from sbmae_jax.data.user.survey import ModalitySurvey, Survey, format_survey, su
 
 LIKELIHOODS = {
     "vector": "normal", "signal": "normal", "image": "gaussian", "mask": "gaussian",
-    "binary": "bernoulli", "category": "categorical", "counts": "poisson",
+    "binary": "bernoulli", "category": "categorical", "counts": "poisson", "large_counts": "normal",
 }  # fmt: skip
 PATCHES = (2, 4, 8)
 MAX_PATCHES = 100  # with more, the dense layers on patches become too wide
@@ -139,19 +139,11 @@ def choose_latent_size(m: ModalitySurvey) -> tuple[int, str]:
 
 
 def choose_network(m: ModalitySurvey) -> tuple[str, str]:
-    """Return the name of a modality's networks, and why.
-
-    Raises:
-        ValueError: For images with an odd number of rows or columns, which cannot be halved.
-    """
+    """Return the name of a modality's networks, and why."""
     if m.kind not in IMAGE_KINDS:
         num = math.prod(m.shape)
         return f"vector-{128 if num <= 64 else 256}", f"{num} values"
     height, width, _ = m.shape
-    if height % 2 or width % 2:
-        raise ValueError(
-            f"{m.name}: images of {height} x {width} cannot be halved: crop or pad them to even sides"
-        )
     for patch in PATCHES:
         if height % patch == width % patch == 0 and height * width <= MAX_PATCHES * patch**2:
             reason = f"{height} x {width}: dense layers on patches are fast on any device"

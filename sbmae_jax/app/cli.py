@@ -121,6 +121,8 @@ def impute() -> None:
     done = pipeline.impute(
         WORKDIR.value, INPUT.value, OUTPUT.value, num_samples=num_samples, seed=SEED.value
     )
+    for notice in done.notices:
+        print(notice)
     for name, num in done.num_filled.items():
         if num:
             print(f"{name}: filled in {num:,} of {done.num_rows:,} rows")

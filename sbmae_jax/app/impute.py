@@ -4,7 +4,7 @@ All patterns of missing modalities share one compiled function: each incomplete 
 sample, the rows are cut into batches of one size, and what is observed is an array.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +16,10 @@ from sbmae_jax._batches import padded_batches
 from sbmae_jax._check import require_int, require_seed, require_type
 from sbmae_jax._io import write_atomically
 from sbmae_jax.data.description import Description
-from sbmae_jax.data.scaling import Scaling
+from sbmae_jax.data.scaling import Scaling, as_shape
+from sbmae_jax.data.units import as_training_units
 from sbmae_jax.data.user.profile import profile_rows, require_usable
-from sbmae_jax.data.user.tables import Table, open_table
+from sbmae_jax.data.user.tables import MISSING_MARKERS, Table, open_table
 from sbmae_jax.types import CompleteFn
 
 
@@ -30,11 +31,13 @@ class Imputed:
         path: The file that was written.
         num_rows: The number of rows in it.
         num_filled: For each modality, in how many rows it was filled in.
+        notices: Sentences on what was converted, or looks wrong.
     """
 
     path: Path
     num_rows: int
     num_filled: Mapping[str, int]
+    notices: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,16 +45,19 @@ class Rows:
     """New rows of a user, with all modalities that a model knows.
 
     Attributes:
-        raw: {name: [N, ...]} as the files hold it; zeros for a modality that they do not have.
+        raw: {name: [N, ...]} in the units of the training data; zeros for a modality that the files do not
+            have.
         observed: [N, M] bool, in the order of the names: which modalities are measured.
         partial: [N, M] bool: which modalities are NaN in part.
         scalings: How each modality is scaled for the networks.
+        notices: Sentences on what was converted, or looks wrong.
     """
 
     raw: Mapping[str, np.ndarray]
     observed: np.ndarray
     partial: np.ndarray
     scalings: Mapping[str, Scaling]
+    notices: tuple[str, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -67,10 +73,9 @@ class Rows:
         """Prepare one modality [N, *shape]; it is 0 where it is not observed."""
         observed, scaling = self.observed[:, self.names.index(name)], self.scalings[name]
         x = np.zeros((len(observed), *scaling.shape), scaling.prepared_dtype)
-        valid = _copy(self.raw[name], scaling.class_values.dtype)
-        if valid.shape[1:] == scaling.raw_shape:
-            # Replaced rather than dropped, so that errors count rows as the files do.
-            valid[~observed] = scaling.restore(np.zeros(scaling.shape, np.float32))
+        valid = _copy(self.raw[name], scaling)
+        # Replaced rather than dropped, so that errors count rows as the files do.
+        valid[~observed] = scaling.restore(np.zeros(scaling.shape, np.float32))
         try:
             x[observed] = scaling.prepare(valid)[observed]
         except ValueError as error:
@@ -88,13 +93,15 @@ def impute_file(
     seed: int = 0,
     batch_size: int = 500,
     partial_rows: str = "refuse",
+    missing_markers: Sequence[str] = MISSING_MARKERS,
 ) -> Imputed:
     """Impute the rows of a file, and write an `.npz` file, whole or not at all.
 
     For a modality NAME that K of N rows lack, the file has
 
     - NAME [N, ...]: the rows, with each hole filled by the mean of its samples, rounded if the dtype is an
-      integer, or by the most frequent class;
+      integer, or by the most frequent class. Measured values stay as they are, but images in other units than
+      those of the training data are converted;
     - NAME_rows [K]: the rows that were filled in;
     - NAME_samples [K, num_samples, ...];
     - NAME_mean and NAME_std [K, ...] of the samples, or for a category NAME_classes [C] and
@@ -112,10 +119,11 @@ def impute_file(
         batch_size: Samples in one call of `draw`; larger batches need more memory.
         partial_rows: "refuse" rows that are NaN in part, or take them for "missing"; what was measured in
             such a row is then kept.
+        missing_markers: The strings that mark a missing cell or category.
 
     Raises:
-        ValueError: If the run was not trained on files, if an array is unknown or does not fit, if no row has
-            a hole, or if an argument is out of range.
+        ValueError: If the run was not trained on files, if an array or a column is unknown, is lacking or
+            does not fit, if no row has a hole, or if an argument is out of range.
 
     Example:
         With the model of a finished run, as `pipeline.impute` does::
@@ -133,7 +141,7 @@ def impute_file(
         )
     if not data.scalings:
         raise ValueError("only a run that was trained on files of your own can impute")
-    rows = _read_rows(open_table(path), data.scalings, partial_rows)
+    rows = _read_rows(open_table(path, missing_markers, like=data), data, partial_rows)
     if rows.observed.all():
         raise ValueError(
             f"{path} has nothing to fill in: put NaN where a modality was not measured, mark its rows in "
@@ -152,25 +160,30 @@ def impute_file(
     output.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(output, lambda file: np.savez(file, allow_pickle=False, **arrays))
     num_filled = {name: len(samples[name]) for name in rows.names}
-    return Imputed(path=output, num_rows=len(rows.observed), num_filled=num_filled)
+    return Imputed(
+        path=output, num_rows=len(rows.observed), num_filled=num_filled, notices=rows.notices
+    )
 
 
-def _read_rows(table: Table, scalings: Mapping[str, Scaling], partial_rows: str) -> Rows:
-    """Read all rows of a table; raises ValueError for arrays that the scalings do not know."""
+def _read_rows(table: Table, data: Description, partial_rows: str) -> Rows:
+    """Read all rows of a table as a model knows them; raises ValueError for arrays that it does not know."""
     for name in table.names:
-        if name not in scalings:
+        if name not in data.scalings and name not in data.ignored:
             raise ValueError(
                 f"{name} in {table.path} is not a modality of this run: remove it; the run has "
-                f"{', '.join(sorted(scalings))}"
+                f"{', '.join(sorted(data.scalings))}"
             )
-    found = table.read(np.arange(table.num_rows), table.names)
-    raw, observed, partial = {}, [], []
+    known = [name for name in table.names if name in data.scalings]
+    found = table.read(np.arange(table.num_rows), known)
+    raw, observed, partial, notices = {}, [], [], list(table.notices)
     none = np.zeros(table.num_rows, bool)
-    for name, scaling in sorted(scalings.items()):
+    for name, scaling in sorted(data.scalings.items()):
         if name in found:
-            profile = profile_rows(found[name], table.present.get(name), partial_rows)
+            marked = table.present.get(name)
+            profile = profile_rows(found[name], marked, partial_rows, table.missing_markers)
             require_usable(name, profile, partial_rows)
-            raw[name] = found[name]
+            raw[name], notice = _in_training_units(name, scaling, found[name], profile.present)
+            notices += [f"{name}: {notice}"] * bool(notice)
             observed.append(profile.present)
             partial.append(profile.partial)
         else:
@@ -179,8 +192,23 @@ def _read_rows(table: Table, scalings: Mapping[str, Scaling], partial_rows: str)
             observed.append(none)
             partial.append(none)
     return Rows(
-        raw=raw, observed=np.stack(observed, 1), partial=np.stack(partial, 1), scalings=scalings
-    )
+        raw=raw, observed=np.stack(observed, 1), partial=np.stack(partial, 1),
+        scalings=data.scalings, notices=tuple(notices),
+    )  # fmt: skip
+
+
+def _in_training_units(
+    name: str, scaling: Scaling, raw: np.ndarray, present: np.ndarray
+) -> tuple[np.ndarray, str]:
+    """Convert one array to the units of the training data, as its present rows tell them."""
+    try:
+        converted, notice = as_training_units(scaling, raw[present])
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    whole = np.zeros((len(raw), *scaling.raw_shape), np.result_type(raw.dtype, converted.dtype))
+    whole[~present] = as_shape(raw, scaling.raw_shape)[~present]
+    whole[present] = converted
+    return whole, notice
 
 
 def _draw_samples(
@@ -223,24 +251,28 @@ def _filled_in(name: str, rows: Rows, samples: np.ndarray) -> dict[str, np.ndarr
         fill = classes[shares.argmax(axis=1)]
         about |= {f"{name}_classes": classes, f"{name}_probabilities": shares.astype(np.float32)}
     else:
-        fill = samples.mean(axis=1, dtype=np.float64).astype(np.float32)
-        std = samples.std(axis=1, ddof=1, dtype=np.float64).astype(np.float32)
+        dtype = np.result_type(samples.dtype, np.float32)
+        fill = samples.mean(axis=1, dtype=np.float64).astype(dtype)
+        std = samples.std(axis=1, ddof=1, dtype=np.float64).astype(dtype)
         about |= {f"{name}_mean": fill, f"{name}_std": std}
-    return {name: _put(raw, holes, fill, rows.partial[holes, m]), **about}
+    return {name: _put(_copy(raw, scaling), holes, fill, rows.partial[holes, m]), **about}
 
 
-def _put(raw: np.ndarray, holes: np.ndarray, fill: np.ndarray, partial: np.ndarray) -> np.ndarray:
+def _put(whole: np.ndarray, holes: np.ndarray, fill: np.ndarray, partial: np.ndarray) -> np.ndarray:
     """Put values [K, ...] into rows, and keep the measured part of rows that were measured in part."""
-    whole = _copy(raw, fill.dtype)
-    if raw.dtype.kind in "bui":
+    if whole.dtype.kind in "bui":
         fill = np.round(fill)
     elif partial.any():
-        keep = ~np.isnan(raw[holes]) & partial.reshape(-1, *[1] * (raw.ndim - 1))
-        fill = np.where(keep, raw[holes], fill)
+        keep = ~np.isnan(whole[holes]) & partial.reshape(-1, *[1] * (whole.ndim - 1))
+        fill = np.where(keep, whole[holes], fill)
     whole[holes] = fill.astype(whole.dtype)
     return whole
 
 
-def _copy(raw: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Copy an array; strings get room for those of a dtype."""
-    return raw.astype(np.result_type(raw.dtype, dtype) if raw.dtype.kind in "US" else raw.dtype)
+def _copy(raw: np.ndarray, scaling: Scaling) -> np.ndarray:
+    """Copy an array, with a dtype that also holds what the model makes: longer strings, or floats."""
+    made = scaling.class_values.dtype if scaling.kind == "category" else np.dtype(scaling.dtype)
+    both = {raw.dtype.kind, made.kind}
+    if "U" in both and both != {"U"}:
+        made = np.dtype(str)
+    return raw.astype(np.result_type(raw.dtype, made))

@@ -308,8 +308,10 @@ def impute(
             print(done.num_filled)
     """
     this = open_run(workdir)
+    options = {
+        k: v for k, v in this.config["data"].items() if k in ("partial_rows", "missing_markers")
+    }
     return impute_file(
         partial(draw, load_model(this)), this.data.description, path, output,
-        num_samples=num_samples, seed=seed,
-        partial_rows=this.config["data"].get("partial_rows", "refuse"),
+        num_samples=num_samples, seed=seed, **options,
     )  # fmt: skip

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.image import imsave
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sbmae_jax._check import require_int, require_seed
 from sbmae_jax.data.description import Description
+from sbmae_jax.data.numbers import parse_number
 from sbmae_jax.data.scaling import IMAGE_KINDS, Scaling, abbreviate
 from sbmae_jax.evaluation.images import add_frame, as_rgb, sheet
 from sbmae_jax.models.autoencoder import Modality
@@ -104,7 +105,7 @@ def read_given(
         if scaling is not None:
             examples[name] = _read_own(value, modality, scaling)
         elif len(modality.shape) == 3:
-            examples[name] = _read_image(value, modality)
+            examples[name] = _read_image(value, name, modality.shape)
         else:
             examples[name] = _read_names(value, modality, data)
     return examples
@@ -114,10 +115,8 @@ def _read_own(value: str, modality: Modality, scaling: Scaling) -> np.ndarray:
     """Read one example [*raw_shape] of data of one's own, in its units."""
     name, shape = modality.name, scaling.raw_shape
     if scaling.kind in IMAGE_KINDS:
-        image = _read_image(value, modality)
-        if scaling.kind == "mask":
-            image = np.where(image > 127, 255, 0).astype(np.uint8)
-        return scaling.restore(image)
+        image = _read_image(value, name, (*shape[:2], modality.shape[2]))
+        return scaling.restore(scaling.pad(image[None])[0])
     if scaling.kind == "category":
         for known in scaling.class_values:
             if value == str(known):
@@ -128,8 +127,8 @@ def _read_own(value: str, modality: Modality, scaling: Scaling) -> np.ndarray:
         if value.endswith(".npy"):
             numbers = np.load(value, allow_pickle=False).astype(float)
         else:
-            numbers = np.array([float(word) for word in value.split(",")])
-    except (OSError, EOFError, ValueError):
+            numbers = np.array([parse_number(word) for word in value.split(",")], float)
+    except (OSError, EOFError, ValueError, TypeError):
         raise ValueError(
             f"--given {name}: cannot read {value}: write comma-separated numbers, or the path of an .npy file"
         ) from None
@@ -138,26 +137,24 @@ def _read_own(value: str, modality: Modality, scaling: Scaling) -> np.ndarray:
     return numbers.reshape(shape)
 
 
-def _read_image(path: str, modality: Modality) -> np.ndarray:
-    """Read an image file as [H, W, C] uint8 of the modality's shape."""
-    height, width, depth = modality.shape
+def _read_image(path: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Read an image file as uint8 of a shape [H, W, C]."""
+    height, width, depth = shape
     if depth not in MODES:
-        raise ValueError(f"--given {modality.name}: no image file has {depth} channels")
+        raise ValueError(f"--given {name}: no image file has {depth} channels")
     try:
         with Image.open(path) as file:
-            image = file.convert(MODES[depth])
+            image = ImageOps.exif_transpose(file).convert(MODES[depth])
     except FileNotFoundError:
-        raise ValueError(f"--given {modality.name}: no such file: {path}") from None
+        raise ValueError(f"--given {name}: no such file: {path}") from None
     except (UnidentifiedImageError, OSError):
-        raise ValueError(
-            f"--given {modality.name}: {path} is not an image, or is damaged"
-        ) from None
+        raise ValueError(f"--given {name}: {path} is not an image, or is damaged") from None
     side = min(image.width / width, image.height / height)
     cut_width, cut_height = side * width, side * height
     left, top = (image.width - cut_width) / 2, (image.height - cut_height) / 2
     box = (left, top, left + cut_width, top + cut_height)
     resized = image.resize((width, height), Image.Resampling.BILINEAR, box=box)
-    return np.asarray(resized, np.uint8).reshape(modality.shape)
+    return np.asarray(resized, np.uint8).reshape(shape)
 
 
 def _read_names(value: str, modality: Modality, data: Description) -> np.ndarray:
@@ -185,8 +182,9 @@ def _write_samples(
         names, lines = [modality.name], [[value] for value in samples]
     else:
         names = data.entries.get(modality.name) or list(map(str, range(np.prod(modality.shape))))
-        digits = ".4f" if scaling is None else ".6g"
-        lines = [[f"{value:{digits}}" for value in np.ravel(values)] for values in samples]
+        lines = [list(map(str, np.ravel(values))) for values in samples]
+        if scaling is None:
+            lines = [[f"{value:.4f}" for value in np.ravel(values)] for values in samples]
     with open(folder / f"{modality.name}.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["sample", *names])
@@ -198,7 +196,7 @@ def _image_of(image: np.ndarray, scaling: Scaling | None) -> np.ndarray:
     if scaling is None:
         return as_rgb(image)
     x = np.clip((image.astype(np.float64) - scaling.shift) / scaling.scale, 0, 1)
-    return as_rgb(x.reshape(scaling.shape))
+    return as_rgb(x.reshape(*scaling.raw_shape[:2], scaling.shape[2]))
 
 
 def _text_of(value: np.ndarray, names: Sequence[str], scaling: Scaling | None) -> str:
@@ -208,7 +206,7 @@ def _text_of(value: np.ndarray, names: Sequence[str], scaling: Scaling | None) -
     if scaling.kind == "category":
         return str(value)
     numbers = np.ravel(value)
-    lines = [f"{n}: {v:.4g}" for n, v in zip(names, numbers[:MAX_LINES], strict=False)]
+    lines = [f"{n}: {v:.6g}" for n, v in zip(names, numbers[:MAX_LINES], strict=False)]
     return "\n".join([*lines, *["..."] * (numbers.size > MAX_LINES)])
 
 

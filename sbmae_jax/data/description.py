@@ -23,6 +23,7 @@ class Description(NamedTuple):
         dtypes: The dtype of each array.
         entries: The names of the classes of `label`, and of the entries of vectors that have names.
         scalings: How each modality of a user's files is scaled; empty for data that come prepared.
+        ignored: The arrays and columns of a user's files that are not modelled.
 
     Example:
         >>> from sbmae_jax.data.source import ArraySource
@@ -34,13 +35,15 @@ class Description(NamedTuple):
     dtypes: Mapping[str, np.dtype]
     entries: Mapping[str, tuple[str, ...]]
     scalings: Mapping[str, Scaling] = {}
+    ignored: tuple[str, ...] = ()
 
 
 def describe(source: Source) -> Description:
     """Describe a data set."""
     return Description(
-        dict(source.shapes), dict(source.dtypes), dict(source.entries), dict(source.scalings)
-    )
+        dict(source.shapes), dict(source.dtypes), dict(source.entries), dict(source.scalings),
+        source.ignored,
+    )  # fmt: skip
 
 
 def save(path: Path, description: Description) -> None:
@@ -50,6 +53,7 @@ def save(path: Path, description: Description) -> None:
         "dtypes": {name: np.dtype(dtype).name for name, dtype in description.dtypes.items()},
         "entries": description.entries,
         "scalings": {name: scaling.to_json(s) for name, s in description.scalings.items()},
+        "ignored": description.ignored,
     }
     write_atomically(path, lambda file: file.write(json.dumps(values, indent=1).encode()))
 
@@ -73,6 +77,7 @@ def load(path: Path) -> Description:
             {name: np.dtype(dtype) for name, dtype in values["dtypes"].items()},
             {name: tuple(names) for name, names in values["entries"].items()},
             {name: scaling.from_json(s) for name, s in values["scalings"].items()},
+            tuple(values.get("ignored", ())),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(

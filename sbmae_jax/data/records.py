@@ -33,6 +33,7 @@ class RecordSource:
         names: The arrays of an example.
         entries: The names of the classes of `label`, and of the entries of vectors that have names.
         scalings: Empty: records are prepared.
+        ignored: Empty: all arrays may be modelled.
         loaded: The arrays that are in memory.
     """
 
@@ -42,6 +43,7 @@ class RecordSource:
     names: tuple[str, ...]
     entries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     scalings: Mapping[str, Scaling] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
     loaded: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:

@@ -1,7 +1,10 @@
 """Conversion between the values of a user's arrays and what the networks see.
 
 A value x of a feature with training mean m and standard deviation s is seen as (x - m) / s. An image is seen
-as bytes, or as (x - low) / (high - low) in [0, 1]; a category as a one-hot vector; counts as they are.
+as bytes, or as (x - low) / (high - low) in [0, 1]; a category as a one-hot vector; counts as they are, but
+large counts as standardised ln(1 + x). Images with an odd side are padded to a multiple of 4.
+
+The way back ends in the dtype of the user, and in values that the user's array could hold.
 """
 
 from collections.abc import Mapping
@@ -10,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-KINDS = ("vector", "signal", "image", "mask", "binary", "category", "counts")
+from sbmae_jax.data.numbers import parse_number
+
+KINDS = ("vector", "signal", "image", "mask", "binary", "category", "counts", "large_counts")
 IMAGE_KINDS = ("image", "mask")
 
 
@@ -21,7 +26,7 @@ class Scaling:
     Scalings are compared and hashed by identity, so that they can be static in compiled functions.
 
     Attributes:
-        kind: One of "vector", "signal", "image", "mask", "binary", "category" and "counts".
+        kind: One of `KINDS`.
         raw_shape: The shape of one example as the user has it; () where the array is [N].
         dtype: The name of the user's dtype; "str" for strings.
         shift: What is subtracted first, in prepared = (raw - shift) / scale. It broadcasts over prepared
@@ -57,7 +62,8 @@ class Scaling:
         if self.kind == "category":
             return (len(self.classes),)
         if self.kind in IMAGE_KINDS:
-            return self.raw_shape if len(self.raw_shape) == 3 else (*self.raw_shape, 1)
+            height, width, *channels = self.raw_shape
+            return (_even(height), _even(width), *(channels or [1]))
         if self.kind == "signal":
             return self.raw_shape if len(self.raw_shape) == 2 else (*self.raw_shape, 1)
         return (int(np.prod(self.raw_shape, dtype=np.int64)),)
@@ -67,11 +73,6 @@ class Scaling:
         """The dtype of prepared examples: uint8 for masks and images of bytes, otherwise float32."""
         as_bytes = self.kind == "mask" or (self.kind == "image" and self.dtype == "uint8")
         return np.dtype(np.uint8 if as_bytes else np.float32)
-
-    @property
-    def restores_bytes(self) -> bool:
-        """Whether the user's images are bytes in 0..255."""
-        return self.kind in IMAGE_KINDS and self.dtype == "uint8" and self.scale == 255
 
     def prepare(self, raw: np.ndarray) -> np.ndarray:
         """Convert raw examples to what the networks see.
@@ -87,26 +88,23 @@ class Scaling:
             ValueError: If the shape differs, a value is NaN or infinite, a class is unknown, or a value is
                 not one that the kind can have.
         """
-        raw = np.asarray(raw)
-        if raw.shape[1:] != self.raw_shape:
-            raise ValueError(f"examples must have shape {self.raw_shape}, got {raw.shape[1:]}")
+        raw = as_shape(np.asarray(raw), self.raw_shape)
         if self.kind == "category":
             return self._one_hot(raw)
         if raw.dtype.kind not in "buif":
             raise ValueError(f"values must be numbers, got {raw.dtype}")
         _check_finite(raw)
-        if self.prepared_dtype == np.uint8 and self.kind == "image":
-            _check_range(raw, 255)
-            return raw.astype(np.uint8).reshape(len(raw), *self.shape)
-        x = (raw.reshape(len(raw), *self.shape).astype(np.float64) - self.shift) / self.scale
-        if self.kind in ("mask", "binary") and not ((x == 0) | (x == 1)).all():
-            high = self.shift + self.scale
-            raise ValueError(f"values of kind {self.kind!r} must be 0 or {float(high):g}")
-        if self.kind == "counts":
-            _check_counts(x)
-        if self.kind == "image":
-            x = np.clip(x, 0, 1)
-        return (255 * x if self.kind == "mask" else x).astype(self.prepared_dtype)
+        if self.kind in IMAGE_KINDS:
+            return self.pad(self._scaled_image(raw))
+        raw = raw.reshape(len(raw), *self.shape).astype(np.float64)
+        if self.kind in ("counts", "large_counts"):
+            _check_counts(raw)
+        if self.kind == "large_counts":
+            raw = np.log1p(raw)
+        x = (raw - self.shift) / self.scale
+        if self.kind == "binary":
+            self._check_two_values(x)
+        return x.astype(np.float32)
 
     def restore(self, x: np.ndarray) -> np.ndarray:
         """Convert what the networks made to the user's units.
@@ -115,19 +113,27 @@ class Scaling:
             x: Prepared examples, [..., *shape]: floats, or uint8 for images and masks.
 
         Returns:
-            Examples in the user's units, [..., *raw_shape]. A category becomes its most probable class, in
-            the user's dtype, and images of bytes are rounded to uint8. All else is float32 and not rounded,
-            since x may be a mean of counts, or of zeros and ones.
+            Examples in the user's units and dtype, [..., *raw_shape]. A category becomes its most probable
+            class, a mask or a binary vector the more probable of its two values. Counts, and all that has an
+            integer dtype, are rounded, and what a dtype cannot hold becomes the nearest value that it can.
         """
         x = np.asarray(x)
         lead = x.shape[: x.ndim - len(self.shape)]
         if self.kind == "category":
             return self.class_values[x.argmax(axis=-1)]
         if self.kind in IMAGE_KINDS:
+            height, width = self.raw_shape[:2]
+            x = x[..., :height, :width, :]
             x = x / 255 if x.dtype == np.uint8 else np.clip(x, 0, 1)
-        raw = x.astype(np.float64) * self.scale + self.shift
-        raw = np.reshape(raw, (*lead, *self.raw_shape))
-        return np.round(raw).astype(np.uint8) if self.restores_bytes else raw.astype(np.float32)
+        x = x.astype(np.float64)
+        if self.kind in ("mask", "binary"):
+            x = np.where(x > 0.5, 1.0, 0.0)
+        raw = x * self.scale + self.shift
+        if self.kind == "large_counts":
+            raw = np.expm1(raw)
+        if self.kind in ("counts", "large_counts"):
+            raw = np.round(raw).clip(0)
+        return _as_dtype(np.reshape(raw, (*lead, *self.raw_shape)), np.dtype(self.dtype))
 
     @property
     def class_values(self) -> np.ndarray:
@@ -136,17 +142,39 @@ class Scaling:
 
     def _one_hot(self, raw: np.ndarray) -> np.ndarray:
         known = np.asarray(self.classes)
-        if (raw.dtype.kind in "US") != (known.dtype.kind in "US"):
-            wanted = "strings" if known.dtype.kind in "US" else "numbers"
-            raise ValueError(f"classes must be {wanted}, got {raw.dtype}")
-        code = np.searchsorted(known, raw).clip(0, len(known) - 1)
-        unknown = np.flatnonzero(known[code] != raw)
+        found = _like_classes(raw, known)
+        code = np.searchsorted(known, found).clip(0, len(known) - 1)
+        unknown = np.flatnonzero(known[code] != found)
         if len(unknown):
             raise ValueError(
                 f"unknown class {raw[unknown[0]].item()!r} in row {unknown[0]}: choose from "
                 f"{abbreviate(self.classes)}"
             )
         return np.eye(len(known), dtype=np.float32)[code]
+
+    def _scaled_image(self, raw: np.ndarray) -> np.ndarray:
+        """Return images or masks [B, H, W, C], not yet padded."""
+        raw = raw.reshape(len(raw), *self.raw_shape[:2], self.shape[2])
+        if self.kind == "image" and self.prepared_dtype == np.uint8:
+            _check_range(raw, 255)
+            return raw if raw.dtype == np.uint8 else np.round(raw).astype(np.uint8)
+        x = (raw.astype(np.float64) - self.shift) / self.scale
+        if self.kind == "mask":
+            self._check_two_values(x)
+            return (255 * x).astype(np.uint8)
+        return np.clip(x, 0, 1).astype(np.float32)
+
+    def pad(self, x: np.ndarray) -> np.ndarray:
+        """Pad images [B, H, W, C] to the sides of `shape`, by repeating their last row and column."""
+        below, right = (
+            size - have for size, have in zip(self.shape[:2], x.shape[1:3], strict=True)
+        )
+        return np.pad(x, ((0, 0), (0, below), (0, right), (0, 0)), "edge") if below or right else x
+
+    def _check_two_values(self, x: np.ndarray) -> None:
+        if not ((x == 0) | (x == 1)).all():
+            high = float(np.ravel(self.shift + self.scale)[0])
+            raise ValueError(f"values of kind {self.kind!r} must be 0 or {high:g}")
 
 
 def to_json(scaling: Scaling) -> dict[str, Any]:
@@ -177,6 +205,53 @@ def abbreviate(values: tuple[Any, ...], most: int = 12) -> str:
     """List the first values, and say how many more there are."""
     shown = ", ".join(map(str, values[:most]))
     return shown if len(values) <= most else f"{shown} and {len(values) - most:,} more"
+
+
+def _even(side: int) -> int:
+    """Return the length to which a side of an image is padded: networks halve it, twice if they can."""
+    return side + (-side % 4 if side % 2 else 0)
+
+
+def as_shape(raw: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return rows [B, ...] whose examples have a shape, from which theirs may differ by axes of length 1.
+
+    Raises:
+        ValueError: If it differs by more.
+    """
+    if [n for n in raw.shape[1:] if n != 1] != [n for n in shape if n != 1]:
+        raise ValueError(f"examples must have shape {shape}, got {raw.shape[1:]}")
+    return raw.reshape(len(raw), *shape)
+
+
+def _as_dtype(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Convert floats of 64 bits to a dtype: rounded for integers, and within its range."""
+    if dtype.kind == "b":
+        return values > 0.5
+    if dtype.kind == "f":
+        limits = np.finfo(dtype)
+        return np.clip(values, float(limits.min), float(limits.max)).astype(dtype)
+    limits = np.iinfo(dtype)
+    # The largest float below the first integer that does not fit: the largest of 64 bits is no float.
+    highest = np.nextafter(float(limits.max) + 1, 0)
+    return np.clip(np.round(values), float(limits.min), highest).astype(dtype)
+
+
+def _as_word(value: float) -> str:
+    """Return a number as people write a class: 2.0 is 2."""
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value) if whole else value)
+
+
+def _like_classes(raw: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return class values as strings or numbers, whichever the known classes are."""
+    if raw.dtype.kind not in "buifUS":
+        raise ValueError(f"classes must be numbers or strings, got {raw.dtype}")
+    if known.dtype.kind == "U" and raw.dtype.kind not in "US":
+        return np.array([_as_word(value) for value in raw.tolist()], str)
+    if known.dtype.kind != "U" and raw.dtype.kind in "US":
+        numbers = [parse_number(word) for word in raw.astype(str).tolist()]
+        return np.array([np.nan if number is None else number for number in numbers])
+    return raw
 
 
 def _check_finite(raw: np.ndarray) -> None:

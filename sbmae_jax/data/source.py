@@ -1,7 +1,7 @@
 """Data sets: random access to examples, each a dict of NumPy arrays with one entry per modality."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,6 +55,11 @@ class Source(Protocol):
         """How each modality of a user's files is scaled; empty for data that come prepared."""
         ...
 
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """The arrays and columns of a user's files that are not modelled; empty for other data."""
+        ...
+
     def nbytes(self, name: str) -> int:
         """Return the size of a whole array in bytes, whether it is loaded or not."""
         ...
@@ -78,6 +83,7 @@ class ArraySource:
         arrays: One array per modality, and `label` where rows have classes, all with the same first axis.
         entries: The names of the classes of `label`, and of the entries of vectors that have names.
         scalings: How each modality was scaled; empty where the arrays are used as they are.
+        ignored: The arrays and columns of a user's files that are not modelled.
 
     Example:
         >>> source = ArraySource({"x": np.arange(6.0).reshape(3, 2), "label": np.array([0, 1, 1])})
@@ -90,6 +96,7 @@ class ArraySource:
     arrays: Mapping[str, np.ndarray]
     entries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     scalings: Mapping[str, Scaling] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
@@ -116,7 +123,7 @@ class ArraySource:
 
     def select(self, names: Sequence[str]) -> "ArraySource":
         """Return the same examples with these arrays alone; the arrays are shared, not copied."""
-        return ArraySource({name: self.arrays[name] for name in names}, self.entries, self.scalings)
+        return replace(self, arrays={name: self.arrays[name] for name in names})
 
 
 @dataclass(frozen=True)

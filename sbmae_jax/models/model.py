@@ -1,5 +1,6 @@
 """A trained model: it encodes, generates and decodes."""
 
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -11,6 +12,7 @@ import numpy as np
 from sbmae_jax._batches import padded_batches
 from sbmae_jax._check import as_key, require_int, require_one_of, require_type, short_repr
 from sbmae_jax.data.scaling import Scaling
+from sbmae_jax.data.units import as_training_units
 from sbmae_jax.models.autoencoder import Autoencoder, Modality, as_float
 from sbmae_jax.models.energy import energy_fn
 from sbmae_jax.models.latents import Layout, Moments
@@ -294,6 +296,9 @@ class Model:
             check_array(modality, values)
             return values
         try:
+            values, notice = as_training_units(scalings[name], values)
+            if notice:
+                warnings.warn(f"{name}: {notice}", stacklevel=4)
             return scalings[name].prepare(values)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None

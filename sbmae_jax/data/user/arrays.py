@@ -92,8 +92,9 @@ def _open_array(path: Path, where: Any, file: Any, start: int | None) -> np.ndar
         raise _damaged(where, error) from None
     if dtype.hasobject:  # a pickle
         raise ValueError(
-            f"{where} is an object array: save numbers or strings, as np.asarray(x, float) or "
-            "np.asarray(x, str)"
+            f"{where} is an object array, of values that have no common type or shape: save numbers as "
+            "floats with NaN where one is missing, strings with '' where one is missing, and rows that all "
+            "have one shape"
         )
     try:
         if start is None or not np.prod(shape):

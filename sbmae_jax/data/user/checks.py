@@ -1,7 +1,7 @@
 """Checks of a user's arrays; each refusal is one sentence that names the array and the fix."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +68,13 @@ def check_mask(name: str, of: str, arrays: Mapping[str, Any], mask: Any) -> np.n
     return mask.astype(bool)
 
 
-def check_label(label: np.ndarray) -> np.ndarray:
-    """Return labels as integers or strings; raises ValueError if they are neither."""
+def check_label(label: np.ndarray, missing_markers: Sequence[str]) -> np.ndarray:
+    """Return labels as integers or strings; raises ValueError if they are neither, or missing."""
     if label.ndim != 1:
         raise ValueError(f"label must be [{len(label)}], one class for each row, got {label.shape}")
     if label.dtype.kind in "US":
         label = decode("label", label) if label.dtype.kind == "S" else label
-        wrong, what = label == "", "empty"
+        wrong, what = np.isin(label, missing_markers), "missing"
     elif label.dtype.kind in "buif":
         with np.errstate(invalid="ignore"):
             wrong = ~(np.isfinite(label) & (label >= 0) & (label == np.floor(label)))

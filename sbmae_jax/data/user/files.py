@@ -14,6 +14,7 @@ from sbmae_jax.data.source import PRESENT, SPLITS, LazyArrays, require_arrays, r
 from sbmae_jax.data.user.opened import OpenedFiles, open_files
 from sbmae_jax.data.user.profile import pieces
 from sbmae_jax.data.user.raw import row_numbers
+from sbmae_jax.data.user.tables import MISSING_MARKERS
 
 LABEL = "label"
 
@@ -27,6 +28,7 @@ def files(
     path: str | Path,
     kinds: Mapping[str, str] | None = None,
     partial_rows: str = "refuse",
+    missing_markers: Sequence[str] = MISSING_MARKERS,
 ) -> "FileSource":
     """Open one split of a user's files.
 
@@ -38,6 +40,7 @@ def files(
         path: As in `open_table`.
         kinds: Kinds that are set rather than inferred, by modality.
         partial_rows: What to do with rows that have NaN in part: "refuse" them, or take them for "missing".
+        missing_markers: The strings that mark a missing cell or category.
 
     Returns:
         The data set. Its arrays are the prepared modalities; `present` [N, M] bool, in the sorted order of
@@ -56,7 +59,7 @@ def files(
         >>> source.scalings["town"].restore(source[0]["town"]).item() in ("Bonn", "Oslo")
         True
     """
-    opened = open_files(path, kinds, seed, partial_rows, names)
+    opened = open_files(path, kinds, seed, partial_rows, names, missing_markers)
     require_one_of("split", split, SPLITS)
     modalities, rows = opened.table.names, opened.rows[split]
     require_rows(split, opened.table.path, len(rows), num_rows)
@@ -129,6 +132,11 @@ class FileSource:
     def scalings(self) -> dict[str, Scaling]:
         """How each modality is prepared and restored."""
         return {name: self.opened.scalings[name] for name in self.names if name in self.modalities}
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """The arrays and columns of the files that are not modelled."""
+        return self.opened.ignored
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

@@ -33,6 +33,15 @@ class RunningMoments(NamedTuple):
         """Which features have the same value in all rows: [F] bool."""
         return self.low == self.high
 
+    @property
+    def std(self) -> np.ndarray:
+        """Their standard deviations [F], 1 where a feature is constant.
+
+        It is half the range where squares of values leave the floats of 64 bits: below 1e-160, above 1e150.
+        """
+        std, span = np.sqrt(self.squares / self.num), self.high / 2 - self.low / 2
+        return np.where(self.constant, 1.0, np.where((std > 0) & np.isfinite(std), std, span))
+
 
 def fit_scalings(
     table: Table, kinds: Mapping[str, Kind], profiles: Mapping[str, Profile], rows: np.ndarray
@@ -80,7 +89,8 @@ def _fit_one(
     """Return the shift, the scale or the classes of one modality."""
     if kind == "category":
         assert profile.values is not None
-        return {"classes": tuple(profile.values.tolist())}
+        values = profile.values.astype(np.int64) if dtype.kind == "f" else profile.values
+        return {"classes": tuple(values.tolist())}
     if kind == "mask":
         return {"scale": np.array(1.0 if profile.only_01 else 255.0)}
     if kind == "image" and dtype == np.uint8:
@@ -91,8 +101,7 @@ def _fit_one(
     if kind == "image":
         low, high = _image_range(float(moments.low.min()), float(moments.high.max()))
         return {"shift": np.array(low), "scale": np.array(high - low)}
-    std = np.where(moments.constant, 1.0, np.sqrt(moments.squares / moments.num))
-    return {"shift": moments.mean, "scale": np.where(std > 0, std, 1.0)}
+    return {"shift": moments.mean, "scale": moments.std}
 
 
 def _image_range(low: float, high: float) -> tuple[float, float]:
@@ -116,14 +125,16 @@ def _measure_moments(
         for name, raw in table.read(part, names).items():
             x = raw[profiles[name].present[part]]
             if len(x):
-                this = _moments_of(x.reshape(-1, _num_features(kinds[name].name, x.shape[1:])))
+                kind = kinds[name].name
+                x = np.log1p(x.astype(np.float64)) if kind == "large_counts" else x
+                this = _moments_of(x.reshape(-1, _num_features(kind, x.shape[1:])))
                 found[name] = _merge(found[name], this) if name in found else this
     return found
 
 
 def _needs_moments(kind: str, dtype: np.dtype) -> bool:
     """Return whether a modality's features are measured: to scale it, or to count constant ones."""
-    return kind in ("vector", "signal", "binary", "counts") or (
+    return kind in ("vector", "signal", "binary", "counts", "large_counts") or (
         kind == "image" and dtype != np.uint8
     )
 
@@ -139,19 +150,23 @@ def _num_features(kind: str, shape: tuple[int, ...]) -> int:
 
 def _moments_of(x: np.ndarray) -> RunningMoments:
     """Measure the moments of values [N, F]."""
-    low, high = x.min(axis=0), x.max(axis=0)
     x = x.astype(np.float64)
-    mean = x.mean(axis=0)
-    return RunningMoments(len(x), mean, ((x - mean) ** 2).sum(axis=0), low, high)
+    with np.errstate(over="ignore"):  # see `std`
+        mean = (x / len(x)).sum(axis=0)
+        squares = ((x - mean) ** 2).sum(axis=0)
+    return RunningMoments(len(x), mean, squares, x.min(axis=0), x.max(axis=0))
 
 
 def _merge(a: RunningMoments, b: RunningMoments) -> RunningMoments:
     """Join the moments of two pieces."""
-    num, step = a.num + b.num, b.mean - a.mean
+    num = a.num + b.num
+    with np.errstate(over="ignore"):
+        step = b.mean - a.mean
+        squares = a.squares + b.squares + step**2 * a.num * b.num / num
     return RunningMoments(
         num,
         a.mean + step * b.num / num,
-        a.squares + b.squares + step**2 * a.num * b.num / num,
+        squares,
         np.minimum(a.low, b.low),
         np.maximum(a.high, b.high),
     )

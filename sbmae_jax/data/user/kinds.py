@@ -10,6 +10,7 @@ from sbmae_jax.data.scaling import IMAGE_KINDS, KINDS
 from sbmae_jax.data.user.profile import MAX_CLASSES, Profile
 from sbmae_jax.data.user.tables import Table
 
+MAX_COUNT = 1_000_000  # of the kind counts, whose likelihood ends at e^15; more are large counts
 MAX_INTEGER_CLASSES = 20  # distinct integers in an array [N] that is taken for a category
 MAX_CHANNELS = {"image": 4, "signal": 16}
 
@@ -78,13 +79,17 @@ def _infer(name: str, shape: tuple[int, ...], dtype: np.dtype, profile: Profile)
     numbers = _numbers(dtype)
     if dtype.kind == "b" or (profile.only_01 and (shape or dtype.kind == "f")):
         return Kind("binary", f"{numbers}, {axes}, only 0 and 1")
-    if dtype.kind == "f":
+    if dtype.kind == "f" and not shape and profile.only_integers and not profile.present.all():
+        numbers = "integers with holes"  # which only floats can have
+    elif dtype.kind == "f":
         return Kind("vector", f"{numbers}, {axes}")
     if not shape and profile.values is not None and len(profile.values) <= MAX_INTEGER_CLASSES:
-        return Kind("category", f"integers, {len(profile.values)} distinct values")
+        return Kind("category", f"{numbers}, {len(profile.values)} distinct values")
+    if profile.low >= 0 and profile.high > MAX_COUNT:
+        return Kind("large_counts", f"non-negative {numbers}, some above {MAX_COUNT:,}, {axes}")
     if profile.low >= 0:
-        return Kind("counts", f"non-negative integers, {axes}")
-    return Kind("vector", f"integers, some negative, {axes}")
+        return Kind("counts", f"non-negative {numbers}, {axes}")
+    return Kind("vector", f"{numbers}, some negative, {axes}")
 
 
 def _infer_image(name: str, shape: tuple[int, ...], dtype: np.dtype, profile: Profile) -> Kind:
@@ -142,10 +147,12 @@ def _misfit(kind: str, shape: tuple[int, ...], dtype: np.dtype, profile: Profile
         return f"examples must be [T] or [T, C], got {shape}"
     if kind == "binary" and not profile.only_01:
         return f"{span}, not only 0 and 1"
-    if kind in ("binary", "counts") and len(shape) > 1:
+    if kind in ("binary", "counts", "large_counts") and len(shape) > 1:
         return f"examples must be [] or [F], got {shape}"
-    if kind == "counts" and not (profile.only_integers and profile.low >= 0):
+    if kind in ("counts", "large_counts") and not (profile.only_integers and profile.low >= 0):
         return "counts must be non-negative integers"
+    if kind == "counts" and profile.high > MAX_COUNT:
+        return f"{span}, above {MAX_COUNT:,}: use large_counts"
     return ""
 
 

@@ -13,7 +13,7 @@ from sbmae_jax.data.user.fit import fit_scalings
 from sbmae_jax.data.user.kinds import Kind, infer_kinds
 from sbmae_jax.data.user.profile import Profile, profile
 from sbmae_jax.data.user.splits import Classes, classes_of, split_rows
-from sbmae_jax.data.user.tables import Table, open_table
+from sbmae_jax.data.user.tables import MISSING_MARKERS, Table, open_table
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -28,6 +28,7 @@ class OpenedFiles:
         rows: The row numbers of each split, in an order drawn from the seed.
         label: The classes of the rows, or None where there are no labels.
         num_constant: How many features of each modality have the same value in all training rows.
+        ignored: The arrays and columns that are not modelled.
     """
 
     table: Table
@@ -37,6 +38,7 @@ class OpenedFiles:
     rows: Mapping[str, np.ndarray]
     label: Classes | None
     num_constant: Mapping[str, int]
+    ignored: tuple[str, ...]
 
     def present(self, names: Sequence[str]) -> np.ndarray:
         """Return which of these modalities each row of the files has: [N, M] bool."""
@@ -59,6 +61,7 @@ def open_files(
     seed: int = 0,
     partial_rows: str = "refuse",
     names: Sequence[str] = (),
+    missing_markers: Sequence[str] = MISSING_MARKERS,
 ) -> OpenedFiles:
     """Open a user's files: profile them, split their rows, and fit the scalings to the training rows.
 
@@ -70,6 +73,7 @@ def open_files(
         seed: Decides the order of the rows, and random splits.
         partial_rows: What to do with rows that have NaN in part: "refuse" them, or take them for "missing".
         names: The modalities to open; none for all. Problems with others do not matter.
+        missing_markers: The strings that mark a missing cell or category.
 
     Returns:
         The opened files.
@@ -79,23 +83,24 @@ def open_files(
             is unknown.
     """
     seed = require_seed("seed", seed)
-    path = Path(path).expanduser().resolve()
-    known = array_names(path)
+    path, markers = Path(path).expanduser().resolve(), tuple(missing_markers)
+    known = array_names(path, markers)
     chosen = tuple(sorted(names)) or known
     # Kinds of arrays that exist and are not opened do not matter; those of unknown arrays are mistakes.
     given = {n: kind for n, kind in (kinds or {}).items() if n in chosen or n not in known}
-    return _open(path, _stamps(path), tuple(sorted(given.items())), seed, partial_rows, chosen)
+    kinds_given = tuple(sorted(given.items()))
+    return _open(path, _stamps(path), kinds_given, seed, partial_rows, chosen, markers)
 
 
-def array_names(path: Path) -> tuple[str, ...]:
+def array_names(path: Path, missing_markers: tuple[str, ...]) -> tuple[str, ...]:
     """Return the modalities of the data at a path and what cannot be one, sorted."""
-    return _table(path, _stamps(path)).all_names
+    return _table(path, _stamps(path), missing_markers).all_names
 
 
 @functools.lru_cache(maxsize=4)
-def _table(path: Path, stamps: tuple) -> Table:
+def _table(path: Path, stamps: tuple, missing_markers: tuple[str, ...]) -> Table:
     del stamps  # only part of the cache key
-    return open_table(path)
+    return open_table(path, missing_markers)
 
 
 @functools.lru_cache(maxsize=4)
@@ -106,8 +111,10 @@ def _open(
     seed: int,
     partial_rows: str,
     names: tuple[str, ...],
+    missing_markers: tuple[str, ...],
 ) -> OpenedFiles:
-    table = _table(path, stamps).only(names)
+    whole = _table(path, stamps, missing_markers)
+    table = whole.only(names)
     profiles = profile(table, partial_rows)
     kinds = infer_kinds(table, profiles, dict(given_kinds))
     every_row = np.arange(table.num_rows)
@@ -130,7 +137,15 @@ def _open(
         rows=rows,
         label=label,
         num_constant=num_constant,
+        ignored=_columns_besides(whole, names),
     )
+
+
+def _columns_besides(table: Table, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the arrays and columns that are not modelled: the names of rows, and what was left out."""
+    others = [name for name in table.all_names if name not in names]
+    columns = [column for name in others for column in table.entries.get(name, ())]
+    return tuple(sorted({*table.ignored, *others, *columns}))
 
 
 def _stamps(path: Path) -> tuple:

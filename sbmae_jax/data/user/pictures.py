@@ -1,61 +1,70 @@
 """A folder that holds a folder of image files for each modality, and a CSV file with the rest of each row.
 
-The column `id` or `file`, or else the first one, names the image files, with or without their suffix. The
-columns `label` and `split` are no modalities. All other columns of numbers form one vector, named after the
-CSV file, and each column of strings is a category. A row lacks a modality where its image file does not exist
-or its cell is empty. Without a CSV file, the rows are the sorted names of all images.
+The column `id` or `file` names the image files, with or without their suffix; without one, the first column
+that names any. The columns `label` and `split` are no modalities, the others are as in `csv_file`. A row
+lacks a modality where its image file does not exist or its cell is missing. Without a CSV file, the rows are
+the sorted names of all images; and a CSV file alone is a table of rows without images.
 """
 
-import csv
 from collections import Counter
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from sbmae_jax._io import one_line
+from sbmae_jax.data.description import Description
+from sbmae_jax.data.user.csv_file import as_trained, infer_arrays, key_of, read_cells
 from sbmae_jax.data.user.raw import RawArrays, row_numbers
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-_KEYS = ("id", "file")
-_EMPTY = ("", "NA", "N/A", "NaN", "nan")  # in a column of numbers
 _NUM_CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
 _MODES = {  # in which images of Pillow's modes are read
-    "1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA", "CMYK": "RGB", "YCbCr": "RGB",
+    "1": "L", "L": "L", "RGB": "RGB", "RGBA": "RGBA", "CMYK": "RGB", "YCbCr": "RGB", "P": "RGB",
+    "LA": "RGBA", "La": "RGBA", "PA": "RGBA", "RGBa": "RGBA", "HSV": "RGB", "LAB": "RGB",
 }  # fmt: skip
+_TURNED = (5, 6, 7, 8)  # values of the EXIF tag at which a camera was held upright
+_ORIENTATION = 0x0112
 
 
-def read_pictures(path: Path) -> RawArrays:
-    """Open a folder of image folders; images are decoded when they are indexed.
+def read_pictures(
+    path: Path, markers: Collection[str] = ("",), like: Description | None = None
+) -> RawArrays:
+    """Open a folder of image folders, or a CSV file alone; images are decoded when they are indexed.
 
     Args:
-        path: The folder.
+        path: The folder, or the file.
+        markers: The cells that mark what is missing.
+        like: What a model was trained on, for new rows: columns are then read by their names, and as the
+            types that they had. None infers the types.
 
     Returns:
         One array per image folder, and those of the CSV file.
 
     Raises:
-        ValueError: If there are several CSV files, the CSV file cannot be read, two arrays have the same
-            name, two files belong to one row, or the images of a folder differ in size or cannot be read.
+        ValueError: If there are several CSV files, two arrays have the same name, two files belong to one
+            row, or the images of a folder differ in size or cannot be read; and as `csv_file`.
     """
-    tables = sorted(path.glob("*.csv"))
+    tables = [path] if path.is_file() else sorted(path.glob("*.csv"))
     if len(tables) > 1:
         raise ValueError(
             f"{path} has several CSV files, {tables[0].name} and {tables[1].name}: keep one"
         )
+    children = [] if path.is_file() else sorted(path.iterdir())
     folders = {
         child.name: _image_files(child)
-        for child in sorted(path.iterdir())
+        for child in children
         if child.is_dir() and not child.name.startswith(".")
     }
     folders = {name: files for name, files in folders.items() if files}
+    stems = {stem for files in folders.values() for stem in files}
+    keys, columns = sorted(stems), RawArrays({})
     if tables:
-        keys, arrays, entries = _read_csv(tables[0])
-    else:
-        keys = sorted({stem for files in folders.values() for stem in files})
-        arrays, entries = {}, {}
-    present, notices = {}, []
+        keys, columns = _read_table(tables[0], markers, like, folders)
+    arrays: dict[str, Any] = dict(columns.arrays)
+    present, notices = {}, list(columns.notices)
     for name, files in folders.items():
         if name in arrays:
             raise ValueError(
@@ -74,7 +83,33 @@ def read_pictures(path: Path) -> RawArrays:
             )
         arrays[name] = _Images(chosen)
         present[name] = np.array([file is not None for file in chosen])
-    return RawArrays(arrays, present=present, entries=entries, notices=tuple(notices))
+    return RawArrays(
+        arrays, present=present, entries=columns.entries, notices=tuple(notices),
+        ignored=columns.ignored,
+    )  # fmt: skip
+
+
+def _read_table(
+    file: Path, markers: Collection[str], like: Description | None, folders: dict[str, Any]
+) -> tuple[list[str], RawArrays]:
+    """Return the keys of the rows of a CSV file, and its columns."""
+    cells = read_cells(file, markers)
+    key = key_of(cells, {stem for files in folders.values() for stem in files})
+    if key is None:
+        keys, ignored = [str(i) for i in range(cells.num_rows)], ()
+    else:
+        keys, ignored = list(cells.columns[key]), (key,)
+        twice = [name for name, count in Counter(map(_stem_of, keys)).items() if count > 1]
+        if twice:
+            raise ValueError(
+                f"{file} has {twice[0]!r} twice in the column {key}: keep one row of each"
+            )
+        if len(cells.columns) == 1:
+            return keys, RawArrays({}, ignored=ignored)
+        cells = cells.without(key)
+    columns = as_trained(cells, like, folders) if like is not None else infer_arrays(cells)
+    notices = (f"{file.name}: the column {key} names the rows",) * (key is not None)
+    return keys, replace(columns, notices=(*notices, *columns.notices), ignored=ignored)
 
 
 def _stem_of(name: str) -> str:
@@ -130,80 +165,20 @@ def _size_and_mode(file: Path) -> tuple[tuple[int, int], str]:
     try:
         with Image.open(file) as image:
             size, mode = image.size, image.mode
+            has_alpha = image.has_transparency_data
+            if image.getexif().get(_ORIENTATION) in _TURNED:
+                size = size[1], size[0]
     except (UnidentifiedImageError, OSError):
         raise ValueError(f"{file} is not an image, or damaged: replace or remove it") from None
     if mode not in _MODES:
         raise ValueError(f"{file} has pixels of type {mode}: save it with 8 bits per channel")
-    return size, _MODES[mode]
+    return size, "RGBA" if has_alpha else _MODES[mode]
 
 
 def _decode_image(file: Path, mode: str) -> np.ndarray:
-    """Decode one image."""
+    """Decode one image, turned as its camera was held."""
     try:
         with Image.open(file) as image:
-            return np.asarray(image.convert(mode))
+            return np.asarray(ImageOps.exif_transpose(image).convert(mode))
     except (UnidentifiedImageError, OSError):
         raise ValueError(f"{file} is damaged: replace or remove it") from None
-
-
-def _read_csv(file: Path) -> tuple[list[str], dict[str, Any], dict[str, tuple[str, ...]]]:
-    """Return the keys of the rows, the arrays, and the names of the vector's entries."""
-    cells = _read_cells(file)
-    key = next((name for name in _KEYS if name in cells), next(iter(cells)))
-    keys = cells.pop(key)
-    twice = [name for name, count in Counter(map(_stem_of, keys)).items() if count > 1]
-    if twice:
-        raise ValueError(f"{file} has {twice[0]!r} twice in the column {key}: keep one row of each")
-    arrays: dict[str, Any] = {
-        name: np.asarray(cells.pop(name)) for name in ("label", "split") if name in cells
-    }
-    if "label" in arrays and (label := _as_numbers(arrays["label"])) is not None:
-        arrays["label"] = label
-    numbers = {
-        name: column
-        for name, strings in cells.items()
-        if (column := _as_numbers(strings)) is not None
-    }
-    arrays |= {name: np.asarray(strings) for name, strings in cells.items() if name not in numbers}
-    if not numbers:
-        return keys, arrays, {}
-    if file.stem in arrays:
-        raise ValueError(
-            f"{file} has a column {file.stem}, which is also the name of its vector: rename one of them"
-        )
-    arrays[file.stem] = np.stack(list(numbers.values()), axis=1)
-    return keys, arrays, {file.stem: tuple(numbers)}
-
-
-def _read_cells(file: Path) -> dict[str, list[str]]:
-    """Return the columns of a CSV file by their names."""
-    try:
-        with open(file, newline="", encoding="utf-8-sig") as opened:
-            lines = csv.reader(opened)
-            rows = [(lines.line_num, [cell.strip() for cell in row]) for row in lines if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(
-            f"{file} cannot be read ({one_line(error)}): save it as UTF-8 with commas"
-        ) from None
-    if len(rows) < 2:
-        raise ValueError(f"{file} has no rows below its header: add at least one")
-    names = rows[0][1]
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice or "" in names:
-        what = f"two columns {twice[0]!r}" if twice and twice[0] else "a column without a name"
-        raise ValueError(f"{file} has {what}: give each column its own name")
-    for number, row in rows[1:]:
-        if len(row) != len(names):
-            raise ValueError(
-                f"{file}, line {number} has {len(row)} cells for {len(names)} columns: add or remove cells"
-            )
-    return {name: [row[c] for _, row in rows[1:]] for c, name in enumerate(names)}
-
-
-def _as_numbers(strings: Any) -> np.ndarray | None:
-    """Return a column as floats, NaN where it is empty; None unless it holds numbers."""
-    try:
-        numbers = np.array([np.nan if s in _EMPTY else float(s) for s in strings])
-    except ValueError:
-        return None
-    return None if np.isnan(numbers).all() else numbers

@@ -28,6 +28,7 @@ class Profile:
         present: The rows that have the modality: [N] bool.
         infinite: The rows with infinite values: [N] bool.
         partial: The rows with NaN in part: [N] bool.
+        markers: The strings that were found to mark what is missing, but the empty one.
     """
 
     low: float
@@ -39,6 +40,7 @@ class Profile:
     present: np.ndarray
     infinite: np.ndarray
     partial: np.ndarray
+    markers: tuple[str, ...] = ()
 
     @property
     def constant(self) -> bool:
@@ -66,7 +68,7 @@ def profile(table: Table, partial_rows: str = "refuse") -> dict[str, Profile]:
     for rows in pieces(table, names, np.arange(table.num_rows)):
         for name, raw in table.read(rows, names).items():
             marked = table.present[name][rows] if name in table.present else None
-            this = profile_rows(raw, marked, partial_rows)
+            this = profile_rows(raw, marked, partial_rows, table.missing_markers)
             found[name] = _merge(found[name], this) if name in found else this
     for name in names:
         if name not in found or not found[name].present.any():
@@ -82,7 +84,9 @@ def pieces(table: Table, names: Sequence[str], rows: np.ndarray) -> Iterator[np.
         yield rows[start : start + size]
 
 
-def profile_rows(raw: np.ndarray, marked: np.ndarray | None, partial_rows: str) -> Profile:
+def profile_rows(
+    raw: np.ndarray, marked: np.ndarray | None, partial_rows: str, missing_markers: Sequence[str]
+) -> Profile:
     """Profile some rows of one array.
 
     Args:
@@ -90,16 +94,18 @@ def profile_rows(raw: np.ndarray, marked: np.ndarray | None, partial_rows: str) 
         marked: Which rows have the modality, as the files say: [B] bool, or None where they do not say.
             Values of other rows are ignored.
         partial_rows: "refuse" or "missing", as in `profile`.
+        missing_markers: The strings that mark a missing category.
 
     Returns:
         The profile of these rows.
     """
-    present, partial = _present_rows(raw, marked, partial_rows)
+    present, partial = _present_rows(raw, marked, partial_rows, missing_markers)
     x = raw if present.all() else raw[present]
     infinite = np.zeros(len(raw), bool)
     if raw.dtype.kind == "f":
         infinite[present] = np.isinf(x).any(axis=tuple(range(1, x.ndim)))
     values = np.unique(x) if x.ndim == 1 else None
+    markers = np.unique(raw[np.isin(raw, missing_markers)]) if raw.dtype.kind in "US" else ()
     low, high, only_integers, only_0_255 = np.nan, np.nan, False, False
     if raw.dtype.kind not in "US":
         # The range of no values is neutral where profiles are merged.
@@ -116,20 +122,21 @@ def profile_rows(raw: np.ndarray, marked: np.ndarray | None, partial_rows: str) 
         present=present,
         infinite=infinite,
         partial=partial,
+        markers=tuple(str(marker) for marker in markers if marker),
     )
 
 
 def _present_rows(
-    raw: np.ndarray, marked: np.ndarray | None, partial_rows: str
+    raw: np.ndarray, marked: np.ndarray | None, partial_rows: str, missing_markers: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows that have a modality, and those that have NaN in part: two arrays [B] bool.
 
-    A row lacks the modality if it is marked so, or is all NaN, or an empty string.
+    A row lacks the modality if it is marked so, or is all NaN, or a string that marks what is missing.
     """
     present = np.ones(len(raw), bool) if marked is None else marked.copy()
     partial = np.zeros(len(raw), bool)
     if raw.dtype.kind in "US":
-        present &= (raw != raw.dtype.type()).reshape(len(raw), -1).all(axis=1)
+        present &= ~np.isin(raw, missing_markers).reshape(len(raw), -1).any(axis=1)
     elif raw.dtype.kind == "f":
         missing = np.isnan(raw).reshape(len(raw), -1)
         if missing.any():
@@ -153,6 +160,7 @@ def _merge(a: Profile, b: Profile) -> Profile:
         present=np.concatenate([a.present, b.present]),
         infinite=np.concatenate([a.infinite, b.infinite]),
         partial=np.concatenate([a.partial, b.partial]),
+        markers=tuple(sorted({*a.markers, *b.markers})),
     )
 
 

@@ -20,6 +20,7 @@ class RawArrays:
         entries: The names of the entries of vectors that have names.
         notices: Sentences on what was found and not used.
         unusable: By name, why something cannot be a modality; the user must leave it out.
+        ignored: Columns that are known but not modelled: the names of the rows.
         read: Reads several arrays at once, where that is cheaper than one at a time.
     """
 
@@ -29,6 +30,7 @@ class RawArrays:
     entries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     unusable: Mapping[str, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
     read: ReadRows | None = None
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from sbmae_jax._check import require_seed
-from sbmae_jax.data.scaling import abbreviate
+from sbmae_jax.data.scaling import IMAGE_KINDS, Scaling, abbreviate
 from sbmae_jax.data.user.opened import OpenedFiles, array_names, open_files
+from sbmae_jax.data.user.tables import MISSING_MARKERS
 
 VARIANCE_SHARES = (0.9, 0.95, 0.99)
 # Principal components are counted in so many rows. Their matrix is [features, features] or, for wide
@@ -81,6 +82,7 @@ def survey(
     seed: int = 0,
     partial_rows: str = "refuse",
     leave_out: Sequence[str] = (),
+    missing_markers: Sequence[str] = MISSING_MARKERS,
 ) -> Survey:
     """Survey a user's data.
 
@@ -90,6 +92,7 @@ def survey(
         seed: Decides the order of the rows, and random splits.
         partial_rows: What to do with rows that have NaN in part: "refuse" them, or take them for "missing".
         leave_out: Arrays that are not to be modelled; they are ignored.
+        missing_markers: The strings that mark a missing cell or category.
 
     Returns:
         The survey.
@@ -108,16 +111,16 @@ def survey(
     """
     require_seed("seed", seed)
     path = Path(path).expanduser().resolve()
-    names = array_names(path)
+    names = array_names(path, tuple(missing_markers))
     for name in leave_out:
         if name not in names:
             raise ValueError(
-                f"leave_out: {path} has no modality {name!r}: choose from {', '.join(names)}"
+                f"leave_out names {name!r}, which {path} does not have: choose from {', '.join(names)}"
             )
     kept = tuple(name for name in names if name not in leave_out)
     if not kept:
-        raise ValueError(f"leave_out: no modality of {path} is left: leave out fewer")
-    return _survey(open_files(path, kinds, seed, partial_rows, kept))
+        raise ValueError(f"leave_out names all modalities of {path}: leave out fewer")
+    return _survey(open_files(path, kinds, seed, partial_rows, kept, missing_markers))
 
 
 @functools.lru_cache(maxsize=4)
@@ -204,6 +207,22 @@ def _notices(
     if num_empty:
         found.append(f"{num_empty:,} rows are dropped: all modalities are missing in them")
     for m in modalities:
+        profile, scaling = opened.profiles[m.name], opened.scalings[m.name]
+        if profile.markers:
+            found.append(
+                f"{m.name}: {', '.join(map(repr, profile.markers))} marks what is missing; set "
+                "config.data.missing_markers if it is a class"
+            )
+        if _is_coarse(scaling):
+            found.append(
+                f"{m.name}: {scaling.dtype} stores values as large as these in steps that are coarse beside "
+                "their spread: save them as float64, or subtract a constant"
+            )
+        if scaling.shape[:2] != m.raw_shape[:2] and m.kind in IMAGE_KINDS:
+            sides = " x ".join(map(str, scaling.shape[:2]))
+            found.append(
+                f"{m.name}: networks see these images padded to {sides}; samples are cropped"
+            )
         num_features = np.prod(m.shape, dtype=np.int64)
         if m.num_constant and m.num_constant == num_features:
             found.append(f"{m.name} is constant in the training rows: there is nothing to learn")
@@ -218,6 +237,15 @@ def _notices(
             "to condition on"
         )
     return found
+
+
+def _is_coarse(scaling: Scaling) -> bool:
+    """Return whether a dtype of floats stores the values of some feature too coarsely for their spread."""
+    dtype = np.dtype(scaling.dtype if scaling.dtype != "str" else "U")
+    if dtype.kind != "f" or scaling.kind not in ("vector", "signal"):
+        return False
+    step = float(np.finfo(dtype).eps) * np.abs(scaling.shift)
+    return bool((step > 0.01 * scaling.scale).any())
 
 
 def format_survey(found: Survey, extra: Mapping[str, Mapping[str, str]] | None = None) -> str:
@@ -252,5 +280,5 @@ def format_survey(found: Survey, extra: Mapping[str, Mapping[str, str]] | None =
 def _range_of(m: ModalitySurvey) -> str:
     """Return in words which values a modality has."""
     if m.kind == "category":
-        return f"{len(m.classes)} classes: {abbreviate(m.classes, 4)}"
-    return f"{m.low:.4g} to {m.high:.4g}"
+        return f"{len(m.classes)} classes: {abbreviate(m.classes, 8)}"
+    return f"{m.low:.6g} to {m.high:.6g}"

@@ -1,19 +1,21 @@
 """A user's data on disk, opened as raw arrays that share their rows, and checked.
 
-The formats are an `.npz` file; an `.npy` file, or a folder of them; a folder that TFDS wrote; and a folder
-that holds a folder of images for each modality, and a CSV file (`pictures`). Some names are not modalities:
-`label` is the class of each row; `split` holds the strings train, valid and test; and `NAME_present` [N] bool
-is True where the modality NAME is present.
+The formats are an `.npz` file; an `.npy` file, or a folder of them; a folder that TFDS wrote; a CSV file; and
+a folder that holds a folder of images for each modality, and a CSV file (`pictures`). Some names are not
+modalities: `label` is the class of each row; `split` holds the strings train, valid and test; and
+`NAME_present` [N] bool is True where the modality NAME is present.
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sbmae_jax.data.description import Description
 from sbmae_jax.data.user.arrays import read_npy_file, read_npy_folder, read_npz
 from sbmae_jax.data.user.checks import (
     check_label,
@@ -26,6 +28,12 @@ from sbmae_jax.data.user.checks import (
 from sbmae_jax.data.user.pictures import read_pictures
 from sbmae_jax.data.user.raw import RawArrays, ReadRows
 from sbmae_jax.data.user.records import read_records
+
+# What people and programs write where there is no value; those of pandas, and a few more.
+MISSING_MARKERS = (
+    "", "NA", "N/A", "n/a", "NaN", "nan", "NAN", "-nan", "-NaN", "None", "none", "null", "NULL", "Null",
+    "<NA>", "#N/A", "#NA", "NaT",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -44,6 +52,8 @@ class Table:
         entries: The names of the entries of vectors that have names.
         notices: Sentences on what was found and not used.
         unusable: By name, why something cannot be a modality.
+        ignored: Columns that are known but not modelled: the names of the rows.
+        missing_markers: The strings that mark a missing category.
     """
 
     path: Path
@@ -57,6 +67,8 @@ class Table:
     entries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     unusable: Mapping[str, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+    missing_markers: tuple[str, ...] = MISSING_MARKERS
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -89,11 +101,18 @@ class Table:
         return max(1, int(sum(sizes)))
 
 
-def open_table(path: str | Path) -> Table:
+def open_table(
+    path: str | Path,
+    missing_markers: Sequence[str] = MISSING_MARKERS,
+    like: Description | None = None,
+) -> Table:
     """Open a user's data; arrays are mapped or read when their rows are asked for.
 
     Args:
         path: A file or a folder in one of the formats above. `~` is the home folder.
+        missing_markers: The strings that mark a missing cell or category.
+        like: What a model was trained on, where these are new rows for it: the columns of a CSV file are then
+            found by their names, and have the types that they had. None infers them.
 
     Returns:
         The arrays, checked to have the same rows.
@@ -113,7 +132,10 @@ def open_table(path: str | Path) -> Table:
         {'age': array([47.])}
     """
     path = Path(path).expanduser()
-    return assemble(path, _reader_of(path)(path))
+    read = _reader_of(path)
+    if read is read_pictures:
+        read = partial(read_pictures, markers=missing_markers, like=like)
+    return assemble(path, read(path), tuple(missing_markers))
 
 
 def _reader_of(path: Path) -> Callable[[Path], RawArrays]:
@@ -127,8 +149,11 @@ def _reader_of(path: Path) -> Callable[[Path], RawArrays]:
             return read_npz
         if path.suffix == ".npy":
             return read_npy_file
+        if path.suffix in (".csv", ".tsv"):
+            return read_pictures
         raise ValueError(
-            f"{path} is not an .npz file: save the arrays with np.savez, or as a folder of .npy files"
+            f"{path} is not an .npz file: save the arrays with np.savez, or as a folder of .npy files, or a "
+            "table as a .csv file"
         )
     if (path / "dataset_info.json").exists():
         return read_records
@@ -147,12 +172,15 @@ def _reader_of(path: Path) -> Callable[[Path], RawArrays]:
     )
 
 
-def assemble(path: Path, raw: RawArrays) -> Table:
+def assemble(
+    path: Path, raw: RawArrays, missing_markers: tuple[str, ...] = MISSING_MARKERS
+) -> Table:
     """Separate modalities from what describes them, and check that they fit together.
 
     Args:
         path: Where the arrays come from, for messages.
         raw: The arrays, as a reader returned them.
+        missing_markers: The strings that mark a missing category.
 
     Returns:
         The table of modalities, with their labels, splits and masks.
@@ -182,12 +210,14 @@ def assemble(path: Path, raw: RawArrays) -> Table:
         shapes={name: tuple(array.shape[1:]) for name, array in arrays.items()},
         dtypes={name: array.dtype for name, array in arrays.items()},
         read=raw.read or _read_each(arrays),
-        label=None if label is None else check_label(np.asarray(label)),
+        label=None if label is None else check_label(np.asarray(label), missing_markers),
         split=None if split is None else check_split(np.asarray(split)),
         present=present,
         entries=raw.entries,
         notices=raw.notices,
         unusable=raw.unusable,
+        ignored=raw.ignored,
+        missing_markers=missing_markers,
     )
 
 

@@ -1,0 +1,127 @@
+"""The units of new values: those of the training data, or others that are certain, or refused.
+
+A model of bytes that is given floats in 0..1 must not take them for bytes, which would all be black. What the
+dtype and the range of an image say for certain is converted, and told to the user; what they leave open is
+refused.
+"""
+
+import numpy as np
+
+from sbmae_jax.data.scaling import IMAGE_KINDS, Scaling, as_shape
+
+FAR = 10.0  # standard deviations from the training mean at which a median value has other units
+_NARROW = 100.0  # of a training range this wide, values in 0..1 alone are in other units
+_BEYOND = 0.5  # of the training range, by which images may leave it and be clipped
+
+
+def as_training_units(scaling: Scaling, raw: np.ndarray) -> tuple[np.ndarray, str]:
+    """Convert new values to the units of the training data, where these are certain.
+
+    Args:
+        scaling: How the modality was prepared in training.
+        raw: New rows [B, *raw_shape] in the user's units. NaN marks what is missing.
+
+    Returns:
+        The rows in the units of the training data, and a sentence on what was converted or looks wrong; ""
+        if there is nothing to say.
+
+    Raises:
+        ValueError: If the values are in other units, and it is not certain in which, or of another shape.
+
+    Example:
+        >>> photo = Scaling("image", (1, 2), "uint8", scale=np.array(255.0))
+        >>> as_training_units(photo, np.array([[[0.5, 1.0]]]))
+        (array([[[127.5, 255. ]]]), 'floats in 0..1 were multiplied by 255')
+    """
+    raw = as_shape(raw, scaling.raw_shape)
+    if raw.dtype.kind not in "buif" or scaling.kind == "category":
+        return raw, ""
+    known = raw[np.isfinite(raw)] if raw.dtype.kind == "f" else raw
+    if not known.size:
+        return raw, ""
+    if scaling.kind in ("vector", "signal"):
+        return raw, _far_off(scaling, raw)
+    if scaling.kind == "mask":
+        factor = _factor_of_mask(scaling, known)
+    elif scaling.kind == "image":
+        factor = _factor_of_image(scaling, known)
+    else:
+        return raw, ""
+    if factor == 1:
+        return raw, _clipped(scaling, known)
+    if factor > 1:
+        values = "True and False" if raw.dtype.kind == "b" else "floats in 0..1"
+        what = "values of 0 and 1" if scaling.kind == "mask" else values
+        return raw * np.float64(factor), f"{what} were multiplied by {factor:g}"
+    return raw / np.float64(1 / factor), f"values in 0..255 were divided by {1 / factor:g}"
+
+
+def _factor_of_mask(scaling: Scaling, known: np.ndarray) -> float:
+    """Return what brings 0 and 1 to 0 and 255, or back; other values are refused where they are prepared."""
+    high = float(scaling.scale)
+    if high == 255 and known.max() == 1:
+        return 255.0
+    return 1 / 255 if high == 1 and known.max() == 255 else 1.0
+
+
+def _factor_of_image(scaling: Scaling, known: np.ndarray) -> float:
+    """Return what brings images in 0..1 to 0..255, or back; raises ValueError where that is not certain."""
+    low, high = float(known.min()), float(known.max())
+    bottom, top = float(scaling.shift), float(scaling.shift + scaling.scale)
+    span = (
+        f"its values are {known.dtype} from {low:.4g} to {high:.4g}, and those in training were "
+        + (f"{scaling.dtype} in {bottom:.4g}..{top:.4g}")
+    )
+    whole = known.dtype.kind != "f" or bool((known == np.floor(known)).all())
+    if (bottom, top) == (0, 255):
+        if known.dtype.kind == "b":
+            return 255.0
+        if known.dtype.kind == "f" and low >= 0 and 0 < high <= 1:
+            if whole:
+                raise ValueError(
+                    f"{span}: multiply them by 255 if 1 is the brightest, or pass uint8"
+                )
+            return 255.0
+        if known.dtype.kind == "f" and not whole and 1 < high < 2:
+            raise ValueError(f"{span}: scale them like the training data")
+        return 1.0
+    if (bottom, top) == (0, 1):
+        if known.dtype == np.uint8 and high == 1:
+            raise ValueError(f"{span}: pass floats, divided by 255 if 255 is the brightest")
+        if whole and low >= 0 and 1 < high <= 255:
+            return 1 / 255
+        if low < 0 or high > 1 + 1e-6:
+            raise ValueError(f"{span}: scale them like the training data")
+        return 1.0
+    other_bytes = known.dtype == np.uint8 and scaling.dtype != "uint8"
+    narrow = known.dtype.kind == "f" and low >= 0 and 0 < high <= 1 and top - bottom >= _NARROW
+    margin = _BEYOND * (top - bottom)
+    if other_bytes or narrow or low < bottom - margin or high > top + margin:
+        raise ValueError(f"{span}: scale them like the training data")
+    return 1.0
+
+
+def _clipped(scaling: Scaling, known: np.ndarray) -> str:
+    """Say how many values of images lie outside of the training range, at whose ends they are clipped."""
+    if scaling.kind not in IMAGE_KINDS or scaling.prepared_dtype == np.uint8:
+        return ""
+    bottom, top = float(scaling.shift), float(scaling.shift + scaling.scale)
+    outside = np.count_nonzero((known < bottom) | (known > top * (1 + 1e-6)))
+    if not outside:
+        return ""
+    return (
+        f"{outside:,} of {known.size:,} values lie outside of the training range {bottom:.4g}..{top:.4g}, "
+        "and were clipped to it"
+    )
+
+
+def _far_off(scaling: Scaling, raw: np.ndarray) -> str:
+    """Say that most values are far from those in training, as they are in other units."""
+    x = (raw.reshape(len(raw), *scaling.shape).astype(np.float64) - scaling.shift) / scaling.scale
+    distance = np.nanmedian(np.abs(x))
+    if distance < FAR:
+        return ""
+    return (
+        f"half of the values are {distance:.3g} or more standard deviations from the training mean: check "
+        "that their units are those of the training data"
+    )

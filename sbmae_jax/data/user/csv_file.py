@@ -1,0 +1,275 @@
+"""A CSV file: its delimiter, its cells, the column that names its rows, and its columns as arrays.
+
+All columns of numbers form one vector, named after the file, and each column of words is a category. New rows
+for a trained model are read by the names and types of its columns instead: see `as_trained`.
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sbmae_jax._io import one_line
+from sbmae_jax.data.description import Description
+from sbmae_jax.data.numbers import has_decimal_comma, parse_formatted, parse_number
+from sbmae_jax.data.user.raw import RawArrays
+
+DELIMITERS = (",", ";", "\t", "|")
+KEYS = ("id", "file")
+NOT_MODELLED = ("label", "split")
+MAX_ODD_CLASSES = 20  # a column that mixes more different words with numbers is not a category
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cells:
+    """The cells of a CSV file, as strings.
+
+    Attributes:
+        file: The file.
+        delimiter: What separates its cells.
+        columns: The cells of each column, by its name.
+        markers: The cells that mark what is missing.
+    """
+
+    file: Path
+    delimiter: str
+    columns: Mapping[str, Sequence[str]]
+    markers: Collection[str]
+
+    @property
+    def num_rows(self) -> int:
+        """The number of rows."""
+        return len(next(iter(self.columns.values())))
+
+    def without(self, *names: str) -> "Cells":
+        """Return the cells without some of the columns."""
+        columns = {name: cells for name, cells in self.columns.items() if name not in names}
+        return Cells(
+            file=self.file, delimiter=self.delimiter, columns=columns, markers=self.markers
+        )
+
+
+def read_cells(file: Path, markers: Collection[str]) -> Cells:
+    """Read a CSV file, whose cells may be separated by commas, semicolons, tabs or bars.
+
+    Args:
+        file: The file, in UTF-8.
+        markers: The cells that mark what is missing.
+
+    Returns:
+        Its cells, stripped. A first column without a name that just numbers the rows is left out.
+
+    Raises:
+        ValueError: If it cannot be read, has no rows, or has lines of different lengths, or if two columns
+            have the same name or one has none.
+    """
+    try:
+        with open(file, newline="", encoding="utf-8-sig") as opened:
+            delimiter = _delimiter_of(opened.readline())
+            opened.seek(0)
+            lines = csv.reader(opened, delimiter=delimiter)
+            rows = [(lines.line_num, [cell.strip() for cell in row]) for row in lines if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(
+            f"{file} cannot be read ({one_line(error)}): save it as UTF-8 with commas"
+        ) from None
+    if len(rows) < 2:
+        raise ValueError(f"{file} has no rows below its header: add at least one")
+    names = rows[0][1]
+    for number, row in rows[1:]:
+        if len(row) != len(names):
+            raise ValueError(
+                f"{file}, line {number} has {len(row)} cells for {len(names)} columns: add or remove cells"
+            )
+    if names[0] == "" and [row[0] for _, row in rows[1:]] == [str(i) for i in range(len(rows) - 1)]:
+        names, rows = names[1:], [(number, row[1:]) for number, row in rows]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice or "" in names:
+        what = f"two columns {twice[0]!r}" if twice and twice[0] else "a column without a name"
+        raise ValueError(f"{file} has {what}: give each column its own name")
+    columns = {name: [row[c] for _, row in rows[1:]] for c, name in enumerate(names)}
+    return Cells(file=file, delimiter=delimiter, columns=columns, markers=markers)
+
+
+def key_of(cells: Cells, stems: Collection[str]) -> str | None:
+    """Return the column that names the rows, or None if there is none.
+
+    Args:
+        cells: The cells of the file.
+        stems: The names of image files without suffix. Where there are any, and no column is called `id` or
+            `file`, the key is the first column that holds one of them.
+    """
+    for name in cells.columns:
+        if name.lower() in KEYS:
+            return name
+    if not stems:
+        return None
+    naming = (
+        n for n, column in cells.columns.items() if any(Path(c).stem in stems for c in column)
+    )
+    return next(naming, next(iter(cells.columns)))
+
+
+def infer_arrays(cells: Cells) -> RawArrays:
+    """Return the columns of a CSV file as arrays, whose types are inferred from their cells.
+
+    Args:
+        cells: The cells, without those of the key.
+
+    Returns:
+        The vector of numbers, named after the file, a category for each column of words, and `label` and
+        `split` if there are such columns.
+
+    Raises:
+        ValueError: If a column mixes many numbers with words, a number can be read in two ways, or a column
+            has the name of the vector.
+    """
+    stem, notices = cells.file.stem, []
+    arrays: dict[str, Any] = {
+        n: np.asarray(cells.columns[n]) for n in NOT_MODELLED if n in cells.columns
+    }
+    if "label" in arrays and (label := _plain_numbers(cells, "label")) is not None:
+        arrays["label"] = label
+    cells = cells.without(*arrays)
+    numbers: dict[str, np.ndarray] = {}
+    for name, column in cells.columns.items():
+        found = _numbers(cells, name, notices)
+        if found is None:
+            _refuse_odd_cells(cells, name)
+            arrays[name] = np.asarray(column)
+        else:
+            numbers[name] = found
+    words = [name for name in cells.columns if name not in numbers]
+    if numbers and stem in arrays:
+        raise ValueError(
+            f"{cells.file} has a column {stem}, which is also the name of its vector: rename one of them"
+        )
+    if numbers:
+        arrays[stem] = np.stack(list(numbers.values()), axis=1)
+    read = [f"numbers, together the vector {stem}: {', '.join(numbers)}"] * bool(numbers)
+    read += [f"words, each a category: {', '.join(words)}"] * bool(words)
+    if read:
+        notices.insert(0, f"{cells.file.name} has columns of {'; '.join(read)}")
+    entries = {stem: tuple(numbers)} if numbers else {}
+    return RawArrays(arrays, entries=entries, notices=tuple(notices))
+
+
+def as_trained(cells: Cells, data: Description, folders: Collection[str]) -> RawArrays:
+    """Return the columns of a CSV file as the arrays of a trained model, found by the names of the columns.
+
+    Args:
+        cells: The cells, without those of the key.
+        data: What the model was trained on.
+        folders: The modalities that image folders hold.
+
+    Returns:
+        The modalities of which there are columns, in the order and with the types of the training data.
+
+    Raises:
+        ValueError: If a vector lacks some of its columns, if there is a column that training did not have,
+            or if a cell that must be a number is none.
+    """
+    arrays: dict[str, Any] = {}
+    notices: list[str] = []
+    unknown = set(cells.columns) - set(NOT_MODELLED) - set(data.ignored)
+    for name, scaling in data.scalings.items():
+        wanted = data.entries.get(name, ())
+        if scaling.kind == "category" or not wanted:
+            wanted = (name,)
+        found = [column for column in wanted if column in cells.columns]
+        lacking = [column for column in wanted if column not in cells.columns]
+        if not found or name in folders:
+            continue
+        if lacking:
+            raise ValueError(
+                f"{cells.file} lacks {', '.join(lacking)}, which the training data had in {name}: add the "
+                "column, with empty cells where it was not measured"
+            )
+        unknown -= set(found)
+        if scaling.kind == "category":
+            arrays[name] = np.asarray(cells.columns[name])
+            continue
+        numbers = [_trained_numbers(cells, column, notices) for column in found]
+        arrays[name] = np.stack(numbers, axis=1) if scaling.raw_shape else numbers[0]
+    if unknown:
+        known = [column for n, s in data.scalings.items() for column in _columns_of(n, s, data)]
+        raise ValueError(
+            f"{cells.file} has a column {sorted(unknown)[0]!r} that the training data did not have: rename "
+            f"or remove it; they had {', '.join(known)}"
+        )
+    return RawArrays(arrays, notices=tuple(notices))
+
+
+def _columns_of(name: str, scaling: Any, data: Description) -> tuple[str, ...]:
+    return (name,) if scaling.kind == "category" else data.entries.get(name, (name,))
+
+
+def _delimiter_of(header: str) -> str:
+    """Return the delimiter that cuts the header into the most names; a comma where none does."""
+    return max(DELIMITERS, key=lambda d: len(next(csv.reader([header], delimiter=d), [])))
+
+
+def _plain_numbers(cells: Cells, name: str) -> np.ndarray | None:
+    """Return a column as floats, NaN where it is missing; None unless it holds numbers."""
+    column = cells.columns[name]
+    found = [np.nan if cell in cells.markers else parse_number(cell) for cell in column]
+    if None in found or all(cell in cells.markers for cell in column):
+        return None
+    return np.array(found, np.float64)
+
+
+def _numbers(cells: Cells, name: str, notices: list[str]) -> np.ndarray | None:
+    """Return a column as `_plain_numbers`, also where cells have a per cent sign or commas, with a notice."""
+    plain = _plain_numbers(cells, name)
+    if plain is not None:
+        return plain
+    column = [cell for cell in cells.columns[name] if cell not in cells.markers]
+    odd = [cell for cell in column if parse_number(cell) is None]
+    comma = True in {has_decimal_comma(cell) for cell in odd}
+    found = {cell: parse_formatted(cell, decimal_comma=comma) for cell in odd}
+    per_cent = {cell.endswith("%") for cell in column}
+    if not odd or None in found.values() or len(per_cent) > 1:
+        return None
+    with_comma = [cell for cell in odd if "," in cell]
+    if (
+        with_comma
+        and cells.delimiter != ","
+        and all(has_decimal_comma(c) is None for c in with_comma)
+    ):
+        raise ValueError(
+            f"{cells.file}, column {name}: {with_comma[0]!r} may be {with_comma[0].replace(',', '')} or "
+            f"{with_comma[0].replace(',', '.')}: write the numbers without separators of thousands, and with "
+            "decimal points"
+        )
+    notices.append(f"{cells.file.name}, column {name}: {odd[0]!r} is read as {found[odd[0]]:g}")
+    values = dict.fromkeys(cells.markers, np.nan) | found
+    return np.array([values[c] if c in values else parse_number(c) for c in cells.columns[name]])
+
+
+def _refuse_odd_cells(cells: Cells, name: str) -> None:
+    """Raise ValueError for a column of mostly numbers that has some other cells, and many different ones."""
+    column = [cell for cell in cells.columns[name] if cell not in cells.markers]
+    odd = [cell for cell in column if parse_number(cell) is None]
+    if odd and 2 * len(odd) < len(column) and len(set(column)) > MAX_ODD_CLASSES:
+        raise ValueError(
+            f"{cells.file}, column {name}: {odd[0]!r} is not a number, but {len(column) - len(odd):,} of "
+            f"{len(column):,} cells are: fix it, or add it to config.data.missing_markers if it marks what "
+            "is missing"
+        )
+
+
+def _trained_numbers(cells: Cells, name: str, notices: list[str]) -> np.ndarray:
+    """Return a column that held numbers in training; raises ValueError for other cells."""
+    if all(cell in cells.markers for cell in cells.columns[name]):
+        return np.full(cells.num_rows, np.nan)
+    found = _numbers(cells, name, notices)
+    if found is not None:
+        return found
+    odd = next(c for c in cells.columns[name] if c not in cells.markers and parse_number(c) is None)
+    raise ValueError(
+        f"{cells.file}, column {name}: {odd!r} is not a number, and the training data had numbers: fix it"
+    )

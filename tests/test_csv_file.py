@@ -1,0 +1,141 @@
+"""CSV files as people and programs write them; what was read as what is said, what is unclear is refused."""
+
+import numpy as np
+import pytest
+from opening import one_sentence, rows_of
+
+from sbmae_jax.data.numbers import has_decimal_comma, parse_formatted, parse_number
+from sbmae_jax.data.user.profile import profile
+from sbmae_jax.data.user.tables import open_table
+
+
+def opened(path, text, name="lab.csv"):
+    (path / name).write_text(text)
+    return open_table(path)
+
+
+def table_of(path, columns, delimiter=","):
+    lines = zip(*columns.values(), strict=True)
+    return "\n".join(delimiter.join(line) for line in [tuple(columns), *lines]) + "\n"
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_delimiter_is_detected(tmp_path, delimiter):
+    columns = {"id": ("1", "2", "3"), "a": ("1.5", "2", "-3e2"), "town": ("Bonn", "Oslo", "Bonn")}
+    table = opened(tmp_path, table_of(tmp_path, columns, delimiter))
+    read = rows_of(table, [0, 1, 2])
+    np.testing.assert_array_equal(read["lab"], [[1.5], [2], [-300]])
+    assert read["town"].tolist() == ["Bonn", "Oslo", "Bonn"]
+    assert table.ignored == ("id",)
+
+
+def test_a_file_alone_is_a_table_and_a_feature_is_no_key(tmp_path):
+    opened(tmp_path, "age,height\n31,1.7\n47,1.8\n")
+    table = open_table(tmp_path / "lab.csv")
+    np.testing.assert_array_equal(rows_of(table, [0, 1])["lab"], [[31, 1.7], [47, 1.8]])
+    assert table.entries == {"lab": ("age", "height")}
+    assert table.notices == (
+        "lab.csv has columns of numbers, together the vector lab: age, height",
+    )
+    (tmp_path / "lab.csv").rename(tmp_path / "lab.tsv")
+    assert open_table(tmp_path / "lab.tsv").shapes == {"lab": (2,)}
+
+
+def test_an_index_that_a_program_wrote_is_no_feature(tmp_path):
+    table = opened(tmp_path, ",age\n0,31\n1,47\n")
+    np.testing.assert_array_equal(rows_of(table, [0, 1])["lab"], [[31], [47]])
+    with pytest.raises(ValueError, match="a column without a name: give each column its own name"):
+        opened(tmp_path, ",age\n5,31\n1,47\n")
+
+
+@pytest.mark.parametrize("marker", ["", "NA", "N/A", "nan", "NaN", "None", "null", "<NA>", "#N/A"])
+def test_what_marks_missing_numbers_marks_missing_words(tmp_path, marker):
+    columns = {"id": ("1", "2", "3"), "age": ("31", marker, "5"), "town": ("Bonn", "Oslo", marker)}
+    table = opened(tmp_path, table_of(tmp_path, columns))
+    found = profile(table)
+    assert found["lab"].present.tolist() == [True, False, True]
+    assert found["town"].present.tolist() == [True, True, False]
+    assert found["town"].values.tolist() == ["Bonn", "Oslo"]
+    assert found["town"].markers == ((marker,) if marker else ())
+
+
+def test_what_marks_missing_cells_can_be_set(tmp_path):
+    text = "id,age,town\n1,31,None\n2,?,Oslo\n3,5,?\n"
+    with pytest.raises(ValueError, match="missing in every row"):
+        profile(opened(tmp_path, "id,town\n1,None\n2,None\n"))
+    (tmp_path / "lab.csv").write_text(text)
+    found = profile(open_table(tmp_path, ("", "?")))
+    assert found["lab"].present.tolist() == [True, False, True]
+    assert found["town"].values.tolist() == ["None", "Oslo"]
+
+
+@pytest.mark.parametrize(
+    ("word", "number"),
+    [
+        ("1", 1), ("-1.5e3", -1500), (".5", 0.5), ("5.", 5), ("+2", 2), (" 7 ", 7), ("inf", np.inf),
+        ("1_1", None), ("0x1F", None), ("nan", None), ("1,5", None), ("", None), ("٣", None), ("1e", None),
+        ("1 000", None), ("infinit", None), ("--1", None), ("1.2.3", None),
+    ],
+)  # fmt: skip
+def test_words_that_are_numbers(word, number):
+    assert parse_number(word) == number
+
+
+@pytest.mark.parametrize(
+    ("word", "thousands", "decimal"),
+    [
+        ("1,234", 1234, 1.234), ("1,234.5", 1234.5, None), ("1,234,567", 1234567, None), ("1,5", None, 1.5),
+        ("5%", 5, 5), ("1.5 %", 1.5, 1.5), ("12,34", None, 12.34), ("a,b", None, None),
+        ("-1,234", -1234, -1.234), ("0,123", None, 0.123),
+    ],
+)  # fmt: skip
+def test_commas_and_per_cent_signs(word, thousands, decimal):
+    assert parse_formatted(word) == thousands
+    assert parse_formatted(word, decimal_comma=True) == decimal
+    if "," in word and "a" not in word:
+        unclear = thousands is not None and decimal is not None
+        assert has_decimal_comma(word) == (None if unclear else decimal is not None)
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "cells", "numbers", "notice"),
+    [
+        (",", ('"1,234"', "5", '"2,000,000"'), [1234, 5, 2e6], "'1,234' is read as 1234"),
+        (";", ("1,5", "2", "-0,25"), [1.5, 2, -0.25], "'1,5' is read as 1.5"),
+        (";", ("1,234", "2,5", "3"), [1.234, 2.5, 3], "'1,234' is read as 1.234"),
+        (";", ("1,234,000", "2,500", "3"), [1234000, 2500, 3], "'1,234,000' is read as 1.234e+06"),
+        (",", ("5%", "12.5%", "NA"), [5, 12.5, np.nan], "'5%' is read as 5"),
+    ],
+)
+def test_formatted_numbers_are_numbers_and_that_is_said(
+    tmp_path, delimiter, cells, numbers, notice
+):
+    columns = {"id": ("1", "2", "3"), "a": cells, "b": ("7", "8", "9")}
+    table = opened(tmp_path, table_of(tmp_path, columns, delimiter))
+    np.testing.assert_array_equal(rows_of(table, [0, 1, 2])["lab"][:, 0], numbers)
+    assert any(notice in sentence for sentence in table.notices)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id;a\n1;1,234\n2;5\n", "column a: '1,234' may be 1234 or 1.234: write the numbers without"),
+        ("id,a\n" + "".join(f"{i},{i}\n" for i in range(40)) + "40,?\n", "column a: '[?]' is not a number"),
+        ("id,a\n" + "".join(f"{i},{i}\n" for i in range(40)) + "40,1_1\n", "column a: '1_1' is not a number"),
+        ("id,a\n" + "".join(f"{i},{i}%\n" for i in range(40)), None),
+        ("id,a\n" + "".join(f"{i},{i}%\n" for i in range(9)) + "".join(f"{i},{i}\n" for i in range(9, 40)),
+         "column a: '0%' is not a number"),
+    ],
+)  # fmt: skip
+def test_numbers_that_are_unclear_are_refused(tmp_path, text, message):
+    if message is None:
+        assert opened(tmp_path, text).shapes == {"lab": (1,)}
+        return
+    with pytest.raises(ValueError, match=message) as error:
+        opened(tmp_path, text)
+    one_sentence(error)
+
+
+def test_few_words_among_numbers_are_classes(tmp_path):
+    table = opened(tmp_path, "id,grade\n" + "".join(f"{i},{'12h'[i % 3]}\n" for i in range(9)))
+    assert profile(table)["grade"].values.tolist() == ["1", "2", "h"]

@@ -1,0 +1,96 @@
+"""New values are in the units of the training data, or are converted where that is certain, or refused."""
+
+import numpy as np
+import pytest
+
+from sbmae_jax.data.scaling import Scaling
+from sbmae_jax.data.units import as_training_units
+
+RNG = np.random.default_rng(0)
+BYTES = Scaling("image", (4, 6), "uint8", scale=np.array(255.0))
+FLOAT_BYTES = Scaling("image", (4, 6), "float32", scale=np.array(255.0))
+UNIT = Scaling("image", (4, 6), "float32")
+DEEP = Scaling("image", (4, 6), "uint16", np.array(3.0), np.array(4000.0))
+MASK_255 = Scaling("mask", (4, 6), "uint8", scale=np.array(255.0))
+MASK_1 = Scaling("mask", (4, 6), "bool")
+PHOTOS = RNG.integers(0, 256, (5, 4, 6), np.uint8)
+SHARES = PHOTOS / 255
+BITS = RNG.integers(0, 2, (5, 4, 6))
+
+
+@pytest.mark.parametrize(
+    ("scaling", "raw", "wanted", "notice"),
+    [
+        (BYTES, PHOTOS, PHOTOS, ""),
+        (BYTES, PHOTOS.astype(np.int64), PHOTOS, ""),
+        (BYTES, PHOTOS.astype(np.float32), PHOTOS, ""),
+        (BYTES, SHARES, PHOTOS, "floats in 0..1 were multiplied by 255"),
+        (BYTES, SHARES.astype(np.float16), PHOTOS, "floats in 0..1 were multiplied by 255"),
+        (BYTES, BITS.astype(bool), 255 * BITS, "True and False were multiplied by 255"),
+        (BYTES, 0 * SHARES, 0 * PHOTOS, ""),
+        (FLOAT_BYTES, SHARES, PHOTOS, "floats in 0..1 were multiplied by 255"),
+        (UNIT, SHARES, SHARES, ""),
+        (UNIT, PHOTOS, SHARES, "values in 0..255 were divided by 255"),
+        (UNIT, PHOTOS.astype(int), SHARES, "values in 0..255 were divided by 255"),
+        (UNIT, PHOTOS.astype(np.float64), SHARES, "values in 0..255 were divided by 255"),
+        (UNIT, BITS.astype(bool), BITS, ""),
+        (DEEP, 16 * PHOTOS.astype("uint16"), 16 * PHOTOS.astype(int), "outside of the training range 3"),
+        (MASK_255, BITS.astype(bool), 255 * BITS, "values of 0 and 1 were multiplied by 255"),
+        (MASK_255, BITS, 255 * BITS, "values of 0 and 1 were multiplied by 255"),
+        (MASK_255, 255 * BITS, 255 * BITS, ""),
+        (MASK_1, 255 * BITS, BITS, "values in 0..255 were divided by 255"),
+        (MASK_1, BITS, BITS, ""),
+    ],
+)  # fmt: skip
+def test_images_in_units_that_are_certain_are_converted(scaling, raw, wanted, notice):
+    converted, found = as_training_units(scaling, raw)
+    assert (notice in found) if notice else not found
+    np.testing.assert_allclose(converted, wanted, rtol=2e-3)
+    restored = scaling.restore(scaling.prepare(converted))
+    high = scaling.shift + scaling.scale
+    np.testing.assert_allclose(restored, np.clip(wanted, scaling.shift, high), rtol=2e-3, atol=1)
+
+
+@pytest.mark.parametrize(
+    ("scaling", "raw", "message"),
+    [
+        (BYTES, BITS.astype(float), r"float64 from 0 to 1, .*uint8 in 0..255: multiply them by 255 if 1 is"),
+        (BYTES, 1.2 * SHARES, "scale them like the training data"),
+        (UNIT, BITS.astype(np.uint8), "pass floats, divided by 255 if 255 is the brightest"),
+        (UNIT, 2 * SHARES - 1, r"float64 from -1 to .*float32 in 0..1: scale them like the training"),
+        (UNIT, 1.5 * SHARES, "scale them like the training data"),
+        (UNIT, 200 * PHOTOS.astype(int), "scale them like the training data"),
+        (DEEP, PHOTOS, r"uint8 from 0 to .*uint16 in 3..4003: scale them like the training data"),
+        (DEEP, SHARES, "scale them like the training data"),
+        (DEEP, 300 * PHOTOS.astype(int), "scale them like the training data"),
+    ],
+)  # fmt: skip
+def test_images_in_units_that_are_not_certain_are_refused(scaling, raw, message):
+    with pytest.raises(ValueError, match=message):
+        as_training_units(scaling, raw)
+
+
+def test_rows_that_are_missing_do_not_count():
+    raw = SHARES.copy()
+    raw[2] = np.nan
+    converted, notice = as_training_units(BYTES, raw)
+    assert notice
+    assert np.isnan(converted[2]).all()
+    assert as_training_units(BYTES, np.full((2, 4, 6), np.nan))[1] == ""
+
+
+def test_vectors_that_are_far_from_all_training_rows_are_noticed():
+    metres = Scaling("vector", (2,), "float64", np.array([1.7, 0.5]), np.array([0.1, 0.2]))
+    rows = RNG.normal([1.7, 0.5], [0.1, 0.2], (50, 2))
+    assert as_training_units(metres, rows)[1] == ""
+    converted, notice = as_training_units(metres, 100 * rows)
+    assert "check that their units are those of the training data" in notice
+    np.testing.assert_array_equal(converted, 100 * rows)
+
+
+def test_axes_of_length_one_may_come_and_go():
+    column = Scaling("vector", (1,), "float64")
+    assert as_training_units(column, np.zeros(7))[0].shape == (7, 1)
+    assert as_training_units(BYTES, PHOTOS[..., None])[0].shape == PHOTOS.shape
+    with pytest.raises(ValueError, match=r"examples must have shape \(4, 6\), got \(6, 4\)"):
+        as_training_units(BYTES, PHOTOS.swapaxes(1, 2))
