@@ -8,10 +8,18 @@ import numpy as np
 import pytest
 
 from sbmae_jax.app.build import build, build_source
-from sbmae_jax.app.choices import Choice, choose_network, choose_values, explain, network_section
+from sbmae_jax.app.choices import (
+    LIKELIHOODS,
+    Choice,
+    choose_network,
+    choose_values,
+    explain,
+    network_section,
+)
 from sbmae_jax.app.encoder_decoders import build_decoder, build_encoder
 from sbmae_jax.configs import custom
 from sbmae_jax.data.description import describe
+from sbmae_jax.data.scaling import KINDS
 from sbmae_jax.data.user.survey import survey
 from sbmae_jax.models.autoencoder import Modality
 
@@ -67,6 +75,10 @@ def open_values(section, where=""):
         inside = (open_values(value, f"{where}.{key}") for key, value in section.items())
         return [key for keys in inside for key in keys]
     return [where] if section is None and where != ".energy" else []
+
+
+def test_every_kind_has_a_likelihood():
+    assert set(LIKELIHOODS) == set(KINDS)
 
 
 def test_each_kind_gets_its_likelihood_and_its_network(path):

@@ -19,6 +19,10 @@ def bits(*shape):
     return RNG.integers(0, 2, (N, *shape))
 
 
+def with_hole(array):
+    return np.where(np.arange(N) == 7, np.nan, array)
+
+
 def kind_of(array, given=None):
     table = assemble("data.npz", RawArrays({"x": array}))
     return infer_kinds(table, profile(table), given)["x"]
@@ -38,6 +42,14 @@ def kind_of(array, given=None):
         (np.arange(N), "counts", "non-negative integers, one axis"),
         (np.arange(N) - 5, "vector", "integers, some negative, one axis"),
         (RNG.poisson(9, (N, 4)), "counts", "non-negative integers, two axes"),
+        (
+            RNG.integers(5_000_000, 20_000_000, (N, 2)),
+            "large_counts",
+            "integers, some above 1,000,000, two axes",
+        ),
+        (with_hole(np.arange(N) % 5), "category", "integers with holes, 5 distinct values"),
+        (with_hole(np.arange(N)), "counts", "non-negative integers with holes, one axis"),
+        (with_hole(np.arange(N) + 0.5), "vector", "floats, one axis"),
         (RNG.normal(size=N), "vector", "floats, one axis"),
         (RNG.normal(size=(N, 4)), "vector", "floats, two axes"),
         (RNG.normal(size=(N, 30, 16)), "signal", "floats, three axes: 16 channels over time"),
@@ -125,6 +137,7 @@ def test_another_kind_can_be_given(array, kind):
     [
         (bits(3), {"x": "sound"}, "kinds: x has the unknown kind 'sound': use one of vector, signal"),
         (bits(3), {"y": "vector"}, "kinds: there is no array 'y': choose from x"),
+        (np.arange(N) * 10**6, {"x": "counts"}, "from 0 to 5.9e[+]07, above 1,000,000: use large_counts"),
         (RNG.normal(size=N), {"x": "image"}, r"x cannot be of the kind image: examples must be \[H, W\]"),
         (RNG.random((N, 8, 8)), {"x": "mask"}, "x cannot be of the kind mask: its values are from 0"),
         (RNG.random((N, 8)), {"x": "binary"}, "x cannot be of the kind binary: its values are from"),

@@ -89,7 +89,7 @@ def test_types_are_those_of_training_whatever_the_new_cells(tmp_path, trained, c
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({k: v for k, v in COLUMNS.items() if k != "b"}, "lab.csv lacks b, which the training data had in lab"),
+        ({k: v for k, v in COLUMNS.items() if k != "b"}, "lab.csv lacks b, which the training data had"),
         (COLUMNS | {"c": COLUMNS["a"]}, "has a column 'c' that the training data did not have: rename"),
         (COLUMNS | {"Town": COLUMNS["town"]}, "has a column 'Town' that the training data did not have"),
         (COLUMNS | {"a": ["x"] * N}, "column a: 'x' is not a number, and the training data had numbers"),

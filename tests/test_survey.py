@@ -68,6 +68,24 @@ def test_one_modality_works_and_says_what_it_is(tmp_path):
     assert notice.startswith("x is the only modality: the model is a latent diffusion model")
 
 
+def test_what_a_user_may_not_expect_of_values_is_said(tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "d.npz", time=(1.7e9 + 20 * rng.normal(size=N)).astype(np.float32),
+        photo=rng.integers(0, 256, (N, 7, 5), np.uint8), town=["Bonn", "None", "", "Oslo"] * (N // 4),
+    )  # fmt: skip
+    found = survey(tmp_path / "d.npz")
+    assert found.modalities[2].classes == ("Bonn", "Oslo")
+    notices = " ".join(found.notices)
+    assert "town: 'None' marks what is missing; set config.data.missing_markers if it is" in notices
+    assert "time: float32 stores values as large as these in steps that are coarse" in notices
+    assert "photo: networks see these images padded to 8 x 8; samples are cropped" in notices
+    assert "1700000" in format_survey(found)
+    kept = survey(tmp_path / "d.npz", missing_markers=("",))
+    assert kept.modalities[2].classes == ("Bonn", "None", "Oslo")
+    assert "marks what is missing" not in " ".join(kept.notices)
+
+
 def test_what_is_left_out_is_not_looked_at(tmp_path):
     names = np.arange(N).astype(str)  # no category
     np.savez(tmp_path / "d.npz", **arrays(), names=names, bad=np.full((N, 2), np.inf))

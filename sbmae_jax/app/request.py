@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.image import imsave
@@ -125,13 +126,16 @@ def _read_own(value: str, modality: Modality, scaling: Scaling) -> np.ndarray:
         raise ValueError(f"--given {name}: unknown class {value!r}; choose from {known}")
     try:
         if value.endswith(".npy"):
-            numbers = np.load(value, allow_pickle=False).astype(float)
+            numbers: Any = np.load(value, allow_pickle=False).astype(float)
         else:
-            numbers = np.array([parse_number(word) for word in value.split(",")], float)
-    except (OSError, EOFError, ValueError, TypeError):
+            numbers = [parse_number(word) for word in value.split(",")]
+    except (OSError, EOFError, ValueError):
+        numbers = [None]
+    if any(number is None for number in np.ravel(numbers)):
         raise ValueError(
             f"--given {name}: cannot read {value}: write comma-separated numbers, or the path of an .npy file"
-        ) from None
+        )
+    numbers = np.asarray(numbers, float)
     if numbers.size != np.prod(shape, dtype=np.int64):
         raise ValueError(f"--given {name}: must be numbers of shape {shape}, got {numbers.shape}")
     return numbers.reshape(shape)
@@ -182,13 +186,16 @@ def _write_samples(
         names, lines = [modality.name], [[value] for value in samples]
     else:
         names = data.entries.get(modality.name) or list(map(str, range(np.prod(modality.shape))))
-        lines = [list(map(str, np.ravel(values))) for values in samples]
-        if scaling is None:
-            lines = [[f"{value:.4f}" for value in np.ravel(values)] for values in samples]
+        lines = [[_cell_of(value, scaling) for value in np.ravel(values)] for values in samples]
     with open(folder / f"{modality.name}.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["sample", *names])
         writer.writerows([number, *line] for number, line in enumerate(lines))
+
+
+def _cell_of(value: np.generic, scaling: Scaling | None) -> str:
+    """Return a number for a table: all digits that its dtype has, in data of one's own."""
+    return f"{value:.4f}" if scaling is None else str(value).removesuffix(".0")
 
 
 def _image_of(image: np.ndarray, scaling: Scaling | None) -> np.ndarray:

@@ -281,4 +281,6 @@ def _range_of(m: ModalitySurvey) -> str:
     """Return in words which values a modality has."""
     if m.kind == "category":
         return f"{len(m.classes)} classes: {abbreviate(m.classes, 8)}"
-    return f"{m.low:.6g} to {m.high:.6g}"
+    low, high = f"{m.low:.4g}", f"{m.high:.4g}"
+    # Times and other numbers of which only the last digits differ need more of them.
+    return f"{low} to {high}" if low != high else f"{m.low:.12g} to {m.high:.12g}"
