@@ -6,7 +6,6 @@ Claims are compared with their targets again; the tables of the front page and o
 marks, `<!-- NAME -->` and `<!-- end of NAME -->`; plots are drawn. What is missing or stale is listed.
 """
 
-import json
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,6 +20,7 @@ from benchmarks.runner import RESULTS, ROOT, Page, Report, load, write
 from benchmarks.samplers import report as samplers
 from benchmarks.scale import report as scale
 from benchmarks.tables import fill, table
+from sbmae_jax._json import from_json
 
 REPORTS = [
     module.REPORT for module in (polydigits, samplers, faces, polymnist, own_data, scale, peers)
@@ -79,7 +79,7 @@ def gpu_section(folder: Path) -> str:
     for name in GPU:
         path, state = folder / f"{name}.json", "missing"
         if path.exists():
-            page = json.loads(path.read_text())
+            page = from_json(path.read_text())
             state = f"{page['device']}, commit {page['commit']}, {age([page['commit']])}"
             state = "missing: a dry run is there" if "--toy" in page["command"] else state
         run, _, seed = name.rpartition("-")
@@ -91,7 +91,7 @@ def make(results: Path) -> str:
     """Return the page of a folder of results."""
     pages = {report.name: results / f"{report.name}.json" for report in REPORTS}
     sections = [
-        section(name, json.loads(path.read_text())) for name, path in pages.items() if path.exists()
+        section(name, from_json(path.read_text())) for name, path in pages.items() if path.exists()
     ]
     if missing := [name for name, path in pages.items() if not path.exists()]:
         sections.append(f"## Missing\n\nNot measured yet: {', '.join(missing)}.")

@@ -8,7 +8,6 @@ same command resumes. With --smoke everything is as short as it can be, and goes
 """
 
 import argparse
-import json
 import shlex
 import shutil
 import sys
@@ -21,6 +20,8 @@ from matplotlib.figure import Figure
 
 from benchmarks.claims import Claim, show
 from sbmae_jax._check import require_seed
+from sbmae_jax._io import as_path, require_folder, require_writable, write_results
+from sbmae_jax._json import from_json, to_json
 from sbmae_jax.app import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,7 +84,7 @@ def main(
     choices = [*parts, "all"]
     parser.add_argument("parts", nargs="*", choices=choices, default="all", help="parts to measure")
     parser.add_argument("--smoke", action="store_true", help="as short as it can be")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of runs")
+    parser.add_argument("--runs", type=as_path, default=ROOT / "runs", help="folder of runs")
     if seeds:
         parser.add_argument("--seeds", type=seed, nargs="+", default=list(seeds), metavar="SEED")
     if seconds:
@@ -93,6 +94,7 @@ def main(
     if options.smoke:
         options.runs /= "smoke"
         options.results = options.runs / "results"
+    require_folder(options.results)
     typed = [word for word in sys.argv[1:] if word not in choices]
     for part in parts if "all" in options.parts else options.parts:
         options.page = load(options.results / f"{report.name}.json")
@@ -126,7 +128,7 @@ def provenance_now() -> dict[str, Any]:
 
 def load(path: Path) -> dict[str, Any]:
     """Return the parts of a page; none if it was not written yet."""
-    page = json.loads(path.read_text()) if path.exists() else {}
+    page = from_json(path.read_text()) if path.exists() else {}
     return {
         name: part for name, part in page.items() if isinstance(part, dict) and "command" in part
     }
@@ -145,7 +147,8 @@ def write(report: Report, path: Path, parts: Page) -> Page:
         **parts,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(page, indent=1, ensure_ascii=False) + "\n")
+    text = to_json(page, indent=1, ensure_ascii=False) + "\n"
+    write_results(path.parent, {path.name: lambda file: file.write(text.encode())})
     return page
 
 
@@ -163,12 +166,10 @@ def commits(part: Any) -> Iterator[str]:
 def once(path: Path, make: Callable[[], Any]) -> Any:
     """Return what a JSON file has, or make it and write the file."""
     if not path.exists():
-        made = make()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        half = path.with_suffix(".tmp")
-        half.write_text(json.dumps(made, indent=1))
-        half.replace(path)
-    return json.loads(path.read_text())
+        require_writable(path)
+        text = to_json(make(), indent=1)
+        write_results(path.parent, {path.name: lambda file: file.write(text.encode())})
+    return from_json(path.read_text())
 
 
 def reuse(source: Path, target: Path, folders: Iterable[str], files: Iterable[str] = ()) -> None:

@@ -1,6 +1,5 @@
 """Whole runs of the library, and what is measured of them."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import jax
 
 from benchmarks.cost import score_cost
+from sbmae_jax._json import from_json
 from sbmae_jax.app import pipeline
 from sbmae_jax.app.run import Run
 from sbmae_jax.models.model import Model
@@ -18,7 +18,7 @@ from sbmae_jax.types import CompleteFn
 def results_of(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     """Run all stages, or what is left of them, and return the results."""
     pipeline.run(config, workdir)
-    return json.loads((workdir / "results.json").read_text())
+    return from_json((workdir / "results.json").read_text())
 
 
 def run_seeds(get_config: Callable[[], Any], seeds: Sequence[int], workdir: Path) -> dict[str, Any]:

@@ -33,6 +33,8 @@ def cell(rows: Rows, figure: str) -> str:
     if not more and isinstance(value, int | str):
         return value if isinstance(value, str) else f"{value:,}"
     mean, std = mean_std(rows, figure)
+    if np.isnan(mean):
+        return "undefined"
     digits = 3 if abs(mean) < 10 else 1
     return f"{mean:.{digits}f}" + (f" ± {std:.{digits}f}" if more else "")
 

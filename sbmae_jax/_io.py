@@ -5,19 +5,24 @@ needs a real file, to append to it or to draw a figure into it, is made on this 
 """
 
 import hashlib
+import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from etils import epath
 
+Fill = Callable[[Any], Any]
+"""Writes content into the open binary file that it is given."""
+
 
 def as_path(path: str | Path) -> Path:
-    """Return a path as an object, also where it is a URL such as gs://bucket/folder.
+    """Return a path as an object: `~` is expanded, and a URL such as gs://bucket/folder stays one.
 
     Example:
         >>> str(as_path("gs://bucket/run") / "config.json")
@@ -25,7 +30,11 @@ def as_path(path: str | Path) -> Path:
     """
     if isinstance(path, str) and "://" in path:
         return cast(Path, epath.Path(path))
-    return cast(Path, path) if is_remote(path) else Path(path)
+    if is_remote(path):
+        return cast(Path, path)
+    expanded = Path(os.path.expanduser(path))
+    # Absolute, so that what is literally named ~ stays so when the result is passed on.
+    return expanded.absolute() if str(expanded).startswith("~") else expanded
 
 
 def is_remote(path: str | Path) -> bool:
@@ -51,7 +60,7 @@ def copy_folder(source: Path, target: Path) -> None:
             shutil.copyfileobj(reader, writer)
 
 
-def write_atomically(path: Path, fill: Callable[[Any], Any]) -> None:
+def write_atomically(path: Path, fill: Fill) -> None:
     """Write a file completely or not at all.
 
     On this machine the file gets its name only when it is complete. In a bucket an object appears only when
@@ -62,10 +71,83 @@ def write_atomically(path: Path, fill: Callable[[Any], Any]) -> None:
         fill: writes the content into the binary file that it is given.
     """
     part = path if is_remote(path) else path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        fill(file)
-    if part != path:
-        part.replace(path)
+    try:
+        with part.open("wb") as file:
+            fill(file)
+        if part != path:
+            part.replace(path)
+    except BaseException:
+        if part != path:
+            with suppress(OSError):
+                part.unlink()
+        raise
+
+
+def require_writable(path: Path) -> None:
+    """Check before long work that a file can be written, and make its folder.
+
+    Raises:
+        ValueError: The path is a folder, or the file cannot be written there.
+    """
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: choose the name of a file")
+    require_folder(path.parent)
+
+
+def require_folder(folder: Path) -> None:
+    """Check before long work that files can be written in a folder, and make the folder.
+
+    Raises:
+        ValueError: It cannot be made, or not be written.
+    """
+    if is_remote(folder):
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"{folder} is no folder that can be written ({error.strerror}): choose another one"
+        ) from None
+
+
+def write_results(folder: Path, fills: Mapping[str, Fill]) -> None:
+    """Write what took long to compute: if it cannot be written, it is kept in a temporary folder.
+
+    Args:
+        folder: An existing folder.
+        fills: For each name of a file, what writes its content.
+
+    Raises:
+        OSError: The files could not be written. The message says where they are kept.
+    """
+    try:
+        for name, fill in fills.items():
+            write_atomically(folder / name, fill)
+    except OSError as error:
+        kept = Path(tempfile.mkdtemp(prefix="sbmae-"))
+        for name, fill in fills.items():
+            write_atomically(kept / name, fill)
+        raise OSError(
+            f"cannot write {' and '.join(fills)} in {folder} ({error.strerror or error}): kept in {kept}, "
+            "copy from there when the folder can be written"
+        ) from None
+
+
+def write_npz(file: Any, arrays: Mapping[str, np.ndarray], *, compressed: bool = False) -> None:
+    """Write named arrays as `.npz`, whatever their names: `np.savez` does not take `file`, for example.
+
+    Args:
+        file: A path, or a binary file that is open for writing.
+        arrays: The arrays; dtypes that would need a pickle are refused.
+        compressed: Whether to compress the arrays.
+    """
+    method = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+    with zipfile.ZipFile(file, "w", method) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 @contextmanager

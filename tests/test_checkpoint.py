@@ -1,3 +1,4 @@
+import contextlib
 import logging
 import pickle
 import pickletools
@@ -5,6 +6,7 @@ import shutil
 from typing import Any, NamedTuple
 
 import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -165,3 +167,64 @@ def test_a_checkpoint_holds_no_pickle_and_loading_it_runs_nothing(folder, monkey
     monkeypatch.setattr("builtins.eval", refuse)
     monkeypatch.setattr("builtins.exec", refuse)
     assert int(restore(folder).step) == 3
+
+
+def test_what_is_read_back_otherwise_is_not_sealed(tmp_path, monkeypatch):
+    load = checkpoint.ocp.load_checkpointables
+
+    def altered(path, like):
+        found = load(path, like)
+        found["state"].params["w"][7] += 1
+        return found
+
+    with checkpoint.opened(tmp_path) as checkpoints:
+        checkpoints.save(1, state(1))
+    monkeypatch.setattr(checkpoint.ocp, "load_checkpointables", altered)
+    with (
+        pytest.raises(
+            OSError, match=r"2 could not be written \(.*'w'.* is read back with other values"
+        ),
+        checkpoint.opened(tmp_path) as checkpoints,
+    ):
+        checkpoints.save(2, state(2))
+    assert not (tmp_path / "2" / checkpoint.SEAL).exists()
+    monkeypatch.undo()
+    chex.assert_trees_all_equal(restore(tmp_path), state(1))
+
+
+def test_files_that_cannot_be_read_back_are_not_sealed(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "_plain_name", contextlib.nullcontext)
+    with (
+        pytest.raises(OSError, match="could not be written"),
+        checkpoint.opened(tmp_path / "w=[64]") as checkpoints,
+    ):
+        checkpoints.save(1, state(1))
+    assert not (tmp_path / "w=[64]" / "1" / checkpoint.SEAL).exists()
+
+
+def test_what_is_saved_may_change_at_once(tmp_path):
+    kept = {"w": np.arange(5.0), "b": jnp.ones((2, 3), jnp.bfloat16), "n": jnp.asarray(True)}
+    with checkpoint.opened(tmp_path) as checkpoints:
+        checkpoints.save(1, kept)
+        kept["b"].delete()
+    assert checkpoint.find_damage(tmp_path / "1") is None
+
+
+def test_parts_on_several_devices_are_read_back(tmp_path):
+    mesh = sharding.make_mesh(8, num_state_shards=4)
+    wide = {"w": np.arange(4.0 * sharding.MIN_SHARDED_SIZE, dtype=np.float32)}
+    wide = jax.device_put(
+        wide, jax.tree.map(lambda a: sharding.state_sharding(mesh, a.shape), wide)
+    )
+    assert len(checkpoint._Saved.copy_of(wide["w"]).shards) == 4
+    with checkpoint.opened(tmp_path) as checkpoints:
+        checkpoints.save(1, wide)
+    assert checkpoint.find_damage(tmp_path / "1") is None
+
+
+def test_a_sealed_checkpoint_of_something_else_is_named(folder):
+    wanted = sharding.abstract_state(sharding.make_mesh(1), {"other": jnp.zeros(3)})
+    with pytest.raises(
+        ValueError, match=r"3 cannot be restored .*: delete .* to train the stage again"
+    ):
+        restore(folder, wanted)

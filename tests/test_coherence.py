@@ -112,7 +112,7 @@ def test_a_copy_of_real_rows_scores_what_the_classifier_reads_from_them():
 
     results = measured(lambda *_: False, classify=short_sighted)
     read = NOISE <= 0.5
-    ceiling = results["classifier_accuracy"]
+    ceiling = results["classifier_accuracy"]["by_modality"]
     assert 0 < ceiling["c"] < 1
     for n in ("1", "2"):
         assert results["prefix_coherence"][n]["mean"] == pytest.approx(ceiling["c"])

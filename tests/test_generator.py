@@ -1,4 +1,6 @@
+import dataclasses
 import itertools
+import time
 
 import jax
 import numpy as np
@@ -92,3 +94,42 @@ def test_subsets_of_a_row_grow_and_those_of_a_size_are_equally_likely():
         assert np.sum((counts - expected) ** 2 / expected) < 30
     for fewer, more in itertools.pairwise(nested):
         assert (fewer <= more).all()
+
+
+@pytest.mark.parametrize(("num_rows", "num_calls"), [(100, 2), (128, 2), (300, 3)])
+def test_the_speed_is_that_of_calls_without_compilation(num_rows, num_calls):
+    calls = []
+
+    def compiling(key, batch, observed):
+        calls.append(len(observed))
+        time.sleep(0.01 if len(calls) > 1 else 0.5)
+        return {name: batch[name] for name in NAMES}
+
+    timed = generator(compiling)
+    rows = {name: ROWS[name][:num_rows] for name in NAMES}
+    timed.complete_rows(jax.random.key(0), rows, np.zeros(3, bool))
+    assert timed.seconds_per_call(rows) < 0.4
+    assert calls == [128] * num_calls
+
+
+def test_each_function_compiles_in_its_own_first_call():
+    def slow_at_first():
+        seen = []
+
+        def function(key, batch, observed):
+            seen.append(0)
+            time.sleep(0.01 if len(seen) > 1 else 0.5)
+            return {name: batch[name] for name in NAMES}
+
+        return function
+
+    timed = dataclasses.replace(generator(slow_at_first()), draw=slow_at_first())
+    for method in (timed.complete_rows, timed.draw_rows):
+        method(jax.random.key(0), ROWS, np.zeros(3, bool))
+        method(jax.random.key(0), ROWS, np.zeros(3, bool))
+    assert timed.seconds_per_call(ROWS) < 0.4
+
+
+def test_the_speed_of_a_generator_that_was_never_called_is_measured():
+    timed = generator(lambda key, batch, observed: batch)
+    assert timed.seconds_per_call(ROWS) < 0.4

@@ -1,5 +1,9 @@
 """Holes of new rows are filled with samples of a model; what was measured stays as it was."""
 
+import re
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 from stand_ins import rng_of
@@ -222,17 +226,87 @@ def test_arguments_that_cannot_be_are_named(tmp_path):
         return {name: np.zeros((len(observed), 1)) for name in names}
 
     with pytest.raises(ValueError, match="age_mean is a modality and also the name of an output"):
-        impute_file(both, DATA._replace(scalings=names), tmp_path / "new.npz", tmp_path / "o.npz")
+        impute_file(never, DATA._replace(scalings=names), tmp_path / "new.npz", tmp_path / "o.npz")
 
 
 def test_a_run_that_is_interrupted_leaves_no_half_of_a_file(tmp_path, monkeypatch):
-    def cut(file, **arrays):
+    def cut(file, arrays):
         file.write(b"PK")
         raise KeyboardInterrupt
 
     rows, _ = new_rows()
     np.savez(tmp_path / "new.npz", **rows)
-    monkeypatch.setattr(np, "savez", cut)
+    monkeypatch.setattr("sbmae_jax.app.impute.write_npz", cut)
     with pytest.raises(KeyboardInterrupt):
         impute_file(draw, DATA, tmp_path / "new.npz", tmp_path / "out.npz", num_samples=S)
-    assert not (tmp_path / "out.npz").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["new.npz"]
+
+
+def never(key, batch, observed):
+    raise AssertionError("samples were drawn before the output was checked")
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_drawn(tmp_path):
+    rows, _ = new_rows()
+    np.savez(tmp_path / "new.npz", **rows)
+    (tmp_path / "folder.npz").mkdir()
+    (tmp_path / "file").write_text("")
+    before = sorted(tmp_path.iterdir())
+    for output, message in [
+        ("folder.npz", "folder.npz is a folder: choose the name of a file"),
+        ("file/out.npz", r"file is no folder that can be written \("),
+        ("out", "out must be the name of an .npz file, such as filled.npz"),
+        ("out.csv", "out.csv must be the name of an .npz file"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            impute_file(never, DATA, tmp_path / "new.npz", tmp_path / output)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_folder_of_the_output_is_made_and_home_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    rows, _ = new_rows()
+    np.savez(tmp_path / "new.npz", **rows)
+    done = impute_file(draw, DATA, tmp_path / "new.npz", "~/results/out.npz", num_samples=2)
+    assert done.path == tmp_path / "home" / "results" / "out.npz"
+    assert done.path.exists()
+
+
+def test_what_was_drawn_is_kept_where_the_folder_vanishes_meanwhile(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    rows, _ = new_rows()
+    np.savez(tmp_path / "new.npz", **rows)
+    gone = tmp_path / "gone"
+
+    def vanishing(key, batch, observed):
+        if gone.exists():
+            gone.rmdir()
+        return draw(key, batch, observed)
+
+    with pytest.raises(
+        OSError, match=r"cannot write out.npz in .*gone .*: kept in .*sbmae-"
+    ) as raised:
+        impute_file(vanishing, DATA, tmp_path / "new.npz", gone / "out.npz", num_samples=3)
+    kept = Path(re.search(r"kept in (\S+),", str(raised.value))[1])
+    assert [path.name for path in kept.iterdir()] == ["out.npz"]
+    with np.load(kept / "out.npz") as arrays:
+        assert np.isfinite(arrays["blood"]).all()
+
+
+@pytest.mark.parametrize(
+    "name", ["file", "allow_pickle", "args", "kwds", "self", "x", "key", "output"]
+)
+def test_modalities_may_have_the_names_of_arguments(tmp_path, name):
+    scalings = {name: SCALINGS["age"], "town": SCALINGS["town"]}
+    rows = {name: np.array([40.0, np.nan, 50.0]), "town": np.array(["Bonn", "Oslo", "Bonn"])}
+    (tmp_path / "new").mkdir()
+    for key, array in rows.items():
+        np.save(tmp_path / "new" / f"{key}.npy", array)
+
+    def both(key, batch, observed):
+        return {name: np.zeros((len(observed), 1)), "town": batch["town"]}
+
+    data = DATA._replace(scalings=scalings)
+    impute_file(both, data, tmp_path / "new", tmp_path / "out.npz", num_samples=2)
+    with np.load(tmp_path / "out.npz") as arrays:
+        assert arrays[name].tolist() == [40.0, 40.0, 50.0]

@@ -222,7 +222,7 @@ def test_probabilities_and_counts_are_calibrated_and_pictures_left_out(labelled)
 
 
 def test_labels_switch_on_coherence(labelled, exact):
-    assert labelled["classifier_accuracy"]["picture"] == 1
+    assert labelled["classifier_accuracy"]["by_modality"]["picture"] == 1
     assert labelled["reconstruction_accuracy"] == labelled["classifier_accuracy"]
     coherence = labelled["conditional_coherence"]
     assert coherence.keys() == {"1", "2", "3"}
@@ -244,7 +244,7 @@ def test_a_careless_generator_is_at_chance():
         MIXTURE, LABELLED, FEWER, MIXTURE.likelihoods, complete=careless, draw=careless
     )
     assert near(found["conditional_coherence"]["3"], 1 / 3, bias=0.03)
-    assert abs(found["consistency"]["picture"]["ratio"]) < 0.2
+    assert abs(found["consistency"]["by_modality"]["picture"]["ratio"]) < 0.2
     assert found["prediction"]["word"]["model"]["error"]["mean"] > 0.95
 
 
@@ -298,7 +298,7 @@ def test_a_handful_of_rows_and_a_constant_modality_are_measured():
     )
     assert np.isfinite(results["prediction"]["a"]["linear"]["error"]["mean"])
     assert np.isnan(results["prediction"]["c"]["model"]["error"]["mean"])  # there is no variance
-    assert results["consistency"]["c"]["ratio"] is None
+    assert results["consistency"]["by_modality"]["c"]["ratio"] is None
 
 
 @pytest.mark.parametrize(

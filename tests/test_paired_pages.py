@@ -1,5 +1,7 @@
 """The report of paired data shows what there is, and says what it means."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import tiny
 from PIL import Image
 from stand_ins import Gaussian, Mixture
 
+from sbmae_jax._json import from_json, to_json
 from sbmae_jax.app import pipeline
 from sbmae_jax.evaluation.generator import Generator
 from sbmae_jax.evaluation.paired import calibration_pages
@@ -16,17 +19,17 @@ SPEED = {"seconds_per_1000_samples": 1.0, "num_evaluations": 3}
 MIXTURE = Mixture()
 
 
-def reported(model, rows, train, likelihoods, folder):
+def reported(model, rows, train, likelihoods, folder, least_bytes=500):
     """Measure a model and report it, and return headlines, sections, samples and results."""
     generator = Generator(
         names=model.names, complete=model.complete, draw=model.draw, reconstruct=dict, batch_size=500
     )  # fmt: skip
     protocol = PairedProtocol(likelihoods=likelihoods, num_unconditional=50, num_samples=9)
     results, samples = protocol.measure(jax.random.key(0), rows, generator, {}, lambda: train)
-    results |= SPEED
+    results = from_json(to_json(results | SPEED))  # as from results.json
     sections = protocol.report.sections(results, samples, model.names, folder)
     for section in sections:
-        assert all((folder / image.file).stat().st_size > 500 for image in section.images)
+        assert all((folder / image.file).stat().st_size > least_bytes for image in section.images)
         assert len({len(row) for row in section.table}) <= 1
     headlines = {headline.name: headline for headline in protocol.report.headlines(results)}
     return headlines, {section.title: section for section in sections}, samples, results
@@ -70,7 +73,7 @@ def test_all_sections_are_there(mixture):
 
 def test_labels_of_rows_with_gaps_are_read_from_what_is_there(mixture):
     _, _, _, results = mixture
-    assert results["classifier_accuracy"]["picture"] == 1
+    assert results["classifier_accuracy"]["by_modality"]["picture"] == 1
     assert results["conditional_coherence"]["1"]["mean"] > 0.5
 
 
@@ -152,3 +155,26 @@ def test_a_run_can_be_evaluated_as_paired_data(tmp_path):
     assert "Each modality, given one other" in page
     assert 'src="matrix.png"' in page
     assert "Coherence: do modalities agree on the label?" in page
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_what_one_row_or_no_variance_leaves_undefined_is_shown_as_such(constant, tmp_path):
+    rows, train = MIXTURE.rows(1, seed=1), MIXTURE.rows(300, seed=2)
+    if constant:
+        rows = {name: np.repeat(array, 3, axis=0) for name, array in rows.items()}
+        train |= {name: np.repeat(rows[name][:1], 300, axis=0) for name in MIXTURE.names}
+    headlines, sections, _, results = reported(
+        MIXTURE,
+        rows,
+        train,
+        MIXTURE.likelihoods,
+        tmp_path,
+        least_bytes=100,  # a picture of one row
+    )
+    text = to_json(results)
+    assert "NaN" not in text
+    assert "undefined" in text
+    shown = f"{headlines}{[(section.table, section.remark) for section in sections.values()]}"
+    assert not re.search(r"\bnan\b|None", shown)
+    if not constant:
+        assert sections["Calibration of intervals"].table[1][-1] == "too few rows"

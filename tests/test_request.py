@@ -1,6 +1,8 @@
 """Generation from files: what is given, what comes out, and what cannot be read."""
 
 import csv
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -211,3 +213,35 @@ def test_a_description_survives_its_file(tmp_path):
     (tmp_path / "data.json").write_text("{}")
     with pytest.raises(ValueError, match=r"data.json is damaged: delete it"):
         load(tmp_path / "data.json")
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_generated(tmp_path):
+    (tmp_path / "out").write_text("a file")
+    model = Model()
+    for folder in (tmp_path / "out", tmp_path / "out" / "deeper"):
+        with pytest.raises(ValueError, match="is no folder that can be written"):
+            generate_files(model, DATA, [], 2, folder)
+    assert not hasattr(model, "given")
+
+
+def test_samples_are_kept_where_the_folder_vanishes_meanwhile(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    class Vanishing(Model):
+        def generate(self, given, **options):
+            (tmp_path / "out").rmdir()
+            return super().generate(given, **options)
+
+    with pytest.raises(
+        OSError, match=r"out cannot be written \(.*\): the samples are in .*sbmae-"
+    ) as raised:
+        generate_files(Vanishing(), DATA, [], 2, tmp_path / "out")
+    kept = Path(str(raised.value).split()[-1])
+    assert (kept / "sheet.png").exists()
+    assert (kept / "image_1.png").exists()
+
+
+def test_home_is_found_in_what_is_given(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Image.new("RGB", (8, 8), (10, 20, 30)).save(tmp_path / "face.png")
+    assert read_given(["image=~/face.png"], MODALITIES, DATA)["image"].shape == (8, 8, 3)

@@ -24,6 +24,8 @@ import ml_collections
 
 from benchmarks.runner import ROOT, provenance_now, seed
 from configs import celebahq, polymnist
+from sbmae_jax._io import as_path, require_folder, write_results
+from sbmae_jax._json import from_json, to_json
 from sbmae_jax.app import pipeline
 from sbmae_jax.evaluation.report import format_headlines
 from sbmae_jax.training.log import read_metrics
@@ -76,13 +78,12 @@ def run(config: dict[str, Any], workdir: Path, minutes: float) -> float:
 
 def write(workdir: Path, output: Path, name: str, origin: dict[str, Any]) -> str:
     """Write what a finished run has, with its curves thinned, and return the main figures in words."""
-    results = json.loads((workdir / "results.json").read_text())
+    results = from_json((workdir / "results.json").read_text())
     this = pipeline.open_run(workdir)
     headlines = this.parts.protocol.report.headlines(results)
     curves = {}
     for stage, rows in read_metrics(workdir).items():
         curves[stage] = [*rows[: -1 : max(1, len(rows) // NUM_POINTS)], rows[-1]]
-    output.mkdir(parents=True, exist_ok=True)
     page = {
         **origin,
         "figures": [headline._asdict() for headline in headlines],
@@ -90,7 +91,8 @@ def write(workdir: Path, output: Path, name: str, origin: dict[str, Any]) -> str
         "curves": curves,
         "config": this.config,
     }
-    (output / f"{name}.json").write_text(json.dumps(page, indent=1) + "\n")
+    text = to_json(page, indent=1) + "\n"
+    write_results(output, {f"{name}.json": lambda file: file.write(text.encode())})
     for picture in (workdir / "report" / f"{picture}.png" for picture in PICTURES):
         if picture.exists() and picture.stat().st_size < MAX_BYTES:
             shutil.copy(picture, output / f"{name}-{picture.name}")
@@ -108,9 +110,10 @@ def main() -> int:
     parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--toy", action="store_true", help="the smallest sizes: a dry run")
     parser.add_argument("--minutes", type=float, default=4.5, help="of one call, at most (4.5)")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of runs")
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--runs", type=as_path, default=ROOT / "runs", help="folder of runs")
+    parser.add_argument("--output", type=as_path, required=True)
     options = parser.parse_args()
+    require_folder(options.output)
     config = CONFIGS[options.name][int(options.toy)]()
     config.seed = options.seed
     name = f"{options.name}-{options.seed}"

@@ -23,6 +23,8 @@ from benchmarks.own_data.report import EXACT, REPORT, RIDGE
 from benchmarks.runner import ROOT, Options, main, reuse
 from benchmarks.runs import nested_figures, results_of
 from configs import polydigits
+from sbmae_jax._io import write_npz
+from sbmae_jax._json import from_json
 from sbmae_jax.app import pipeline
 
 SIZES = (8, 12, 20, 5, 30, 10)  # of the six vectors
@@ -45,7 +47,7 @@ def run_file(
     if not took.exists():
         shutil.rmtree(workdir, ignore_errors=True)  # a run that was interrupted has no time
         path.parent.mkdir(exist_ok=True, parents=True)
-        np.savez(path, **arrays)  # pyright: ignore[reportArgumentType]
+        write_npz(path, arrays)
         command = [
             sys.executable, "launch.py", f"--config=configs/custom.py{':smoke' * options.smoke}",
             f"--config.data.path={path}", f"--workdir={workdir}",
@@ -55,7 +57,7 @@ def run_file(
             start = time.perf_counter()
             subprocess.run(command, cwd=ROOT, env=environment, check=True)
             took.write_text(json.dumps(time.perf_counter() - start))
-    results = json.loads((workdir / "results.json").read_text())
+    results = from_json((workdir / "results.json").read_text())
     return results | {"whole_seconds": json.loads(took.read_text())}, workdir
 
 

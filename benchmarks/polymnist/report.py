@@ -3,7 +3,6 @@
 What `python -m benchmarks.gpu` wrote to results/gpu is compared here, too.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 from benchmarks.claims import Claim, Target, claim, short
 from benchmarks.runner import RESULTS, Page, Report
 from benchmarks.tables import figures_table, mean_std, over_seeds, rows_table
+from sbmae_jax._json import from_json
 
 # Coherence is that of the protocol of all subsets.
 CPU: dict[str, Target] = {
@@ -88,7 +88,7 @@ def accelerator_figures(folder: Path, run: str) -> dict[str, dict[str, float]]:
     """Return by seed the figures of a run of `python -m benchmarks.gpu`; a dry run is no measurement."""
     found = {}
     for path in sorted(folder.glob(f"{run}-*.json")):
-        page = json.loads(path.read_text())
+        page = from_json(path.read_text())
         if "--toy" in page["command"]:
             continue
         results = page["results"]

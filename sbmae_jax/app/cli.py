@@ -10,6 +10,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from sbmae_jax._io import as_path, is_remote
 from sbmae_jax.app import pipeline
 from sbmae_jax.training import distributed
 from sbmae_jax.training.preemption import Notice, Preempted
@@ -65,7 +66,7 @@ flags.register_validator("workdir", bool, "choose a folder for the run: --workdi
 def parse(argv: list[str]) -> list[str]:
     """Parse the command line, and report a mistyped flag or config key in one sentence."""
     try:
-        return flags.FLAGS(argv)
+        return flags.FLAGS([_with_home(word) for word in argv])
     except AttributeError as error:  # ml_collections, for a key that the config does not have
         changed = ", ".join(word.split("=")[0] for word in argv if word.startswith("--config."))
         sys.exit(
@@ -74,6 +75,12 @@ def parse(argv: list[str]) -> list[str]:
     except (flags.Error, OSError, TypeError, ValueError) as error:
         # An error inside a config file comes with its traceback, whose last line is what was raised.
         sys.exit(f"launch.py: {str(error).strip().splitlines()[-1]}")
+
+
+def _with_home(word: str) -> str:
+    """Expand `~` in --config=~/FILE, as shells do not."""
+    flag, equals, value = word.partition("=")
+    return flag + equals + os.path.expanduser(value) if flag in ("--config", "-config") else word
 
 
 def cache_executables() -> None:
@@ -106,8 +113,8 @@ def with_modalities(config: dict[str, Any], changes: list[str]) -> dict[str, Any
 
 def generate() -> None:
     """Generate what is not given, and print where the samples are."""
-    here = Path() if "://" in WORKDIR.value else Path(WORKDIR.value)
-    output = Path(OUTPUT.value or here / "generated")
+    here = Path() if is_remote(WORKDIR.value) else as_path(WORKDIR.value)
+    output = as_path(OUTPUT.value) if OUTPUT.value else here / "generated"
     num_samples = 5 if NUM_SAMPLES.value is None else NUM_SAMPLES.value
     page = pipeline.generate(WORKDIR.value, GIVEN.value, num_samples, output, seed=SEED.value)
     print(f"samples: {page}")
@@ -173,4 +180,14 @@ def end(error: Exception, code: int) -> None:
 
 def main() -> None:
     """Run the command line."""
-    app.run(launch, flags_parser=parse)
+    try:
+        app.run(launch, flags_parser=parse)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        if isinstance(stop.code, str):
+            print(stop.code, file=sys.stderr)
+        # At once: after a failed save, threads of Orbax would wait for minutes.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(stop.code if isinstance(stop.code, int) else 1)

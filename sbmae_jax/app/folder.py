@@ -1,12 +1,11 @@
 """The folder of a run: files that one process writes and all may read, and the log."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from sbmae_jax._io import write_atomically
+from sbmae_jax._io import Fill, write_atomically, write_results
 from sbmae_jax.training import distributed
 from sbmae_jax.training.log import Log, NoLog
 
@@ -30,7 +29,7 @@ class RunFolder:
         """Return whether a file exists. All processes get the answer of the first."""
         return bool(distributed.broadcast_from_first((self.path / name).exists()))
 
-    def write(self, name: str, fill: Callable[[Any], Any]) -> None:
+    def write(self, name: str, fill: Fill) -> None:
         """Write a file atomically: the first process writes, and all processes wait for it.
 
         Args:
@@ -40,3 +39,9 @@ class RunFolder:
         if distributed.is_first():
             write_atomically(self.path / name, fill)
         distributed.barrier(name)
+
+    def write_results(self, fills: Mapping[str, Fill]) -> None:
+        """Write what took long to compute, as `_io.write_results`; the first process writes it."""
+        if distributed.is_first():
+            write_results(self.path, fills)
+        distributed.barrier("results")

@@ -14,7 +14,7 @@ import numpy as np
 
 from sbmae_jax._batches import padded_batches
 from sbmae_jax._check import require_int, require_seed, require_type
-from sbmae_jax._io import write_atomically
+from sbmae_jax._io import as_path, require_writable, write_npz, write_results
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.scaling import Scaling, as_shape
 from sbmae_jax.data.units import as_training_units
@@ -141,28 +141,47 @@ def impute_file(
         )
     if not data.scalings:
         raise ValueError("only a run that was trained on files of your own can impute")
+    output = _check_output(output)
     rows = _read_rows(open_table(path, missing_markers, like=data), data, partial_rows)
     if rows.observed.all():
         raise ValueError(
             f"{path} has nothing to fill in: put NaN where a modality was not measured, mark its rows in "
             "NAME_present, or leave its array out"
         )
+    _check_names(rows)
     samples = _draw_samples(draw, rows, num_samples, seed, batch_size)
     arrays: dict[str, np.ndarray] = {}
     for name in rows.names:
-        for key, array in _filled_in(name, rows, samples[name]).items():
-            if key in arrays:
-                raise ValueError(
-                    f"{key} is a modality and also the name of an output for another: rename it"
-                )
-            arrays[key] = array
-    output = Path(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(output, lambda file: np.savez(file, allow_pickle=False, **arrays))
+        arrays |= _filled_in(name, rows, samples[name])
+    write_results(output.parent, {output.name: lambda file: write_npz(file, arrays)})
     num_filled = {name: len(samples[name]) for name in rows.names}
     return Imputed(
         path=output, num_rows=len(rows.observed), num_filled=num_filled, notices=rows.notices
     )
+
+
+def _check_output(output: str | Path) -> Path:
+    """Return the file to write; raises ValueError if it cannot be written, or is not called `.npz`."""
+    output = as_path(output)
+    if output.suffix != ".npz":
+        raise ValueError(f"output {output} must be the name of an .npz file, such as filled.npz")
+    require_writable(output)
+    return output
+
+
+def _check_names(rows: Rows) -> None:
+    """Raise ValueError if a modality has the name of an array that is written about another one."""
+    for m, name in enumerate(rows.names):
+        summary = (
+            ("classes", "probabilities")
+            if rows.scalings[name].kind == "category"
+            else ("mean", "std")
+        )
+        for key in () if rows.observed[:, m].all() else ("rows", "samples", *summary):
+            if f"{name}_{key}" in rows.names:
+                raise ValueError(
+                    f"{name}_{key} is a modality and also the name of an output for another: rename it"
+                )
 
 
 def _read_rows(table: Table, data: Description, partial_rows: str) -> Rows:

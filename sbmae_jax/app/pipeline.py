@@ -16,7 +16,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from sbmae_jax._io import as_path
+from sbmae_jax._io import as_path, write_npz
+from sbmae_jax._json import from_json, to_json
 from sbmae_jax.app import provenance
 from sbmae_jax.app.choices import choose_values, explain
 from sbmae_jax.app.impute import Imputed, impute_file
@@ -51,7 +52,8 @@ def train_score(run: Run) -> None:
         z = run.train_latents
         present = parts.layout.expand(jnp.asarray(z[PRESENT])) if PRESENT in z else None
         scale = moments(jnp.asarray(z["z"]), present)
-        run.folder.write(MOMENTS, lambda file: np.savez(file, mean=scale.mean, std=scale.std))
+        arrays = {"mean": np.asarray(scale.mean), "std": np.asarray(scale.std)}
+        run.folder.write(MOMENTS, lambda file: write_npz(file, arrays))
         return run.standardised(z)
 
     batches, held_out = run.data.batches_of(latents), run.held_out_latents
@@ -89,7 +91,6 @@ def evaluate_model(run: Run) -> None:
         return
     start = time.perf_counter()
     results, samples = measure(run, load_model(run), "test")
-    run.folder.write(SAMPLES, lambda file: np.savez_compressed(file, allow_pickle=False, **samples))
     seconds = {
         stage: sum(r["seconds"] for r in rows)
         for stage, rows in read_metrics(run.folder.path).items()
@@ -102,7 +103,14 @@ def evaluate_model(run: Run) -> None:
         "device": provenance.device(),
         "seed": run.config["seed"],
     }
-    run.folder.write(RESULTS, lambda file: file.write(json.dumps(results, indent=1).encode()))
+    run.folder.write_results(
+        {
+            SAMPLES: lambda file: write_npz(file, samples, compressed=True),
+            RESULTS: lambda file: file.write(
+                to_json(results, indent=1).encode()
+            ),  # last: it ends the stage
+        }
+    )
     run.folder.log.line(
         f"evaluate: {results['num_rows']} rows, {results['seconds']['evaluate']:.0f} s"
     )
@@ -132,11 +140,9 @@ def measure(
     results, samples = protocol.measure(
         key, rows, generator, evaluators, lambda: run.data.train_loaded.arrays
     )
-    # The first call compiles.
-    seconds = float(np.median(generator.seconds[1:] or generator.seconds))
     speed = {
         "num_evaluations": model.sampling.num_evaluations,
-        "seconds_per_1000_samples": 1000 * seconds / protocol.batch_size,
+        "seconds_per_1000_samples": 1000 * generator.seconds_per_call(rows) / protocol.batch_size,
     }
     return {"num_rows": len(source), **results, **speed}, samples
 
@@ -150,7 +156,7 @@ def make_report(run: Run) -> None:
     page, report = run.folder.path / "report" / "index.html", run.parts.protocol.report
     if not page.exists():
         page = write_report(run.folder.path, run.parts.layout.names, report)
-    results = json.loads((run.folder.path / RESULTS).read_text())
+    results = from_json((run.folder.path / RESULTS).read_text())
     run.folder.log.line(format_headlines(report.headlines(results)))
     run.folder.log.line(f"report: {page}")
 
@@ -264,7 +270,12 @@ def open_run(workdir: str | Path) -> Run:
 
 
 def generate(
-    workdir: str | Path, given: Sequence[str], num_samples: int, folder: Path, *, seed: int = 0
+    workdir: str | Path,
+    given: Sequence[str],
+    num_samples: int,
+    folder: str | Path,
+    *,
+    seed: int = 0,
 ) -> Path:
     """Generate what is not given, with the model of a finished run.
 
@@ -281,11 +292,11 @@ def generate(
     Example:
         Draw eight faces that smile::
 
-            pipeline.generate("runs/toy", ["attributes=Smiling"], 8, Path("smiling"))
+            pipeline.generate("runs/toy", ["attributes=Smiling"], 8, "smiling")
     """
     this = open_run(workdir)
     model, data = load_model(this), this.data.description
-    return generate_files(model, data, given, num_samples, folder, seed=seed)
+    return generate_files(model, data, given, num_samples, as_path(folder), seed=seed)
 
 
 def impute(

@@ -1,6 +1,7 @@
 """Generate from files: images, names, numbers or classes in; PNGs, tables and a contact sheet out."""
 
 import csv
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from matplotlib.image import imsave
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sbmae_jax._check import require_int, require_seed
+from sbmae_jax._io import as_path, require_folder
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.numbers import parse_number
 from sbmae_jax.data.scaling import IMAGE_KINDS, Scaling, abbreviate
@@ -47,7 +49,8 @@ def generate_files(
         The contact sheet.
 
     Raises:
-        ValueError: If something given cannot be read or does not fit.
+        ValueError: If something given cannot be read or does not fit, or the folder cannot be written.
+        OSError: The samples could not be written there; the message says where they are.
 
     Example:
         With a finished run of the toy faces::
@@ -59,17 +62,35 @@ def generate_files(
     require_int("num_samples", num_samples, 1)
     seed = require_seed("seed", seed)
     examples = read_given(given, model.modalities, data)
+    require_folder(folder)
     made = model.generate(
         {name: x[None] for name, x in examples.items()},
         key=seed, num_samples=num_samples, noise=bool(data.scalings),
     )  # fmt: skip
     if examples:
         made = {name: x[0] for name, x in made.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    for modality in model.modalities:
+    try:
+        return _write_files(folder, model.modalities, data, examples, made)
+    except OSError as error:
+        kept = Path(tempfile.mkdtemp(prefix="sbmae-"))
+        _write_files(kept, model.modalities, data, examples, made)
+        raise OSError(
+            f"{folder} cannot be written ({error.strerror or error}): the samples are in {kept}"
+        ) from None
+
+
+def _write_files(
+    folder: Path,
+    modalities: Sequence[Modality],
+    data: Description,
+    examples: Mapping[str, np.ndarray],
+    made: Mapping[str, np.ndarray],
+) -> Path:
+    """Write what was generated, and the contact sheet, whose path is returned."""
+    for modality in modalities:
         if modality.name not in examples:
             _write_samples(folder, modality, made[modality.name], data)
-    imsave(folder / "sheet.png", _contact_sheet(model.modalities, data, examples, made))
+    imsave(folder / "sheet.png", _contact_sheet(modalities, data, examples, made))
     return folder / "sheet.png"
 
 
@@ -126,7 +147,7 @@ def _read_own(value: str, modality: Modality, scaling: Scaling) -> np.ndarray:
         raise ValueError(f"--given {name}: unknown class {value!r}; choose from {known}")
     try:
         if value.endswith(".npy"):
-            numbers: Any = np.load(value, allow_pickle=False).astype(float)
+            numbers: Any = np.load(as_path(value), allow_pickle=False).astype(float)
         else:
             numbers = [parse_number(word) for word in value.split(",")]
     except (OSError, EOFError, ValueError):
@@ -147,7 +168,7 @@ def _read_image(path: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
     if depth not in MODES:
         raise ValueError(f"--given {name}: no image file has {depth} channels")
     try:
-        with Image.open(path) as file:
+        with Image.open(as_path(path)) as file:
             image = ImageOps.exif_transpose(file).convert(MODES[depth])
     except FileNotFoundError:
         raise ValueError(f"--given {name}: no such file: {path}") from None
@@ -187,7 +208,7 @@ def _write_samples(
     else:
         names = data.entries.get(modality.name) or list(map(str, range(np.prod(modality.shape))))
         lines = [[_cell_of(value, scaling) for value in np.ravel(values)] for values in samples]
-    with open(folder / f"{modality.name}.csv", "w", newline="") as file:
+    with open(folder / f"{modality.name}.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["sample", *names])
         writer.writerows([number, *line] for number, line in enumerate(lines))

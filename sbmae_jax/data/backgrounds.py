@@ -7,7 +7,7 @@ import skimage.data
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
-from sbmae_jax._io import one_line
+from sbmae_jax._io import as_path, one_line
 
 SIDE = 28  # of a digit, in pixels
 _SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -47,7 +47,7 @@ def backgrounds(num: int, folder: str | Path = "") -> dict[str, np.ndarray]:
             image cannot be read or is too small.
     """
     if folder:
-        return _read_folder(num, Path(folder).expanduser())
+        return _read_folder(num, as_path(folder))
     names = list(PHOTOGRAPHS)
     rounds = [(k // len(names), names[k % len(names)]) for k in range(num)]
     return {

@@ -55,7 +55,9 @@ def save(path: Path, description: Description) -> None:
         "scalings": {name: scaling.to_json(s) for name, s in description.scalings.items()},
         "ignored": description.ignored,
     }
-    write_atomically(path, lambda file: file.write(json.dumps(values, indent=1).encode()))
+    write_atomically(
+        path, lambda file: file.write(json.dumps(values, indent=1, allow_nan=False).encode())
+    )
 
 
 def load(path: Path) -> Description:

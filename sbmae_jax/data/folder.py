@@ -3,7 +3,9 @@
 import os
 from pathlib import Path
 
+from sbmae_jax._io import as_path
+
 
 def data_dir() -> Path:
     """Return the folder of all data: $SBMAE_DATA_DIR, or `data` in the current directory."""
-    return Path(os.environ.get("SBMAE_DATA_DIR") or "data")
+    return as_path(os.environ.get("SBMAE_DATA_DIR") or "data")

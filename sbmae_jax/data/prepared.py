@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
-from array_record.python.array_record_module import ArrayRecordWriter
+from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 from etils import epath
 
 from sbmae_jax._io import checksum, one_line
@@ -82,12 +82,22 @@ def verify(directory: Path) -> None:
 
 
 def write_records(path: Path, records: Iterable[bytes]) -> None:
-    """Write records to one file, which gets its name when it is complete."""
+    """Write records to one file, which gets its name when it is complete and was read back.
+
+    Raises:
+        OSError: What is read back is not what was written.
+    """
     part = path.with_name(path.name + ".writing")
     writer = ArrayRecordWriter(str(part), "group_size:1")  # as TFDS writes them, for random access
+    written = []
     for record in records:
         writer.write(record)
+        written.append(hashlib.sha256(record).digest())
     writer.close()
+    reader = ArrayRecordReader(str(part))
+    if [hashlib.sha256(record).digest() for record in reader.read_all()] != written:
+        raise OSError(f"{part} is read back with other content than was written: check the disk")
+    reader.close()
     os.replace(part, path)
 
 

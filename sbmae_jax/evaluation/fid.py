@@ -4,11 +4,11 @@ FID needs the weights of the network, which the user downloads and converts with
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
 import numpy as np
 
+from sbmae_jax._io import as_path
 from sbmae_jax.evaluation import inception as inception_weights
 from sbmae_jax.training.sharding import batched
 
@@ -28,7 +28,7 @@ def check_weights(path: str) -> None:
 def _is_file(path: str) -> bool:
     """Return whether a path is that of a file, also where it cannot be one, as with a null byte."""
     try:
-        return Path(path).is_file()
+        return as_path(path).is_file()
     except (OSError, ValueError):
         return False
 
@@ -42,5 +42,5 @@ def inception_extractor(path: str, batch_size: int = 100) -> FeatureExtractor | 
     """
     if not path:
         return None
-    params, apply = inception_weights.load(Path(path)), jax.jit(inception_weights.features)
+    params, apply = inception_weights.load(as_path(path)), jax.jit(inception_weights.features)
     return batched(lambda images: apply(params, images), batch_size)

@@ -1,21 +1,35 @@
-"""Numbers as the report writes them."""
+"""Numbers as the report writes them; NaN is written "undefined", as `results.json` says why."""
 
+import math
 from collections.abc import Mapping
 
 
-def with_error(entry: Mapping[str, float]) -> str:
+def number(value: float, form: str = ".3f") -> str:
+    """Write a number in a format, such as ".3f": "0.912"."""
+    return "undefined" if math.isnan(value) else f"{value:{form}}"
+
+
+def with_error(entry: Mapping[str, float], form: str = ".3f") -> str:
     """Write a mean with its standard error: "0.912 ± 0.004"."""
-    return f"{entry['mean']:.3f} ± {entry['se']:.3f}"
+    error = entry["se"]
+    return number(entry["mean"], form) + ("" if math.isnan(error) else f" ± {error:.3f}")
 
 
 def percent(value: float) -> str:
     """Write a share in percent: "91.2 %"."""
-    return f"{100 * value:.1f} %"
+    return "undefined" if math.isnan(value) else f"{100 * value:.1f} %"
 
 
 def percent_with_error(entry: Mapping[str, float]) -> str:
     """Write a share with its standard error in percent: "91.2 ± 0.4 %"."""
+    if math.isnan(entry["se"]):
+        return percent(entry["mean"])
     return f"{100 * entry['mean']:.1f} ± {100 * entry['se']:.1f} %"
+
+
+def over(numerator: float, denominator: float) -> float:
+    """Divide; NaN where the denominator is 0."""
+    return numerator / denominator if denominator else math.nan
 
 
 def explained(error: Mapping[str, float]) -> dict[str, float]:

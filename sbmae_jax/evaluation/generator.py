@@ -41,7 +41,7 @@ class Generator:
         mesh: Devices that share the rows of a batch; see `sharding.batched`.
         read: What to keep of each batch of samples, by default all of it. Keep less where the samples of all
             rows do not fit into memory.
-        seconds: How long each call of `complete` or `draw` took; the first ones compile.
+        seconds: How long each call took, by its function. The first call of a function compiles.
     """
 
     names: tuple[str, ...]
@@ -51,7 +51,7 @@ class Generator:
     draw: CompleteFn | None = None
     mesh: Mesh | None = None
     read: Read = dict
-    seconds: list[float] = field(default_factory=list)
+    seconds: dict[CompleteFn, list[float]] = field(default_factory=dict)
 
     def reading(self, read: Read) -> "Generator":
         """Return the same generator, but with another `read`."""
@@ -74,13 +74,28 @@ class Generator:
         """Generate what is not observed, with the noise of p(x|z); otherwise as `complete_rows`."""
         return self._generate(self.draw or self.complete, key, rows, observed)
 
+    def seconds_per_call(self, rows: Arrays) -> float:
+        """Return the median duration of a call of `complete` or `draw` without compilation.
+
+        Where no function was called twice, one is called once more.
+
+        Args:
+            rows: Rows `{name: [N, ...]}` whose shapes and types to take.
+        """
+        function = next(iter(self.seconds), self.complete)
+        while not (warm := [s for taken in self.seconds.values() for s in taken[1:]]):
+            blank = blank_rows(rows, self.names, self.batch_size)
+            self._generate(function, jax.random.key(0), *blank)
+        return float(np.median(warm))
+
     def reconstruct_rows(self, rows: Arrays) -> dict[str, Any]:
         """Encode and decode rows `{name: [N, ...]}`."""
         call = batched(self.reconstruct, self.batch_size, self.mesh, read=self.read)
         return call(self._modalities(rows))
 
     def _generate(self, function: CompleteFn, key, rows, observed) -> dict[str, Any]:
-        call = batched(function, self.batch_size, self.mesh, read=self.read, seconds=self.seconds)
+        seconds = self.seconds.setdefault(function, [])
+        call = batched(function, self.batch_size, self.mesh, read=self.read, seconds=seconds)
         shape = (len(rows[self.names[0]]), len(self.names))
         return call(self._modalities(rows), np.broadcast_to(observed, shape), key=key)
 

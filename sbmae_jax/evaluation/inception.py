@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sbmae_jax._io import checksum, write_atomically
+from sbmae_jax._io import checksum, write_atomically, write_npz
 from sbmae_jax.evaluation.torch_file import read_tensors
 from sbmae_jax.nets.inception import SIZE, InceptionFeatures
 from sbmae_jax.types import Array
@@ -119,7 +119,7 @@ def convert(source: Path, target: Path, sha256: str = SHA256) -> None:
         raise ValueError(f"{source} cannot be converted: {error}") from None
     arrays = _as_dict(params) | {"probe": np.asarray(probe(params))}
     seals = {"source_sha256": np.array(found), "arrays_sha256": np.array(checksum(arrays))}
-    write_atomically(target, lambda file: np.savez(file, allow_pickle=False, **arrays, **seals))
+    write_atomically(target, lambda file: write_npz(file, arrays | seals))
 
 
 def load(path: Path, sha256: str = SHA256) -> Params:

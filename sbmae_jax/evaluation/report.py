@@ -1,6 +1,5 @@
 """The report of a run: one static page, made from the files in its workdir."""
 
-import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -12,13 +11,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sbmae_jax._io import local_folder
+from sbmae_jax._json import from_json
 from sbmae_jax.evaluation.base import Headline, Report, ReportImage, ReportSection, Results
 from sbmae_jax.training.log import read_metrics
 from sbmae_jax.training.workdir import CHOICES, CONFIG, RESULTS, SAMPLES
 
 matplotlib.rcParams.update({
     "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
-    "grid.alpha": 0.25, "legend.frameon": False, "savefig.bbox": "tight",
+    "grid.alpha": 0.25, "legend.frameon": False, "savefig.bbox": "tight", "text.parse_math": False,
 })  # fmt: skip
 
 
@@ -34,7 +34,8 @@ def write_report(workdir: Path, names: tuple[str, ...], report: Report) -> Path:
         The path of the page.
     """
     with local_folder(workdir / "report") as folder:
-        (folder / "index.html").write_text(_render(workdir, names, report, folder))
+        page = _render(workdir, names, report, folder)
+        (folder / "index.html").write_text(page, encoding="utf-8")
     return workdir / "report" / "index.html"
 
 
@@ -49,7 +50,7 @@ def format_headlines(headlines: Sequence[Headline]) -> str:
 
 def _render(workdir: Path, names: tuple[str, ...], report: Report, folder: Path) -> str:
     """Write the images of the report into a folder, and return its page."""
-    results = json.loads((workdir / RESULTS).read_text())
+    results = from_json((workdir / RESULTS).read_text())
     with (workdir / SAMPLES).open("rb") as file, np.load(file) as arrays:
         samples = dict(arrays)
     sections = [
@@ -57,7 +58,7 @@ def _render(workdir: Path, names: tuple[str, ...], report: Report, folder: Path)
         _training_section(workdir, results, folder),
     ]
     choices = workdir / CHOICES
-    template = files("sbmae_jax.evaluation").joinpath("report.html").read_text()
+    template = files("sbmae_jax.evaluation").joinpath("report.html").read_text(encoding="utf-8")
     return (
         jinja2.Environment(autoescape=True)
         .from_string(template)
@@ -66,7 +67,7 @@ def _render(workdir: Path, names: tuple[str, ...], report: Report, folder: Path)
             names=names,
             headlines=report.headlines(results),
             sections=sections,
-            choices=choices.read_text() if choices.exists() else "",
+            choices=choices.read_text(encoding="utf-8") if choices.exists() else "",
             config=(workdir / CONFIG).read_text(),
         )
     )

@@ -1,8 +1,9 @@
 """Checkpoints that are either intact or not used, written while the training continues.
 
-Orbax writes a checkpoint under a temporary name and renames it when it is complete. Then a seal, the SHA-256
-of each of its files, is stored beside them. A checkpoint without a seal was never finished; one whose files
-do not match its seal was damaged later. Neither is read: the previous checkpoint is used instead.
+Orbax writes a checkpoint under a temporary name and renames it when it is complete. Then it is read back and
+compared with what was saved, and a seal, the SHA-256 of each of its files, is stored beside them. A
+checkpoint without a seal was never finished; one whose files do not match its seal was damaged later. Neither
+is read: the previous checkpoint is used instead.
 
 A checkpoint consists of TensorStore arrays and JSON, so loading one never runs code from it.
 """
@@ -10,17 +11,22 @@ A checkpoint consists of TensorStore arrays and JSON, so loading one never runs 
 import contextlib
 import hashlib
 import json
+import re
+import tempfile
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import jax
+import numpy as np
 from absl import logging
 from orbax.checkpoint import v1 as ocp
 
-from sbmae_jax._io import files_below, is_remote
+from sbmae_jax._io import files_below, is_remote, one_line
 from sbmae_jax.training import distributed
 
 Tree = TypeVar("Tree")
@@ -42,8 +48,9 @@ class Checkpoints:
             checkpoints.save(int(state.step), state)
     """
 
-    def __init__(self, checkpointer: ocp.training.Checkpointer, directory: Path):
+    def __init__(self, checkpointer: ocp.training.Checkpointer, directory: Path, path: Path):
         self._checkpointer, self._directory = checkpointer, directory
+        self._path = path  # the name of the directory that Orbax knows
         self._sealer = ThreadPoolExecutor(1)
         self._pending: Future | None = None
         self._step = 0
@@ -67,7 +74,9 @@ class Checkpoints:
             raise _not_written(self._directory / str(step), error) from error
         assert response is not None  # None means skipped, which `force` excludes
         self._step = step
-        self._pending = self._sealer.submit(self._seal, self._directory / str(step), response)
+        # Only the first process reads back: copy what it holds before the arrays change.
+        saved = jax.tree.map(_Saved.copy_of, state) if distributed.is_first() else None
+        self._pending = self._sealer.submit(self._seal, self._path / str(step), response, saved)
 
     def finish(self) -> None:
         """Wait until the last `save` is complete, or raise OSError if it failed."""
@@ -102,7 +111,13 @@ class Checkpoints:
             return None
         with warnings.catch_warnings():  # Orbax remarks that skipped leaves have no sharding
             warnings.simplefilter("ignore", UserWarning)
-            return self._checkpointer.load_checkpointables(step, {"state": like})["state"]
+            try:
+                return self._checkpointer.load_checkpointables(step, {"state": like})["state"]
+            except (OSError, ValueError, KeyError) as error:
+                raise ValueError(
+                    f"checkpoint {self._directory / str(step)} cannot be restored ({one_line(error, 300)}): "
+                    f"delete {self._directory} to train the stage again"
+                ) from error
 
     def _newest(self) -> int:
         steps = sorted((found.step for found in self._checkpointer.checkpoints), reverse=True)
@@ -116,10 +131,58 @@ class Checkpoints:
             logging.warning("checkpoint %s is damaged (%s) and will not be used", path, damage)
         return _ALL_DAMAGED if finished else _NONE
 
-    def _seal(self, path: Path, response: Any) -> None:
+    def _seal(self, path: Path, response: Any, saved: Any) -> None:
         response.result()
         if distributed.is_first():
+            _read_back(path, saved)
             (path / SEAL).write_text(json.dumps(_digests(path), indent=1))
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """What the first process holds of an array that is saved.
+
+    Attributes:
+        shape: Shape of the whole array.
+        dtype: Its dtype.
+        shards: Copies of the parts that this process can address, and their places.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    shards: list[tuple[Any, np.ndarray]]
+
+    @classmethod
+    def copy_of(cls, array: Any) -> "_Saved":
+        """Copy an array, each part once."""
+        if not isinstance(array, jax.Array):
+            array = np.array(array)
+            return cls(array.shape, array.dtype, [(..., array)])
+        shards = {repr(shard.index): shard for shard in array.addressable_shards}
+        copies = [(shard.index, np.array(shard.data)) for shard in shards.values()]
+        return cls(array.shape, np.dtype(array.dtype), copies)
+
+    def equals(self, found: np.ndarray) -> bool:
+        """Return whether an array that was read back is the one that was saved, bit by bit."""
+        return (found.shape, found.dtype) == (self.shape, self.dtype) and all(
+            np.ascontiguousarray(found[place]).tobytes() == part.tobytes()
+            for place, part in self.shards
+        )
+
+
+def _read_back(path: Path, saved: Any) -> None:
+    """Raise ValueError if the files of a checkpoint do not give back what was saved."""
+    is_leaf = lambda leaf: isinstance(leaf, _Saved)  # noqa: E731
+    like = jax.tree.map(lambda leaf: np.empty(0, leaf.dtype), saved, is_leaf=is_leaf)
+    with ocp.Context() as context:
+        if not distributed.is_alone():  # the other processes do not take part
+            context.multiprocessing.active_processes = {0}
+            context.multiprocessing.barrier_sync_key_prefix = "read_back"
+        found = ocp.load_checkpointables(str(path), {"state": like})["state"]
+    wanted = jax.tree_util.tree_leaves_with_path(saved, is_leaf=is_leaf)
+    for (place, leaf), array in zip(wanted, jax.tree.leaves(found), strict=True):
+        if not leaf.equals(np.asarray(array)):
+            raise ValueError(f"{jax.tree_util.keystr(place)} is read back with other values")
 
 
 _NONE, _ALL_DAMAGED = -1, -2
@@ -139,23 +202,41 @@ def opened(directory: Path) -> Iterator[Checkpoints]:
     """
     directory = directory if is_remote(directory) else directory.absolute()
     policy = ocp.training.preservation_policies.LatestN(NUM_KEPT)
-    checkpointer = ocp.training.Checkpointer(
-        str(directory),
-        preservation_policy=policy,  # pyright: ignore[reportArgumentType] (Orbax's own types differ)
-        cleanup_tmp_directories=True,
-    )
-    checkpoints = Checkpoints(checkpointer, directory)
-    try:
-        yield checkpoints
-        checkpoints.finish()
-    except BaseException:
-        # Complete the save that is under way, but let no error here hide the first one: when it closes,
-        # Orbax raises once more what a save has already raised.
-        for end in (checkpoints.finish, checkpointer.close):
-            with contextlib.suppress(Exception):
-                end()
-        raise
-    checkpointer.close()
+    with _plain_name(directory) as path:
+        checkpointer = ocp.training.Checkpointer(
+            str(path),
+            preservation_policy=policy,  # pyright: ignore[reportArgumentType] (Orbax's own types differ)
+            cleanup_tmp_directories=True,
+        )
+        checkpoints = Checkpoints(checkpointer, directory, path)
+        try:
+            yield checkpoints
+            checkpoints.finish()
+        except BaseException:
+            # Complete the save that is under way, but let no error here hide the first one: when it closes,
+            # Orbax raises once more what a save has already raised.
+            for end in (checkpoints.finish, checkpointer.close):
+                with contextlib.suppress(Exception):
+                    end()
+            raise
+        checkpointer.close()
+
+
+@contextmanager
+def _plain_name(directory: Path) -> Iterator[Path]:
+    """Yield a name of a folder without characters that Orbax and TensorStore take for something else.
+
+    Orbax finds its own files by patterns, in which brackets of the folder's name would count; it may also
+    find those of another run. A symbolic link has a plain name.
+    """
+    if is_remote(directory) or re.fullmatch(r"[\w./=,@+-]*", str(directory)):
+        yield directory
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="sbmae-") as folder:
+        link = Path(folder) / "checkpoints"
+        link.symlink_to(directory, target_is_directory=True)
+        yield link
 
 
 def find_damage(path: Path) -> str | None:

@@ -1,7 +1,6 @@
 """The log of a run: lines on the screen, JSON lines in `metrics.jsonl`, and scalars for TensorBoard."""
 
 import contextlib
-import json
 import shutil
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from tensorboardX.proto import event_pb2
 from tqdm import tqdm
 
 from sbmae_jax._io import copy_folder, is_remote
+from sbmae_jax._json import from_json, to_json
 
 Event = event_pb2.Event  # pyright: ignore[reportAttributeAccessIssue] (created at import)
 METRICS = "metrics.jsonl"
@@ -71,7 +71,7 @@ class Log:
         """
         parts = [summary.scalar(f"{stage}/{name}", value) for name, value in values.items()]
         try:
-            self._file.write(json.dumps({"stage": stage, "step": step, **values}) + "\n")
+            self._file.write(to_json({**values, "stage": stage, "step": step}) + "\n")
             for part in parts:
                 self._board.write_event(Event(wall_time=time.time(), step=step, summary=part))
             self._board.flush()
@@ -154,8 +154,8 @@ def read_metrics(directory: Path) -> dict[str, list[dict[str, Any]]]:
     path = directory / METRICS
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
+            row = from_json(line)
+        except ValueError:
             continue
         rows.setdefault(row["stage"], {})[row["step"]] = row
     return {stage: [by_step[step] for step in sorted(by_step)] for stage, by_step in rows.items()}

@@ -147,7 +147,7 @@ def make_step(
         params = optax.apply_updates(state.params, updates)
         decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
         ema_params = optax.incremental_update(params, state.ema_params, 1 - decay)
-        metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradient), **metrics}
+        metrics = {**metrics, "loss": loss, "gradient_norm": optax.tree.norm(gradient)}
         return TrainState(state.step + 1, params, ema_params, opt_state, state.best), metrics
 
     return step

@@ -17,6 +17,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from sbmae_jax._check import require_int, require_one_of, require_seed
+from sbmae_jax._io import as_path
 from sbmae_jax.data.celebahq.check import PAGE, Face, check_folder
 from sbmae_jax.data.celebahq.convert import RULE, PendingShard, convert, record_features
 from sbmae_jax.data.celebahq.layout import (
@@ -28,7 +29,7 @@ from sbmae_jax.data.celebahq.layout import (
 )
 from sbmae_jax.data.celebahq.tables import Problems
 from sbmae_jax.data.folder import data_dir
-from sbmae_jax.data.prepared import Shard, digest, lock, publish
+from sbmae_jax.data.prepared import Shard, digest, explain_full_disk, lock, publish
 from sbmae_jax.data.records import RecordSource, open_records
 from sbmae_jax.data.source import SPLITS
 
@@ -87,7 +88,7 @@ def celebahq(
     known = tuple(record_features(side))
     if not names or set(names) - set(known):
         raise ValueError(f"names must be of {', '.join(known)}, got {', '.join(names)}")
-    directory = prepare(Path(folder or data_dir() / FOLDER), side, official, num_workers)
+    directory = prepare(as_path(folder or data_dir() / FOLDER), side, official, num_workers)
     source = open_records(directory, split, names, num_rows, seed)
     return dataclasses.replace(source, entries=_ENTRIES)
 
@@ -105,8 +106,8 @@ def prepare(folder: Path, side: int, official: bool = True, num_workers: int = 2
         The folder of the records.
 
     Raises:
-        ValueError: As `check_folder`, and one that lists all image files that cannot be read. What could be
-            read is kept, so that once these are fixed only they are read.
+        ValueError: As `check_folder`, if the disk is full, and one that lists all image files that cannot be
+            read. What could be read is kept, so that once these are fixed only they are read.
     """
     faces = check_folder(folder, official)
     root = data_dir() / "prepared"
@@ -115,7 +116,8 @@ def prepare(folder: Path, side: int, official: bool = True, num_workers: int = 2
     if target.exists():
         return target
     work = root / f"celebahq-{side}-{own}.part"
-    with lock(work):
+    size = 5 * side**2 * len(faces)  # an image and a mask, and some room
+    with explain_full_disk(root, size), lock(work):
         if not target.exists():
             shards = _plan_shards(work, folder.resolve(), faces, side)
             _write_shards(folder, [*itertools.chain(*shards.values())], num_workers)

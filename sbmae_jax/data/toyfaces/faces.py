@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from sbmae_jax._check import require_int, require_seed
-from sbmae_jax._io import write_atomically
+from sbmae_jax._io import as_path, write_atomically
 from sbmae_jax.data.celebahq.layout import (
     ATTRIBUTE_FILE,
     ATTRIBUTES,
@@ -156,7 +156,7 @@ def write_toyfaces(
     require_int("num_faces", num_faces, 1, MAX_FACES)
     require_int("side", side, 2)
     seed = require_seed("seed", seed)
-    root, mask_side = Path(folder), mask_side or side // 2
+    root, mask_side = as_path(folder), mask_side or side // 2
     _claim(root, num_faces=num_faces, seed=seed, side=side, mask_side=mask_side)
     if (root / ATTRIBUTE_FILE).exists():
         return

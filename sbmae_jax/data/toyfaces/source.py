@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sbmae_jax._check import require_seed
 from sbmae_jax.data.celebahq.source import MODALITIES, celebahq
 from sbmae_jax.data.folder import data_dir
+from sbmae_jax.data.prepared import explain_full_disk
 from sbmae_jax.data.records import RecordSource
 from sbmae_jax.data.toyfaces.faces import write_toyfaces
 
@@ -38,7 +39,7 @@ def toyfaces(
 
     Raises:
         ValueError: If an argument is out of range, or the folder `toyfaces-NUMBER-SIDE` in `data_dir()` holds
-            anything else.
+            anything else, or the disk is full.
 
     Example:
         A thousand faces in $SBMAE_DATA_DIR/toyfaces-1000-128, drawn in some seconds::
@@ -50,7 +51,8 @@ def toyfaces(
     if num_faces <= _FEW_FACES:
         num_workers = 1
     folder = data_dir() / f"toyfaces-{num_faces}-{2 * side}"
-    write_toyfaces(folder, num_faces, DATA_SEED, 2 * side, num_processes=num_workers)
+    with explain_full_disk(data_dir(), num_faces * (2 * side) ** 2):
+        write_toyfaces(folder, num_faces, DATA_SEED, 2 * side, num_processes=num_workers)
     return celebahq(
         split, num_rows, names, seed, folder, side, official=False, num_workers=num_workers
     )

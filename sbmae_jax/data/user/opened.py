@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sbmae_jax._check import require_seed
+from sbmae_jax._io import as_path
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.user.fit import fit_scalings
 from sbmae_jax.data.user.kinds import Kind, infer_kinds
@@ -83,7 +84,7 @@ def open_files(
             is unknown.
     """
     seed = require_seed("seed", seed)
-    path, markers = Path(path).expanduser().resolve(), tuple(missing_markers)
+    path, markers = Path(as_path(path)).resolve(), tuple(missing_markers)
     known = array_names(path, markers)
     chosen = tuple(sorted(names)) or known
     # Kinds of arrays that exist and are not opened do not matter; those of unknown arrays are mistakes.

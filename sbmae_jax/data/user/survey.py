@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sbmae_jax._check import require_seed
+from sbmae_jax._io import as_path
 from sbmae_jax.data.scaling import IMAGE_KINDS, Scaling, abbreviate
 from sbmae_jax.data.user.opened import OpenedFiles, array_names, open_files
 from sbmae_jax.data.user.tables import MISSING_MARKERS
@@ -110,7 +111,7 @@ def survey(
         [('age', 'vector', 'floats, one axis'), ('town', 'category', 'strings')]
     """
     require_seed("seed", seed)
-    path = Path(path).expanduser().resolve()
+    path = Path(as_path(path)).resolve()
     names = array_names(path, tuple(missing_markers))
     for name in leave_out:
         if name not in names:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from sbmae_jax._io import as_path
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.user.arrays import read_npy_file, read_npy_folder, read_npz
 from sbmae_jax.data.user.checks import (
@@ -131,7 +132,7 @@ def open_table(
         >>> table.read(np.array([1]), ["age"])
         {'age': array([47.])}
     """
-    path = Path(path).expanduser()
+    path = Path(as_path(path))
     read = _reader_of(path)
     if read is read_pictures:
         read = partial(read_pictures, markers=missing_markers, like=like)

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.image import imsave
 
 from sbmae_jax.evaluation.base import Headline, ReportImage, ReportSection, Results, Samples
-from sbmae_jax.evaluation.formatting import with_error
+from sbmae_jax.evaluation.formatting import number, over, with_error
 from sbmae_jax.evaluation.generator import Arrays, Generator, blank_rows
 from sbmae_jax.evaluation.images import add_frame, reconstruction_grid, save_enlarged, sheet
 from sbmae_jax.types import Key
@@ -64,17 +64,17 @@ def headlines(results: Results) -> list[Headline]:
          results["image_read"]["attributes"]),
     ]  # fmt: skip
     distance, diversity = results["image_frechet_classifier_features"], results["diversity"]
-    relative = diversity["attributes"]["pixels"] / diversity["real"]["pixels"]
+    relative = over(diversity["attributes"]["pixels"], diversity["real"]["pixels"])
     return [
         *(
-            Headline(name, with_error(entry[score]), f"supervised: {bounds[score]['mean']:.3f}")
+            Headline(name, with_error(entry[score]), f"supervised: {number(bounds[score]['mean'])}")
             for name, score, entry in scores
         ),
-        Headline("Fréchet distance, unconditional", f"{distance['nothing']:.3g}",
+        Headline("Fréchet distance, unconditional", number(distance["nothing"], ".3g"),
                  "on features of the attribute classifier; not FID"),
-        *([Headline("FID, unconditional", f"{results['fid']['nothing']:.1f}")]
+        *([Headline("FID, unconditional", number(results["fid"]["nothing"], ".1f"))]
           if "fid" in results else []),
-        Headline("diversity, given attributes", f"{relative:.2f}",
+        Headline("diversity, given attributes", number(relative, ".2f"),
                  "distance between images for one condition, over that of real images"),
         Headline("1,000 samples", f"{results['seconds_per_1000_samples']:.1f} s",
                  f"{results['num_evaluations']} score evaluations and decoding"),
@@ -172,17 +172,17 @@ def _scores(results: Results) -> ReportSection:
     diversity, with_fid = results["diversity"], "fid" in results
     rows = []
     for name, entry in results["generated"].items():
-        row = [name, *(f"{score['mean']:.3f}" for score in entry.values())]
+        row = [name, *(number(score["mean"]) for score in entry.values())]
         read = results["image_read"].get(name)
         if read is not None:
             row += [
-                f"{read['attribute_f1']['mean']:.3f}", f"{read['mask_f1']['mean']:.3f}",
-                f"{results['image_frechet_classifier_features'][name]:.3g}",
-                f"{diversity[name]['pixels'] / diversity['real']['pixels']:.2f}",
+                number(read["attribute_f1"]["mean"]), number(read["mask_f1"]["mean"]),
+                number(results["image_frechet_classifier_features"][name], ".3g"),
+                number(over(diversity[name]["pixels"], diversity["real"]["pixels"]), ".2f"),
             ]  # fmt: skip
-            row += [f"{results['fid'][name]:.1f}"] if with_fid else []
+            row += [number(results["fid"][name], ".1f")] if with_fid else []
         rows.append(row)
-    supervised = [f"{score['mean']:.3f}" for score in results["supervised"].values()]
+    supervised = [number(score["mean"]) for score in results["supervised"].values()]
     rows.append(["supervised, on real images", *supervised])
     head += ["FID"] if with_fid else []
     table = tuple((*row, *[""] * (len(head) - len(row))) for row in (head, *rows))
@@ -200,6 +200,6 @@ def _by_attribute(results: Results, names: tuple[str, ...]) -> ReportSection:
     scores = {
         k: v for k, v in results["attribute_f1_by_attribute"].items() if "attributes" not in k
     }
-    rows = tuple((name, *(f"{score[name]:.3f}" for score in scores.values())) for name in names)
+    rows = tuple((name, *(number(score[name]) for score in scores.values())) for name in names)
     head = ("", *(f"given {k}" for k in scores))
     return ReportSection("F1 by attribute", table=(head, *rows))

@@ -221,8 +221,8 @@ def measure_joint(classes: np.ndarray, label: np.ndarray) -> dict[str, Any]:
 
 def measure_accuracy(
     names: tuple[str, ...], classes: np.ndarray, label: np.ndarray, present: np.ndarray
-) -> dict[str, float]:
-    """Return the share of right classes: the mean over rows with its standard error, and by modality.
+) -> dict[str, Any]:
+    """Return the share of right classes: the mean over rows with its standard error, and `by_modality`.
 
     Args:
         names: The modalities, in their order.
@@ -236,4 +236,5 @@ def measure_accuracy(
         for m, (name, seen) in enumerate(zip(names, present.T, strict=True))
         if seen.any()
     }
-    return estimate(correct.sum(axis=1) / present.sum(axis=1))._asdict() | by_modality
+    mean = estimate(correct.sum(axis=1) / present.sum(axis=1))._asdict()
+    return {**mean, "by_modality": by_modality}  # below a key, as a modality may be called mean

@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from sbmae_jax.evaluation.base import Headline, ReportSection, Results
-from sbmae_jax.evaluation.formatting import with_error
+from sbmae_jax.evaluation.formatting import number, over, with_error
 
 COHERENCE = {
     "nested": "conditional_coherence", "prefix": "prefix_coherence",
@@ -34,12 +34,17 @@ def headlines(results: Results) -> list[Headline]:
     found = []
     for title, entries in _measured(results, COHERENCE).items():
         # The prefix protocol scores one modality alone.
-        scored = results["prefix_target"] if title == "prefix" else "mean"
-        ceiling = results["reconstruction_accuracy"][scored]
+        accuracy = results["reconstruction_accuracy"]
+        ceiling = (
+            accuracy["by_modality"][results["prefix_target"]]
+            if title == "prefix"
+            else accuracy["mean"]
+        )
         ends = list(entries)[:: max(len(entries) - 1, 1)]
         name = "conditional coherence" if title == "nested" else f"coherence, {title}"
         found += [
-            Headline(f"{name}, given {n}", with_error(entry), f"{entry['mean'] / ceiling:.0%} of the ceiling")
+            Headline(f"{name}, given {n}", with_error(entry),
+                     f"{number(over(entry['mean'], ceiling), '.0%')} of the ceiling")
             for n, entry in entries.items()
             if title == "nested" or n in ends
         ]  # fmt: skip
@@ -54,7 +59,8 @@ def protocol_table(results: Results) -> list[ReportSection]:
     numbers = list(next(iter(distance.values())))
     rows = [
         *((title, *(with_error(entries[n]) for n in numbers)) for title, entries in coherence.items()),
-        *((title, *(f"{entries[n]['mean']:.2f}" for n in numbers)) for title, entries in distance.items()),
+        *((title, *(number(entries[n]["mean"], ".2f") for n in numbers))
+          for title, entries in distance.items()),
     ]  # fmt: skip
     definitions = " ".join(DEFINITIONS[title] for title in coherence)
     remark = definitions.format(target=results.get("prefix_target")) + (

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from sbmae_jax.evaluation.base import Headline, ReportImage, ReportSection, Results, Samples
-from sbmae_jax.evaluation.formatting import with_error
+from sbmae_jax.evaluation.formatting import number, with_error
 from sbmae_jax.evaluation.generator import Arrays, Generator, blank_rows
 from sbmae_jax.evaluation.images import (
     add_frame,
@@ -74,12 +74,12 @@ def headlines(results: Results) -> list[Headline]:
                  with_error(results["reconstruction_accuracy"]), "ceiling of coherence"),
         *coherence_pages.headlines(results),
         Headline("unconditional coherence", with_error(agree), "all modalities agree"),
-        Headline("label total variation", f"{variation['uniform']:.3f}",
+        Headline("label total variation", number(variation["uniform"]),
                  "distance from uniform classes; 0 is best"),
         *_diversity(results),
-        Headline("Fréchet distance", f"{results['frechet_classifier_features']['mean']:.2f}",
+        Headline("Fréchet distance", number(results["frechet_classifier_features"]["mean"], ".2f"),
                  "on classifier features; not FID"),
-        *([Headline("FID", f"{results['fid']['mean']:.2f}")] if "fid" in results else []),
+        *([Headline("FID", number(results["fid"]["mean"], ".2f"))] if "fid" in results else []),
         Headline("1,000 samples", f"{results['seconds_per_1000_samples']:.1f} s",
                  f"{results['num_evaluations']} score evaluations and decoding"),
     ]  # fmt: skip
@@ -92,7 +92,9 @@ def _diversity(results: Results) -> list[Headline]:
     remark = (
         "variance given one modality, over that within a class of the data; 1 is as in the data"
     )
-    return [Headline("conditional diversity", f"{results['conditional_diversity']:.2f}", remark)]
+    return [
+        Headline("conditional diversity", number(results["conditional_diversity"], ".2f"), remark)
+    ]
 
 
 def sections(
@@ -137,7 +139,13 @@ def _by_modality(results: Results, names: tuple[str, ...]) -> ReportSection:
         **({"FID": ("fid", ".2f")} if "fid" in results else {}),
     }
     rows = [
-        (name, *(f"{results[key][name]:{form}}" for key, form in columns.values()))
+        (
+            name,
+            *(
+                number(results[key].get("by_modality", results[key])[name], form)
+                for key, form in columns.values()
+            ),
+        )
         for name in names
     ]
     at_least = results["unconditional_coherence"]["at_least_k"].items()

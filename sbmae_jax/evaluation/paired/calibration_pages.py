@@ -1,17 +1,20 @@
 """Sections of the report of paired data on calibration: is the generator as sure as it should be?"""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sbmae_jax.evaluation.base import ReportImage, ReportSection, Results
-from sbmae_jax.evaluation.formatting import percent_with_error, with_error
+from sbmae_jax.evaluation.formatting import number, percent_with_error, with_error
 from sbmae_jax.evaluation.paired.plots import DPI, plot_ranks, plot_reliability
 
 
 def verdict(entry: Mapping[str, Any]) -> str:
     """Say in words what coverage and bias mean."""
     coverage, bias, words = entry["coverage"], entry["bias"], []
+    if math.isnan(coverage["se"]):
+        return "too few rows"
     excess = coverage["mean"] - entry["nominal"]
     if abs(excess) > max(0.03, 3 * coverage["se"]):
         narrow, wide = "overconfident: intervals too narrow", "underconfident: intervals too wide"
@@ -37,7 +40,7 @@ def _intervals(results: Results, values: Mapping[str, Any], folder: Path) -> Rep
     plot_ranks(values).savefig(folder / "ranks.png", dpi=DPI)
     nominal = f"{next(iter(values.values()))['nominal']:.0%}"
     rows = [
-        (name, percent_with_error(e["coverage"]), f"{e['bias']['mean']:+.3f} ± {e['bias']['se']:.3f}",
+        (name, percent_with_error(e["coverage"]), with_error(e["bias"], "+.3f"),
          with_error(e["crps"]), verdict(e))
         for name, e in values.items()
     ]  # fmt: skip
@@ -65,7 +68,7 @@ def _intervals(results: Results, values: Mapping[str, Any], folder: Path) -> Rep
 def _probabilities(reliability: Mapping[str, Any], folder: Path) -> ReportSection:
     """Show how often events happen, by their probability."""
     plot_reliability(reliability).savefig(folder / "reliability.png", dpi=DPI)
-    rows = [(n, f"{e['error']:.3f}", f"{e['by_chance']:.3f}") for n, e in reliability.items()]
+    rows = [(n, number(e["error"]), number(e["by_chance"])) for n, e in reliability.items()]
     return ReportSection(
         "Calibration of probabilities",
         (ReportImage(

@@ -68,9 +68,10 @@ def measure_consistency(
         baselines: Those of each modality.
 
     Returns:
-        By modality: `generated` and `real`, the share of variance that the prediction has in common with each
-        (`metrics.prediction.shared_variance`), and `ratio`, the first over the second. 1 is as in the data; 0
-        means that the modalities of a sample are unrelated; None where the real share is below MIN_SHARED.
+        Under `by_modality`: `generated` and `real`, the share of variance that the prediction has in common
+        with each (`metrics.prediction.shared_variance`), and `ratio`, the first over the second. 1 is as in
+        the data; 0 means that the modalities of a sample are unrelated; None where the real share is below
+        MIN_SHARED.
         Under `mean`: the mean of the ratios, or None without any.
     """
     results: dict[str, Any] = {}
@@ -96,4 +97,4 @@ def measure_consistency(
             "generated": generated, "real": real, "ratio": generated / real if defined else None,
         }  # fmt: skip
     ratios = [entry["ratio"] for entry in results.values() if entry["ratio"] is not None]
-    return {"mean": float(np.mean(ratios)) if ratios else None, **results}
+    return {"mean": float(np.mean(ratios)) if ratios else None, "by_modality": results}

@@ -6,7 +6,13 @@ from typing import Any
 import numpy as np
 
 from sbmae_jax.evaluation.base import Headline, Results
-from sbmae_jax.evaluation.formatting import explained, percent, percent_with_error, with_error
+from sbmae_jax.evaluation.formatting import (
+    explained,
+    number,
+    percent,
+    percent_with_error,
+    with_error,
+)
 from sbmae_jax.evaluation.labels import coherence_pages
 
 ONE_MODALITY = (
@@ -35,7 +41,7 @@ def headlines(results: Results) -> list[Headline]:
         ))  # fmt: skip
     if results.get("consistency", {}).get("mean") is not None:
         found.append(Headline(
-            "consistency of joint samples", f"{results['consistency']['mean']:.2f}",
+            "consistency of joint samples", number(results["consistency"]["mean"], ".2f"),
             "1: modalities determine each other as in the data; 0: they are unrelated",
         ))  # fmt: skip
     if "classifier_accuracy" in results:
@@ -79,4 +85,4 @@ def _labels(results: Results) -> list[Headline]:
         found += coherence_pages.headlines(results)
         found.append(Headline("unconditional coherence", with_error(agree), "all modalities agree"))
     remark = "distance from the labels of the test rows; 0 is best"
-    return [*found, Headline("label total variation", f"{variation['real']:.3f}", remark)]
+    return [*found, Headline("label total variation", number(variation["real"]), remark)]

@@ -5,7 +5,7 @@ from pathlib import Path
 from matplotlib.image import imsave
 
 from sbmae_jax.evaluation.base import ReportImage, ReportSection, Results, Samples
-from sbmae_jax.evaluation.formatting import explained, percent, percent_with_error
+from sbmae_jax.evaluation.formatting import explained, number, percent, percent_with_error
 from sbmae_jax.evaluation.images import reconstruction_grid, save_enlarged
 from sbmae_jax.evaluation.labels.coherence_pages import plot_coherence
 from sbmae_jax.evaluation.paired.calibration_pages import calibration_sections
@@ -53,7 +53,7 @@ def _prediction(results: Results, folder: Path) -> ReportSection:
         row = [name, results["value_types"][name], str(entry["num_rows"])]
         row += [percent_with_error(explained(entry[p]["error"])) for p in predictors]
         losses = [entry[p].get("log_loss") for p in with_losses]
-        rows.append((*row, *("" if loss is None else f"{loss['mean']:.3f}" for loss in losses)))
+        rows.append((*row, *("" if loss is None else number(loss["mean"]) for loss in losses)))
     return ReportSection(
         "Each modality, given all others",
         (ReportImage(
@@ -111,7 +111,9 @@ def _images(samples: Samples, name: str, names: tuple[str, ...], folder: Path) -
 def _coherence(results: Results, folder: Path) -> ReportSection:
     """Show coherence by the number of observed modalities."""
     plot_coherence(results).savefig(folder / "coherence.png", dpi=DPI)
-    accuracies = results["classifier_accuracy"], results["reconstruction_accuracy"]
+    accuracies = [
+        results[key]["by_modality"] for key in ("classifier_accuracy", "reconstruction_accuracy")
+    ]
     rows = [
         (name, *(percent(of[name]) for of in accuracies))
         for name in results["value_types"] if name in accuracies[0]
@@ -136,13 +138,13 @@ def _joint(results: Results, samples: Samples, images: list[str], folder: Path) 
         imsave(folder / "joint.png", joint_sheet(samples, images))
         rows = f" Rows: {', '.join(images)}." if len(images) > 1 else ""
         shown = (ReportImage("joint.png", f"Each column is one joint sample.{rows}"),)
-    consistency = results.get("consistency", {})
+    consistency = results.get("consistency", {}).get("by_modality", {})
     table = []
     for name, entry in results["frechet_features"].items():
-        row = [name, f"{entry['generated']:.3f}", f"{entry['real']:.3f}"]
+        row = [name, number(entry["generated"]), number(entry["real"])]
         if consistency:
             ratio = consistency.get(name, {}).get("ratio")
-            row.append("" if ratio is None else f"{ratio:.2f}")
+            row.append("" if ratio is None else number(ratio, ".2f"))
         table.append(tuple(row))
     head = "", "Fréchet distance, samples", "Fréchet distance, training rows", "consistency"
     remark = (

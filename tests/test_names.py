@@ -1,0 +1,144 @@
+"""Names that users give to folders, files and arrays, drawn from all of Unicode: none is a pattern."""
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sbmae_jax._io import as_path, write_atomically, write_npz
+from sbmae_jax.training import checkpoint, sharding
+from sbmae_jax.training.log import Log, read_metrics
+from sbmae_jax.training.workdir import check_claim, claim
+
+# A name of a folder: at most 255 bytes, of which a part of a file takes some.
+NAMES = st.text(
+    st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=50
+).filter(lambda name: name not in (".", ".."))
+PATTERNS = [
+    "w=[64]",
+    "[!a]",
+    "a*b",
+    "q?",
+    "a\\b",
+    "gs:",
+    "50%",
+    "a#b",
+    "a b",
+    "-x",
+    "--y",
+    "~",
+    "\n",
+    "日本",
+]
+STATE = {"step": jnp.asarray(3), "w": jnp.arange(10.0)}
+few = settings(
+    max_examples=15, derandomize=True, database=None, deadline=None,
+    suppress_health_check=list(HealthCheck),
+)  # fmt: skip
+
+
+def save(folder, state=STATE, step=3):
+    with checkpoint.opened(folder) as checkpoints:
+        checkpoints.save(step, state)
+
+
+def restore(folder):
+    with checkpoint.opened(folder) as checkpoints:
+        return checkpoints.restore(sharding.abstract_state(sharding.make_mesh(1), STATE))
+
+
+def assert_restored(folder):
+    found = restore(folder)
+    assert found is not None
+    np.testing.assert_array_equal(found["w"], STATE["w"])
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_a_checkpoint_lies_in_a_folder_of_any_name(tmp_path, name):
+    save(tmp_path / name / "score")
+    assert checkpoint.find_damage(tmp_path / name / "score" / "3") is None
+    assert_restored(tmp_path / name / "score")
+    (tmp_path / name).rename(tmp_path / "plain")
+    assert_restored(tmp_path / "plain" / "score")
+
+
+@given(name=NAMES)
+@few
+def test_checkpoints_in_folders_of_drawn_names(name):
+    with tempfile.TemporaryDirectory() as folder:
+        save(Path(folder) / name)
+        assert_restored(Path(folder) / name)
+
+
+def test_a_folder_with_a_pattern_does_not_read_its_neighbour(tmp_path):
+    other = {"step": jnp.asarray(3), "w": -jnp.arange(10.0)}
+    save(tmp_path / "ab", other)
+    save(tmp_path / "a*")
+    save(tmp_path / "a?", other)
+    assert_restored(tmp_path / "a*")
+
+
+@given(name=NAMES)
+@few
+def test_files_logs_and_claims_in_folders_of_drawn_names(name):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        claim(path, {"seed": 0, "data": {"path": str(path)}})
+        check_claim(path, {"seed": 0, "data": {"path": str(path)}})
+        log = Log(path)
+        log.scalars("score", 1, {name: 0.5})
+        log.close()
+        assert read_metrics(path)["score"] == [{name: 0.5, "stage": "score", "step": 1}]
+        write_atomically(path / name, lambda file: file.write(b"content"))
+        assert (path / name).read_bytes() == b"content"
+
+
+@given(names=st.sets(NAMES, min_size=1, max_size=5))
+@few
+def test_arrays_of_drawn_names_are_written_and_read(names):
+    arrays = {name: np.arange(i + 1) for i, name in enumerate(names)}
+    with tempfile.TemporaryDirectory() as folder:
+        write_npz(Path(folder) / "x.npz", arrays)
+        with np.load(Path(folder) / "x.npz") as found:
+            assert {key: found[key].tolist() for key in found.files} == {
+                name: array.tolist() for name, array in arrays.items()
+            }
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_arrays_may_have_the_names_of_arguments(tmp_path, compressed):
+    names = ("file", "args", "kwds", "allow_pickle", "self", "arr_0", "a/b", "compressed")
+    write_npz(tmp_path / "x.npz", {name: np.array([name]) for name in names}, compressed=compressed)
+    with np.load(tmp_path / "x.npz") as found:
+        assert {name: str(found[name][0]) for name in found.files} == {name: name for name in names}
+
+
+def test_an_array_that_would_need_a_pickle_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="Object arrays cannot be saved"):
+        write_npz(tmp_path / "x.npz", {"x": np.array([None, {}], object)})
+
+
+def test_home_is_expanded_and_what_is_called_like_it_stays(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    assert as_path("~/run") == as_path(Path("~/run")) == tmp_path / "home" / "run"
+    assert as_path("~") == tmp_path / "home"
+    literal = as_path("./~")
+    assert as_path(literal) == literal == tmp_path / "~"
+    assert as_path("~nobody-of-this-name/run").is_absolute()
+    assert as_path("runs/~") == Path("runs/~")
+
+
+def test_orbax_is_given_plain_names(tmp_path):
+    for name in PATTERNS:
+        (tmp_path / name).mkdir()
+        with checkpoint._plain_name(tmp_path / name) as path:
+            assert re.fullmatch(r"[\w./-]+", str(path))
+            assert os.path.samefile(path, tmp_path / name)
+        assert not path.is_symlink() or path == tmp_path / name
