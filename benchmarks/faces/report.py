@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.claims import Claim, claim
+from benchmarks.claims import Claim, Target, claim
 from benchmarks.runner import Page, Report
 from benchmarks.tables import figures_table, mean_std, over_seeds, rows_table
 
@@ -11,6 +11,12 @@ F1, ERROR, PIXELS, FEATURES = (
     "attributes read (F1)", "standard error", "diversity, of real: pixels", "features",
 )  # fmt: skip
 BOTH = {"attribute_f1": "image+mask", "mask_f1": "attributes+image"}
+FACES_A_SECOND, FILES_A_SECOND, PEAK_MEMORY = (
+    "faces a second, two processes", "picture files a second", "peak memory, GiB",
+)  # fmt: skip
+CONVERSION: dict[str, Target] = {
+    FACES_A_SECOND: (">=", 300), FILES_A_SECOND: (">=", 300), PEAK_MEMORY: ("<=", 2),
+}  # fmt: skip
 ALONE = {"attribute_f1": ("image", "mask"), "mask_f1": ("image", "attributes")}
 
 
@@ -71,6 +77,9 @@ def claims(page: Page) -> list[Claim]:
         cost = page["full_size"]["gflop_of_one_sample"]
         name = "FLOPs over the reference sampler's, full size"
         found.append(claim(name, cost["ours"] / cost["theirs"], "<=", 1 / 200))
+    if "conversion" in page:
+        row = page["conversion"]["row"]
+        found += [claim(f"conversion: {n}", row[n], *target) for n, target in CONVERSION.items()]
     return found
 
 
@@ -97,11 +106,19 @@ def runs_table(page: Page) -> str:
     )
 
 
+def conversion_table(page: Page) -> str:
+    """Return how fast CelebAMask-HQ's layout is converted."""
+    part = page["conversion"]
+    column = f"{part['num_faces']:,} faces on {part['cores']} cores"
+    return figures_table({column: [part["row"]]}, CONVERSION)
+
+
 REPORT = Report(
     "celeba",
     claims,
     {
         "faces.runs": ("runs", runs_table),
+        "faces.conversion": ("conversion", conversion_table),
         "faces.guidance": (
             "guidance",
             lambda page: rows_table(

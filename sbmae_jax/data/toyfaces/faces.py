@@ -172,7 +172,7 @@ def write_toyfaces(
         with ProcessPoolExecutor(num_processes, mp_context=context) as pool:
             for _ in pool.map(write_one, range(num_faces), chunksize=64):
                 pass
-    _write_tables(root, num_faces, seed)
+    write_tables(root, num_faces, seed)
 
 
 def _claim(root: Path, **parameters: int) -> None:
@@ -206,8 +206,8 @@ def _write_face(root: Path, seed: int, side: int, mask_side: int, n: int) -> Non
     write_atomically(image_path(root, n), save)
 
 
-def _write_tables(root: Path, num_faces: int, seed: int) -> None:
-    """Write the mapping, the poses and, last, the attributes."""
+def write_tables(root: Path, num_faces: int, seed: int) -> None:
+    """Write the mapping, the poses and, last, the attributes of the faces 0..num_faces-1."""
     originals = original_indices(num_faces, seed)
     attributes, poses = [str(num_faces), " ".join(ATTRIBUTES)], [str(num_faces), "Yaw Pitch Raw"]
     for n in range(num_faces):
