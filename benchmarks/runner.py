@@ -35,19 +35,23 @@ Options = argparse.Namespace
 
 @dataclass(frozen=True)
 class Report:
-    """What a benchmark shows of its page.
+    """What a benchmark shows of its page, and of each thing it shows the part that it needs.
 
     Attributes:
         name: Of the JSON file in results/.
-        claims: Compares a page with the targets; parts may be missing.
-        tables: For each mark in the documentation the part that its table needs, and page -> Markdown.
-        plots: For each file in results/ the part that it needs, and page -> figure.
+        targets: A part, and page -> claims.
+        tables: For each mark in the documentation a part, and page -> Markdown.
+        plots: For each file in results/ a part, and page -> figure.
     """
 
     name: str
-    claims: Callable[[Page], list[Claim]]
+    targets: Sequence[tuple[str, Callable[[Page], Iterable[Claim]]]]
     tables: Mapping[str, tuple[str, Callable[[Page], str]]]
     plots: Mapping[str, tuple[str, Callable[[Page], Figure]]] = field(default_factory=dict)
+
+    def claims(self, page: Page) -> list[Claim]:
+        """Compare the parts that a page has with their targets."""
+        return [one for part, compare in self.targets if part in page for one in compare(page)]
 
 
 def seed(word: str) -> int:
@@ -64,7 +68,6 @@ def main(
     report: Report,
     measures: Sequence[Callable[[Options], dict[str, Any]]],
     seeds: Sequence[int] = (),
-    seconds: float = 0.0,
 ) -> None:
     """Measure parts, compare with the targets, and write the page.
 
@@ -73,7 +76,7 @@ def main(
         doc: The help text.
         report: What is made of the page.
         measures: A function measure_PART for each part.
-        seeds, seconds: Defaults of these options; empty or 0 where a benchmark has none.
+        seeds: The default of this option; a benchmark may have none.
     """
     parser = argparse.ArgumentParser(
         f"python -m benchmarks.{module}",
@@ -87,8 +90,6 @@ def main(
     parser.add_argument("--runs", type=as_path, default=ROOT / "runs", help="folder of runs")
     if seeds:
         parser.add_argument("--seeds", type=seed, nargs="+", default=list(seeds), metavar="SEED")
-    if seconds:
-        parser.add_argument("--seconds", type=float, default=seconds, help="of a timing, at least")
     options = parser.parse_args()
     options.results = RESULTS
     if options.smoke:

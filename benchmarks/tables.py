@@ -5,7 +5,7 @@ deviation.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,13 @@ def rows_table(
     columns = columns or list(next(iter(listed.values()))[0])
     lines = ([name, *(cell(some, column) for column in columns)] for name, some in listed.items())
     return table([title, *columns], lines)
+
+
+def part_table(
+    part: str, columns: Sequence[str] = (), title: str = "", rows: str = "rows"
+) -> tuple[str, Callable[[Mapping[str, Any]], str]]:
+    """Return the entry of a report for the table of the rows of a part."""
+    return part, lambda page: rows_table(page[part][rows], columns, title)
 
 
 def figures_table(columns: Mapping[str, Rows], targets: Mapping[str, Target] | None = None) -> str:

@@ -138,10 +138,10 @@ def test_a_table_stands_between_its_marks_and_nothing_else_changes():
 
 
 def report_of(name="toy"):
-    def found(parts):
-        return [claims.claim(part, entry["value"], ">=", 1.0) for part, entry in parts.items()]
+    def compare(part):
+        return part, lambda page: [claims.claim(part, page[part]["value"], ">=", 1.0)]
 
-    return Report(name, found, {})
+    return Report(name, [compare("first"), compare("second")], {})
 
 
 def test_parts_are_measured_kept_apart_and_compared(monkeypatch, tmp_path, capsys):

@@ -20,7 +20,6 @@ from benchmarks.peers.claims import (
     LOWER,
     OURS,
     SINGLE_PASS,
-    claims,
 )
 from benchmarks.peers.report import QUALITY, REPORT
 from configs import polydigits
@@ -303,7 +302,9 @@ def page(ours, other):
 
 def held(made, words):
     """Return by name the claims that have some words."""
-    return {claim["name"]: claim["holds"] for claim in claims(made) if words in claim["name"]}
+    return {
+        claim["name"]: claim["holds"] for claim in REPORT.claims(made) if words in claim["name"]
+    }
 
 
 def test_a_claim_holds_only_beyond_the_deviation():
@@ -330,9 +331,9 @@ def test_a_baseline_with_its_second_choice_is_compared_as_well():
 
 def test_what_large_batches_miss_stays_in_the_list():
     made = page(0.9, 0.8)
-    before = claims(made)
+    before = REPORT.claims(made)
     made["large"] = page(0.8, 0.9)["comparison"]
-    added = [claim for claim in claims(made) if claim not in before]
+    added = [claim for claim in REPORT.claims(made) if claim not in before]
     assert {claim["name"].split(": ")[0] for claim in added} == {"large batches"}
     name = "large batches: given 2: ours is better than the best baseline, MLD, by more than the deviation"
     assert not held(made, "large batches: given 2: ours is better")[name]
@@ -390,7 +391,7 @@ def numbered(num, given):
 def test_more_modalities_are_compared_with_fewer():
     def found(**last):
         rows = {m: {"2": numbered(2, 0.8), "10": numbered(10, value)} for m, value in last.items()}
-        return claims({"modalities": {"rows": rows}})
+        return REPORT.claims({"modalities": {"rows": rows}})
 
     def holds(*last):
         return [

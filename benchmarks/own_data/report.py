@@ -7,18 +7,12 @@ from matplotlib.figure import Figure
 
 from benchmarks.claims import Claim, claim
 from benchmarks.runner import Page, Report
-from benchmarks.tables import rows_table
+from benchmarks.tables import part_table, rows_table
 
 COVERED = "within", (0.87, 0.93)  # of the 90 % intervals
 COLUMNS = ("given 1", "given 2", "given 3", "given 4", "all agree", "diversity", "Fréchet distance")
 EXACT, RIDGE = "of the exact conditional mean", "of ridge"
 NONLINEAR = ("pixels", "fourier")  # views of the digits that are no linear functions of the others
-
-
-def claims(page: Page) -> list[Claim]:
-    """Compare what was measured with its targets."""
-    makers = {"linear": of_linear, "digits": of_digits, "missing": of_missing}
-    return [found for part, make in makers.items() if part in page for found in make(page)]
 
 
 def of_linear(page: Page) -> Iterator[Claim]:
@@ -92,13 +86,10 @@ def draw_missing(page: Page) -> Figure:
 
 REPORT = Report(
     "own_data",
-    claims,
+    [("linear", of_linear), ("digits", of_digits), ("missing", of_missing)],
     {
         "own_data.vectors": ("digits", vectors_table),
-        "own_data.missing": (
-            "missing",
-            lambda page: rows_table(page["missing"]["rows"], COLUMNS, "missing, trained on"),
-        ),
+        "own_data.missing": part_table("missing", COLUMNS, "missing, trained on"),
     },
     {"own_data_missing.png": ("missing", draw_missing)},
 )

@@ -45,20 +45,6 @@ def levels(num: float) -> str:
     return f"ours, {num:.0f} level{'s' * (num > 1)}"
 
 
-def claims(page: Page) -> list[Claim]:
-    """Compare what was measured with its targets."""
-    found: list[Claim] = []
-    if "comparison" in page:
-        found += of_comparison(page["comparison"])
-    if "choices" in page:
-        found += of_choices(page)
-    if "large" in page:
-        large = of_comparison(page["large"])
-        found += [entry | {"name": f"large batches: {entry['name']}"} for entry in large]
-    found += of_modalities(page["modalities"]["rows"]) if "modalities" in page else ()
-    return found
-
-
 def best_baseline(rows: Mapping[str, Rows], figure: str) -> str:
     """Return the baseline with the best mean of a figure."""
     sign = -1 if figure in LOWER else 1
@@ -79,9 +65,9 @@ def difference(ours: Rows, theirs: Rows, figure: str) -> tuple[float, float]:
     return m1 - m2, float(np.hypot(d1, d2))
 
 
-def of_comparison(part: Mapping[str, Any]) -> Iterator[Claim]:
+def of_comparison(page: Page, part: str = "comparison") -> Iterator[Claim]:
     """Compare ours with the best baseline in each figure, with half the operations, and in seconds."""
-    rows = part["rows"]
+    rows = page[part]["rows"]
     for method, figure in itertools.product(OURS[:3], COMPARED):
         other = best_baseline(rows, figure)
         if len(rows[method]) > 1:  # one seed alone has no deviation
@@ -98,12 +84,18 @@ def of_comparison(part: Mapping[str, Any]) -> Iterator[Claim]:
     half, whole = (mean_std(rows[m], "training seconds")[0] for m in (HALF, other))
     name = f"seconds of training ours at half the operations over {WORDS[other]}"
     yield claim(name, half / whole, "<=", 0.5)
-    times = part["sampling"]["seconds per 1,000, given 1"]
+    times = page[part]["sampling"]["seconds per 1,000, given 1"]
     if timed := [method for method in SINGLE_PASS if method in times]:
         fastest = min(timed, key=lambda method: times[method])
-        few = levels(part["chosen"][FEW_STEPS]["value"])
+        few = levels(page[part]["chosen"][FEW_STEPS]["value"])
         name = f"1,000 samples given 1: seconds of {few} over {WORDS[fastest]}, the fastest"
         yield claim(name, times[few] / times[fastest], "<=", MAX_TIMES)
+
+
+def of_large(page: Page) -> Iterator[Claim]:
+    """Compare what was measured in large batches in the same way."""
+    for found in of_comparison(page, "large"):
+        yield found | {"name": f"large batches: {found['name']}"}
 
 
 def dominating(rows: Mapping[str, Rows], ours: str = "ours") -> list[str]:
@@ -126,8 +118,9 @@ def of_choices(page: Page) -> Iterator[Claim]:
             yield found | {"name": found["name"] + AFTERWARDS}
 
 
-def of_modalities(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[Claim]:
+def of_modalities(page: Page) -> Iterator[Claim]:
     """Compare how much coherence falls as modalities are added, ours and that of how many baselines."""
+    rows = page["modalities"]["rows"]
     few, *_, many = sorted(rows["ours"], key=int)
     for figure, value in BY_NUMBER.items():
         falls = {m: value(r[few], int(few)) - value(r[many], int(many)) for m, r in rows.items()}

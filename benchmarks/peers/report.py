@@ -5,6 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from benchmarks.peers import claims
 from benchmarks.peers.claims import (
     BASELINES,
     BY_NUMBER,
@@ -14,11 +15,10 @@ from benchmarks.peers.claims import (
     HALF_LOW_TEMPERATURE,
     LOW_TEMPERATURE,
     WORDS,
-    claims,
     levels,
 )
 from benchmarks.runner import Page, Report
-from benchmarks.tables import mean_of, mean_std, rows_table
+from benchmarks.tables import mean_of, mean_std, part_table, rows_table
 
 SAMPLED = (*GIVEN, "all agree", "Fréchet distance", "diversity")
 QUALITY = ("reconstruction", *SAMPLED, "label variation")
@@ -30,10 +30,13 @@ LOOKS = {  # ours are black or, with half the operations, grey; each baseline ha
 }  # fmt: skip
 
 
-def quality_table(page: Page, part: str) -> str:
-    """Return the quality of all methods."""
-    rows = page[part]["rows"]
-    return rows_table({WORDS[method]: some for method, some in rows.items()}, QUALITY)
+def quality_table(part: str):
+    """Return the entry of a table of the quality of all methods."""
+
+    def made(page: Page) -> str:
+        return rows_table({WORDS[m]: rows for m, rows in page[part]["rows"].items()}, QUALITY)
+
+    return part, made
 
 
 def choices_table(page: Page) -> str:
@@ -170,18 +173,18 @@ def draw_modalities(page: Page) -> Figure:
 
 REPORT = Report(
     "peers",
-    claims,
+    [
+        ("comparison", claims.of_comparison), ("choices", claims.of_choices),
+        ("large", claims.of_large), ("modalities", claims.of_modalities),
+    ],
     {
-        "peers.quality": ("comparison", lambda page: quality_table(page, "comparison")),
+        "peers.quality": quality_table("comparison"),
         "peers.cost": ("comparison", cost_table),
         "peers.samplers": ("comparison", samplers_table),
-        "peers.large": ("large", lambda page: quality_table(page, "large")),
+        "peers.large": quality_table("large"),
         "peers.choices": ("choices", choices_table),
         "peers.modalities": ("modalities", modalities_table),
-        "peers.ablations": (
-            "ablations",
-            lambda page: rows_table(page["ablations"]["rows"], ("reconstruction", *SAMPLED)),
-        ),
+        "peers.ablations": part_table("ablations", ("reconstruction", *SAMPLED)),
     },
     {"peers.png": ("comparison", draw), "peers_modalities.png": ("modalities", draw_modalities)},
-)
+)  # fmt: skip

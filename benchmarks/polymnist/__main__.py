@@ -125,4 +125,4 @@ def measure_reference(options: Options) -> dict[str, Any]:
 if __name__ == "__main__":
     measures = (measure_runs, measure_networks, measure_autoencoders, measure_samplers)
     measures += (measure_growth, measure_reference)
-    main("polymnist", __doc__, REPORT, measures, seeds=(0,), seconds=0.5)
+    main("polymnist", __doc__, REPORT, measures, seeds=(0,))

@@ -3,8 +3,7 @@
 What `python -m benchmarks.gpu` wrote to results/gpu is compared here, too.
 """
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.claims import Claim, Target, claim, short
 from benchmarks.runner import RESULTS, Page, Report
-from benchmarks.tables import figures_table, mean_std, over_seeds, rows_table
+from benchmarks.tables import figures_table, mean_std, over_seeds, part_table
 from sbmae_jax._json import from_json
 
 # Coherence is that of the protocol of all subsets.
@@ -55,39 +54,52 @@ def figures(results: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def claims(page: Page, folder: Path = RESULTS / "gpu") -> list[Claim]:
-    """Compare what was measured on two cores, and on an accelerator (a folder), with the targets."""
-    found = []
-    for seed, results in page.get("runs", {"runs": {}})["runs"].items():
-        for name, target in CPU.items():
-            if name in (values := figures(results)):
-                found.append(claim(f":cpu, seed {seed}: {name}", values[name], *target))
-    rows = page.get("networks", {"rows": {}})["rows"]
+def of_runs(page: Page) -> Iterator[Claim]:
+    """Compare the runs on two cores with their targets."""
+    for seed, results in page["runs"]["runs"].items():
+        values = figures(results)
+        for name in (name for name in CPU if name in values):
+            yield claim(f":cpu, seed {seed}: {name}", values[name], *CPU[name])
+
+
+def of_networks(page: Page) -> Iterator[Claim]:
+    """Compare the network of the config with other kinds."""
+    rows = page["networks"]["rows"]
     for name in (name for name in rows if not name.startswith("hub")):
         for figure in ("given 1", "all agree"):
             title, ours = f"score network hub against {name}: {figure}", rows["hub"][figure]
-            found.append(claim(title, ours, ">=", rows[name][figure]))
-    if "reference" in page:
-        cost = page["reference"]["gflop_of_one_sample"]
-        title = "ten modalities, one sample: FLOPs over the reference's"
-        found.append(claim(title, cost["ours"] / cost["theirs"], "<=", 1 / 100))
-    for name, slope in page.get("growth", {"growth": {}})["growth"].items():
-        title = f"growth with the number of modalities, as a power: {name}"
-        found.append(claim(title, slope, "<=", 1.0))
+            yield claim(title, ours, ">=", rows[name][figure])
+
+
+def of_reference(page: Page) -> Iterator[Claim]:
+    """Compare the operations of a sample with the reference's."""
+    cost = page["reference"]["gflop_of_one_sample"]
+    title = "ten modalities, one sample: FLOPs over the reference's"
+    yield claim(title, cost["ours"] / cost["theirs"], "<=", 1 / 100)
+
+
+def of_growth(page: Page) -> Iterator[Claim]:
+    """Compare how costs grow with linear growth."""
+    for name, slope in page["growth"]["growth"].items():
+        yield claim(f"growth with the number of modalities, as a power: {name}", slope, "<=", 1.0)
+
+
+def of_accelerator(page: Page) -> Iterator[Claim]:
+    """Compare the runs on an accelerator with their targets."""
+    del page
     for run, targets in {"polymnist-five": FIVE, "polymnist-ten": TEN}.items():
-        measured = accelerator_figures(folder, run)
+        measured = accelerator_figures(run)
         for name, target in targets.items() if measured else ():
             mean, std = mean_std(list(measured.values()), name)
             notes = {"deviation": short(std)} if len(measured) > 1 else {}
             title = f"{run} on an accelerator, seeds {', '.join(measured)}: {name}"
-            found.append(claim(title, mean, *target, **notes))
-    return found
+            yield claim(title, mean, *target, **notes)
 
 
-def accelerator_figures(folder: Path, run: str) -> dict[str, dict[str, float]]:
+def accelerator_figures(run: str) -> dict[str, dict[str, float]]:
     """Return by seed the figures of a run of `python -m benchmarks.gpu`; a dry run is no measurement."""
     found = {}
-    for path in sorted(folder.glob(f"{run}-*.json")):
+    for path in sorted((RESULTS / "gpu").glob(f"{run}-*.json")):
         page = from_json(path.read_text())
         if "--toy" in page["command"]:
             continue
@@ -111,7 +123,7 @@ def cpu_table(page: Page) -> str:
 def five_table(page: Page) -> str:
     """Return the figures of five modalities on an accelerator."""
     del page
-    found = accelerator_figures(RESULTS / "gpu", "polymnist-five")
+    found = accelerator_figures("polymnist-five")
     return figures_table({over_seeds(found): list(found.values())}, FIVE)
 
 
@@ -133,19 +145,16 @@ def draw_growth(page: Page) -> Figure:
 
 REPORT = Report(
     "polymnist",
-    claims,
+    [
+        ("runs", of_runs), ("networks", of_networks), ("reference", of_reference),
+        ("growth", of_growth), ("runs", of_accelerator),
+    ],
     {
-        "polymnist.runs": ("runs", cpu_table),
-        "polymnist.five": ("runs", five_table),
-        **{
-            f"polymnist.{part}": (
-                part, lambda page, part=part, title=title: rows_table(page[part]["rows"], (), title)
-            )
-            for part, title in {
-                "networks": "score network", "autoencoders": "autoencoder", "samplers": "sampling",
-                "growth": "modalities",
-            }.items()
-        },
+        "polymnist.runs": ("runs", cpu_table), "polymnist.five": ("runs", five_table),
+        "polymnist.networks": part_table("networks", title="score network"),
+        "polymnist.autoencoders": part_table("autoencoders", title="autoencoder"),
+        "polymnist.samplers": part_table("samplers", title="sampling"),
+        "polymnist.growth": part_table("growth", title="modalities"),
     },
     {"polymnist_growth.png": ("growth", draw_growth)},
 )  # fmt: skip
