@@ -1,12 +1,12 @@
 """Your own data: from files to any-to-any generation. See docs/your_data.md.
 
 python launch.py --config=configs/custom.py --config.data.path=DATA --workdir=runs/mine
-python launch.py --config=configs/custom.py --config.data.path=DATA --workdir=runs/b --modality x.kind=counts
 python launch.py --workdir=runs/mine --stage=impute --input=new.npz --output=filled.npz --num_samples=20
 
 DATA is an .npz or .csv file, a folder of .npy files, a TFDS directory, or a folder of image folders and a
 .csv file.
-Open values here are chosen from the data, and printed with the reason. Values that you set are kept.
+Open values here are chosen from the data, and printed with the reason. Values that you set are kept, for
+example the kind of the modality lab with --config.modalities.lab.kind=counts, or None for any value.
 """
 
 import ml_collections

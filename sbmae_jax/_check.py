@@ -6,11 +6,12 @@ known then: traced numbers are never compared, and times are compared only if th
 """
 
 import dataclasses
+import difflib
 import operator
 import reprlib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -32,6 +33,12 @@ _TYPE_NAMES = {
     Path: "a path",
     types.NoneType: "None",
 }
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a remark on the known words that are most like a mistyped one, or nothing."""
+    near = difflib.get_close_matches(word, list(known), n=2)
+    return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
 
 
 def short_repr(value: Any) -> str:

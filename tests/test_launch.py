@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sbmae_jax.app.cli import with_modalities
-
 ROOT = Path(__file__).parents[1]
 MNIST = Path(os.environ.get("SBMAE_DATA_DIR", ROOT.parent / "shared" / "data")) / "mnist"
 
@@ -35,7 +33,13 @@ def launch(*arguments):
         (["--config=configs/polydigits.py", "--stage=scores"], "scores"),
         (["--config=configs/polydigits.py", "--config.modalities.hubble.network=unet"],
          "launch.py: config.modalities.hubble.network: config.encoder_decoders has no 'unet'"),
-        (["--config=configs/missing.py"], "missing.py"),
+        (["--config=configs/missing.py"], "there is no file configs/missing.py"),
+        (["--config=configs/polydigits.py", "--config.sampling.num_level=3"],
+         "unknown key 'num_level' (did you mean 'num_levels'"),
+        (["--config.seed=3"], "choose a config: --config=configs/"),
+        (["--stage=generate", "--config.seed=3"], "--stage=generate uses the config of the finished run"),
+        (["--config=configs/polydigits.py", "--config.seed=-1"], "config.seed must be an integer in 0.."),
+        (["--config=configs/polydigits.py", "--config..seed=1"], "write --config.KEY=VALUE"),
         ([], "choose a config: --config=configs/"),
     ],
 )  # fmt: skip
@@ -47,35 +51,6 @@ def test_what_is_mistyped_is_named_and_nothing_is_written(arguments, message, tm
     assert done.stderr.startswith("launch.py: ")
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
-
-
-def test_values_of_modalities_are_numbers_words_or_sections():
-    config = {"modalities": {"lab": {"weight": 0.2, "latent_size": 8}}}
-    changes = [
-        "lab.latent_size=3",
-        "lab.weight=0.5",
-        "lab.kind=counts",
-        'lab.training={"num_steps": 5}',
-    ]
-    changed = with_modalities(config, changes)["modalities"]["lab"]
-    assert changed == {
-        "weight": 0.5, "latent_size": 3, "kind": "counts", "training": {"num_steps": 5},
-    }  # fmt: skip
-    assert isinstance(changed["latent_size"], int)
-
-
-def test_a_modality_need_not_be_in_the_config_and_its_name_may_have_dots():
-    changed = with_modalities({"modalities": {}}, ["town.latent_size=2", "site.a.network=a=b"])
-    assert changed["modalities"] == {"town": {"latent_size": 2}, "site.a": {"network": "a=b"}}
-
-
-@pytest.mark.parametrize(
-    "change", ["lab", "latent_size=3", "lab.latent_size", ".latent_size=3", "lab.=3", "=3"]
-)
-def test_a_change_of_a_modality_that_is_mistyped_is_named(change):
-    with pytest.raises(ValueError, match=r"write NAME\.KEY=VALUE, as lab\.latent_size=8") as raised:
-        with_modalities({"modalities": {}}, [change])
-    assert f"--modality {change!r}" in str(raised.value)
 
 
 @pytest.mark.slow
@@ -146,7 +121,7 @@ def learn_own(path, workdir, *more):
 def test_data_of_ones_own_are_learned_and_holes_filled(tmp_path):
     own(tmp_path / "own.npz")
     workdir = tmp_path / "run"
-    arguments = (tmp_path / "own.npz", workdir, "--modality=lab.latent_size=3")
+    arguments = (tmp_path / "own.npz", workdir, "--config.modalities.lab.latent_size=3")
     first = learn_own(*arguments)
     assert first.returncode == 0, first.stderr
     assert "chosen from the data" in first.stdout
@@ -162,7 +137,7 @@ def test_data_of_ones_own_are_learned_and_holes_filled(tmp_path):
     for stage in stages:
         assert f"{stage}: already done" in second.stdout
     assert (workdir / "results.json").read_text() == results
-    other = learn_own(tmp_path / "own.npz", workdir, "--modality=lab.latent_size=2")
+    other = learn_own(tmp_path / "own.npz", workdir, "--config.modalities.lab.latent_size=2")
     assert "config.modalities.lab.latent_size (3 there, 2 here)" in other.stderr
     (tmp_path / "own.npz").unlink()  # a trained model needs no data
     lab, blood = own(tmp_path / "new.npz", num=11, seed=1)
@@ -226,7 +201,7 @@ def test_own_data_are_learned_and_their_holes_filled(tmp_path):
     workdir = tmp_path / "run"
     first = launch(
         "--config=configs/custom.py:smoke", f"--config.data.path={tmp_path / 'own.npz'}",
-        f"--workdir={workdir}", "--modality=count.kind=vector",
+        f"--workdir={workdir}", "--config.modalities.count.kind=vector",
     )  # fmt: skip
     assert first.returncode == 0, first.stderr
     for word in ("14.5%", "set by config.data.kinds", "rows: 160 train, 20 valid, 20 test"):

@@ -1,9 +1,14 @@
 import json
+import pickle
+import types
 
 import jax
+import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import pytest
 import tiny
+from etils import epath
 
 from sbmae_jax.app import pipeline
 from sbmae_jax.app.run import load_autoencoders
@@ -55,6 +60,26 @@ def test_a_finished_run_is_left_as_it_is(finished_run):
     before = snapshot(finished_run)
     pipeline.run(tiny.config(), finished_run)
     assert snapshot(finished_run) == before
+
+
+@pytest.mark.parametrize("kind", [ml_collections.ConfigDict, ml_collections.FrozenConfigDict, dict])
+def test_a_config_may_be_of_any_type(kind, finished_run):
+    # The folder belongs to the config as plain values: whatever is not equal to it is refused.
+    before, values = snapshot(finished_run), tiny.config()
+    values["seed"] = np.int64(values["seed"])
+    values["num_train"] = jnp.int32(values["num_train"])
+    values["sde"] = {key: np.float64(v) if key != "name" else v for key, v in values["sde"].items()}
+    values["network"] = ml_collections.ConfigDict(values["network"])
+    values["evaluation"] = (
+        types.MappingProxyType(values["evaluation"]) if kind is dict else values["evaluation"]
+    )
+    given = kind(values)
+    pipeline.run(given, str(finished_run))
+    pipeline.run(given, epath.Path(finished_run), "report")
+    assert snapshot(finished_run) == before
+    other = kind(values | {"seed": np.uint8(1)})
+    with pytest.raises(ValueError, match=r"config.seed \(0 there, 1 here\)"):
+        pipeline.run(other, finished_run)
 
 
 @pytest.mark.slow
@@ -165,6 +190,13 @@ def test_generate_completes_any_subset_and_returns_what_was_given(model):
     np.testing.assert_array_equal(made["hubble"], given)
     assert made["retina"].shape == (2, 28, 28, 3)
     assert 0 <= made["retina"].min() <= made["retina"].max() <= 1
+
+
+def test_a_loaded_model_can_be_pickled(model):
+    given = {"hubble": np.zeros((2, 28, 28, 3), np.uint8)}
+    made, again = (m.generate(given) for m in (model, pickle.loads(pickle.dumps(model))))
+    for name, x in made.items():
+        np.testing.assert_allclose(again[name], x, atol=1e-5)
 
 
 def test_generate_depends_on_the_key_alone(model):

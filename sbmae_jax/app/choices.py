@@ -4,13 +4,12 @@ A value is open if it is None; modalities and their networks are open if the con
 that the config sets are kept, with one exception: more test rows than there are.
 """
 
-import copy
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from sbmae_jax._check import require_int, require_type
-from sbmae_jax.app.sections import Section, as_tuples, check_keys
+from sbmae_jax._check import did_you_mean, require_int, require_type
+from sbmae_jax.app.sections import Config, Section, as_tuples, check_keys, plain
 from sbmae_jax.data.scaling import IMAGE_KINDS
 from sbmae_jax.data.user.survey import ModalitySurvey, Survey, format_survey, survey
 
@@ -21,6 +20,7 @@ LIKELIHOODS = {
 PATCHES = (2, 4, 8)
 MAX_PATCHES = 100  # with more, the dense layers on patches become too wide
 MAX_LATENTS = 64  # of one modality
+TRANSFORMER_HEADS = 4  # all of the widths below are multiples
 # Widths of the score network's streams and hub, for fewer training rows than the first number.
 WIDTHS = ((1000, (48, 64)), (5000, (64, 96)), (20_000, (96, 128)), (math.inf, (128, 192)))
 
@@ -39,12 +39,12 @@ class Choice(NamedTuple):
     reason: str
 
 
-def choose_values(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[Choice], Survey]:
+def choose_values(config: Config) -> tuple[dict[str, Any], list[Choice], Survey]:
     """Choose the open values of a config for data of one's own.
 
     Args:
-        config: Plain dicts, as `configs/custom.py` returns them. A section of `modalities` may also have a
-            key `kind`; that kind is then not inferred.
+        config: A `ConfigDict`, as `configs/custom.py` returns it, or dicts and values. A section of
+            `modalities` may also have a key `kind`; that kind is then not inferred.
 
     Returns:
         The config without open values, what was chosen, and the survey of the data it was chosen from.
@@ -58,15 +58,15 @@ def choose_values(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[Choic
             from sbmae_jax.app.choices import choose_values
             from sbmae_jax.configs import custom
 
-            config = custom.get_config().to_dict()
-            config["data"]["path"] = "own.npz"
+            config = custom.get_config()
+            config.data.path = "own.npz"
             config, choices, found = choose_values(config)
             for choice in choices:
                 print(choice.key, choice.value, choice.reason)
     """
-    check_keys(config)
-    config = copy.deepcopy(dict(config))
-    data, sections = config["data"], config["modalities"]
+    values: dict[str, Any] = plain(config)
+    check_keys(values)
+    data, sections = values["data"], values["modalities"]
     leave_out = as_tuples(data.pop("leave_out", ()))
     require_type("config.data.leave_out", leave_out, tuple[str, ...])
     if not data.get("path"):
@@ -78,7 +78,7 @@ def choose_values(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[Choic
     require_type("config.modalities: kind", kinds, Mapping[str, str])
     _check_left_out(sections, leave_out)
     found = Section("config.data", data).without("name", "kinds").build(
-        survey, kinds=kinds, seed=config["seed"], leave_out=leave_out
+        survey, kinds=kinds, seed=values["seed"], leave_out=leave_out
     )  # fmt: skip
     _check_names(sections, found)
     data["path"] = str(found.path)
@@ -91,14 +91,35 @@ def choose_values(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[Choic
                 section[key] = value
                 choices.append(Choice(f"modalities.{m.name}.{key}", value, reason))
         require_type(f"config.modalities.{m.name}: network", section["network"], str)
-        if section["network"] not in config["encoder_decoders"]:
-            config["encoder_decoders"] |= network_section(section["network"])
-    return config, choices + _fill_in_run(config, found), found
+    _add_networks(values)
+    return values, choices + _fill_in_run(values, found), found
+
+
+def _add_networks(config: dict[str, Any]) -> None:
+    """Add, in place, the networks that modalities name as `choose_network` does, where the config lacks them.
+
+    A section of the config that has no name of its own changes some of their values.
+    """
+    sections = config["encoder_decoders"]
+    names = {section["network"] for section in config["modalities"].values()}
+    for name in sections.keys() - names:
+        raise ValueError(
+            f"config.encoder_decoders: no modality has the network {name!r}, only {', '.join(sorted(names))}"
+        )
+    for name in sorted(names):
+        own = Section(f"config.encoder_decoders.{name}", sections.get(name, {}))
+        chosen = {} if "name" in own.values else network_section(name).get(name, {})
+        if chosen:
+            inner = {
+                part: chosen.get(part, {}) | dict(own.part(part).values) for part in own.values
+            }
+            sections[name] = chosen | inner
 
 
 def explain(config: Mapping[str, Any], choices: list[Choice], found: Survey) -> str:
     """Describe the data and what was chosen, for the screen."""
     sections = config["modalities"]
+    example = f"modalities.{next(iter(sections))}.latent_size=8"
     columns = {
         "network": {name: section["network"] for name, section in sections.items()},
         "latents": {name: str(section["latent_size"]) for name, section in sections.items()},
@@ -116,7 +137,7 @@ def explain(config: Mapping[str, Any], choices: list[Choice], found: Survey) -> 
         for (key, value, reason), names in alike.items()
     ]
     width = min(max((len(cell) for cell, _ in cells), default=0), 60)
-    title = "chosen from the data; set a value in the config or on the command line to change it:"
+    title = f"chosen from the data; --config.KEY=VALUE changes a value, as --config.{example}:"
     lines = ["", title, *(f"{cell:<{width}}  {reason}" for cell, reason in cells)]
     return "\n".join([format_survey(found, columns), *(lines if choices else [])])
 
@@ -181,12 +202,16 @@ def _fill_in_run(config: dict[str, Any], found: Survey) -> list[Choice]:
     num_train, num_test = found.num_rows["train"], found.num_rows["test"]
     num_train = min(config["num_train"] or num_train, num_train)
     has_images = any(m.kind in IMAGE_KINDS for m in found.modalities)
-    for key, value, reason in _for_run(num_train, has_images):
+    for key, value, reason in _for_run(config, num_train, has_images):
         section, name = key.split(".")
-        # A key that is absent has a default, or is named where it is needed.
-        if name in config[section] and config[section][name] is None:
+        # A key that is absent has a default, or is named where it is needed; but the defaults of networks are
+        # for more rows.
+        is_absent = section == "network" and name not in config[section]
+        if is_absent or config[section].get(name, "") is None:
             config[section][name] = value
             choices.append(Choice(key, value, reason))
+    # What is still open are keys of another network than the one that `name` chooses.
+    config["network"] = {k: v for k, v in config["network"].items() if v is not None}
     num_rows = config["evaluation"].get("num_rows", 0)
     require_int("config.evaluation: num_rows", num_rows)
     if num_rows > num_test:
@@ -210,7 +235,8 @@ def _check_names(sections: Mapping[str, Any], found: Survey) -> None:
     for name in sections:
         if name not in known:
             raise ValueError(
-                f"config.modalities: the data have no modality {name!r}, only {', '.join(known)}"
+                f"config.modalities: the data have no modality {name!r}{did_you_mean(name, known)}, only "
+                f"{', '.join(known)}"
             )
 
 
@@ -225,7 +251,9 @@ def _for_modality(m: ModalitySurvey) -> Iterator[tuple[str, Any, str]]:
         yield "weight", 0.2, "below 1, so that the latent keeps what matters to other modalities"
 
 
-def _for_run(num_rows: int, has_images: bool) -> Iterator[tuple[str, Any, str]]:
+def _for_run(
+    config: Mapping[str, Any], num_rows: int, has_images: bool
+) -> Iterator[tuple[str, Any, str]]:
     """Yield key, value and reason of what is chosen for the trainings, the score and the sampling."""
     rows = f"{num_rows:,} training rows"
     stop = "the maximum: early stopping may end it before"
@@ -237,10 +265,8 @@ def _for_run(num_rows: int, has_images: bool) -> Iterator[tuple[str, Any, str]]:
     steps = 2000 if few else 4000 if many or has_images else 3000
     yield "score_training.num_steps", steps, f"{rows}; {stop}"
     yield "score_training.patience", steps // 4, "steps without improvement on held-out rows"
-    width, hub = next(widths for limit, widths in WIDTHS if num_rows < limit)
-    why = f"{rows}: a wider network would memorise them"
-    yield "network.width", width, why
-    yield "network.hub_width", hub, why
+    yield from _for_network(config["network"], num_rows)
+    yield from _for_sampler(config["sampling"])
     if has_images:
         coarse = "images share coarse structure"
         yield "score.level_mean", 0.0, coarse
@@ -255,3 +281,36 @@ def _for_run(num_rows: int, has_images: bool) -> Iterator[tuple[str, Any, str]]:
         yield "sampling.sampler", "dpm_solver", "no images: it keeps the variance of values"
         yield "sampling.num_corrections", 0, "dpm_solver needs none"
         yield "sampling.num_levels", 24, "dpm_solver needs no more"
+
+
+def _for_network(network: Mapping[str, Any], num_rows: int) -> Iterator[tuple[str, Any, str]]:
+    """Yield key, value and reason of what is chosen for the score network, which the config may name."""
+    width, hub = next(widths for limit, widths in WIDTHS if num_rows < limit)
+    why, name = f"{num_rows:,} training rows: a wider network would memorise them", network["name"]
+    if name == "hub":
+        yield "network.width", width, why
+        yield "network.hub_width", hub, why
+    elif name == "mlp":
+        yield "network.width", 2 * hub, why
+    elif name == "transformer":
+        yield "network.num_heads", TRANSFORMER_HEADS, f"a {name} of this width"
+        heads = network.get("num_heads") or TRANSFORMER_HEADS
+        if isinstance(heads, int) and heads > 0:
+            yield "network.width", heads * max(1, hub // heads), why
+    elif name == "unet":
+        yield "network.per_modality_levels", True, "a score that conditions must know what is clean"
+    if name in ("mlp", "transformer"):
+        yield "network.num_blocks", 2, why.replace("wider", "deeper")
+
+
+def _for_sampler(sampling: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
+    """Yield key, value and reason of what a sampler needs that the config names."""
+    if sampling.get("sampler") == "langevin":
+        yield "sampling.num_corrections", 4, "langevin moves by corrections alone"
+    elif sampling.get("conditioning") in ("clamp", "renoise"):
+        name = sampling["conditioning"]
+        yield (
+            "sampling.num_corrections",
+            4,
+            f"conditioning {name!r} is less biased the more there are",
+        )

@@ -1,25 +1,23 @@
 """The command line: flags, and errors that a user can fix as one sentence. `launch.py` calls `main`."""
 
-import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import jax
 from absl import app, flags, logging
-from ml_collections import config_flags
 
 from sbmae_jax._io import as_path, is_remote
 from sbmae_jax.app import pipeline
+from sbmae_jax.app.overrides import Override, load_config, split_overrides, with_overrides
 from sbmae_jax.training import distributed
 from sbmae_jax.training.preemption import Notice, Preempted
 
-CONFIG = config_flags.DEFINE_config_file(
-    "config",
-    None,
-    "A config file, such as configs/polydigits.py, or a variant of it: configs/polydigits.py:smoke.",
-)
+CONFIG = flags.DEFINE_string(
+    "config", None,
+    "A config file, such as configs/polydigits.py, or a variant of it: configs/polydigits.py:smoke. "
+    "--config.KEY=VALUE sets a value of it, as in --config.modalities.lab.latent_size=8.",
+)  # fmt: skip
 WORKDIR = flags.DEFINE_string(
     "workdir", "", "Folder of the run, or the URL of a bucket. Created if it does not exist."
 )
@@ -31,10 +29,6 @@ GIVEN = flags.DEFINE_multi_string(
     "given", [],
     'For generate: what a sample must agree with, NAME=VALUE. Repeatable. For example image=face.png, '
     'attributes="Smiling,Eyeglasses" or lab=0.3,7. Without it, everything is generated.',
-)  # fmt: skip
-MODALITY = flags.DEFINE_multi_string(
-    "modality", [],
-    "Set a value of one modality, NAME.KEY=VALUE, for example lab.latent_size=8. Repeatable.",
 )  # fmt: skip
 NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples", None, "Number of samples (default: 5 for generate, 20 for impute)."
@@ -62,25 +56,17 @@ HEARTBEAT = flags.DEFINE_integer(
 )  # fmt: skip
 flags.register_validator("workdir", bool, "choose a folder for the run: --workdir=runs/NAME")
 
+_overrides: list[Override] = []  # what the command line sets in the config, filled by `parse`
+
 
 def parse(argv: list[str]) -> list[str]:
-    """Parse the command line, and report a mistyped flag or config key in one sentence."""
+    """Parse the command line, and report a mistyped flag in one sentence."""
     try:
-        return flags.FLAGS([_with_home(word) for word in argv])
-    except AttributeError as error:  # ml_collections, for a key that the config does not have
-        changed = ", ".join(word.split("=")[0] for word in argv if word.startswith("--config."))
-        sys.exit(
-            f"launch.py: the config has no key {error}: compare {changed} with the config file"
-        )
+        words = flags.FLAGS.read_flags_from_files(argv, force_gnu=False)
+        words, _overrides[:] = split_overrides(words)
+        return flags.FLAGS(words)
     except (flags.Error, OSError, TypeError, ValueError) as error:
-        # An error inside a config file comes with its traceback, whose last line is what was raised.
-        sys.exit(f"launch.py: {str(error).strip().splitlines()[-1]}")
-
-
-def _with_home(word: str) -> str:
-    """Expand `~` in --config=~/FILE, as shells do not."""
-    flag, equals, value = word.partition("=")
-    return flag + equals + os.path.expanduser(value) if flag in ("--config", "-config") else word
+        sys.exit(f"launch.py: {error}")
 
 
 def cache_executables() -> None:
@@ -91,24 +77,15 @@ def cache_executables() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-def with_modalities(config: dict[str, Any], changes: list[str]) -> dict[str, Any]:
-    """Override settings of modalities, which the config need not name.
-
-    Args:
-        config: Plain dicts, changed in place.
-        changes: Each NAME.KEY=VALUE, where VALUE is JSON or else a string.
-    """
-    for change in changes:
-        where, equals, value = change.partition("=")
-        name, _, key = where.rpartition(".")
-        if not (equals and name and key):
-            raise ValueError(f"--modality {change!r}: write NAME.KEY=VALUE, as lab.latent_size=8")
-        try:
-            parsed = json.loads(value)
-        except ValueError:
-            parsed = value
-        config["modalities"].setdefault(name, {})[key] = parsed
-    return config
+def train() -> None:
+    """Run a stage, or all, and print what the values of the command line have replaced."""
+    if CONFIG.value is None:
+        raise ValueError("choose a config: --config=configs/polydigits.py")
+    config, notes = with_overrides(load_config(CONFIG.value), _overrides)
+    with Notice().watched() as notice:
+        if distributed.is_first():
+            print("\n".join(notes), end="\n" * bool(notes))
+        pipeline.run(config, WORKDIR.value, STAGE.value, notice=notice, profile=PROFILE.value)
 
 
 def generate() -> None:
@@ -147,17 +124,17 @@ def launch(argv: list[str]) -> None:
         distributed.initialize(
             COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value, HEARTBEAT.value
         )
-        if STAGE.value == "generate":
+        if STAGE.value not in ("generate", "impute"):
+            train()
+        elif _overrides:
+            raise ValueError(
+                f"--config.{_overrides[0].key}: --stage={STAGE.value} uses the config of the finished run, "
+                "which cannot be changed: leave it out"
+            )
+        elif STAGE.value == "generate":
             generate()
-        elif STAGE.value == "impute":
-            impute()
-        elif CONFIG.value is None:
-            sys.exit("launch.py: choose a config: --config=configs/polydigits.py")
         else:
-            config = with_modalities(CONFIG.value.to_dict(), MODALITY.value)
-            with Notice().watched() as notice:
-                options = {"notice": notice, "profile": PROFILE.value}
-                pipeline.run(config, WORKDIR.value, STAGE.value, **options)
+            impute()
     except Preempted as error:
         end(error, os.EX_TEMPFAIL)  # 75 tells schedulers to start the run again
     except (ValueError, OSError, FloatingPointError) as error:

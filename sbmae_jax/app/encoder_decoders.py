@@ -176,7 +176,7 @@ def _networks(config: Mapping[str, Any], modality: Modality) -> Section:
             f"config.modalities.{modality.name}.network: {sections.place} has no {modality.network!r}; "
             f"choose one of {', '.join(sections.values)}"
         )
-    return sections.part(modality.network)
+    return sections.part(modality.network).require_known("name", "encoder", "decoder")
 
 
 @functools.cache

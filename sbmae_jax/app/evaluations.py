@@ -65,6 +65,8 @@ def _face_protocol(
             f"{', '.join(readers.values) or 'none'}"
         )
     predictors, trainings = {}, {}
+    training_sections = root.needed("predictor_training", by="evaluation")
+    training_sections.require_known(*readers.values)
     for name, network in readers.values.items():
         require_type(f"{readers.place}.{name}", network, str)
         if network not in config["encoder_decoders"]:
@@ -75,8 +77,7 @@ def _face_protocol(
         encoder = build_encoder(config, dataclasses.replace(named["image"], network=network), 1)
         decoder = build_decoder(config, named[name])
         predictors[name] = predictor(named[name], encoder, decoder)
-        section = root.needed("predictor_training", by="evaluation").part(name)
-        trainings[name] = section.build(TrainingConfig)
+        trainings[name] = training_sections.part(name).build(TrainingConfig)
     return _options(config).build(
         FaceProtocol,
         predictors=predictors,

@@ -23,6 +23,7 @@ from sbmae_jax.app.choices import choose_values, explain
 from sbmae_jax.app.impute import Imputed, impute_file
 from sbmae_jax.app.request import generate_files
 from sbmae_jax.app.run import Run, load_evaluators, load_model
+from sbmae_jax.app.sections import Config, Section, plain
 from sbmae_jax.data.source import PRESENT
 from sbmae_jax.evaluation.base import View
 from sbmae_jax.evaluation.generator import make_generator
@@ -172,13 +173,13 @@ STAGES: dict[str, Callable[[Run], None]] = {
 
 
 def run(
-    config: Mapping[str, Any], workdir: str | Path, stage: str = "all", *,
+    config: Config, workdir: str | Path, stage: str = "all", *,
     notice: Notice | None = None, profile: bool = False,
 ) -> Path:  # fmt: skip
     """Run one stage, or all in order, from where an earlier run was interrupted.
 
     Args:
-        config: Plain dicts and values, as `configs/polydigits.py` returns them.
+        config: A `ConfigDict`, as `configs/polydigits.py` returns it, or dicts and values.
         workdir: The folder of the run, or the URL of a bucket. It is created if it does not exist.
         stage: "all", or one of `STAGES`, which needs those before it.
         notice: A request to stop, for example from a scheduler.
@@ -198,13 +199,14 @@ def run(
             from sbmae_jax.app import pipeline
             from sbmae_jax.configs import polydigits
 
-            config = polydigits.get_config().to_dict() | {"seed": 1}
+            config = polydigits.get_config()
+            config.seed = 1
             pipeline.run(config, "runs/polydigits-1")
     """
     if stage != "all" and stage not in STAGES:
         raise ValueError(f"stage must be one of all, {', '.join(STAGES)}, got {stage!r}")
-    config, explanation = resolve_open_values(config)
-    this = Run(config, workdir, notice=notice, profile=profile)
+    values, explanation = resolve_open_values(plain(config))
+    this = Run(values, workdir, notice=notice, profile=profile)
     this.claim()
     with locked(this.folder.path) if distributed.is_first() else nullcontext():
         try:
@@ -227,7 +229,7 @@ def resolve_open_values(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], s
 
     Only configs for data of one's own have open values; others are returned with no explanation.
     """
-    if config["data"]["name"] != "files":
+    if Section("config", config).part("data").values.get("name") != "files":
         return config, ""
     config, choices, found = choose_values(config)
     return config, explain(config, choices, found)

@@ -14,7 +14,7 @@ from sbmae_jax._io import as_path
 from sbmae_jax.app.build import build, build_source
 from sbmae_jax.app.folder import RunFolder
 from sbmae_jax.app.run_data import MAX_HELD_OUT_ROWS, RunData, one_batch
-from sbmae_jax.app.sections import check_keys
+from sbmae_jax.app.sections import Config, check_keys, plain
 from sbmae_jax.app.trainer import Trainer
 from sbmae_jax.data import description
 from sbmae_jax.data.source import PRESENT, Source
@@ -40,7 +40,7 @@ class Run:
         trainer: Trains networks, and loads trained ones.
 
     Args:
-        config: As `configs/polydigits.py` returns it, in plain dicts.
+        config: As `configs/polydigits.py` returns it, or dicts and values.
         workdir: The folder, a path or the URL of a bucket.
         notice: A request to stop; a training then saves, and raises `Preempted`.
         profile: Whether to trace a few calls of each training.
@@ -50,10 +50,11 @@ class Run:
     """
 
     def __init__(
-        self, config: Mapping[str, Any], workdir: str | Path, *, notice: Notice | None = None,
+        self, config: Config, workdir: str | Path, *, notice: Notice | None = None,
         profile: bool = False,
     ):  # fmt: skip
-        self.config, self.folder = dict(config), RunFolder(as_path(workdir))
+        self.config: dict[str, Any] = plain(config)
+        self.folder = RunFolder(as_path(workdir))
         check_keys(self.config)
         path = self.folder.path
         check_claim(path, self.config)

@@ -5,13 +5,27 @@ what is called.
 """
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sbmae_jax._check import require_int, require_one_of, require_seed, require_type, short_repr
+import jax
+import ml_collections
+import numpy as np
+
+from sbmae_jax._check import (
+    did_you_mean,
+    require_int,
+    require_one_of,
+    require_seed,
+    require_type,
+    short_repr,
+)
 
 T = TypeVar("T")
+Config = Mapping[str, Any] | ml_collections.ConfigDict
+"""What a user passes as a config; `plain` turns it into dicts and values."""
 
 # The least value of each integer, other than the seed, that every config has.
 INTEGERS = {"num_train": 0, "resident_bytes": 0, "num_state_shards": 1}
@@ -59,6 +73,15 @@ class Section:
             section = Section(f"{section.place}.{key}", section.values[key])
         return section
 
+    def require_known(self, *keys: str) -> "Section":
+        """Return the section, or raise ValueError if it has other keys than these."""
+        for key in self.values:
+            if key not in keys:
+                near = did_you_mean(key, keys)
+                hint = f"its keys are {', '.join(keys)}" if keys else "it has no keys"
+                raise ValueError(f"{self.place}: unknown key {key!r}{near}; {hint}")
+        return self
+
     def needed(self, key: str, by: str) -> "Section":
         """Return a section that only another one needs. The error names both if it is missing."""
         if key not in self.values:
@@ -96,10 +119,9 @@ class Section:
         hidden = ("parent", "name") if "parent" in parameters else ()
         known = [name for name in parameters if name not in given and name not in hidden]
         hint = f"its keys are {', '.join(known)}" if known else "it has no keys"
+        self.require_known(*known)
         values = {key: as_tuples(value) for key, value in self.values.items()}
         for key, value in values.items():
-            if key not in known:
-                raise ValueError(f"{self.place}: unknown key {key!r}; {hint}")
             require_type(f"{self.place}: {key}", value, parameters[key].annotation)
         for key in known:
             if key not in values and parameters[key].default is inspect.Parameter.empty:
@@ -127,6 +149,31 @@ def check_keys(config: Mapping[str, Any]) -> None:
         root.part(key)
     for name in config["modalities"]:
         root.part("modalities", name)
+
+
+def plain(value: Any) -> Any:
+    """Return a config, or a value of one, as Python's own types.
+
+    Args:
+        value: A `ConfigDict`, frozen or not, or any mapping; sections, tuples and lists within it may be of
+            these too. Numbers may be NumPy's or JAX's, paths may be objects. Other values stay as they are,
+            and are refused where they are used.
+
+    Example:
+        >>> from pathlib import Path
+        >>> plain(ml_collections.ConfigDict({"data": {"path": Path("own.npz")}, "seed": np.int64(3)}))
+        {'data': {'path': 'own.npz'}, 'seed': 3}
+    """
+    if isinstance(value, ml_collections.FieldReference):
+        return plain(value.get())
+    if isinstance(value, ml_collections.ConfigDict | Mapping):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, tuple | list):
+        entries = map(plain, value)
+        return tuple(entries) if isinstance(value, tuple) else list(entries)
+    if isinstance(value, np.generic | np.ndarray | jax.Array):
+        return as_tuples(np.asarray(value).tolist())
+    return str(value) if isinstance(value, os.PathLike) else value
 
 
 def as_tuples(value: Any) -> Any:
