@@ -7,6 +7,7 @@ and intermediate buffers, each counted once: the least that must move. Random by
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -40,13 +41,30 @@ def score_of(parts: Parts) -> tuple[Task, dict[str, Any]]:
     return parts.score_task, {"z": jax.ShapeDtypeStruct((parts.layout.size,), np.float32)}
 
 
-def blank_model(parts: Parts, params: Mapping[str, Any], vector: Any, energy: Any = None) -> Model:
-    """Return a model of parts with these parameters, and `vector` as moments of the latents."""
+def model_of(parts: Parts, params: Mapping[str, Any], moments: Moments) -> Model:
+    """Return a model of parts, with these parameters and moments of the latents."""
     return Model(
-        params=dict(params), moments=Moments(vector, vector), modalities=parts.modalities,
-        autoencoders=parts.autoencoders, score_network=parts.network, energy_network=energy,
+        params=dict(params), moments=moments, modalities=parts.modalities,
+        autoencoders=parts.autoencoders, score_network=parts.network,
+        energy_network=parts.energy and parts.energy.network,
         sde=parts.sde, sampling=parts.sampling,
     )  # fmt: skip
+
+
+def untrained(parts: Parts) -> Model:
+    """Return a model of first parameters, of standard latents."""
+    keys = iter(jax.random.split(jax.random.key(0), 2 + len(parts.modalities)))
+    z = {"z": jnp.zeros((1, parts.layout.size))}
+    autoencoders = {
+        m.name: jax.jit(autoencoder.task.init)(next(keys), {"x": jnp.zeros((1, *m.shape))})
+        for m, autoencoder in zip(parts.modalities, parts.autoencoders, strict=True)
+    }
+    params = {"autoencoders": autoencoders, "score": jax.jit(parts.score_task.init)(next(keys), z)}
+    if parts.energy:
+        params["energy"] = jax.jit(parts.energy_task.init)(next(keys), z)
+    return model_of(
+        parts, params, Moments(jnp.zeros(parts.layout.size), jnp.ones(parts.layout.size))
+    )
 
 
 def seconds(function: Callable[[], Any], at_least: float) -> float:
@@ -60,17 +78,20 @@ def seconds(function: Callable[[], Any], at_least: float) -> float:
     return float(np.median(durations))
 
 
-def step_cost(task: Task, training: TrainingConfig, example: Any) -> dict[str, float]:
-    """Return operations and bytes of one optimiser step, as XLA counts them."""
+def lower_step(
+    task: Task, training: TrainingConfig, example: Any, mesh: Mesh
+) -> jax.stages.Lowered:
+    """Lower one optimiser step for a mesh."""
     chunk = jax.tree.map(
         lambda a: jax.ShapeDtypeStruct((1, training.batch_size, *a.shape), a.dtype), example
     )
+    (init, run), key = compile_training(task, training, mesh), jax.random.key(0)
+    return run.lower(key, jax.eval_shape(init, key, chunk), chunk)
 
-    def lower(mesh):
-        init, run = compile_training(task, training, mesh)
-        key = jax.random.key(0)
-        return run.lower(key, jax.eval_shape(init, key, chunk), chunk)
 
+def step_cost(task: Task, training: TrainingConfig, example: Any) -> dict[str, float]:
+    """Return operations and bytes of one optimiser step, as XLA counts them."""
+    lower = partial(lower_step, task, training, example)
     text = lower(sharding.make_mesh()).as_text()
     if text not in _COSTS:  # modalities with the same networks are the same program
         _COSTS[text] = cost_of(lower)
@@ -131,15 +152,7 @@ def step_seconds(task: Task, training: TrainingConfig, example: Any, at_least: f
 
 def sampling_seconds(parts: Parts, num_rows: int, at_least: float) -> tuple[Model, float]:
     """Return an untrained model, and the seconds in which it makes all modalities of rows from the first."""
-    names, key = parts.layout.names, jax.random.key(0)
-    task, _ = score_of(parts)
-    pictures = {"x": jnp.zeros((1, *SHAPE), jnp.uint8)}
-    named = zip(names, parts.autoencoders, strict=True)
-    params = {
-        "autoencoders": {name: jax.jit(a.task.init)(key, pictures) for name, a in named},
-        "score": jax.jit(task.init)(key, {"z": jnp.zeros((1, parts.layout.size))}),
-    }
-    model = blank_model(parts, params, jnp.ones(parts.layout.size))
+    model, key, names = untrained(parts), jax.random.key(0), parts.layout.names
     batch = {name: jnp.zeros((num_rows, *SHAPE), jnp.uint8) for name in names}
     observed = jnp.zeros((num_rows, len(names)), bool).at[:, 0].set(True)
     return model, seconds(lambda: complete(model, key, batch, observed), at_least)

@@ -10,22 +10,11 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from benchmarks.cost import blank_model, score_cost, score_of
+import sbmae_jax as sbm
+from benchmarks.cost import score_cost, untrained
 from sbmae_jax.app.build import Parts
 from sbmae_jax.models.model import Model
-from sbmae_jax.sampling.conditioning import clamp, given
-from sbmae_jax.sampling.samplers import (
-    by_norm,
-    chain,
-    euler_maruyama,
-    langevin,
-    sample,
-    uniform_times,
-)
-
-SNR = 0.16
 
 
 @partial(jax.jit, static_argnames="num_levels")
@@ -33,14 +22,12 @@ def complete(model: Model, key, batch, observed, *, num_levels: int):
     """Generate as `Model.complete` with the reference's sampler, of 2 `num_levels` evaluations."""
     x, mask = model.encode(batch), model.layout.expand(observed)
     score = model.joint_score
-    observe = clamp(x, mask)
+    correct = sbm.langevin(model.sde, score, 0.16, mask=mask, rule=sbm.by_norm)
+    parts = (sbm.euler_maruyama(model.sde, score), correct)
+    step = sbm.chain(*(sbm.given(part, sbm.clamp(x, mask)) for part in parts))
     prior_key, loop_key = jax.random.split(key)
-    step = chain(
-        given(euler_maruyama(model.sde, score), observe),
-        given(langevin(model.sde, score, SNR, mask=mask, rule=by_norm), observe),
-    )
     start = model.sde.prior(prior_key, x.shape)
-    return model.decode(sample(loop_key, step, start, uniform_times(num_levels)))
+    return model.decode(sbm.sample(loop_key, step, start, sbm.uniform_times(num_levels)))
 
 
 def joint(config: Mapping[str, Any], network: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,18 +42,9 @@ def joint(config: Mapping[str, Any], network: Mapping[str, Any]) -> dict[str, An
 
 def gflop_of_one_sample(ours: Parts, theirs: Parts, num_levels: int) -> dict[str, float]:
     """Return the cost of one sample: ours, and that of a joint score in the reference's sampler."""
-    model = untrained(ours)
-    evaluations = {"ours": model.sampling.num_evaluations, "theirs": 2 * num_levels}
-    costs = {"ours": score_cost(model), "theirs": score_cost(untrained(theirs))}
-    return {who: costs[who]["flops"] * num / 1e9 for who, num in evaluations.items()}
-
-
-def untrained(parts: Parts) -> Model:
-    """Return a model that has shapes in place of parameters, and no autoencoders."""
-    layout, energy, key = parts.layout, parts.energy, jax.random.key(0)
-    z = {"z": jax.ShapeDtypeStruct((2, layout.size), jnp.float32)}
-    params = {"score": jax.eval_shape(score_of(parts)[0].init, key, z)}
-    if energy is not None:
-        params["energy"] = jax.eval_shape(parts.energy_task.init, key, z)
-    vector = jax.ShapeDtypeStruct((layout.size,), jnp.float32)
-    return blank_model(parts, params, vector, energy.network if energy is not None else None)
+    found = {}
+    for who, parts in (("ours", ours), ("theirs", theirs)):
+        shapes = jax.eval_shape(partial(untrained, parts))  # the parameters themselves are large
+        num = shapes.sampling.num_evaluations if who == "ours" else 2 * num_levels
+        found[who] = score_cost(shapes)["flops"] * num / 1e9
+    return found

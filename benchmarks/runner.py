@@ -93,6 +93,7 @@ def main(
     options = parser.parse_args()
     options.results = RESULTS
     if options.smoke:
+        options.seeds = getattr(options, "seeds", [])[:1]
         options.runs /= "smoke"
         options.results = options.runs / "results"
     require_folder(options.results)

@@ -288,8 +288,7 @@ def test_the_reference_takes_two_evaluations_at_each_level(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [
-    "polydigits", "samplers", "faces", "polymnist", "own_data", "scale kill memory",
-    "peers --seeds 0",
+    "polydigits", "samplers", "faces", "polymnist", "own_data", "scale kill memory", "peers",
 ])  # fmt: skip
 def test_a_benchmark_runs_as_short_as_it_can_be(command, tmp_path):
     # Each in a process of its own: what XLA compiles for all of them is more than one may map.

@@ -74,7 +74,7 @@ def read_back(run: Run, make: Any, split: str, options: Options) -> dict[str, fl
     make: as `Model.complete`, with the model bound.
     """
     protocol, names = run.parts.protocol, run.parts.layout.names
-    num_rows, size = 20 if options.smoke else NUM_ROWS, protocol.batch_size
+    num_rows, size = 16 if options.smoke else NUM_ROWS, protocol.batch_size
     source = run.data.source(split, num_rows)
     rows = {name: source.arrays[name] for name in names}
     generator = Generator(names=names, complete=make, reconstruct=dict, batch_size=size)

@@ -3,7 +3,6 @@
 An ablation; the library trains one after the other.
 """
 
-import dataclasses
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks.cost import blank_model, score_of
+from benchmarks.cost import model_of, score_of
 from benchmarks.peers.methods import Config, Trained, of_model, train_as_one
 from sbmae_jax.app.build import Parts
 from sbmae_jax.app.run import ENCODE_BATCH, Run
@@ -71,5 +70,4 @@ def assembled(run: Run, params: Any) -> models.Model:
     encoding = jax.jit(partial(models.encode, parts.modalities, parts.autoencoders))
     rows = {name: run.data.train_loaded.arrays[name] for name in parts.layout.names}
     z = batched(partial(encoding, params["autoencoders"]), ENCODE_BATCH)(rows)
-    scale = moments(jnp.asarray(z))
-    return dataclasses.replace(blank_model(parts, params, scale.mean), moments=scale)
+    return model_of(parts, params, moments(jnp.asarray(z)))

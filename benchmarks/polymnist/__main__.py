@@ -117,7 +117,7 @@ def measure_reference(options: Options) -> dict[str, Any]:
     """Count the operations of a sample of ten modalities, ours and the reference's."""
     config = polymnist.get_config("smoke" if options.smoke else "default").to_dict()
     if options.smoke:
-        config["modalities"] = {n: m | {"latent_size": 16} for n, m in config["modalities"].items()}
+        config["modalities"] = {n: m | {"latent_size": 64} for n, m in config["modalities"].items()}
     ours, theirs = parts_of(config), parts_of(joint(config, UNET))
     return {"gflop_of_one_sample": gflop_of_one_sample(ours, theirs, LEVELS)}
 
