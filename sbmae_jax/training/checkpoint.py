@@ -10,6 +10,7 @@ A checkpoint consists of TensorStore arrays and JSON, so loading one never runs 
 
 import contextlib
 import hashlib
+import itertools
 import json
 import re
 import tempfile
@@ -25,6 +26,7 @@ import jax
 import numpy as np
 from absl import logging
 from orbax.checkpoint import v1 as ocp
+from orbax.checkpoint.multihost import get_barrier_sync_fn
 
 from sbmae_jax._io import files_below, is_remote, one_line
 from sbmae_jax.training import distributed
@@ -33,6 +35,7 @@ Tree = TypeVar("Tree")
 NUM_KEPT = 2  # the newest, and one in case it is damaged
 SEAL = "sha256.json"
 UNFINISHED = "it was never finished"
+MAX_WAIT = 600  # seconds in which the other processes must have read back what they saved
 SKIP = ocp.PLACEHOLDER
 """In `Checkpoints.restore`, stands for an array that shall not be read."""
 
@@ -74,8 +77,7 @@ class Checkpoints:
             raise _not_written(self._directory / str(step), error) from error
         assert response is not None  # None means skipped, which `force` excludes
         self._step = step
-        # Only the first process reads back: copy what it holds before the arrays change.
-        saved = jax.tree.map(_Saved.copy_of, state) if distributed.is_first() else None
+        saved = jax.tree.map(_Saved.copy_of, state)  # before the arrays change
         self._pending = self._sealer.submit(self._seal, self._path / str(step), response, saved)
 
     def finish(self) -> None:
@@ -133,14 +135,16 @@ class Checkpoints:
 
     def _seal(self, path: Path, response: Any, saved: Any) -> None:
         response.result()
+        _read_back(path, saved)
+        all_agree = f"checkpoint read back {next(_save_numbers)}"
+        get_barrier_sync_fn()(key=all_agree, timeout_ms=1000 * MAX_WAIT)
         if distributed.is_first():
-            _read_back(path, saved)
             (path / SEAL).write_text(json.dumps(_digests(path), indent=1))
 
 
 @dataclass(frozen=True)
 class _Saved:
-    """What the first process holds of an array that is saved.
+    """What this process holds of an array that is saved.
 
     Attributes:
         shape: Shape of the whole array.
@@ -174,10 +178,12 @@ def _read_back(path: Path, saved: Any) -> None:
     """Raise ValueError if the files of a checkpoint do not give back what was saved."""
     is_leaf = lambda leaf: isinstance(leaf, _Saved)  # noqa: E731
     like = jax.tree.map(lambda leaf: np.empty(0, leaf.dtype), saved, is_leaf=is_leaf)
-    with ocp.Context() as context:
-        if not distributed.is_alone():  # the other processes do not take part
-            context.multiprocessing.active_processes = {0}
-            context.multiprocessing.barrier_sync_key_prefix = "read_back"
+    context = ocp.Context()
+    if not distributed.is_alone():  # each process reads for itself
+        context.multiprocessing.primary_host = jax.process_index()
+        context.multiprocessing.active_processes = {jax.process_index()}
+        context.multiprocessing.barrier_sync_key_prefix = f"read_back_{jax.process_index()}"
+    with context:
         found = ocp.load_checkpointables(str(path), {"state": like})["state"]
     wanted = jax.tree_util.tree_leaves_with_path(saved, is_leaf=is_leaf)
     for (place, leaf), array in zip(wanted, jax.tree.leaves(found), strict=True):
@@ -186,6 +192,7 @@ def _read_back(path: Path, saved: Any) -> None:
 
 
 _NONE, _ALL_DAMAGED = -1, -2
+_save_numbers = itertools.count()  # the same in all processes, as they save in the same order
 
 
 @contextmanager

@@ -70,8 +70,9 @@ class Log:
             OSError: They could not be written.
         """
         parts = [summary.scalar(f"{stage}/{name}", value) for name, value in values.items()]
+        of_row = {"stage": stage, "step": step}  # whatever the names of the values
         try:
-            self._file.write(to_json({**values, "stage": stage, "step": step}) + "\n")
+            self._file.write(to_json({**of_row, **values, **of_row}) + "\n")
             for part in parts:
                 self._board.write_event(Event(wall_time=time.time(), step=step, summary=part))
             self._board.flush()
