@@ -60,6 +60,16 @@ def copy_folder(source: Path, target: Path) -> None:
             shutil.copyfileobj(reader, writer)
 
 
+def remove(path: Path) -> None:
+    """Remove a file, or a folder and all that is in it."""
+    if not path.is_dir():
+        path.unlink()
+    elif is_remote(path):
+        cast(epath.Path, path).rmtree()
+    else:
+        shutil.rmtree(path)
+
+
 def write_atomically(path: Path, fill: Fill) -> None:
     """Write a file completely or not at all.
 

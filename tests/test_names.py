@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sbmae_jax._io import as_path, write_atomically, write_npz
 from sbmae_jax.training import checkpoint, sharding
 from sbmae_jax.training.log import Log, read_metrics
-from sbmae_jax.training.workdir import check_claim, claim
+from sbmae_jax.training.workdir import read_config, write_config
 
 # A name of a folder: at most 255 bytes, of which a part of a file takes some.
 NAMES = st.text(
@@ -89,8 +89,9 @@ def test_a_folder_with_a_pattern_does_not_read_its_neighbour(tmp_path):
 def test_files_logs_and_claims_in_folders_of_drawn_names(name):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
-        claim(path, {"seed": 0, "data": {"path": str(path)}})
-        check_claim(path, {"seed": 0, "data": {"path": str(path)}})
+        config = {"seed": 0, "data": {"path": str(path)}}
+        write_config(path, config)
+        assert read_config(path) == config
         log = Log(path)
         log.scalars("score", 1, {name: 0.5})
         log.close()

@@ -110,6 +110,16 @@ def test_a_column_that_is_empty_in_part_is_a_hole_of_the_vector(tmp_path, traine
     assert not read(path, trained[0], "missing").observed[0].all()
 
 
+def test_columns_without_names_are_taken_in_their_order_and_that_is_said(tmp_path, trained):
+    lab = np.array([COLUMNS["a"], COLUMNS["b"]], float).T
+    np.savez(tmp_path / "new.npz", lab=lab)
+    found = read(tmp_path / "new.npz", trained[0])
+    assert found.notices == (
+        "lab has no names of columns: they are taken to be a, b, in this order",
+    )
+    np.testing.assert_array_equal(found.prepared["lab"], as_trained(trained[1])["lab"])
+
+
 def test_what_was_left_out_of_training_may_be_in_new_files(tmp_path):
     path = write(tmp_path / "lab.csv", COLUMNS)
     data = describe(files("train", path=path, names=["town"]))

@@ -25,6 +25,10 @@ STAGE = flags.DEFINE_enum(
     "stage", "all", ["all", *pipeline.STAGES, "generate", "impute"],
     "Run all stages, or one only; or use a finished run, with generate or impute.",
 )  # fmt: skip
+REDO = flags.DEFINE_enum(
+    "redo", "", ["", *pipeline.STAGES],
+    "Do a stage again, and all that depends on it, in a WORKDIR that has it already.",
+)  # fmt: skip
 GIVEN = flags.DEFINE_multi_string(
     "given", [],
     'For generate: what a sample must agree with, NAME=VALUE. Repeatable. For example image=face.png, '
@@ -85,7 +89,8 @@ def train() -> None:
     with Notice().watched() as notice:
         if distributed.is_first():
             print("\n".join(notes), end="\n" * bool(notes))
-        pipeline.run(config, WORKDIR.value, STAGE.value, notice=notice, profile=PROFILE.value)
+        options = {"notice": notice, "profile": PROFILE.value, "redo": REDO.value}
+        pipeline.run(config, WORKDIR.value, STAGE.value, **options)
 
 
 def generate() -> None:

@@ -203,6 +203,10 @@ def _read_rows(table: Table, data: Description, partial_rows: str) -> Rows:
             require_usable(name, profile, partial_rows)
             raw[name], notice = _in_training_units(name, scaling, found[name], profile.present)
             notices += [f"{name}: {notice}"] * bool(notice)
+            columns = data.entries.get(name, ())
+            if columns and scaling.kind != "category" and name not in table.entries:
+                order = f"{', '.join(columns)}, in this order"
+                notices.append(f"{name} has no names of columns: they are taken to be {order}")
             observed.append(profile.present)
             partial.append(profile.partial)
         else:

@@ -16,7 +16,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from sbmae_jax._io import as_path, write_npz
+from sbmae_jax._io import as_path, remove, write_npz
 from sbmae_jax._json import from_json, to_json
 from sbmae_jax.app import provenance
 from sbmae_jax.app.choices import choose_values, explain
@@ -35,7 +35,7 @@ from sbmae_jax.training import distributed
 from sbmae_jax.training.config import TrainingConfig
 from sbmae_jax.training.log import read_metrics
 from sbmae_jax.training.preemption import Notice
-from sbmae_jax.training.workdir import CHOICES, CONFIG, MOMENTS, RESULTS, SAMPLES, locked
+from sbmae_jax.training.workdir import CHOICES, CONFIG, MOMENTS, REDO, RESULTS, SAMPLES, locked
 from sbmae_jax.types import CompleteFn
 
 
@@ -174,7 +174,7 @@ STAGES: dict[str, Callable[[Run], None]] = {
 
 def run(
     config: Config, workdir: str | Path, stage: str = "all", *,
-    notice: Notice | None = None, profile: bool = False,
+    notice: Notice | None = None, profile: bool = False, redo: str = "",
 ) -> Path:  # fmt: skip
     """Run one stage, or all in order, from where an earlier run was interrupted.
 
@@ -184,13 +184,15 @@ def run(
         stage: "all", or one of `STAGES`, which needs those before it.
         notice: A request to stop, for example from a scheduler.
         profile: Whether to trace a few calls of each training. TensorBoard shows WORKDIR/profile.
+        redo: A stage to do again, with all that depends on it, where the folder has it already. Needed where
+            the config has changed since. A run that was interrupted meanwhile is resumed by the same call.
 
     Returns:
         The folder, with `results.json` and `report/index.html` after the last stage.
 
     Raises:
-        ValueError: In one sentence, if the config or the data do not fit, if the folder belongs to another
-            config, or if another process uses it.
+        ValueError: In one sentence, if the config or the data do not fit, if something in the folder is from
+            another config, or if another process uses it.
         Preempted: After a notice, once everything is saved.
 
     Example:
@@ -206,10 +208,12 @@ def run(
     if stage != "all" and stage not in STAGES:
         raise ValueError(f"stage must be one of all, {', '.join(STAGES)}, got {stage!r}")
     values, explanation = resolve_open_values(plain(config))
-    this = Run(values, workdir, notice=notice, profile=profile)
-    this.claim()
+    this = Run(values, workdir, notice=notice, profile=profile, redo=redo)
     with locked(this.folder.path) if distributed.is_first() else nullcontext():
+        this.claim()
         try:
+            for key, before, now in this.changes.differences:
+                this.folder.log.line(f"config.{key} is {now!r} now, and was {before!r}")
             if explanation:
                 this.folder.log.line(explanation)
                 this.folder.write(CHOICES, lambda file: file.write(explanation.encode()))
@@ -219,6 +223,8 @@ def run(
             for name in STAGES if stage == "all" else [stage]:
                 STAGES[name](this)
                 distributed.barrier(name)
+            if distributed.is_first() and (this.folder.path / REDO).exists():
+                remove(this.folder.path / REDO)
         finally:
             this.folder.log.close()
     return this.folder.path

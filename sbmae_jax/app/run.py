@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sbmae_jax._io import as_path
+from sbmae_jax._io import as_path, remove, write_atomically
 from sbmae_jax.app.build import build, build_source
+from sbmae_jax.app.changes import find_changes, outputs
 from sbmae_jax.app.folder import RunFolder
 from sbmae_jax.app.run_data import MAX_HELD_OUT_ROWS, RunData, one_batch
 from sbmae_jax.app.sections import Config, check_keys, plain
@@ -22,8 +23,9 @@ from sbmae_jax.models.latents import Moments
 from sbmae_jax.models.model import Model, encode
 from sbmae_jax.models.task import Params
 from sbmae_jax.training import distributed, sharding
+from sbmae_jax.training.log import forget_metrics
 from sbmae_jax.training.preemption import Notice
-from sbmae_jax.training.workdir import DATA, MOMENTS, check_claim, claim
+from sbmae_jax.training.workdir import CONFIG, DATA, MOMENTS, REDO, write_config
 
 ENCODE_BATCH = 250  # rows in one call of the encoders
 
@@ -44,21 +46,22 @@ class Run:
         workdir: The folder, a path or the URL of a bucket.
         notice: A request to stop; a training then saves, and raises `Preempted`.
         profile: Whether to trace a few calls of each training.
+        redo: A stage to do again, with all that depends on it; "" for none.
 
     Raises:
-        ValueError: As `build`, and if the folder belongs to another config.
+        ValueError: As `build`, and as `find_changes` if the folder does not fit the config.
     """
 
     def __init__(
         self, config: Config, workdir: str | Path, *, notice: Notice | None = None,
-        profile: bool = False,
+        profile: bool = False, redo: str = "",
     ):  # fmt: skip
         self.config: dict[str, Any] = plain(config)
         self.folder = RunFolder(as_path(workdir))
         check_keys(self.config)
         path = self.folder.path
-        check_claim(path, self.config)
-        kept = (path / DATA).exists()
+        self.changes = find_changes(path, self.config, redo, self._has_same_data)
+        kept = (path / DATA).exists() and not self.changes.data
         found = (
             description.load(path / DATA) if kept
             else description.describe(build_source(self.config, "train", 1))
@@ -76,12 +79,30 @@ class Run:
         )  # fmt: skip
 
     def claim(self) -> None:
-        """Take the folder for this config, and keep a description of the data there."""
+        """Take the folder for this config, remove what is to be done again, and describe the data there."""
+        distributed.barrier("claim")  # all processes have seen the folder as it was
         if distributed.is_first():
-            claim(self.folder.path, self.config)
-            if not (self.folder.path / DATA).exists():
-                description.save(self.folder.path / DATA, self.data.description)
-        distributed.barrier("claim")
+            path, changes = self.folder.path, self.changes
+            # What is stale goes before the config that it is from: after an interruption it is still known.
+            gone = [file for stage in changes.stale for file in outputs(path)[stage]]
+            for file in gone:
+                remove(file)
+            if changes.stale:
+                forget_metrics(path, [file.name for file in gone])
+                write_atomically(path / REDO, lambda file: file.write(changes.redo.encode()))
+            if changes.differences or not (path / CONFIG).exists():
+                write_config(path, self.config)
+            if changes.data or not (path / DATA).exists():
+                description.save(path / DATA, self.data.description)
+        distributed.barrier("claimed")
+
+    def _has_same_data(self) -> bool:
+        """Return whether the data that the config names are those that the folder describes."""
+        path = self.folder.path / DATA
+        if not path.exists():
+            return True
+        found = description.describe(build_source(self.config, "train", 1)).fingerprint
+        return bool(found) and found == description.load(path).fingerprint
 
     @cached_property
     def train_latents(self) -> dict[str, np.ndarray]:

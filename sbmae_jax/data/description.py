@@ -24,6 +24,7 @@ class Description(NamedTuple):
         entries: The names of the classes of `label`, and of the entries of vectors that have names.
         scalings: How each modality of a user's files is scaled; empty for data that come prepared.
         ignored: The arrays and columns of a user's files that are not modelled.
+        fingerprint: What tells a user's files from others, wherever they are; "" for other data.
 
     Example:
         >>> from sbmae_jax.data.source import ArraySource
@@ -36,13 +37,14 @@ class Description(NamedTuple):
     entries: Mapping[str, tuple[str, ...]]
     scalings: Mapping[str, Scaling] = {}
     ignored: tuple[str, ...] = ()
+    fingerprint: str = ""
 
 
 def describe(source: Source) -> Description:
     """Describe a data set."""
     return Description(
         dict(source.shapes), dict(source.dtypes), dict(source.entries), dict(source.scalings),
-        source.ignored,
+        source.ignored, source.fingerprint,
     )  # fmt: skip
 
 
@@ -54,6 +56,7 @@ def save(path: Path, description: Description) -> None:
         "entries": description.entries,
         "scalings": {name: scaling.to_json(s) for name, s in description.scalings.items()},
         "ignored": description.ignored,
+        "fingerprint": description.fingerprint,
     }
     write_atomically(
         path, lambda file: file.write(json.dumps(values, indent=1, allow_nan=False).encode())
@@ -80,6 +83,7 @@ def load(path: Path) -> Description:
             {name: tuple(names) for name, names in values["entries"].items()},
             {name: scaling.from_json(s) for name, s in values["scalings"].items()},
             tuple(values.get("ignored", ())),
+            values.get("fingerprint", ""),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(

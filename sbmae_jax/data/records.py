@@ -34,6 +34,7 @@ class RecordSource:
         entries: The names of the classes of `label`, and of the entries of vectors that have names.
         scalings: Empty: records are prepared.
         ignored: Empty: all arrays may be modelled.
+        fingerprint: Empty: records are no files of a user.
         loaded: The arrays that are in memory.
     """
 
@@ -44,6 +45,7 @@ class RecordSource:
     entries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     scalings: Mapping[str, Scaling] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
+    fingerprint: str = ""
     loaded: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:

@@ -60,6 +60,11 @@ class Source(Protocol):
         """The arrays and columns of a user's files that are not modelled; empty for other data."""
         ...
 
+    @property
+    def fingerprint(self) -> str:
+        """What tells a user's files from others, wherever they are; "" for other data."""
+        ...
+
     def nbytes(self, name: str) -> int:
         """Return the size of a whole array in bytes, whether it is loaded or not."""
         ...
@@ -84,6 +89,7 @@ class ArraySource:
         entries: The names of the classes of `label`, and of the entries of vectors that have names.
         scalings: How each modality was scaled; empty where the arrays are used as they are.
         ignored: The arrays and columns of a user's files that are not modelled.
+        fingerprint: What tells a user's files from others.
 
     Example:
         >>> source = ArraySource({"x": np.arange(6.0).reshape(3, 2), "label": np.array([0, 1, 1])})
@@ -97,6 +103,7 @@ class ArraySource:
     entries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     scalings: Mapping[str, Scaling] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
+    fingerprint: str = ""
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))

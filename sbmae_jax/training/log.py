@@ -5,7 +5,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 from tqdm import tqdm
 
-from sbmae_jax._io import copy_folder, is_remote
+from sbmae_jax._io import copy_folder, is_remote, write_atomically
 from sbmae_jax._json import from_json, to_json
 
 Event = event_pb2.Event  # pyright: ignore[reportAttributeAccessIssue] (created at import)
@@ -137,6 +137,21 @@ class NoLog:
 
     def close(self) -> None:
         """Do nothing."""
+
+
+def forget_metrics(directory: Path, names: Collection[str]) -> None:
+    """Remove the rows of stages from `metrics.jsonl`.
+
+    Args:
+        directory: Workdir of the run.
+        names: Names of stages, or their beginnings before a slash.
+    """
+    path, kept = directory / METRICS, []
+    for stage, rows in read_metrics(directory).items():
+        if stage.split("/")[0] not in names:
+            kept += [to_json(row) for row in rows]
+    if path.exists():
+        write_atomically(path, lambda file: file.write("".join(f"{r}\n" for r in kept).encode()))
 
 
 def read_metrics(directory: Path) -> dict[str, list[dict[str, Any]]]:

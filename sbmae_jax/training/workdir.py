@@ -12,10 +12,32 @@ from sbmae_jax._io import is_remote, write_atomically
 CONFIG, DATA, MOMENTS = "config.json", "data.json", "moments.npz"
 CHOICES = "choices.txt"
 LOCK = "lock"
+REDO = "redo"  # the stage that is being done again, until all are done
 RESULTS, SAMPLES = "results.json", "samples.npz"
 
 
-def claim(workdir: Path, config: Mapping[str, Any]) -> None:
+def read_config(workdir: Path) -> dict[str, Any] | None:
+    """Read the config in a workdir.
+
+    Args:
+        workdir: Folder of a run, which need not exist.
+
+    Returns:
+        Plain values, nested in dicts; None if there is no config.
+
+    Raises:
+        ValueError: It cannot be read.
+    """
+    path = workdir / CONFIG
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        raise ValueError(f"{path} cannot be read: fix it, or choose another --workdir") from None
+
+
+def write_config(workdir: Path, config: Mapping[str, Any]) -> None:
     """Make a workdir belong to a config, by storing the config there.
 
     Args:
@@ -23,24 +45,19 @@ def claim(workdir: Path, config: Mapping[str, Any]) -> None:
         config: Plain values, nested in dicts.
 
     Raises:
-        ValueError: The workdir belongs to another config.
         OSError: The workdir cannot be written.
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     claim(Path(folder), {"seed": 0})
-        ...     check_claim(Path(folder), {"seed": 0})
-        ...     sorted(path.name for path in Path(folder).iterdir())
-        ['config.json']
+        ...     write_config(Path(folder), {"seed": 0})
+        ...     read_config(Path(folder))
+        {'seed': 0}
     """
-    check_claim(workdir, config)
-    path = workdir / CONFIG
-    if path.exists():
-        return
+    text = json.dumps(config, indent=1)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda file: file.write(json.dumps(config, indent=1).encode()))
+        write_atomically(workdir / CONFIG, lambda file: file.write(text.encode()))
     except OSError as error:
         raise OSError(
             f"workdir {workdir} cannot be written ({error.strerror}): make it writable, or choose another "
@@ -55,7 +72,7 @@ def locked(workdir: Path) -> Iterator[None]:
     The lock of a process ends with the process. Object stores have no locks: start only one run.
 
     Args:
-        workdir: An existing folder.
+        workdir: Folder of the run, created if it is missing.
 
     Raises:
         ValueError: Another process has locked it.
@@ -65,6 +82,7 @@ def locked(workdir: Path) -> Iterator[None]:
         yield
         return
     try:
+        workdir.mkdir(parents=True, exist_ok=True)
         file = open(workdir / LOCK, "a")  # noqa: SIM115 (closed below)
     except OSError as error:
         raise OSError(f"workdir {workdir} cannot be written ({error.strerror})") from None
@@ -77,37 +95,3 @@ def locked(workdir: Path) -> Iterator[None]:
                 "choose another --workdir"
             ) from None
         yield
-
-
-def check_claim(workdir: Path, config: Mapping[str, Any]) -> None:
-    """Check that a workdir belongs to this config, or to none yet, without writing anything.
-
-    Args:
-        workdir: Folder of the run, which need not exist.
-        config: Plain values, nested in dicts.
-
-    Raises:
-        ValueError: The workdir belongs to another config, or its config cannot be read.
-    """
-    path = workdir / CONFIG
-    if not path.exists():
-        return
-    try:
-        stored = json.loads(path.read_text())
-    except ValueError:
-        raise ValueError(f"{path} cannot be read: fix it, or choose another --workdir") from None
-    # JSON turns tuples into lists: compare the config as it would be read back.
-    different = sorted(_differences(stored, json.loads(json.dumps(config))))
-    if different:
-        raise ValueError(
-            f"workdir {workdir} belongs to another config, which differs in {', '.join(different)}: "
-            "choose another --workdir, or use its config"
-        )
-
-
-def _differences(a: Any, b: Any, where: str = "config") -> list[str]:
-    """Return the places at which two nested dicts differ, as `config.section.key (a there, b here)`."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        keys = a.keys() | b.keys()
-        return [d for k in keys for d in _differences(a.get(k), b.get(k), f"{where}.{k}")]
-    return [] if a == b else [f"{where} ({a!r} there, {b!r} here)"]

@@ -174,6 +174,7 @@ def as_trained(cells: Cells, data: Description, folders: Collection[str]) -> Raw
             or if a cell that must be a number is none.
     """
     arrays: dict[str, Any] = {}
+    entries: dict[str, tuple[str, ...]] = {}
     notices: list[str] = []
     unknown = set(cells.columns) - set(NOT_MODELLED) - set(data.ignored)
     for name, scaling in data.scalings.items():
@@ -195,13 +196,14 @@ def as_trained(cells: Cells, data: Description, folders: Collection[str]) -> Raw
             continue
         numbers = [_trained_numbers(cells, column, notices) for column in found]
         arrays[name] = np.stack(numbers, axis=1) if scaling.raw_shape else numbers[0]
+        entries[name] = tuple(found)
     if unknown:
         known = [column for n, s in data.scalings.items() for column in _columns_of(n, s, data)]
         raise ValueError(
             f"{cells.file} has a column {sorted(unknown)[0]!r} that the training data did not have: rename "
             f"or remove it; they had {', '.join(known)}"
         )
-    return RawArrays(arrays, notices=tuple(notices))
+    return RawArrays(arrays, entries=entries, notices=tuple(notices))
 
 
 def _columns_of(name: str, scaling: Any, data: Description) -> tuple[str, ...]:

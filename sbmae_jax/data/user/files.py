@@ -139,6 +139,11 @@ class FileSource:
         return self.opened.ignored
 
     @property
+    def fingerprint(self) -> str:
+        """What tells these files from others, wherever they are."""
+        return self.opened.fingerprint
+
+    @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of one example of each array."""
         others = {PRESENT: (len(self.modalities),), LABEL: ()}

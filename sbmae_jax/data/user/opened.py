@@ -1,6 +1,8 @@
 """A user's files, opened once for all that is asked of them: kinds, missing rows, splits and scalings."""
 
 import functools
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +11,14 @@ import numpy as np
 
 from sbmae_jax._check import require_seed
 from sbmae_jax._io import as_path
-from sbmae_jax.data.scaling import Scaling
+from sbmae_jax.data.scaling import Scaling, to_json
 from sbmae_jax.data.user.fit import fit_scalings
 from sbmae_jax.data.user.kinds import Kind, infer_kinds
 from sbmae_jax.data.user.profile import Profile, profile
 from sbmae_jax.data.user.splits import Classes, classes_of, split_rows
 from sbmae_jax.data.user.tables import MISSING_MARKERS, Table, open_table
+
+NUM_COMPARED = 64  # rows that are compared, to tell files from others
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -40,6 +44,20 @@ class OpenedFiles:
     label: Classes | None
     num_constant: Mapping[str, int]
     ignored: tuple[str, ...]
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """A checksum of the splits, the scalings and some rows of all modalities."""
+        sha256 = hashlib.sha256()
+        for name, scaling in sorted(self.scalings.items()):
+            sha256.update(json.dumps([name, to_json(scaling)]).encode())
+            sha256.update(self.profiles[name].present.tobytes())
+        for split in sorted(self.rows):
+            sha256.update(self.rows[split].astype(np.int64).tobytes())
+        some = np.unique(np.linspace(0, self.table.num_rows - 1, NUM_COMPARED).astype(np.int64))
+        for _, x in sorted(self.prepare(some, tuple(self.kinds)).items()):
+            sha256.update(np.ascontiguousarray(x).tobytes())
+        return sha256.hexdigest()
 
     def present(self, names: Sequence[str]) -> np.ndarray:
         """Return which of these modalities each row of the files has: [N, M] bool."""
