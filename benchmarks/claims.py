@@ -24,13 +24,22 @@ def claim(name: str, value: float, sign: str, bound: Any, **notes: Any) -> Claim
     return {"name": name, "value": short(value), "bound": said, "holds": holds, **notes}
 
 
+def flops_claim(part: str, name: str, bound: float) -> tuple[str, Callable[[Any], list[Claim]]]:
+    """Return the entry of a report for the operations of a sample, over the reference's."""
+
+    def compare(page):
+        cost = page[part]["gflop_of_one_sample"]
+        return [claim(name, cost["ours"] / cost["theirs"], "<=", bound)]
+
+    return part, compare
+
+
 def short(number: float) -> float:
     """Round a number to four significant digits; an integer stays as it is."""
     return int(number) if isinstance(number, int) else float(f"{number:.4g}")
 
 
 def show(claims: Iterable[Claim]) -> None:
-    """Print claims, one a line."""
     for found in claims:
         word = "holds " if found["holds"] else "MISSED"
         print(f"{word} {found['name']}: {found['value']}, target {found['bound']}")

@@ -106,7 +106,6 @@ def tables(report: Report, page: Page) -> dict[str, str]:
 
 
 def main() -> None:
-    """Write everything that is made of results."""
     made: dict[str, str] = {}
     for report in REPORTS:
         path = RESULTS / f"{report.name}.json"

@@ -56,30 +56,25 @@ def figures(results: Mapping[str, Any]) -> dict[str, float]:
 
 
 def of_runs(page: Page) -> Iterator[Claim]:
-    """Compare each seed with the targets."""
     for seed, results in page["runs"]["runs"].items():
         for name, value in figures(results).items():
             yield claim(f"{name}, seed {seed}", value, *TARGETS[name])
 
 
 def of_demo(page: Page) -> Iterator[Claim]:
-    """Compare the time of the demo with its target."""
     yield claim("make demo in a fresh clone, seconds", page["demo"]["seconds"], "<=", 600.0)
 
 
 def front_table(page: Page) -> str:
     """Return the table of the front page: the first seed, and mean and deviation of all."""
-    runs = {seed: figures(results) for seed, results in page["runs"]["runs"].items()}
-    first = next(iter(runs))
-    columns = {f"seed {first}": [runs[first]], over_seeds(runs): list(runs.values())}
-    return figures_table(columns, TARGETS)
+    runs = page["runs"]["runs"]
+    first = dict(list(runs.items())[:1])
+    return figures_table(over_seeds(first, figures) | over_seeds(runs, figures), TARGETS)
 
 
 def measure_runs(options: Options) -> dict[str, Any]:
-    """Run the demo's config with each seed."""
-    variant = "smoke" if options.smoke else "default"
-    workdir = options.runs / "polydigits"
-    return run_seeds(lambda: polydigits.get_config(variant), options.seeds, workdir)
+    config = polydigits.get_config("smoke" if options.smoke else "default")
+    return run_seeds(options, "polydigits", config)
 
 
 def measure_demo(options: Options) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """Whole runs of the library, and what is measured of them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import gc
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from benchmarks.cost import score_cost
+from benchmarks.runner import Options
 from sbmae_jax._json import from_json
 from sbmae_jax.app import pipeline
 from sbmae_jax.app.run import Run
@@ -21,16 +23,14 @@ def results_of(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     return from_json((workdir / "results.json").read_text())
 
 
-def run_seeds(get_config: Callable[[], Any], seeds: Sequence[int], workdir: Path) -> dict[str, Any]:
-    """Run a config with several seeds in WORKDIR-SEED, and return their results."""
+def run_seeds(options: Options, name: str, config: Any) -> dict[str, Any]:
+    """Run a config with each seed of the command in NAME-SEED, and return their results."""
     runs = {}
-    for seed in seeds:
-        config = get_config()
-        config.seed = seed
-        folder = workdir.with_name(f"{workdir.name}-{seed}")
-        runs[str(seed)] = results_of(config.to_dict(), folder)
+    for seed in options.seeds:
+        workdir = options.runs / f"{name}-{seed}"
+        runs[str(seed)] = results_of(config.to_dict() | {"seed": seed}, workdir)
     commits = sorted({run["commit"] for run in runs.values()})
-    return {"seeds": list(seeds), "commit": commits, "runs": runs}
+    return {"seeds": options.seeds, "commit": commits, "runs": runs}
 
 
 def changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,13 +51,17 @@ def trained(config: Mapping[str, Any], workdir: Path, stages: Iterable[str]) -> 
 
 
 def stage_seconds(workdir: Path, stage: str = "score") -> float:
-    """Return how long a stage was trained."""
     return sum(row["seconds"] for row in read_metrics(workdir)[stage])
 
 
 def count(params: Any) -> int:
-    """Return how many numbers a tree of arrays has."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def forget_compiled() -> None:
+    """Unload what XLA has compiled: a system lets a process map only so much."""
+    jax.clear_caches()
+    gc.collect()
 
 
 def nested_figures(found: Mapping[str, Any]) -> dict[str, float]:

@@ -12,7 +12,8 @@ import numpy as np
 
 from benchmarks.claims import Target, claim
 
-Rows = Sequence[Mapping[str, Any]]
+Row = Mapping[str, Any]
+Rows = Sequence[Row]
 
 
 def mean_std(rows: Rows, figure: str) -> tuple[float, float]:
@@ -21,7 +22,7 @@ def mean_std(rows: Rows, figure: str) -> tuple[float, float]:
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
-def mean_of(row: Mapping[str, Any], figures: Sequence[str]) -> float:
+def mean_of(row: Row, figures: Sequence[str]) -> float:
     """Return the mean of those of some figures that a row has."""
     return float(np.mean([row[figure] for figure in figures if figure in row]))
 
@@ -45,9 +46,7 @@ def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def rows_table(
-    rows: Mapping[str, Mapping[str, Any] | Rows], columns: Sequence[str] = (), title: str = ""
-) -> str:
+def rows_table(rows: Mapping[str, Row | Rows], columns: Sequence[str] = (), title: str = "") -> str:
     """Return a table in which each figure is a column: all figures of the first row, or those named."""
     listed = {name: [row] if isinstance(row, Mapping) else row for name, row in rows.items()}
     columns = columns or list(next(iter(listed.values()))[0])
@@ -75,10 +74,13 @@ def figures_table(columns: Mapping[str, Rows], targets: Mapping[str, Target] | N
     return table(["", *(["target"] if targets else []), *columns], lines)
 
 
-def over_seeds(runs: Mapping[str, Any], words: str = "") -> str:
-    """Return the title of a column: the seeds that it has."""
+def over_seeds(
+    runs: Mapping[str, Row], figures: Callable[[Row], Row] = dict, words: str = ""
+) -> dict[str, Rows]:
+    """Return a column of a table of figures: those of runs by their seeds."""
     seeds = ", ".join(runs)
-    return f"{words}seed {seeds}" if len(runs) == 1 else f"{words}seeds {seeds}: mean ± deviation"
+    what = f"seed {seeds}" if len(runs) == 1 else f"seeds {seeds}: mean ± deviation"
+    return {f"{words}{what}": list(map(figures, runs.values()))}
 
 
 def fill(text: str, tables: Mapping[str, str]) -> str:

@@ -125,8 +125,10 @@ def test_tables_have_means_and_deviations_and_mark_misses():
     ]  # fmt: skip
     found = tables.figures_table({"seed 0": [{"a": 0.5, "b": 0.5}]}, {"a": (">=", 0.6)})
     assert found.splitlines()[2:] == ["| a | ≥ 0.6 | **0.500** |", "| b |  | 0.500 |"]
-    assert tables.over_seeds({"0": 1}) == "seed 0"
-    assert tables.over_seeds({"0": 1, "2": 1}) == "seeds 0, 2: mean ± deviation"
+    assert tables.over_seeds({"0": {"a": 1}}) == {"seed 0": [{"a": 1}]}
+    assert list(tables.over_seeds({"0": {}, "2": {}}, dict, "x, ")) == [
+        "x, seeds 0, 2: mean ± deviation"
+    ]
     assert tables.mean_std([{"a": 3.0}], "a") == (3.0, 0.0)
 
 

@@ -232,7 +232,7 @@ def test_ours_is_chosen_one_way_given_something_and_one_from_nothing():
     tried = {0.1: figures, 0.5: figures | {"all agree": 0.6}, 2.5: figures | {"given 1": 0.2}}
     found = comparison.best(tried)
     assert found["value"] == 0.5
-    assert comparison.second_best(found["validation coherence"]) == "0.1"
+    assert comparison.ranked(found["validation coherence"])[1] == "0.1"
 
 
 def test_a_row_is_measured_once_and_each_way_of_sampling_is_one_of_its_own(monkeypatch, tmp_path):
@@ -454,7 +454,7 @@ def test_the_first_two_are_asked_with_each_number(monkeypatch):
     protocol = SimpleNamespace(num_rows=60, classifier=None)
     monkeypatch.setattr(modalities, "asked", lambda *_: (protocol, rows, generator))
     monkeypatch.setattr(modalities, "load_evaluators", lambda run: {"classifier": None})
-    monkeypatch.setattr(modalities, "compile_classifier", compile_classifier)
+    monkeypatch.setattr(modalities.evaluators, "compile_classifier", compile_classifier)
     parts = SimpleNamespace(protocol=protocol, layout=SimpleNamespace(names=names))
     trainer = SimpleNamespace(stage_key=lambda name: jax.random.key(0))
     found = modalities.measure_first(

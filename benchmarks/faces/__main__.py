@@ -37,7 +37,6 @@ REFERENCE_LEVELS = 1000
 
 
 def config_of(options: Options, kind: str = "vae") -> Any:
-    """Return the config of a kind of autoencoder."""
     config = celebahq.get_config("smoke" if options.smoke else KINDS[kind])
     if options.smoke and kind == "rae":
         celebahq.regularised(config)
@@ -55,17 +54,12 @@ def train_on(
 
 def measure_runs(options: Options) -> dict[str, Any]:
     """Run both kinds of autoencoders with several seeds."""
-    found: dict[str, Any] = {"seeds": options.seeds}
-    for kind in KINDS:
-        workdir = options.runs / f"celeba-{kind}"
-        for seed in options.seeds if kind != "vae" else ():
-            reuse(
-                options.runs / f"celeba-vae-{seed}",
-                options.runs / f"celeba-{kind}-{seed}",
-                ("predictor",),
-            )
-        found[kind] = run_seeds(partial(config_of, options, kind), options.seeds, workdir)
-    return found
+    found = {"vae": run_seeds(options, "celeba-vae", config_of(options))}
+    for seed in options.seeds:
+        runs = (options.runs / f"celeba-{kind}-{seed}" for kind in KINDS)
+        reuse(*runs, ("predictor",))
+    found["rae"] = run_seeds(options, "celeba-rae", config_of(options, "rae"))
+    return {"seeds": options.seeds, **found}
 
 
 def read_back(run: Run, make: Any, split: str, options: Options) -> dict[str, float]:

@@ -83,7 +83,6 @@ def pictures_a_second(records: Path, num_steps: int) -> float:
 
 
 def checksums(records: Path) -> list[str]:
-    """Return a checksum of each record."""
     splits = (open_records(records, split, NAMES) for split in SPLITS)
     return [checksum(rows[i]) for rows in splits for i in range(len(rows))]
 

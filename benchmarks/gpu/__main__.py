@@ -100,7 +100,6 @@ def write(workdir: Path, output: Path, name: str, origin: dict[str, Any]) -> str
 
 
 def main() -> int:
-    """Run one configuration, and write what came out."""
     parser = argparse.ArgumentParser(
         "python -m benchmarks.gpu",
         description=__doc__,

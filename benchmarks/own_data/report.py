@@ -16,7 +16,6 @@ NONLINEAR = ("pixels", "fourier")  # views of the digits that are no linear func
 
 
 def of_linear(page: Page) -> Iterator[Claim]:
-    """Compare with the exact conditional mean."""
     ratios = [row["error"] / row[EXACT] for row in page["linear"]["rows"].values()]
     name = "linear: error over that of the exact conditional mean, mean of six"
     yield claim(name, float(np.mean(ratios)), "<=", 1.05)
@@ -27,7 +26,6 @@ def of_linear(page: Page) -> Iterator[Claim]:
 
 
 def of_digits(page: Page) -> Iterator[Claim]:
-    """Compare with ridge regression."""
     for name in NONLINEAR:
         row = page["digits"]["rows"][name]
         ratio = row["error"] / row[RIDGE]
@@ -36,7 +34,6 @@ def of_digits(page: Page) -> Iterator[Claim]:
 
 
 def of_intervals(page: Page, part: str) -> Iterator[Claim]:
-    """Compare how often intervals hold the truth."""
     for name, row in page[part]["rows"].items():
         value = row["90 % intervals hold"]
         yield claim(f"{part}: 90 % intervals of {name} hold the truth", value, *COVERED)
@@ -63,7 +60,6 @@ def of_missing(page: Page) -> Iterator[Claim]:
 
 
 def vectors_table(page: Page) -> str:
-    """Return errors and coverage of the vectors."""
     named = {"linear": "linear-Gaussian", "digits": "digits"}
     rows = {f"{named[p]}, {n}": row for p in named for n, row in page[p]["rows"].items()}
     return rows_table(rows, ("error", EXACT, RIDGE, "90 % intervals hold"), "data, target")

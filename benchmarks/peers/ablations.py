@@ -8,20 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peers import methods
 from benchmarks.peers.claims import LOW_TEMPERATURE, WORDS
 from benchmarks.peers.comparison import ALONG_ODE, Setting, Ways, alike
-from benchmarks.peers.methods import (
-    SMALLER,
-    Config,
-    Trained,
-    gflop,
-    measure,
-    sampled,
-    scaled,
-    train_joint,
-    train_latent,
-    with_score_steps,
-)
+from benchmarks.peers.methods import Config, Trained, sampled, train_joint, train_latent
 from benchmarks.peers.together import train_together
 from benchmarks.runner import Options, needed, once, reuse
 from benchmarks.runs import changed
@@ -38,10 +28,10 @@ SAMPLED: dict[str, dict[str, Any]] = {
 
 def score_often(config: Config) -> Config:
     """Train the score in nearly four times the steps, of a quarter of the rows: as many operations."""
-    batch_size = config["score_training"]["batch_size"] // SMALLER
+    batch_size = config["score_training"]["batch_size"] // methods.SMALLER
     smaller = changed(config, {"score_training": {"batch_size": batch_size}})
     # Each step pays for the optimiser, however few its rows are, so they are a little fewer than four times.
-    return with_score_steps(smaller, gflop(config)[1])
+    return methods.with_score_steps(smaller, methods.gflop(config)[1])
 
 
 def rows(
@@ -69,7 +59,7 @@ def rows(
     rae = {"modalities": {"*": {"weight": 1e-4, "code_noise": 0.1}}, "autoencoder": {"kind": "rae"}}
     learned = {"modalities": {"*": {"weight": 1.0, "likelihood": "normal"}}}
     fast = {"score_training": {"learning_rate": 2 * config["score_training"]["learning_rate"]}}
-    half = scaled(changed(config, fast), 0.5)
+    half = methods.scaled(changed(config, fast), 0.5)
     often = partial(train, "often", score_often(config), keep=True)
     made: dict[str, Callable[[str], Trained]] = {
         "ours": lambda name: ours(),
@@ -82,10 +72,8 @@ def rows(
         "batches of the score a quarter": lambda name: often(),
         "batches of the score a quarter, low temperature": lambda name: sampled(often(), **low),
     }  # fmt: skip
-    joint = {
-        rule: partial(train_joint, rule=rule, beta=beta, budget=budget)
-        for rule, beta in betas.items()
-    }
+    by_budget = partial(train_joint, budget=budget)
+    joint = {rule: partial(by_budget, rule=rule, beta=beta) for rule, beta in betas.items()}
     data = {f"{num:,} rows": {"num_train": num} for num in (1000, 5000)}
     data["half of the pictures missing"] = {"data": {"missing": 0.5}}
     for what, changes in data.items():
@@ -105,5 +93,5 @@ def measure_ablations(options: Options) -> dict[str, Any]:
     found = {}
     for name, make in rows(setting, betas, chosen[LOW_TEMPERATURE]["value"]).items():
         path = setting.folder / "ablations" / f"{name.replace(' ', '-').replace(':', '')}.json"
-        found[name] = once(path, lambda make=make: measure(make(), "test"))
+        found[name] = once(path, lambda make=make: methods.measure(make(), "test"))
     return {"rows": found}

@@ -1,6 +1,5 @@
 """The comparison itself: what is free in each method is chosen on validation rows, then all are measured."""
 
-import gc
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,16 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.peers import methods
-from benchmarks.peers.claims import (
-    BASELINES,
-    FEW_STEPS,
-    GIVEN,
-    HALF,
-    HALF_LOW_TEMPERATURE,
-    LOW_TEMPERATURE,
-    levels,
-)
+from benchmarks.peers import claims, methods
+from benchmarks.peers.claims import BASELINES, FEW_STEPS, GIVEN, LOW_TEMPERATURE, levels
 from benchmarks.peers.methods import Config, Trained
 from benchmarks.runner import Options, needed, once, reuse
 from benchmarks.tables import mean_of
@@ -32,13 +23,9 @@ from sbmae_jax.types import CompleteFn
 # summed squared error, and a value on the far side of the better one; how often MLD's score sees observed
 # modalities, as published, or as often as ours.
 TUNED: dict[str, tuple[float, ...]] = {
-    "mld": (0.2, 0.6),
-    "mvtcae": (0.1, 0.5, 2.5),
-    "mmvae_plus": (0.1, 0.5, 5.0),
-    "mopoe": (0.1, 0.5, 2.5),
-    "mmvae": (0.1, 0.5, 1.0, 2.5),
-    "mvae": (0.1, 0.5, 1.0),
-}
+    "mld": (0.2, 0.6), "mvtcae": (0.1, 0.5, 2.5), "mmvae_plus": (0.1, 0.5, 5.0),
+    "mopoe": (0.1, 0.5, 2.5), "mmvae": (0.1, 0.5, 1.0, 2.5), "mvae": (0.1, 0.5, 1.0),
+}  # fmt: skip
 SHARE, NUM_VALID = 1 / 4, 500  # of the operations, and rows, for choosing
 # DPM-Solver++ along the ODE, one evaluation for each level.
 ALONG_ODE = {"sampler": "dpm_solver", "num_corrections": 0, "eta": 0.0}
@@ -76,11 +63,9 @@ class Setting:
 
     @property
     def folder(self) -> Path:
-        """The folder of the runs of this setting."""
         return self.runs / f"peers-{self.num_modalities}{'-large' * self.large}"
 
     def config(self, seed: int) -> Config:
-        """Return our config."""
         config = methods.base_config(seed, self.num_modalities, self.large)
         return methods.shrink(config) if self.smoke else config
 
@@ -111,13 +96,8 @@ class Setting:
 
         def make():
             trained = self.train(method, seed, choice, share)
-            num_rows = NUM_VALID if split == "valid" else 0
             made = methods.sampled(trained, **ways) if ways else trained
-            row = methods.measure(made, split, num_rows)
-            # A system lets a process map only so much, and every method is compiled anew.
-            jax.clear_caches()
-            gc.collect()
-            return row
+            return methods.measure(made, split, NUM_VALID if split == "valid" else 0)
 
         values = [f"{k}-{v}" for some in (ways or {}).values() for k, v in some.items()]
         values = list(dict.fromkeys(values))
@@ -133,12 +113,12 @@ def alike(changes: Mapping[str, Any]) -> Ways:
 def best(rows: Mapping[float | str, Row]) -> dict[str, Any]:
     """Return the value that was most coherent, and what each was."""
     scores = {str(value): mean_of(row, (*GIVEN, "all agree")) for value, row in rows.items()}
-    return {"value": float(max(scores, key=lambda v: scores[v])), "validation coherence": scores}
+    return {"value": float(ranked(scores)[0]), "validation coherence": scores}
 
 
-def second_best(scores: Mapping[str, float]) -> str:
-    """Return the value that is second on validation rows."""
-    return sorted(scores, key=lambda value: -scores[value])[1]
+def ranked(scores: Mapping[str, float]) -> list[str]:
+    """Return values from the best score down."""
+    return sorted(scores, key=lambda value: -scores[value])
 
 
 def best_temperature(rows: Sequence[Row]) -> dict[str, Any]:
@@ -173,7 +153,6 @@ def choose(setting: Setting) -> dict[str, Any]:
 
 
 def measure_comparison(options: Options) -> dict[str, Any]:
-    """Compare all methods."""
     return compare(options, large=False)
 
 
@@ -191,8 +170,8 @@ def compare(options: Options, large: bool) -> dict[str, Any]:
         "ours": {"method": "ours"},
         LOW_TEMPERATURE: {"method": "ours", "ways": low},
         FEW_STEPS: {"method": "ours", "ways": alike(FEW_LEVELS[few])},
-        HALF: {"method": "ours", "share": 0.5},
-        HALF_LOW_TEMPERATURE: {"method": "ours", "share": 0.5, "ways": low},
+        claims.HALF: {"method": "ours", "share": 0.5},
+        claims.HALF_LOW_TEMPERATURE: {"method": "ours", "share": 0.5, "ways": low},
         **{name: {"method": name, "choice": chosen[name]["value"]} for name in BASELINES},
     }
     found = {
@@ -242,6 +221,6 @@ def time_samplers(
 def measure_choices(options: Options) -> dict[str, Any]:
     """Measure MoPoE with the value that validation rows put second, which may be ahead in what counts."""
     setting, first = Setting.of(options), needed(options, "comparison")
-    value = second_best(first["chosen"]["mopoe"]["validation coherence"])
+    value = ranked(first["chosen"]["mopoe"]["validation coherence"])[1]
     rows = [setting.row("mopoe", seed, float(value)) for seed in first["seeds"]]
     return {"seeds": first["seeds"], "values": {"mopoe": value}, "rows": {"mopoe": rows}}

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from benchmarks.cost import PICTURE, parts_of, score_of, step_cost
-from benchmarks.runs import changed, count, nested_figures, trained
+from benchmarks.runs import changed, count, forget_compiled, nested_figures, trained
 from configs import polydigits
 from sbmae_jax.app import provenance
 from sbmae_jax.app.encoder_decoders import build_decoder, build_encoder
@@ -65,8 +65,8 @@ def base_config(seed: int, num_modalities: int = 5, large: bool = False) -> Conf
     config.seed = seed
     section = config.modalities["hubble"].to_dict()
     config.modalities = dict.fromkeys(tuple(PHOTOGRAPHS)[:num_modalities], section)
+    smaller = 1 if large else SMALLER
     for name, num_steps, batch_size in zip(STAGES, (250, 1000), (128, 256), strict=True):
-        smaller = 1 if large else SMALLER
         config[name].update(num_steps=num_steps * smaller, batch_size=batch_size // smaller)
     if large:
         config.score.subset_size_power = 0.0
@@ -112,10 +112,8 @@ def gflop(config: Config) -> tuple[float, float]:
     """Return the operations of training autoencoders and score, as XLA counts those of one step."""
     # One step is the same program however many there are, but for the constants of its schedule.
     alike = changed(config, {"seed": 0, **{key: {"num_steps": 1000} for key in STAGES}})
-    # Operations do not depend on names.
-    alike["modalities"] = {
-        f"m{m}": section for m, section in enumerate(config["modalities"].values())
-    }
+    sections = enumerate(config["modalities"].values())
+    alike["modalities"] = {f"m{m}": section for m, section in sections}  # names cost nothing
     *coding, scoring = _step_costs(json.dumps(alike))
     coding_steps, scoring_steps = (config[key]["num_steps"] for key in STAGES)
     return sum(coding_steps * cost / 1e9 for cost in coding), scoring_steps * scoring / 1e9
@@ -124,9 +122,9 @@ def gflop(config: Config) -> tuple[float, float]:
 @functools.cache
 def _step_costs(config: str) -> list[float]:
     parts = parts_of(json.loads(config))
-    trainings = [(g.task, g.training, {"x": PICTURE}) for g in parts.groups]
     task, z = score_of(parts)
-    trainings.append((task, parts.score_training, z))
+    trainings = [(g.task, g.training, {"x": PICTURE}) for g in parts.groups]
+    trainings += [(task, parts.score_training, z)]
     return [step_cost(*training)["flops"] for training in trainings]
 
 
@@ -161,9 +159,8 @@ def train_as_one(run: Run, name: str, task: Task, budget: float) -> tuple[Any, d
     run.claim()
     training, cost = joint_training(run, task, budget)
     view = {name: name for name in run.parts.layout.names}
-    run.trainer.train(
-        name, task, training, rows_of_any(run, view), partial(run.data.held_out, (view,))
-    )
+    held_out = partial(run.data.held_out, (view,))
+    run.trainer.train(name, task, training, rows_of_any(run, view), held_out)
     params = run.trainer.load(name, task, training, run.data.example(view))
     fields = {"parameters": count(params), "gflop": cost, "steps": training.num_steps, "run": run}
     return params, fields
@@ -173,10 +170,8 @@ def rows_of_any(run: Run, view: Mapping[str, str]):
     """Feed all rows; where some lack modalities, with which those are."""
     if PRESENT not in run.data.train.shapes:
         return run.data.batches((view,))
-    arrays = run.data.train_loaded.arrays
-    return run.data.batches_of(
-        lambda: {name: np.asarray(arrays[name]) for name in (*view, PRESENT)}
-    )
+    arrays, names = run.data.train_loaded.arrays, (*view, PRESENT)
+    return run.data.batches_of(lambda: {name: np.asarray(arrays[name]) for name in names})
 
 
 def train_joint(config: Config, workdir: Path, rule: str, beta: float, budget: float) -> Trained:
@@ -185,8 +180,9 @@ def train_joint(config: Config, workdir: Path, rule: str, beta: float, budget: f
     run = Run(config | {"joint": dataclasses.asdict(posterior) | {"gflop": budget}}, workdir)
     model = build_joint(run, posterior)
     params, fields = train_as_one(run, "joint", model.task, budget)
-    complete = partial(jax.jit(model.complete), params)
-    reconstruct = partial(jax.jit(model.reconstruct), params)
+    complete, reconstruct = (
+        partial(jax.jit(f), params) for f in (model.complete, model.reconstruct)
+    )
     return Trained(complete=complete, reconstruct=reconstruct, evaluations=0, **fields)
 
 
@@ -225,11 +221,12 @@ def sampled(method: Trained, given: Mapping[str, Any], nothing: Mapping[str, Any
 
 def measure(method: Trained, split: str, num_rows: int = 0) -> dict[str, Any]:
     """Return the figures of a method. num_rows: of the split; 0 takes as many as the config says."""
-    run = method.run
-    num = min(num_rows or run.parts.protocol.num_rows, run.parts.protocol.num_rows)
+    run, num = method.run, method.run.parts.protocol.num_rows
+    num = min(num_rows or num, num)
     protocol, rows, generator = asked(method, split, num)
     key, judges = run.trainer.stage_key("evaluate"), load_evaluators(run)
     found, _ = protocol.measure(key, rows, generator, judges, lambda: run.data.train_loaded.arrays)
+    forget_compiled()
     stages = read_metrics(run.folder.path)
     seconds = [r["seconds"] for name in stages if name != "classifier" for r in stages[name]]
     return {

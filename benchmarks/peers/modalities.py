@@ -16,13 +16,10 @@ from benchmarks.peers.claims import LOW_TEMPERATURE
 from benchmarks.peers.comparison import Setting
 from benchmarks.peers.methods import Trained, asked, measure, sampled
 from benchmarks.runner import Options, needed, once
+from benchmarks.tables import mean_std
 from sbmae_jax.app.run import load_evaluators
 from sbmae_jax.data.backgrounds import PHOTOGRAPHS
-from sbmae_jax.evaluation.labels.evaluators import (
-    compile_classifier,
-    frechet_distances,
-    make_reader,
-)
+from sbmae_jax.evaluation.labels import evaluators
 from sbmae_jax.training.sharding import batched
 
 FIRST = tuple(PHOTOGRAPHS)[:2]
@@ -44,10 +41,9 @@ def measure_modalities(options: Options) -> dict[str, Any]:
 
 def measure_one(setting: Setting, method: str, choice: Any) -> dict[str, Any]:
     """Train and measure a method."""
-    if method == LOW_TEMPERATURE:
-        trained = sampled(setting.train("ours", 0), **choice)
-    else:
-        trained = setting.train(method, 0, choice)
+    cold = method == LOW_TEMPERATURE
+    trained = setting.train("ours", 0) if cold else setting.train(method, 0, choice)
+    trained = sampled(trained, **choice) if cold else trained
     return measure(trained, "test") | {"first two": measure_first(trained, "test")}
 
 
@@ -60,26 +56,24 @@ def measure_first(trained: Trained, split: str) -> dict[str, float]:
     run = trained.run
     protocol, rows, generator = asked(trained, split, run.parts.protocol.num_rows)
     key, names, label = run.trainer.stage_key("first two"), run.parts.layout.names, rows["label"]
-    classify = compile_classifier(protocol.classifier, load_evaluators(run)["classifier"])
-    generator = generator.reading(make_reader(names, classify))
+    judge = load_evaluators(run)["classifier"]
+    classify = evaluators.compile_classifier(protocol.classifier, judge)
+    generator = generator.reading(evaluators.make_reader(names, classify))
     real = batched(generator.read, generator.batch_size)({name: rows[name] for name in names})
     rebuilt = generator.reconstruct_rows(rows)
 
     def right(seen: Mapping[str, np.ndarray], m: int) -> float:
         return float(np.mean(seen["class"][:, m] == label))
 
-    found: dict[str, list[float]] = {}
+    found: list[dict[str, float]] = []
     first, second = (names.index(name) for name in FIRST)
     for target, other in ((first, second), (second, first)):
         row = {"classifier": right(real, target), "reconstruction": right(rebuilt, target)}
         number = np.arange(len(names))
         for what, observed in (("the other", number == other), ("all others", number != target)):
             made = generator.complete_rows(key, rows, observed)
-            distance = frechet_distances(made, real, target)["frechet_classifier_features"]
-            row |= {
-                f"given {what}": right(made, target),
-                f"Fréchet distance given {what}": distance,
-            }
-        for figure, value in row.items():
-            found.setdefault(figure, []).append(value)
-    return {figure: float(np.mean(values)) for figure, values in found.items()}
+            distances = evaluators.frechet_distances(made, real, target)
+            row[f"given {what}"] = right(made, target)
+            row[f"Fréchet distance given {what}"] = distances["frechet_classifier_features"]
+        found.append(row)
+    return {figure: mean_std(found, figure)[0] for figure in found[0]}

@@ -6,17 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from benchmarks.peers import claims
-from benchmarks.peers.claims import (
-    BASELINES,
-    BY_NUMBER,
-    FEW_STEPS,
-    GIVEN,
-    HALF,
-    HALF_LOW_TEMPERATURE,
-    LOW_TEMPERATURE,
-    WORDS,
-    levels,
-)
+from benchmarks.peers.claims import FEW_STEPS, GIVEN, LOW_TEMPERATURE, WORDS, levels
 from benchmarks.runner import Page, Report
 from benchmarks.tables import mean_of, mean_std, part_table, rows_table
 
@@ -25,8 +15,8 @@ QUALITY = ("reconstruction", *SAMPLED, "label variation")
 DISTANCE = "Fréchet distance given all others"
 LOOKS = {  # ours are black or, with half the operations, grey; each baseline has a colour
     "ours": ("k", "o"), LOW_TEMPERATURE: ("k", "v"), FEW_STEPS: ("k", "^"),
-    HALF: ("0.6", "o"), HALF_LOW_TEMPERATURE: ("0.6", "v"),
-    **{name: (f"C{number}", "o") for number, name in enumerate(sorted(BASELINES))},
+    claims.HALF: ("0.6", "o"), claims.HALF_LOW_TEMPERATURE: ("0.6", "v"),
+    **{name: (f"C{number}", "o") for number, name in enumerate(sorted(claims.BASELINES))},
 }  # fmt: skip
 
 
@@ -50,13 +40,10 @@ def choices_table(page: Page) -> str:
 
 
 def cost_table(page: Page) -> str:
-    """Return what training and sampling cost."""
     part, lines = page["comparison"], {}
-    given, nothing = (
-        part["sampling"][f"seconds per 1,000, {what}"] for what in ("given 1", "from nothing")
-    )
+    times = part["sampling"]
     for method, rows in part["rows"].items():
-        entry = LOW_TEMPERATURE if method == HALF_LOW_TEMPERATURE else method
+        entry = LOW_TEMPERATURE if method == claims.HALF_LOW_TEMPERATURE else method
         chosen = part["chosen"].get(entry, {"value": 0})["value"]
         name = levels(chosen) if method == FEW_STEPS else method
         lines[WORDS[method]] = [
@@ -66,8 +53,8 @@ def cost_table(page: Page) -> str:
                 "training, TFLOP": row["GFLOP"] / 1e3,
                 "training, seconds": row["training seconds"],
                 "score evaluations": row["evaluations"] or "none",
-                "1,000 samples given 1, seconds": given.get(name, ""),
-                "from nothing": nothing.get(name, ""),
+                "1,000 samples given 1, seconds": times["seconds per 1,000, given 1"].get(name, ""),
+                "from nothing": times["seconds per 1,000, from nothing"].get(name, ""),
             }
             for row in rows
         ]
@@ -95,30 +82,24 @@ def samplers_table(page: Page) -> str:
     rows = {"ours": page["comparison"]["rows"]["ours"][0]}
     rows |= {f"ours, {way(row)}": row for row in sampling["low temperature"]}
     rows |= {levels(int(n)): row for n, row in sampling["few steps"].items()}
+    seconds = "1,000 samples given 1, seconds"
     lines = {
-        name: {
-            "test rows": row["num_rows"], "evaluations": row["evaluations"],
-            **{figure: row[figure] for figure in SAMPLED},
-            "1,000 samples given 1, seconds": times.get(name, ""),
-        }
+        name: row | {"test rows": row["num_rows"], seconds: times.get(name, "")}
         for name, row in rows.items()
-    }  # fmt: skip
-    return rows_table(lines)
+    }
+    return rows_table(lines, ("test rows", "evaluations", *SAMPLED, seconds))
 
 
 def modalities_table(page: Page) -> str:
-    """Return figures by the number of modalities."""
-    columns = ("classifier", "reconstruction", "all agree", "Fréchet distance", "diversity")
     lines = {
-        f"{WORDS[method]}, {num} modalities": {
-            **{name: value(row, int(num)) for name, value in BY_NUMBER.items()},
-            f"first two, {DISTANCE}": row["first two"][DISTANCE],
-            **{column: row[column] for column in columns},
-        }
+        f"{WORDS[method]}, {num} modalities": row
+        | {name: value(row, int(num)) for name, value in claims.BY_NUMBER.items()}
+        | {f"first two, {DISTANCE}": row["first two"][DISTANCE]}
         for method, by_number in page["modalities"]["rows"].items()
         for num, row in by_number.items()
     }
-    return rows_table(lines)
+    more = ("classifier", "reconstruction", "all agree", "Fréchet distance", "diversity")
+    return rows_table(lines, (*claims.BY_NUMBER, f"first two, {DISTANCE}", *more))
 
 
 def draw(page: Page) -> Figure:
@@ -153,18 +134,17 @@ def draw(page: Page) -> Figure:
 
 def draw_modalities(page: Page) -> Figure:
     """Draw coherence and Fréchet distance against the number: of the first two above, of all below."""
-    panels = dict(list(BY_NUMBER.items())[:2])
+    panels = dict(list(claims.BY_NUMBER.items())[:2])
     panels[f"first two, {DISTANCE}"] = lambda row, num: row["first two"][DISTANCE]
-    panels |= BY_NUMBER
+    panels |= claims.BY_NUMBER
     panels["all, Fréchet distance from nothing"] = lambda row, num: row["Fréchet distance"]
     figure = Figure(figsize=(10.5, 6), layout="tight")
     for axes, (title, value) in zip(figure.subplots(2, 3).flat, panels.items(), strict=True):
         for method, found in page["modalities"]["rows"].items():
             values = [value(row, int(num)) for num, row in found.items()]
             colour, marker = LOOKS[method]
-            axes.plot(
-                list(map(int, found)), values, f"{marker}-", color=colour, label=WORDS[method]
-            )
+            look = {"color": colour, "marker": marker, "label": WORDS[method]}
+            axes.plot(list(map(int, found)), values, "-", **look)
         axes.set_title(title, fontsize=9)
         axes.set(ylim=(0, None if "distance" in title else 1.05), xlabel="modalities")
     figure.axes[0].legend(fontsize=8)

@@ -20,7 +20,7 @@ from benchmarks.polymnist.growth import measure_growth
 from benchmarks.polymnist.report import REPORT
 from benchmarks.reference import gflop_of_one_sample, joint
 from benchmarks.runner import Options, main, reuse
-from benchmarks.runs import quality, run_seeds, stage_seconds, trained
+from benchmarks.runs import forget_compiled, quality, run_seeds, stage_seconds, trained
 from configs import polymnist
 from sbmae_jax.app.run import Run, load_model
 
@@ -39,7 +39,6 @@ SAMPLINGS = ((32, 1), (16, 1), (12, 1), (50, 0), (25, 0))  # levels, and correct
 
 
 def variant_of(options: Options) -> str:
-    """Return the variant of the config that is run."""
     return "smoke" if options.smoke else "cpu"
 
 
@@ -52,15 +51,11 @@ def base(options: Options) -> dict[str, Any]:
 
 
 def short(steps: int, options: Options) -> int:
-    """Return how many steps to train."""
     return 10 if options.smoke else steps
 
 
 def measure_runs(options: Options) -> dict[str, Any]:
-    """Run the config of two cores with several seeds."""
-    workdir = options.runs / "polymnist-cpu"
-    variant = variant_of(options)
-    return run_seeds(lambda: polymnist.get_config(variant), options.seeds, workdir)
+    return run_seeds(options, "polymnist-cpu", polymnist.get_config(variant_of(options)))
 
 
 def compared(name: str, config: dict[str, Any], keep: tuple[str, ...], options: Options) -> dict:
@@ -69,8 +64,9 @@ def compared(name: str, config: dict[str, Any], keep: tuple[str, ...], options: 
     workdir = options.runs / f"polymnist-{slug}"
     reuse(options.runs / "polymnist-cpu-0", workdir, keep)
     run = trained(config, workdir, ("autoencoders", "score", "evaluators"))
-    took = {"seconds of training the score": stage_seconds(workdir)}
-    return quality(run, load_model(run), "valid") | took
+    found = quality(run, load_model(run), "valid")
+    forget_compiled()
+    return found | {"seconds of training the score": stage_seconds(workdir)}
 
 
 def measure_networks(options: Options) -> dict[str, Any]:

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import jax
 import numpy as np
 
 from benchmarks import cost
 from benchmarks.runner import Options
-from benchmarks.runs import count
+from benchmarks.runs import count, forget_compiled
 from configs import polymnist
 from sbmae_jax.training import sharding
 
@@ -45,5 +44,5 @@ def costs(num_modalities: int, at_least: float) -> dict[str, float]:
         "1,000 samples, seconds": 1000 * sampling / num_rows,
         "score of one sample, MFLOP": cost.score_cost(model, num_rows)["flops"] / num_rows / 1e6,
     }
-    jax.clear_caches()  # a process may map only so much, and all this was compiled for one number
+    forget_compiled()
     return found

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.claims import Claim, Target, claim, short
+from benchmarks.claims import Claim, Target, claim, flops_claim, short
 from benchmarks.runner import RESULTS, Page, Report
 from benchmarks.tables import figures_table, mean_std, over_seeds, part_table
 from sbmae_jax._json import from_json
@@ -55,7 +55,6 @@ def figures(results: Mapping[str, Any]) -> dict[str, float]:
 
 
 def of_runs(page: Page) -> Iterator[Claim]:
-    """Compare the runs on two cores with their targets."""
     for seed, results in page["runs"]["runs"].items():
         values = figures(results)
         for name in (name for name in CPU if name in values):
@@ -63,7 +62,6 @@ def of_runs(page: Page) -> Iterator[Claim]:
 
 
 def of_networks(page: Page) -> Iterator[Claim]:
-    """Compare the network of the config with other kinds."""
     rows = page["networks"]["rows"]
     for name in (name for name in rows if not name.startswith("hub")):
         for figure in ("given 1", "all agree"):
@@ -71,21 +69,12 @@ def of_networks(page: Page) -> Iterator[Claim]:
             yield claim(title, ours, ">=", rows[name][figure])
 
 
-def of_reference(page: Page) -> Iterator[Claim]:
-    """Compare the operations of a sample with the reference's."""
-    cost = page["reference"]["gflop_of_one_sample"]
-    title = "ten modalities, one sample: FLOPs over the reference's"
-    yield claim(title, cost["ours"] / cost["theirs"], "<=", 1 / 100)
-
-
 def of_growth(page: Page) -> Iterator[Claim]:
-    """Compare how costs grow with linear growth."""
     for name, slope in page["growth"]["growth"].items():
         yield claim(f"growth with the number of modalities, as a power: {name}", slope, "<=", 1.0)
 
 
 def of_accelerator(page: Page) -> Iterator[Claim]:
-    """Compare the runs on an accelerator with their targets."""
     del page
     for run, targets in {"polymnist-five": FIVE, "polymnist-ten": TEN}.items():
         measured = accelerator_figures(run)
@@ -114,19 +103,6 @@ def accelerator_figures(run: str) -> dict[str, dict[str, float]]:
     return found
 
 
-def cpu_table(page: Page) -> str:
-    """Return the figures of the runs on two cores."""
-    runs = page["runs"]["runs"]
-    return figures_table({over_seeds(runs): list(map(figures, runs.values()))}, CPU)
-
-
-def five_table(page: Page) -> str:
-    """Return the figures of five modalities on an accelerator."""
-    del page
-    found = accelerator_figures("polymnist-five")
-    return figures_table({over_seeds(found): list(found.values())}, FIVE)
-
-
 def draw_growth(page: Page) -> Figure:
     """Draw each cost over that of the fewest modalities."""
     figure, rows = Figure(figsize=(5.2, 3.8), layout="tight"), page["growth"]["rows"]
@@ -146,11 +122,17 @@ def draw_growth(page: Page) -> Figure:
 REPORT = Report(
     "polymnist",
     [
-        ("runs", of_runs), ("networks", of_networks), ("reference", of_reference),
+        ("runs", of_runs), ("networks", of_networks),
+        flops_claim("reference", "ten modalities, one sample: FLOPs over the reference's", 1 / 100),
         ("growth", of_growth), ("runs", of_accelerator),
     ],
     {
-        "polymnist.runs": ("runs", cpu_table), "polymnist.five": ("runs", five_table),
+        "polymnist.runs": (
+            "runs", lambda page: figures_table(over_seeds(page["runs"]["runs"], figures), CPU)
+        ),
+        "polymnist.five": (
+            "runs", lambda _: figures_table(over_seeds(accelerator_figures("polymnist-five")), FIVE)
+        ),
         "polymnist.networks": part_table("networks", title="score network"),
         "polymnist.autoencoders": part_table("autoencoders", title="autoencoder"),
         "polymnist.samplers": part_table("samplers", title="sampling"),

@@ -50,7 +50,6 @@ def responsibilities(truth, x, coordinates=slice(None)) -> np.ndarray:
 
 
 def mean_row(rows: list[Row]) -> Row:
-    """Return the mean of each figure."""
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 

@@ -65,7 +65,6 @@ def worst_ratios(
 
 
 def path_of(row: Mapping[str, Any]) -> tuple[str, str]:
-    """Return sampler and conditioning of a row."""
     return row["sampler"], row["conditioning"]
 
 

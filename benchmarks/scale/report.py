@@ -13,7 +13,6 @@ DIFFERENCES = {"params": 1e-3, "samples": 1e-4}
 
 
 def of_kill(page: Page) -> Iterator[Claim]:
-    """Compare how runs ended that were killed."""
     same, num = page["kill"]["num_identical"], page["kill"]["num_runs"]
     yield claim("killed runs that end with the bits of one that was not", same, ">=", NUM_KILLED)
     yield claim("killed runs that did not end, or end otherwise", num - same, "<=", 0)
@@ -21,7 +20,6 @@ def of_kill(page: Page) -> Iterator[Claim]:
 
 
 def of_processes(page: Page) -> Iterator[Claim]:
-    """Compare runs on many devices with the one on one device."""
     for name, row in page["processes"]["rows"].items():
         for what, bound in DIFFERENCES.items():
             title = f"{name}: largest difference of {what} to one device"
