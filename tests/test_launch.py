@@ -184,7 +184,7 @@ def test_polymnist_is_made_and_learned(tmp_path, monkeypatch):
     (tmp_path / "data" / "mnist").symlink_to(MNIST.resolve())
     done = launch("--config=configs/polymnist.py:smoke", f"--workdir={tmp_path / 'run'}")
     assert done.returncode == 0, done.stderr
-    assert "coherence by prefix, given 4" in done.stdout
+    assert "coherence, prefix, given 4" in done.stdout
 
 
 @pytest.mark.slow
