@@ -6,17 +6,16 @@
 Each seed draws other digits for training and test, other weights and other samples.
 """
 
-import os
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.claims import Claim, Target, claim
-from benchmarks.runner import ROOT, Options, Page, Report, main
+from benchmarks.runner import ROOT, Options, Page, Report, main, seconds_of
 from benchmarks.runs import run_seeds
 from benchmarks.tables import figures_table, over_seeds
 from configs import polydigits
@@ -80,12 +79,9 @@ def measure_runs(options: Options) -> dict[str, Any]:
 def measure_demo(options: Options) -> dict[str, Any]:
     """Time `make demo` in a fresh clone of the last commit, installation included."""
     command = ["make", "--dry-run", "demo"] if options.smoke else ["make", "demo"]
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as cache:
+    with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["git", "clone", "--quiet", ROOT, folder], check=True)
-        environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": cache}  # nothing is compiled yet
-        start = time.perf_counter()
-        subprocess.run(command, cwd=folder, env=environment, check=True)
-        return {"seconds": time.perf_counter() - start}
+        return {"seconds": seconds_of(command, Path(folder))}
 
 
 REPORT = Report(

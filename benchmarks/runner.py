@@ -8,9 +8,13 @@ same command resumes. With --smoke everything is as short as it can be, and goes
 """
 
 import argparse
+import os
 import shlex
 import shutil
+import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -172,6 +176,15 @@ def once(path: Path, make: Callable[[], Any]) -> Any:
         text = to_json(make(), indent=1)
         write_results(path.parent, {path.name: lambda file: file.write(text.encode())})
     return from_json(path.read_text())
+
+
+def seconds_of(command: Sequence[str], folder: Path) -> float:
+    """Run a command in a folder while nothing is compiled yet, and return its seconds."""
+    with tempfile.TemporaryDirectory() as empty:
+        environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": empty}
+        start = time.perf_counter()
+        subprocess.run(command, cwd=folder, env=environment, check=True)
+        return time.perf_counter() - start
 
 
 def reuse(source: Path, target: Path, folders: Iterable[str], files: Iterable[str] = ()) -> None:

@@ -20,6 +20,7 @@ from sbmae_jax.types import CompleteFn
 def results_of(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     """Run all stages, or what is left of them, and return the results."""
     pipeline.run(config, workdir)
+    forget_compiled()
     return from_json((workdir / "results.json").read_text())
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.faces.report import FACES_A_SECOND, FILES_A_SECOND, PEAK_MEMORY
+from benchmarks.faces.report import CONVERSION
 from benchmarks.runner import ROOT, Options
 from sbmae_jax._io import checksum
 from sbmae_jax.data.celebahq import source
@@ -29,8 +29,7 @@ from sbmae_jax.data.toyfaces.faces import write_tables, write_toyfaces
 from sbmae_jax.training import sharding
 from sbmae_jax.training.batches import streamed
 
-NUM_WORKERS, BATCH_SIZE, KILLED_AT = 2, 256, 0.4  # the last, a share of the faces
-NAMES = ("image", "mask", "all_attributes", "index")
+NUM_WORKERS, NAMES = 2, ("image", "mask", "all_attributes", "index")
 
 
 def write_folder(folder: Path, num_faces: int, num_drawn: int) -> None:
@@ -71,15 +70,14 @@ def faces_done(folder: Path) -> int:
     return source.SHARD_SIZE * len(list(shards))
 
 
-def pictures_a_second(records: Path, num_steps: int) -> float:
+def pictures_a_second(records: Path, num_steps: int, batch_size: int = 256) -> float:
     """Return how many pictures a second training gets."""
     rows = open_records(records, "train", NAMES[:1])
-    batches = streamed(0, rows, BATCH_SIZE, sharding.make_mesh())
-    batches(0, 2)["image"].block_until_ready()
-    start = time.perf_counter()
-    for step in range(2, 2 + num_steps, 2):
-        batches(step, 2)["image"].block_until_ready()
-    return BATCH_SIZE * num_steps / (time.perf_counter() - start)
+    batches, start = streamed(0, rows, batch_size, sharding.make_mesh()), 0.0
+    for step in range(num_steps + 1):
+        batches(2 * step, 2)["image"].block_until_ready()
+        start = start or time.perf_counter()  # the first ones wait for the readers to start
+    return 2 * batch_size * num_steps / (time.perf_counter() - start)
 
 
 def checksums(records: Path) -> list[str]:
@@ -89,7 +87,7 @@ def checksums(records: Path) -> list[str]:
 
 def measure_conversion(options: Options) -> dict[str, Any]:
     """Convert a folder in one go, and once more with an interruption."""
-    num, num_drawn, num_steps = (40, 4, 4) if options.smoke else (30_000, 500, 40)
+    num, num_drawn, num_steps = (40, 4, 2) if options.smoke else (30_000, 500, 20)
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root) / FOLDER
         write_folder(folder, num, num_drawn)
@@ -100,14 +98,12 @@ def measure_conversion(options: Options) -> dict[str, Any]:
         size, expected = sum(f.stat().st_size for f in records.iterdir()), checksums(records)
         speed = pictures_a_second(records, num_steps)
         shutil.rmtree(records)
-        convert(folder, kill_at=KILLED_AT * num)
+        convert(folder, kill_at=0.4 * num)
         kept, resumed = faces_done(folder), convert(folder)
         same = checksums(records) == expected
         pictures = sum(image_path(folder, n).stat().st_size for n in range(num_drawn))
-    row = {
-        FACES_A_SECOND: num / whole["seconds"],
-        FILES_A_SECOND: num_files / whole["seconds"],
-        PEAK_MEMORY: whole["peak"],
+    speeds = (num / whole["seconds"], num_files / whole["seconds"], whole["peak"])
+    row = dict(zip(CONVERSION, speeds, strict=True)) | {
         "faces a second of one core": num / whole["cpu_seconds"],
         "picture files a face": num_files / num,
         "KiB a picture": pictures / num_drawn / 1024,

@@ -5,13 +5,8 @@ python -m benchmarks.own_data digits     # scikit-learn's digits: pixels, Fourie
 python -m benchmarks.own_data missing    # PolyDigits, modalities missing at random; an hour on two cores
 """
 
-import json
-import os
 import shutil
-import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +15,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from benchmarks.own_data.report import EXACT, REPORT, RIDGE
-from benchmarks.runner import ROOT, Options, main, reuse
+from benchmarks.runner import ROOT, Options, main, once, reuse, seconds_of
 from benchmarks.runs import nested_figures, results_of
 from configs import polydigits
 from sbmae_jax._io import write_npz
@@ -43,22 +38,17 @@ def run_file(
     `whole_seconds` of the results is how long that took; nothing was compiled before.
     """
     workdir, path = options.runs / f"own-{name}", options.runs / f"own-{name}.npz"
-    took = workdir / "whole_seconds.json"
-    if not took.exists():
+
+    def run() -> float:
         shutil.rmtree(workdir, ignore_errors=True)  # a run that was interrupted has no time
         path.parent.mkdir(exist_ok=True, parents=True)
         write_npz(path, arrays)
-        command = [
-            sys.executable, "launch.py", f"--config=configs/custom.py{':smoke' * options.smoke}",
-            f"--config.data.path={path}", f"--workdir={workdir}",
-        ]  # fmt: skip
-        with tempfile.TemporaryDirectory() as empty:
-            environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": empty}
-            start = time.perf_counter()
-            subprocess.run(command, cwd=ROOT, env=environment, check=True)
-            took.write_text(json.dumps(time.perf_counter() - start))
-    results = from_json((workdir / "results.json").read_text())
-    return results | {"whole_seconds": json.loads(took.read_text())}, workdir
+        config = f"--config=configs/custom.py{':smoke' * options.smoke}"
+        run = [sys.executable, "launch.py", config, f"--config.data.path={path}"]
+        return seconds_of([*run, f"--workdir={workdir}"], ROOT)
+
+    took = once(workdir / "whole_seconds.json", run)
+    return from_json((workdir / "results.json").read_text()) | {"whole_seconds": took}, workdir
 
 
 def rows_of(results: Mapping[str, Any], **others: str) -> dict[str, Any]:
