@@ -1,5 +1,7 @@
 """CelebAMask-HQ's reader: splits, the prepared records, and what is refused."""
 
+import errno
+import os
 import shutil
 import sys
 import threading
@@ -20,7 +22,7 @@ from sbmae_jax.data.celebahq.layout import (
     mask_path,
 )
 from sbmae_jax.data.celebahq.source import celebahq, prepare
-from sbmae_jax.data.prepared import lock
+from sbmae_jax.data.prepared import lock, write_records
 
 
 def test_each_face_comes_to_its_split_with_its_picture_masks_and_attributes(celeba):
@@ -191,3 +193,36 @@ def test_a_second_process_waits_for_the_one_that_prepares(celeba):
         order.append("first")
     waiting.join()
     assert order == ["first", "second"]
+
+
+def test_a_full_disk_is_told_in_one_sentence_and_what_is_written_is_kept(celeba, monkeypatch):
+    written = []
+
+    def fill(path, records):
+        if written:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(path)
+        write_records(path, records)
+
+    monkeypatch.setattr(celebahq_convert, "write_records", fill)
+    with pytest.raises(
+        ValueError, match=r"no space is left for .*prepared, which needs about 0\.0 GB"
+    ):
+        load("train")
+    assert written[0].exists()
+    monkeypatch.undo()
+    monkeypatch.setenv("SBMAE_DATA_DIR", str(celeba.parent))
+    assert len(load("train")) == len(SPLITS["train"])
+
+
+@pytest.mark.parametrize("name", ["w=[64]", "a*b?", "50% of #1"])
+def test_the_folder_may_have_any_name(celeba, name):
+    expected = load("train").arrays["image"]
+    found = load("train", folder=celeba.rename(celeba.with_name(name))).arrays["image"]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_home_is_found(celeba, monkeypatch):
+    monkeypatch.setenv("HOME", str(celeba.parent))
+    monkeypatch.setenv("SBMAE_DATA_DIR", "~")
+    assert len(load("train")) == len(load("train", folder=f"~/{FOLDER}")) == len(SPLITS["train"])

@@ -1,8 +1,20 @@
+import re
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from sbmae_jax._io import as_path, copy_folder, files_below, is_remote, local_folder
+from sbmae_jax._io import (
+    as_path,
+    copy_folder,
+    files_below,
+    is_remote,
+    local_folder,
+    require_folder,
+    require_writable,
+    write_atomically,
+    write_results,
+)  # fmt: skip
 
 
 def test_urls_stay_urls_and_paths_paths(tmp_path):
@@ -33,3 +45,42 @@ def test_a_folder_of_this_machine_is_drawn_into_directly(tmp_path):
         assert folder == tmp_path / "report"
         (folder / "page").write_text("")
     assert (tmp_path / "report" / "page").exists()
+
+
+def test_an_interrupted_write_leaves_nothing_beside_the_file(tmp_path):
+    def fail(file):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "file", fail)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_atomically(tmp_path / "folder", lambda file: file.write(b"whole"))
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_results_that_cannot_be_written_are_kept_together(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    fills = {name: lambda file, name=name: file.write(name.encode()) for name in ("a", "b")}
+    (tmp_path / "run").mkdir()
+    write_results(tmp_path / "run", fills)
+    assert (tmp_path / "run" / "b").read_text() == "b"
+    (tmp_path / "full" / "b").mkdir(parents=True)  # a folder is in the way of the second file
+    with pytest.raises(OSError, match=r"cannot write a and b in .*full .*: kept in ") as raised:
+        write_results(tmp_path / "full", fills)
+    kept = Path(re.search(r"kept in (\S+),", str(raised.value))[1])
+    assert {path.name: path.read_text() for path in kept.iterdir()} == {"a": "a", "b": "b"}
+
+
+def test_what_can_be_written_is_found_out_without_a_trace(tmp_path):
+    require_writable(tmp_path / "new" / "file")
+    require_writable(tmp_path / "new" / "file")
+    assert list((tmp_path / "new").iterdir()) == []
+    with pytest.raises(ValueError, match="new is a folder: choose the name of a file"):
+        require_writable(tmp_path / "new")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"file is no folder that can be written \("):
+        require_writable(tmp_path / "file" / "below")
+    with pytest.raises(ValueError, match="/proc/1 is no folder that can be written"):
+        require_folder(Path("/proc/1"))

@@ -53,6 +53,24 @@ def test_what_is_mistyped_is_named_and_nothing_is_written(arguments, message, tm
     assert not (tmp_path / "run").exists()
 
 
+WAITING = """
+import sys, threading, time
+from absl import app
+from sbmae_jax.app import cli
+threading.Thread(target=time.sleep, args=[60]).start()  # as threads of Orbax, after a failed save
+app.run = lambda *args, **options: sys.exit({code})
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(("code", "expected"), [("'launch.py: full disk'", 1), ("75", 75)])
+def test_a_failed_command_ends_at_once(code, expected):
+    command = [sys.executable, "-c", WAITING.format(code=code)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=50)
+    assert done.returncode == expected
+    assert done.stderr.strip() == ("launch.py: full disk" if expected == 1 else "")
+
+
 @pytest.mark.slow
 def test_smoke_runs_all_stages_and_then_has_nothing_to_do(tmp_path):
     arguments = ["--config=configs/polydigits.py:smoke", f"--workdir={tmp_path / 'run'}"]

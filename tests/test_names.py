@@ -1,20 +1,27 @@
 """Names that users give to folders, files and arrays, drawn from all of Unicode: none is a pattern."""
 
+import json
 import os
 import re
+import shutil
 import tempfile
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
+import matplotlib
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sbmae_jax._io import as_path, write_atomically, write_npz
+from sbmae_jax.app import pipeline
+from sbmae_jax.configs import custom
+from sbmae_jax.evaluation.paired.plots import plot_prediction
 from sbmae_jax.training import checkpoint, sharding
 from sbmae_jax.training.log import Log, read_metrics
-from sbmae_jax.training.workdir import read_config, write_config
+from sbmae_jax.training.workdir import RESULTS, read_config, write_config
 
 # A name of a folder: at most 255 bytes, of which a part of a file takes some.
 NAMES = st.text(
@@ -89,9 +96,8 @@ def test_a_folder_with_a_pattern_does_not_read_its_neighbour(tmp_path):
 def test_files_logs_and_claims_in_folders_of_drawn_names(name):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
-        config = {"seed": 0, "data": {"path": str(path)}}
-        write_config(path, config)
-        assert read_config(path) == config
+        write_config(path, {"seed": 0, "data": {"path": str(path)}})
+        assert read_config(path) == {"seed": 0, "data": {"path": str(path)}}
         log = Log(path)
         log.scalars("score", 1, {name: 0.5})
         log.close()
@@ -143,3 +149,64 @@ def test_orbax_is_given_plain_names(tmp_path):
             assert re.fullmatch(r"[\w./-]+", str(path))
             assert os.path.samefile(path, tmp_path / name)
         assert not path.is_symlink() or path == tmp_path / name
+
+
+def test_a_finished_run_may_be_moved_to_a_folder_of_any_name(finished_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = shutil.copytree(finished_run, tmp_path / "w=[64] *?\\ #1 ü:" / "run")
+    (folder / "report" / "index.html").unlink()
+    model = pipeline.load(folder)
+    model_of_home = pipeline.load(f"~/{folder.relative_to(tmp_path)}")
+    jax.tree.map(np.testing.assert_array_equal, model.params, model_of_home.params)
+    pipeline.run(pipeline.open_run(folder).config, folder)
+    assert (folder / "report" / "index.html").exists()
+    sheet = pipeline.generate(folder, [], 1, f"~/{folder.relative_to(tmp_path)}/out [1]")
+    assert sheet == folder / "out [1]" / "sheet.png"
+    assert not Path("~").exists()
+
+
+MODALITIES = (
+    "file", "allow_pickle", "self", "x", "name", "params", "score", "energy", "label_", "__class__",
+    "mean", "se", "loss", "step", "z", "items",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_modalities_of_all_names_are_learned_generated_and_imputed(tmp_path):
+    rng = np.random.default_rng(0)
+    hidden = rng.normal(size=(120, 2))
+    arrays = {name: hidden @ rng.normal(size=(2, 2)) for name in MODALITIES}
+    arrays |= {name: (hidden[:, 0] > 0).astype(int) for name in ("mean", "self")}
+    data = tmp_path / "data [1] $x%_#"
+    for folder, rows in ((data, 120), (tmp_path / "new", 6)):
+        folder.mkdir()
+        for name, array in arrays.items():
+            np.save(folder / f"{name}.npy", array[:rows])
+    np.save(data / "label.npy", (hidden[:, 1] > 0).astype(int))
+    for name in ("file", "self"):
+        (tmp_path / "new" / f"{name}.npy").unlink()
+    config = custom.get_config("smoke").to_dict()
+    config["data"]["path"] = str(data)
+    workdir = pipeline.run(config, tmp_path / "width=[64] $x$")
+    results = json.loads((workdir / RESULTS).read_text(), parse_constant=pytest.fail)
+    assert results["prediction"].keys() == set(MODALITIES)
+    assert results["consistency"]["by_modality"].keys() <= set(MODALITIES)
+    sheet = pipeline.generate(workdir, ["self=1", "x=0.5,1"], 2, tmp_path / "out")
+    names = {path.name for path in sheet.parent.iterdir()}
+    assert names == {f"{n}.csv" for n in MODALITIES if n not in ("self", "x")} | {"sheet.png"}
+    done = pipeline.impute(workdir, tmp_path / "new", tmp_path / "filled [1].npz", num_samples=2)
+    assert {n for n, num in done.num_filled.items() if num} == {"file", "self"}
+    with np.load(tmp_path / "filled [1].npz") as found:
+        assert found["file"].shape == (6, 2)
+        np.testing.assert_array_equal(found["x"], arrays["x"][:6])
+
+
+def test_dollars_in_the_names_of_a_plot_are_no_mathematics(tmp_path):
+    entry = {"error": {"mean": 0.5, "se": 0.1}}
+    names = ["$x_$", "a$b$", "100 %", "\\frac", "_x", "<b>"]
+    figure = plot_prediction(
+        {n: dict.fromkeys(("model", "linear", "neighbours"), entry) for n in names}
+    )
+    figure.savefig(tmp_path / "plot.png")
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == names
+    assert not matplotlib.rcParams["text.parse_math"]

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordWriter
 from opening import write_tfds
 
-from sbmae_jax.data import records
+from sbmae_jax.data import prepared, records
 from sbmae_jax.data.records import open_records
 from sbmae_jax.data.source import ArraySource
 
@@ -95,3 +96,32 @@ def test_fewer_rows_are_a_random_part_that_depends_on_the_seed_alone(directory):
 def test_rows_that_are_not_there_are_refused(directory, split, num_rows):
     with pytest.raises(ValueError, match=f"the split '{split}' of .* has (0|23) rows"):
         open_records(directory, split, NAMES, num_rows)
+
+
+def test_records_that_are_read_back_otherwise_get_no_name(tmp_path, monkeypatch):
+    class Worn:
+        def __init__(self, path, options):
+            self.writer = ArrayRecordWriter(path, options)
+
+        def write(self, record):
+            self.writer.write(record[:-1] + b"?" if record == b"second" else record)
+
+        def close(self):
+            self.writer.close()
+
+    prepared.write_records(tmp_path / "fine", [b"first", b"second"])
+    monkeypatch.setattr(prepared, "ArrayRecordWriter", Worn)
+    with pytest.raises(OSError, match="is read back with other content than was written"):
+        prepared.write_records(tmp_path / "worn", [b"first", b"second"])
+    assert not (tmp_path / "worn").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["w=[64]", "a[0:3]b", "a*", "q?", "50%", "x@3", "{split}", "a b", "-x"]
+)
+def test_records_lie_in_a_folder_of_any_name(tmp_path, name):
+    (tmp_path / name).mkdir()
+    features = {"x": tfds.features.Tensor(shape=(4, 3), dtype=np.uint8)}
+    write_tfds(tmp_path / name / "rows", {"train": [2, 3]}, features, [{"x": x} for x in X[:5]])
+    source = open_records(tmp_path / name / "rows", "train", ["x"])
+    assert {x.tobytes() for x in source.arrays["x"]} == {x.tobytes() for x in X[:5]}

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from sbmae_jax._io import write_atomically
+from sbmae_jax._io import as_path, write_atomically
 from sbmae_jax.app.run import load_moments
-from sbmae_jax.training.workdir import CONFIG, read_config, write_config
+from sbmae_jax.training.workdir import CONFIG, check_names, read_config, write_config
 
 CONFIG_A = {"seed": 0, "score": {"steps": 3, "names": ("x", "y")}}
 
@@ -44,3 +44,25 @@ def test_moments_that_cannot_be_read_say_how_to_get_them_back(tmp_path, damage):
         path.write_bytes(whole[:40] if damage == "truncated" else b"")
     with pytest.raises(ValueError, match=r"moments.npz is missing or damaged: delete the folder"):
         load_moments(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_config_with_a_number_that_json_has_not_is_refused(tmp_path, value):
+    with pytest.raises(ValueError, match=r"config\.score\.steps must be a finite number"):
+        write_config(tmp_path / "run", {"score": {"steps": value}})
+    assert not (tmp_path / "run" / CONFIG).exists()
+
+
+@pytest.mark.parametrize("name", ["w=[64]", "a*", "q?"])
+def test_a_bucket_whose_name_would_be_a_pattern_is_refused(name):
+    with pytest.raises(ValueError, match="are not found again: choose another --workdir"):
+        write_config(as_path(f"gs://bucket/{name}"), CONFIG_A)
+
+
+def test_names_that_differ_in_case_only_are_refused_where_files_do_not_distinguish_them(tmp_path):
+    write_config(tmp_path, CONFIG_A)
+    check_names(tmp_path, ["lab", "Lab", "town"])
+    (tmp_path / CONFIG.upper()).symlink_to(CONFIG)  # as such a file system finds it
+    check_names(tmp_path, ["lab", "labs", "town"])
+    with pytest.raises(ValueError, match="lab and Lab differ in case only"):
+        check_names(tmp_path, ["lab", "Lab", "town"])

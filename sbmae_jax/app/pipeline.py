@@ -104,14 +104,11 @@ def evaluate_model(run: Run) -> None:
         "device": provenance.device(),
         "seed": run.config["seed"],
     }
-    run.folder.write_results(
-        {
-            SAMPLES: lambda file: write_npz(file, samples, compressed=True),
-            RESULTS: lambda file: file.write(
-                to_json(results, indent=1).encode()
-            ),  # last: it ends the stage
-        }
-    )
+    text = to_json(results, indent=1)
+    run.folder.write_results({
+        SAMPLES: lambda file: write_npz(file, samples, compressed=True),
+        RESULTS: lambda file: file.write(text.encode()),  # last: it ends the stage
+    })  # fmt: skip
     run.folder.log.line(
         f"evaluate: {results['num_rows']} rows, {results['seconds']['evaluate']:.0f} s"
     )

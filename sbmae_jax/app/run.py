@@ -25,7 +25,7 @@ from sbmae_jax.models.task import Params
 from sbmae_jax.training import distributed, sharding
 from sbmae_jax.training.log import forget_metrics
 from sbmae_jax.training.preemption import Notice
-from sbmae_jax.training.workdir import CONFIG, DATA, MOMENTS, REDO, write_config
+from sbmae_jax.training.workdir import CONFIG, DATA, MOMENTS, REDO, check_names, write_config
 
 ENCODE_BATCH = 250  # rows in one call of the encoders
 
@@ -92,6 +92,7 @@ class Run:
                 write_atomically(path / REDO, lambda file: file.write(changes.redo.encode()))
             if changes.differences or not (path / CONFIG).exists():
                 write_config(path, self.config)
+            check_names(path, self.parts.layout.names)
             if changes.data or not (path / DATA).exists():
                 description.save(path / DATA, self.data.description)
         distributed.barrier("claimed")

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sbmae_jax._io import checksum, write_atomically, write_npz
+from sbmae_jax._io import as_path, checksum, require_writable, write_atomically, write_npz
 from sbmae_jax.evaluation.torch_file import read_tensors
 from sbmae_jax.nets.inception import SIZE, InceptionFeatures
 from sbmae_jax.types import Array
@@ -194,10 +194,11 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(
         prog=COMMAND, description="Convert the weights of the FID network."
     )
-    parser.add_argument("source", type=Path, help=f"the downloaded file {NAME}")
-    parser.add_argument("target", type=Path, help="the .npz file to write")
+    parser.add_argument("source", type=as_path, help=f"the downloaded file {NAME}")
+    parser.add_argument("target", type=as_path, help="the .npz file to write")
     given = parser.parse_args(arguments)
     try:
+        require_writable(given.target)
         convert(given.source, given.target)
     except ValueError as error:
         sys.exit(str(error))

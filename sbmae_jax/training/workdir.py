@@ -2,12 +2,13 @@
 
 import fcntl
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sbmae_jax._io import is_remote, write_atomically
+from sbmae_jax._json import UNDEFINED, to_json
 
 CONFIG, DATA, MOMENTS = "config.json", "data.json", "moments.npz"
 CHOICES = "choices.txt"
@@ -45,6 +46,8 @@ def write_config(workdir: Path, config: Mapping[str, Any]) -> None:
         config: Plain values, nested in dicts.
 
     Raises:
+        ValueError: A number in the config is not finite, or the URL of a bucket has characters that would be
+            read as patterns.
         OSError: The workdir cannot be written.
 
     Example:
@@ -54,7 +57,12 @@ def write_config(workdir: Path, config: Mapping[str, Any]) -> None:
         ...     read_config(Path(folder))
         {'seed': 0}
     """
-    text = json.dumps(config, indent=1)
+    if is_remote(workdir) and (patterns := sorted(set("[]*?") & set(str(workdir)))):
+        raise ValueError(
+            f"workdir {workdir} has the characters {' '.join(patterns)}, with which files in a bucket are "
+            "not found again: choose another --workdir"
+        )
+    text = _encode(config)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         write_atomically(workdir / CONFIG, lambda file: file.write(text.encode()))
@@ -63,6 +71,26 @@ def write_config(workdir: Path, config: Mapping[str, Any]) -> None:
             f"workdir {workdir} cannot be written ({error.strerror}): make it writable, or choose another "
             "--workdir"
         ) from None
+
+
+def check_names(workdir: Path, names: Iterable[str]) -> None:
+    """Check that files and folders of these names can lie beside each other in a workdir.
+
+    Args:
+        workdir: Folder of a run, with its config.
+        names: The modalities.
+
+    Raises:
+        ValueError: Names differ in case only, and the file system does not distinguish case.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.casefold(), name)
+        if other != name and (workdir / CONFIG.upper()).exists():
+            raise ValueError(
+                f"{other} and {name} differ in case only, which the file system of {workdir} does not "
+                "distinguish: rename one, or choose another --workdir"
+            )
 
 
 @contextmanager
@@ -95,3 +123,11 @@ def locked(workdir: Path) -> Iterator[None]:
                 "choose another --workdir"
             ) from None
         yield
+
+
+def _encode(config: Mapping[str, Any]) -> str:
+    """Return a config as JSON; raises ValueError for a number that is not finite, which JSON has not."""
+    text = to_json(config, indent=1)
+    for place in json.loads(text).get(UNDEFINED, ()):
+        raise ValueError(f"config.{place} must be a finite number")
+    return text
