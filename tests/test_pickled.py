@@ -1,4 +1,4 @@
-"""A model can be pickled and copied, whatever its networks, and generates the same samples afterwards."""
+"""A model can be pickled and copied, whatever its networks; holes do not reach them."""
 
 import copy
 import pickle
@@ -15,7 +15,7 @@ from sbmae_jax.app.encoder_decoders import ENCODER_DECODERS
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.models.autoencoder import Autoencoder, Modality
 from sbmae_jax.models.latents import Moments
-from sbmae_jax.models.model import Model
+from sbmae_jax.models.model import Model, complete
 from sbmae_jax.sampling.generate import SamplingConfig
 
 SIZE = 4
@@ -108,6 +108,25 @@ def test_a_copy_of_a_model_is_the_same_model(options):
     for other in samples[1:]:
         for name, x in samples[0].items():
             np.testing.assert_array_equal(other[name], x)
+
+
+@pytest.mark.parametrize("conditioning", ["amortised", "clamp", "renoise"])
+@pytest.mark.parametrize("energy", ["pair", "tower"])
+def test_what_is_not_observed_may_be_nan_where_an_energy_guides(energy, conditioning):
+    model = model_of(energy=energy).with_sampling(conditioning=conditioning, num_corrections=1)
+    observed = np.array([[True, False], [False, True], [False, False], [True, True]])
+    rng = np.random.default_rng(0)
+    batch = {
+        "first": rng.normal(size=(4, 3)).astype(np.float32),
+        "town": np.eye(2, dtype=np.float32)[[0, 1, 0, 1]],
+    }
+    holes = {
+        name: np.where(observed[:, [m]], x, np.nan) for m, (name, x) in enumerate(batch.items())
+    }
+    clean, made = (complete(model, jax.random.key(0), x, observed) for x in (batch, holes))
+    for name, x in clean.items():
+        assert np.isfinite(x).all()
+        np.testing.assert_array_equal(made[name], x)
 
 
 def test_another_process_generates_the_same_with_a_pickled_model(tmp_path):

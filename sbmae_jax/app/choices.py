@@ -204,9 +204,10 @@ def _fill_in_run(config: dict[str, Any], found: Survey) -> list[Choice]:
     has_images = any(m.kind in IMAGE_KINDS for m in found.modalities)
     for key, value, reason in _for_run(config, num_train, has_images):
         section, name = key.split(".")
-        # A key that is absent has a default, or is named where it is needed; but the defaults of networks are
-        # for more rows.
-        is_absent = section == "network" and name not in config[section]
+        # A key that is absent has a default, or is named where it is needed. For another network than that of
+        # configs/custom.py no key is named, and the defaults are for more rows.
+        is_other = section == "network" and config[section].get("name") != "hub"
+        is_absent = is_other and name not in config[section]
         if is_absent or config[section].get(name, "") is None:
             config[section][name] = value
             choices.append(Choice(key, value, reason))
