@@ -141,13 +141,20 @@ def step_seconds(task: Task, training: TrainingConfig, example: Any, at_least: f
     )
     key = jax.random.key(0)
     state = init(key, jax.tree.map(lambda a: a[:1], chunk))
+    return call_seconds(run, key, state, chunk, at_least) / training.steps_per_call
+
+
+def call_seconds(
+    run: Callable[..., Any], key: Any, state: Any, chunk: Any, at_least: float
+) -> float:
+    """Return the median seconds of a call of the steps of `compile_training`, each from the last state."""
 
     def call():
         nonlocal state
         state, metrics = run(key, state, chunk)
         return metrics
 
-    return seconds(call, at_least) / training.steps_per_call
+    return seconds(call, at_least)
 
 
 def sampling_seconds(parts: Parts, num_rows: int, at_least: float) -> tuple[Model, float]:

@@ -66,6 +66,15 @@ def seed(word: str) -> int:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def parser_of(module: str, doc: str) -> argparse.ArgumentParser:
+    """Return the command line of a benchmark, so far with the folder of its runs alone."""
+    layout = argparse.RawDescriptionHelpFormatter
+    name = f"python -m benchmarks.{module}"
+    parser = argparse.ArgumentParser(name, description=doc, formatter_class=layout)
+    parser.add_argument("--runs", type=as_path, default=ROOT / "runs", help="folder of runs")
+    return parser
+
+
 def main(
     module: str,
     doc: str,
@@ -82,16 +91,11 @@ def main(
         measures: A function measure_PART for each part.
         seeds: The default of this option; a benchmark may have none.
     """
-    parser = argparse.ArgumentParser(
-        f"python -m benchmarks.{module}",
-        description=doc,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(module, doc)
     parts = {measure.__name__.removeprefix("measure_"): measure for measure in measures}
     choices = [*parts, "all"]
     parser.add_argument("parts", nargs="*", choices=choices, default="all", help="parts to measure")
     parser.add_argument("--smoke", action="store_true", help="as short as it can be")
-    parser.add_argument("--runs", type=as_path, default=ROOT / "runs", help="folder of runs")
     if seeds:
         parser.add_argument("--seeds", type=seed, nargs="+", default=list(seeds), metavar="SEED")
     options = parser.parse_args()
@@ -152,10 +156,14 @@ def write(report: Report, path: Path, parts: Page) -> Page:
         "claims": report.claims(parts),
         **parts,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = to_json(page, indent=1, ensure_ascii=False) + "\n"
-    write_results(path.parent, {path.name: lambda file: file.write(text.encode())})
+    save(path, page)
     return page
+
+
+def save(path: Path, value: Any) -> None:
+    """Write a file of JSON, as a whole or not at all."""
+    text = to_json(value, indent=1, ensure_ascii=False) + "\n"
+    write_results(path.parent, {path.name: lambda file: file.write(text.encode())})
 
 
 def commits(part: Any) -> Iterator[str]:
@@ -173,8 +181,7 @@ def once(path: Path, make: Callable[[], Any]) -> Any:
     """Return what a JSON file has, or make it and write the file."""
     if not path.exists():
         require_writable(path)
-        text = to_json(make(), indent=1)
-        write_results(path.parent, {path.name: lambda file: file.write(text.encode())})
+        save(path, make())
     return from_json(path.read_text())
 
 

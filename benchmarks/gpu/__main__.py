@@ -8,7 +8,6 @@ runs/gpu: the same command resumes. The last one writes OUT/NAME-SEED.json (figu
 versions, commit, device) and some PNGs, and prints the main figures. See README.md beside this file.
 """
 
-import argparse
 import json
 import os
 import shlex
@@ -22,10 +21,10 @@ from typing import Any
 
 import ml_collections
 
-from benchmarks.runner import ROOT, provenance_now, seed
+from benchmarks.runner import parser_of, provenance_now, save, seed
 from configs import celebahq, polymnist
-from sbmae_jax._io import as_path, require_folder, write_results
-from sbmae_jax._json import from_json, to_json
+from sbmae_jax._io import as_path, require_folder
+from sbmae_jax._json import from_json
 from sbmae_jax.app import pipeline
 from sbmae_jax.evaluation.report import format_headlines
 from sbmae_jax.training.log import read_metrics
@@ -85,14 +84,10 @@ def write(workdir: Path, output: Path, name: str, origin: dict[str, Any]) -> str
     for stage, rows in read_metrics(workdir).items():
         curves[stage] = [*rows[: -1 : max(1, len(rows) // NUM_POINTS)], rows[-1]]
     page = {
-        **origin,
-        "figures": [headline._asdict() for headline in headlines],
-        "results": results,
-        "curves": curves,
-        "config": this.config,
-    }
-    text = to_json(page, indent=1) + "\n"
-    write_results(output, {f"{name}.json": lambda file: file.write(text.encode())})
+        **origin, "figures": [headline._asdict() for headline in headlines], "results": results,
+        "curves": curves, "config": this.config,
+    }  # fmt: skip
+    save(output / f"{name}.json", page)
     for picture in (workdir / "report" / f"{picture}.png" for picture in PICTURES):
         if picture.exists() and picture.stat().st_size < MAX_BYTES:
             shutil.copy(picture, output / f"{name}-{picture.name}")
@@ -100,16 +95,11 @@ def write(workdir: Path, output: Path, name: str, origin: dict[str, Any]) -> str
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        "python -m benchmarks.gpu",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("gpu", __doc__)
     parser.add_argument("name", choices=CONFIGS)
     parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--toy", action="store_true", help="the smallest sizes: a dry run")
     parser.add_argument("--minutes", type=float, default=4.5, help="of one call, at most (4.5)")
-    parser.add_argument("--runs", type=as_path, default=ROOT / "runs", help="folder of runs")
     parser.add_argument("--output", type=as_path, required=True)
     options = parser.parse_args()
     require_folder(options.output)
@@ -123,11 +113,8 @@ def main() -> int:
         print("Stopped. Run the same command to resume.")
         return os.EX_TEMPFAIL
     command = ["python", "-m", "benchmarks.gpu", options.name, f"--seed={options.seed}"]
-    origin = {
-        "command": shlex.join([*command, *["--toy"] * options.toy]),
-        "seconds_in_all": seconds,
-    }
-    origin |= provenance_now()
+    command = shlex.join([*command, *["--toy"] * options.toy])
+    origin = {"command": command, "seconds_in_all": seconds, **provenance_now()}
     print(write(workdir, options.output, name, origin))
     print(f"{seconds:.0f} s in all, on {origin['device']}")
     return 0

@@ -13,6 +13,7 @@ autoencoders on the modalities m00 and m04, after 400 steps of each of them and 
 of seed 0. MNIST is needed for all but growth and reference, see configs/polymnist.py.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.cost import parts_of
@@ -42,16 +43,17 @@ def variant_of(options: Options) -> str:
     return "smoke" if options.smoke else "cpu"
 
 
-def base(options: Options) -> dict[str, Any]:
-    """Return the config of two cores, measured by the nested protocol on fewer examples."""
+def base(options: Options, num_steps: int = 0, stages: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the config of two cores, measured by the nested protocol on fewer examples.
+
+    num_steps: How long some stages are trained.
+    """
     config = polymnist.get_config(variant_of(options)).to_dict()
     num = 40 if options.smoke else 500
     config["evaluation"] |= {"num_rows": num, "num_unconditional": num, "protocols": ("nested",)}
+    for stage in stages:
+        config[f"{stage}_training"]["num_steps"] = 10 if options.smoke else num_steps
     return config
-
-
-def short(steps: int, options: Options) -> int:
-    return 10 if options.smoke else steps
 
 
 def measure_runs(options: Options) -> dict[str, Any]:
@@ -73,9 +75,8 @@ def measure_networks(options: Options) -> dict[str, Any]:
     """Compare score networks on the latents of seed 0, all after the same number of steps."""
     rows = {}
     for name, network in NETWORKS.items():
-        config = base(options)
+        config = base(options, NETWORK_STEPS, ("score",))
         config["network"] = network or config["network"]
-        config["score_training"]["num_steps"] = short(NETWORK_STEPS, options)
         kept = ("autoencoder", "classifier")
         rows[name] = compared(f"network {name}", config, kept, options)
     return {"rows": rows}
@@ -86,12 +87,10 @@ def measure_autoencoders(options: Options) -> dict[str, Any]:
     cases = {f"VAE, beta {beta}": ("vae", beta) for beta in BETAS} | {"RAE": ("rae", 1e-4)}
     rows = {}
     for name, (kind, weight) in cases.items():
-        config = base(options)
+        config = base(options, AUTOENCODER_STEPS, ("autoencoder", "score"))
         (first, *_) = config["modalities"].values()
         config["modalities"] = {name: {**first, "weight": weight} for name in MODALITIES}
         config["autoencoder"] = {"kind": kind}
-        for training in ("autoencoder_training", "score_training"):
-            config[training]["num_steps"] = short(AUTOENCODER_STEPS, options)
         rows[name] = compared(f"autoencoder {name}", config, ("classifier",), options)
     return {"rows": rows}
 

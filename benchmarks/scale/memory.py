@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.cost import seconds
+from benchmarks.cost import call_seconds
 from benchmarks.runner import Options
 from sbmae_jax.models.latents import Layout
 from sbmae_jax.models.score import ScoreMatchingConfig, score_task
@@ -69,14 +69,8 @@ def measure_case(network: Any, num_microbatches: int) -> dict[str, float]:
         "kept for the gradient": kept_bytes(task, state.params, part),
         "needed by a step, on a CPU": compiled.memory_analysis().temp_size_in_bytes,
     }
-
-    def step():
-        nonlocal state
-        state, metrics = compiled(key, state, chunk)
-        return metrics
-
     mebibytes = {f"{name}, MiB": round(size / 2**20) for name, size in sizes.items()}
-    return mebibytes | {"seconds a step": seconds(step, 0.0)}
+    return mebibytes | {"seconds a step": call_seconds(compiled, key, state, chunk, 0.0)}
 
 
 def measure_memory(options: Options) -> dict[str, Any]:
