@@ -54,7 +54,8 @@ def model_of(parts: Parts, params: Mapping[str, Any], moments: Moments) -> Model
 def untrained(parts: Parts) -> Model:
     """Return a model of first parameters, of standard latents."""
     keys = iter(jax.random.split(jax.random.key(0), 2 + len(parts.modalities)))
-    z = {"z": jnp.zeros((1, parts.layout.size))}
+    size = parts.layout.size
+    z = {"z": jnp.zeros((1, size))}
     autoencoders = {
         m.name: jax.jit(autoencoder.task.init)(next(keys), {"x": jnp.zeros((1, *m.shape))})
         for m, autoencoder in zip(parts.modalities, parts.autoencoders, strict=True)
@@ -62,9 +63,7 @@ def untrained(parts: Parts) -> Model:
     params = {"autoencoders": autoencoders, "score": jax.jit(parts.score_task.init)(next(keys), z)}
     if parts.energy:
         params["energy"] = jax.jit(parts.energy_task.init)(next(keys), z)
-    return model_of(
-        parts, params, Moments(jnp.zeros(parts.layout.size), jnp.ones(parts.layout.size))
-    )
+    return model_of(parts, params, Moments(jnp.zeros(size), jnp.ones(size)))
 
 
 def seconds(function: Callable[[], Any], at_least: float) -> float:
@@ -78,9 +77,7 @@ def seconds(function: Callable[[], Any], at_least: float) -> float:
     return float(np.median(durations))
 
 
-def lower_step(
-    task: Task, training: TrainingConfig, example: Any, mesh: Mesh
-) -> jax.stages.Lowered:
+def lower_step(task: Task, training: TrainingConfig, example: Any, mesh: Mesh) -> Any:
     """Lower one optimiser step for a mesh."""
     chunk = jax.tree.map(
         lambda a: jax.ShapeDtypeStruct((1, training.batch_size, *a.shape), a.dtype), example
@@ -144,9 +141,7 @@ def step_seconds(task: Task, training: TrainingConfig, example: Any, at_least: f
     return call_seconds(run, key, state, chunk, at_least) / training.steps_per_call
 
 
-def call_seconds(
-    run: Callable[..., Any], key: Any, state: Any, chunk: Any, at_least: float
-) -> float:
+def call_seconds(run: Callable[..., Any], key, state, chunk, at_least: float) -> float:
     """Return the median seconds of a call of the steps of `compile_training`, each from the last state."""
 
     def call():
@@ -157,9 +152,9 @@ def call_seconds(
     return seconds(call, at_least)
 
 
-def sampling_seconds(parts: Parts, num_rows: int, at_least: float) -> tuple[Model, float]:
-    """Return an untrained model, and the seconds in which it makes all modalities of rows from the first."""
-    model, key, names = untrained(parts), jax.random.key(0), parts.layout.names
+def sampling_seconds(model: Model, num_rows: int, at_least: float) -> float:
+    """Return the seconds in which a model makes all pictures of rows from the first ones."""
+    names = model.layout.names
     batch = {name: jnp.zeros((num_rows, *SHAPE), jnp.uint8) for name in names}
     observed = jnp.zeros((num_rows, len(names)), bool).at[:, 0].set(True)
-    return model, seconds(lambda: complete(model, key, batch, observed), at_least)
+    return seconds(lambda: complete(model, jax.random.key(0), batch, observed), at_least)

@@ -22,9 +22,7 @@ from benchmarks.scale import report as scale
 from benchmarks.tables import fill, table
 from sbmae_jax._json import from_json
 
-REPORTS = [
-    module.REPORT for module in (polydigits, samplers, faces, polymnist, own_data, scale, peers)
-]
+REPORTS = [m.REPORT for m in (polydigits, samplers, faces, polymnist, own_data, scale, peers)]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md")))
 MISSING = "Not measured yet."
 GPU = [
@@ -90,9 +88,7 @@ def gpu_section(folder: Path) -> str:
 def make(results: Path) -> str:
     """Return the page of a folder of results."""
     pages = {report.name: results / f"{report.name}.json" for report in REPORTS}
-    sections = [
-        section(name, from_json(path.read_text())) for name, path in pages.items() if path.exists()
-    ]
+    sections = [section(n, from_json(p.read_text())) for n, p in pages.items() if p.exists()]
     if missing := [name for name, path in pages.items() if not path.exists()]:
         sections.append(f"## Missing\n\nNot measured yet: {', '.join(missing)}.")
     return "\n\n".join([HEAD.strip(), *sections, gpu_section(results / "gpu")]) + "\n"

@@ -74,9 +74,7 @@ def figures_table(columns: Mapping[str, Rows], targets: Mapping[str, Target] | N
     return table(["", *(["target"] if targets else []), *columns], lines)
 
 
-def over_seeds(
-    runs: Mapping[str, Row], figures: Callable[[Row], Row] = dict, words: str = ""
-) -> dict[str, Rows]:
+def over_seeds(runs: Mapping[str, Row], figures: Any = dict, words: str = "") -> dict[str, Rows]:
     """Return a column of a table of figures: those of runs by their seeds."""
     seeds = ", ".join(runs)
     what = f"seed {seeds}" if len(runs) == 1 else f"seeds {seeds}: mean ± deviation"

@@ -43,12 +43,10 @@ def config_of(options: Options, kind: str = "vae") -> Any:
     return config
 
 
-def train_on(
-    folders: tuple[str, ...], name: str, config: dict[str, Any], stage: str, options: Options
-) -> Run:
-    """Train a stage on finished networks of the VAE of seed 0."""
+def train_on(keep: tuple[str, ...], name: str, config: dict, stage: str, options: Options) -> Run:
+    """Train a stage on finished networks of the VAE of seed 0. keep: their folders."""
     workdir = options.runs / f"celeba-{name}-0"
-    reuse(options.runs / "celeba-vae-0", workdir, folders, ("moments.npz", "data.json"))
+    reuse(options.runs / "celeba-vae-0", workdir, keep, ("moments.npz", "data.json"))
     return trained(config, workdir, (stage,))
 
 
@@ -111,9 +109,7 @@ def measure_guidance(options: Options) -> dict[str, Any]:
             curve[strength] = read_back(run, way, "valid", options)
             found["valid"][f"{negatives}, strength {strength}"] = curve[strength]
         least = {key: 0.9 * curve[0.0][key] for key in (PIXELS, FEATURES)}
-        allowed = [
-            s for s in STRENGTHS if all(curve[s][key] >= bound for key, bound in least.items())
-        ]
+        allowed = [s for s in STRENGTHS if all(curve[s][k] >= bound for k, bound in least.items())]
         best = max(allowed, key=lambda strength, curve=curve: curve[strength][F1])
         for strength in {0.0, best}:
             row = read_back(run, ways[strength], "test", options)

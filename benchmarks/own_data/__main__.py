@@ -30,9 +30,7 @@ CASES = (
 )  # fmt: skip
 
 
-def run_file(
-    name: str, arrays: Mapping[str, np.ndarray], options: Options
-) -> tuple[dict[str, Any], Path]:
+def run_file(name: str, arrays: Mapping[str, Any], options: Options) -> tuple[dict[str, Any], Path]:
     """Go from a file of arrays to a report by the command line, and return the results and the workdir.
 
     `whole_seconds` of the results is how long that took; nothing was compiled before.

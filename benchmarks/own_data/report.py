@@ -42,9 +42,7 @@ def of_intervals(page: Page, part: str) -> Iterator[Claim]:
 def of_missing(page: Page) -> Iterator[Claim]:
     """Compare training on incomplete rows with all data, and with dropping them."""
     rows = page["missing"]["rows"]
-    full, half, dropped = (
-        rows[f"{name} rows"] for name in ("0%, all", "50%, all", "50%, complete")
-    )
+    full, half, dropped = (rows[f"{n} rows"] for n in ("0%, all", "50%, all", "50%, complete"))
     for key in COLUMNS[:5]:
         yield claim(f"half missing, {key}: over that of all data", half[key] / full[key], ">=", 0.9)
     for key in ("given 1", "all agree"):

@@ -34,9 +34,7 @@ def score_often(config: Config) -> Config:
     return methods.with_score_steps(smaller, methods.gflop(config)[1])
 
 
-def rows(
-    setting: Setting, betas: Mapping[str, float], low: Ways
-) -> dict[str, Callable[[], Trained]]:
+def rows(setting: Setting, betas: dict[str, float], low: Ways) -> dict[str, Callable[[], Trained]]:
     """Return how each row is trained and sampled."""
     config, budget = setting.config(0), setting.gflop()
     ours = partial(setting.train, "ours", 0)

@@ -204,9 +204,7 @@ def time_all(setting: Setting, chosen: Mapping[str, Any]) -> dict[str, dict[str,
     }
 
 
-def time_samplers(
-    completes: Mapping[str, CompleteFn], rows: Arrays, observed: np.ndarray
-) -> dict[str, float]:
+def time_samplers(completes: dict[str, CompleteFn], rows: Arrays, observed: Any) -> Row:
     """Return the seconds for 1,000 samples of each generator, the median of rounds of one turn for each."""
     num, key = len(observed), jax.random.key(0)
     taken: dict[str, list[float]] = {name: [] for name in completes}

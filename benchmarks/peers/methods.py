@@ -22,7 +22,7 @@ from sbmae_jax.app import provenance
 from sbmae_jax.app.encoder_decoders import build_decoder, build_encoder
 from sbmae_jax.app.run import Run, load_evaluators, load_model
 from sbmae_jax.baselines.joint_rules import JointPosterior
-from sbmae_jax.baselines.joint_vae import JointVAE, joint_vae
+from sbmae_jax.baselines.joint_vae import joint_vae
 from sbmae_jax.data.backgrounds import PHOTOGRAPHS
 from sbmae_jax.data.source import PRESENT
 from sbmae_jax.evaluation.generator import Arrays, Generator
@@ -136,14 +136,6 @@ def posterior_of(rule: str, config: Config, beta: float) -> JointPosterior:
     return JointPosterior(rule, sum(sizes), beta=beta)
 
 
-def build_joint(run: Run, posterior: JointPosterior) -> JointVAE:
-    """Build a joint autoencoder of the networks that the config has for each modality."""
-    size = posterior.shared_size + posterior.private_size
-    sized = [dataclasses.replace(m, latent_size=size) for m in run.parts.modalities]
-    encoders = [build_encoder(run.config, modality, 2) for modality in sized]
-    return joint_vae(posterior, sized, encoders, [build_decoder(run.config, m) for m in sized])
-
-
 def joint_training(run: Run, task: Task, budget: float) -> tuple[TrainingConfig, float]:
     """Return the training of our autoencoders with the steps that a budget pays for, and what they cost."""
     names, training = run.parts.layout.names, run.parts.groups[0].training
@@ -178,11 +170,14 @@ def train_joint(config: Config, workdir: Path, rule: str, beta: float, budget: f
     """Train a joint autoencoder for a budget of operations, in GFLOP, or load it."""
     posterior = posterior_of(rule, config, beta)
     run = Run(config | {"joint": dataclasses.asdict(posterior) | {"gflop": budget}}, workdir)
-    model = build_joint(run, posterior)
+    size = posterior.shared_size + posterior.private_size
+    sized = [dataclasses.replace(m, latent_size=size) for m in run.parts.modalities]
+    encoders = [build_encoder(run.config, modality, 2) for modality in sized]
+    decoders = [build_decoder(run.config, modality) for modality in sized]
+    model = joint_vae(posterior, sized, encoders, decoders)
     params, fields = train_as_one(run, "joint", model.task, budget)
-    complete, reconstruct = (
-        partial(jax.jit(f), params) for f in (model.complete, model.reconstruct)
-    )
+    complete = partial(jax.jit(model.complete), params)
+    reconstruct = partial(jax.jit(model.reconstruct), params)
     return Trained(complete=complete, reconstruct=reconstruct, evaluations=0, **fields)
 
 

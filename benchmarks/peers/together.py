@@ -5,7 +5,6 @@ An ablation; the library trains one after the other.
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,17 +25,13 @@ def together_task(parts: Parts, weight: float) -> Task:
     The latents are standardised by the moments of the batch, so that they cannot shrink to be easy.
     """
     score, _ = score_of(parts)
-    tasks = {
-        name: coder.task for name, coder in zip(parts.layout.names, parts.autoencoders, strict=True)
-    }
+    tasks = {n: a.task for n, a in zip(parts.layout.names, parts.autoencoders, strict=True)}
 
     def init(key, batch):
         score_key, *keys = jax.random.split(key, len(tasks) + 1)
         z = {"z": jnp.zeros((1, parts.layout.size))}
-        autoencoders = {
-            n: tasks[n].init(k, {"x": batch[n]}) for n, k in zip(tasks, keys, strict=True)
-        }
-        return {"autoencoders": autoencoders, "score": score.init(score_key, z)}
+        params = {n: tasks[n].init(k, {"x": batch[n]}) for n, k in zip(tasks, keys, strict=True)}
+        return {"autoencoders": params, "score": score.init(score_key, z)}
 
     def loss(params, key, batch):
         score_key, *keys = jax.random.split(key, len(tasks) + 1)
@@ -57,17 +52,10 @@ def together_task(parts: Parts, weight: float) -> Task:
 def train_together(config: Config, workdir: Path, budget: float) -> Trained:
     """Train all networks as one for a budget of operations, or load them."""
     run = Run(config | {"together": {"gflop": budget}}, workdir)
-    weight = run.parts.modalities[
-        0
-    ].weight  # a coordinate counts as one of the bound's penalty does
+    weight = run.parts.modalities[0].weight  # of a coordinate, as in the bound's penalty
     params, fields = train_as_one(run, "together", together_task(run.parts, weight), budget)
-    return of_model(assembled(run, params), **fields)
-
-
-def assembled(run: Run, params: Any) -> models.Model:
-    """Return a model of these parameters, with the moments of the training set."""
     parts = run.parts
     encoding = jax.jit(partial(models.encode, parts.modalities, parts.autoencoders))
     rows = {name: run.data.train_loaded.arrays[name] for name in parts.layout.names}
     z = batched(partial(encoding, params["autoencoders"]), ENCODE_BATCH)(rows)
-    return model_of(parts, params, moments(jnp.asarray(z)))
+    return of_model(model_of(parts, params, moments(jnp.asarray(z))), **fields)

@@ -35,7 +35,8 @@ def costs(num_modalities: int, at_least: float) -> dict[str, float]:
     group, (task, z), training = parts.groups[0], cost.score_of(parts), parts.score_training
     step = cost.lower_step(task, training, z, sharding.make_mesh()).compile().memory_analysis()
     one = cost.step_seconds(group.task, group.training, {"x": cost.PICTURE}, at_least)
-    model, sampling = cost.sampling_seconds(parts, num_rows, at_least)
+    model = cost.untrained(parts)
+    sampling = cost.sampling_seconds(model, num_rows, at_least)
     found = {
         "autoencoder step of all, seconds": num_modalities * one,
         "score step, seconds": cost.step_seconds(task, training, z, at_least),

@@ -127,9 +127,7 @@ REPORT = Report(
         ("growth", of_growth), ("runs", of_accelerator),
     ],
     {
-        "polymnist.runs": (
-            "runs", lambda page: figures_table(over_seeds(page["runs"]["runs"], figures), CPU)
-        ),
+        "polymnist.runs": ("runs", lambda p: figures_table(over_seeds(p["runs"]["runs"], figures), CPU)),
         "polymnist.five": (
             "runs", lambda _: figures_table(over_seeds(accelerator_figures("polymnist-five")), FIVE)
         ),

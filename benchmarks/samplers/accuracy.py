@@ -30,12 +30,17 @@ SDE = VP()
 Row = dict[str, Any]
 
 
+def shared_factors(rng: np.random.Generator, size: int, num_factors: int) -> np.ndarray:
+    """Return the covariance of coordinates of unit variance, .7 of which comes from common factors."""
+    factors = rng.normal(size=(size, num_factors))
+    factors *= np.sqrt(0.7) / np.linalg.norm(factors, axis=1, keepdims=True)
+    return factors @ factors.T + 0.3 * np.eye(size)
+
+
 def distributions() -> dict[str, analytic.Mixture]:
     """Return the two truths, in 320 dimensions."""
     rng = np.random.default_rng(SEED)
-    factors = rng.normal(size=(SIZE, 24))
-    factors *= np.sqrt(0.7) / np.linalg.norm(factors, axis=1, keepdims=True)
-    cov = factors @ factors.T + 0.3 * np.eye(SIZE)
+    cov = shared_factors(rng, SIZE, 24)
     means = 0.3 * rng.normal(size=(10, SIZE))
     means -= means.mean(0)
     left = np.sqrt(1 - (means**2).mean(0))  # what the means leave of unit variance

@@ -7,24 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.runner import Options
-from benchmarks.samplers.accuracy import OBSERVED, SDE, distributions
+from benchmarks.samplers.accuracy import OBSERVED, SDE, distributions, shared_factors
 from sbmae_jax import log_snr_times, twisted_sample
 from tests import analytic
 
 NUM_STEPS = 256
 
 
-def small_gaussian() -> analytic.Mixture:
-    """Return five modalities of two coordinates that share three factors."""
-    rng = np.random.default_rng(1)
-    factors = rng.normal(size=(10, 3))
-    factors *= np.sqrt(0.7) / np.linalg.norm(factors, axis=1, keepdims=True)
-    return analytic.gaussian(np.zeros(10), factors @ factors.T + 0.3 * np.eye(10))
-
-
 def measure_particles(options: Options) -> dict[str, Any]:
     """Return the error of the conditional mean by the number of particles, given 4 of 10 coordinates."""
-    truth, mask = small_gaussian(), jnp.arange(10) < 4
+    rng = np.random.default_rng(1)
+    # Five modalities of two coordinates that share three factors.
+    truth, mask = analytic.gaussian(np.zeros(10), shared_factors(rng, 10, 3)), jnp.arange(10) < 4
     score, times = truth.score(SDE), log_snr_times(SDE, NUM_STEPS)
     value = truth.sample(jax.random.key(3), 1)[0]
     exact = truth.given(value, np.asarray(mask)).mean

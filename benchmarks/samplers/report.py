@@ -51,9 +51,7 @@ def of_accuracy(page: Page) -> Iterator[Claim]:
             yield claim(name, variance, "<=", 0.99)
 
 
-def worst_ratios(
-    rows: Rows, task: str, most: int, amortised: bool
-) -> dict[tuple[str, str, int], float]:
+def worst_ratios(rows: Rows, task: str, most: int, amortised: bool) -> dict[tuple, float]:
     """Return for each path and budget up to `most` the larger of the ratios of the two distributions."""
     worst: dict[tuple[str, str, int], float] = {}
     for row in rows:

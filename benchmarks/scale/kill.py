@@ -65,8 +65,11 @@ def writing(workdir: Path) -> bool:
     return half or any(find_damage(path) is not None for path in steps)
 
 
-def kill_once(workdir: Path, seed: int, seconds: float) -> dict[str, Any]:
-    """Kill a run in a random stage: at a random moment, or as soon as a checkpoint is being written."""
+def try_once(workdir: Path, seed: int, seconds: float, expected: str) -> dict[str, Any]:
+    """Kill a run in a random stage, resume it to the end, and return whether it ended as it should.
+
+    It is killed at a random moment, or as soon as a checkpoint is being written.
+    """
     rng = np.random.default_rng(seed)
     stage = STAGES[rng.integers(len(STAGES))]
     at_writing = bool(rng.integers(2)) and stage not in BEGUN
@@ -87,17 +90,12 @@ def kill_once(workdir: Path, seed: int, seconds: float) -> dict[str, Any]:
             process.wait(timeout=second)
         except subprocess.TimeoutExpired:
             kill(process)
-    return {
-        "seed": seed, "stage": stage, "delay": delay, "killed": alive, "while_writing": caught,
-        "second_kill_after": second,
-    }  # fmt: skip
-
-
-def try_once(workdir: Path, seed: int, seconds: float, expected: str) -> dict[str, Any]:
-    """Kill a run and resume it to the end, and return whether it ended as it should."""
-    made = kill_once(workdir, seed, seconds)
     processes.finish([start(workdir)], workdir)
-    made |= {"identical": fingerprint(workdir) == expected, "intact": not writing(workdir)}
+    made = {
+        "seed": seed, "stage": stage, "delay": delay, "killed": alive, "while_writing": caught,
+        "second_kill_after": second, "identical": fingerprint(workdir) == expected,
+        "intact": not writing(workdir),
+    }  # fmt: skip
     shutil.rmtree(workdir)
     return made
 
