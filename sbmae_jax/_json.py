@@ -64,5 +64,5 @@ def _reason(name: str, value: float, beside: Mapping[str, Any]) -> str:
         defined = isinstance(mean, float) and math.isfinite(mean)
         return "a standard error needs two rows" if defined else "its mean is undefined"
     if math.isinf(value):
-        return "it is infinite: something is divided by 0"
-    return "it is 0 divided by 0: too few rows, or values that do not vary"
+        return "infinite: something is divided by 0"
+    return "too few rows, or values that do not vary"

@@ -1,12 +1,15 @@
 import dataclasses
 import itertools
+import json
 import time
 
 import jax
 import numpy as np
 import pytest
 
+from sbmae_jax._json import to_json
 from sbmae_jax.evaluation.generator import Generator
+from sbmae_jax.evaluation.labels import pages
 from sbmae_jax.evaluation.labels.evaluators import make_reader
 from sbmae_jax.evaluation.labels.protocol import measure_labelled
 from sbmae_jax.evaluation.subsets import nested_subsets
@@ -133,3 +136,20 @@ def test_each_function_compiles_in_its_own_first_call():
 def test_the_speed_of_a_generator_that_was_never_called_is_measured():
     timed = generator(lambda key, batch, observed: batch)
     assert timed.seconds_per_call(ROWS) < 0.4
+
+
+def test_one_row_is_measured_and_shown():
+    rows = {name: array[:1] for name, array in ROWS.items()}
+    reading = generator(redraw).reading(make_reader(NAMES, classify))
+    found = measure_labelled(jax.random.key(0), rows, reading, 600)
+    for key in ("classifier_accuracy", "reconstruction_accuracy"):
+        assert (found[key]["mean"], str(found[key]["se"])) == (1, "nan")
+    assert str(found["frechet_classifier_features"]["mean"]) == "nan"
+    undefined = json.loads(to_json(found))["undefined"]
+    assert undefined["conditional_coherence.1.se"] == "a standard error needs two rows"
+    assert undefined["conditional_diversity"] == "too few rows, or values that do not vary"
+    shown = pages.draw_samples(jax.random.key(1), rows, generator(redraw))
+    assert {len(shown[f"true/{name}"]) for name in NAMES} == {len(shown["observed"])}
+    headlines = pages.headlines(found | {"seconds_per_1000_samples": 1.0, "num_evaluations": 3})
+    assert "undefined" in str(headlines)
+    assert "nan" not in str(headlines)

@@ -3,6 +3,7 @@
 FID needs the weights of the network, which the user downloads and converts with `evaluation.inception`.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 
 from sbmae_jax._io import as_path
 from sbmae_jax.evaluation import inception as inception_weights
+from sbmae_jax.metrics.frechet import frechet_distance
 from sbmae_jax.training.sharding import batched
 
 FeatureExtractor = Callable[[np.ndarray], np.ndarray]
@@ -44,3 +46,8 @@ def inception_extractor(path: str, batch_size: int = 100) -> FeatureExtractor | 
         return None
     params, apply = inception_weights.load(as_path(path)), jax.jit(inception_weights.features)
     return batched(lambda images: apply(params, images), batch_size)
+
+
+def distance_of(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the Fréchet distance of features, `[N, F]` each; NaN for one row, which has no covariance."""
+    return math.nan if min(len(a), len(b)) < 2 else frechet_distance(a, b)

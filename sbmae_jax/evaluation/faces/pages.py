@@ -31,7 +31,8 @@ def draw_samples(key: Key, rows: Arrays, generator: Generator) -> dict[str, np.n
     """
     names, samples = generator.names, {}
     real = {name: rows[name][:NUM_REAL] for name in names}
-    shown = {name: rows[name][NUM_REAL : NUM_REAL + NUM_SHOWN] for name in names}
+    numbers = np.arange(NUM_REAL, NUM_REAL + NUM_SHOWN) % len(rows[names[0]])  # of few, some again
+    shown = {name: rows[name][numbers] for name in names}
     _store(samples, "real", real)
     _store(samples, "reconstruction", generator.reconstruct_rows(real))
     _store(samples, "true", shown)

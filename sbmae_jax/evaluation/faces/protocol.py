@@ -16,12 +16,16 @@ import numpy as np
 
 from sbmae_jax.evaluation.base import Evaluator, LoadArrays, Report, check_counts
 from sbmae_jax.evaluation.faces import pages
-from sbmae_jax.evaluation.fid import FeatureExtractor, check_weights, inception_extractor
+from sbmae_jax.evaluation.fid import (
+    FeatureExtractor,
+    check_weights,
+    distance_of,
+    inception_extractor,
+)  # fmt: skip
 from sbmae_jax.evaluation.generator import Arrays, Generator
 from sbmae_jax.metrics.coherence import estimate
 from sbmae_jax.metrics.diversity import mean_pairwise_distance
 from sbmae_jax.metrics.f1 import f1_by_column, f1_by_row, iou_by_row
-from sbmae_jax.metrics.frechet import frechet_distance
 from sbmae_jax.models.autoencoder import as_float
 from sbmae_jax.models.predictor import Predictor
 from sbmae_jax.models.task import Params
@@ -134,7 +138,7 @@ def measure_bounds(rows: Arrays, generator: Generator, read: ReadImages) -> dict
         | {
             "image_rmse": float(np.sqrt(np.mean((truth - shown) ** 2))),
             "image_read": score_faces(rows, read_rebuilt),
-            "image_frechet_classifier_features": frechet_distance(
+            "image_frechet_classifier_features": distance_of(
                 seen["features"], read_rebuilt["features"]
             ),
         },
@@ -184,7 +188,7 @@ def measure_subsets(
         seen, features = look(made["image"])
         image_read[name] = score_faces(made if name == NOTHING else rows, seen)
         for distance in real:
-            distances[distance][name] = frechet_distance(features[distance], real[distance])
+            distances[distance][name] = distance_of(features[distance], real[distance])
     return {
         "generated": generated, "image_read": image_read, "attribute_f1_by_attribute": by_attribute,
         **distances,

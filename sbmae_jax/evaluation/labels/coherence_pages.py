@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from sbmae_jax.evaluation.base import Headline, ReportSection, Results
-from sbmae_jax.evaluation.formatting import number, over, with_error
+from sbmae_jax.evaluation.formatting import number, with_error
 
 COHERENCE = {
     "nested": "conditional_coherence", "prefix": "prefix_coherence",
@@ -44,7 +44,7 @@ def headlines(results: Results) -> list[Headline]:
         name = "conditional coherence" if title == "nested" else f"coherence, {title}"
         found += [
             Headline(f"{name}, given {n}", with_error(entry),
-                     f"{number(over(entry['mean'], ceiling), '.0%')} of the ceiling")
+                     f"{entry['mean'] / ceiling:.0%} of the ceiling" if ceiling else "")
             for n, entry in entries.items()
             if title == "nested" or n in ends
         ]  # fmt: skip

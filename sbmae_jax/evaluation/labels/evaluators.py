@@ -6,9 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from sbmae_jax.evaluation.fid import FeatureExtractor
+from sbmae_jax.evaluation.fid import FeatureExtractor, distance_of
 from sbmae_jax.evaluation.generator import Read
-from sbmae_jax.metrics.frechet import frechet_distance
 from sbmae_jax.models.classifier import Classifier
 from sbmae_jax.models.task import Params
 from sbmae_jax.types import Array
@@ -62,7 +61,8 @@ def frechet_distances(
 ) -> dict[str, float]:
     """Return the Fréchet distances between two sets of images of modality number `m`.
 
-    They depend on the number of images: of both sets as many are taken as the smaller one has.
+    They depend on the number of images: of both sets as many are taken as the smaller one has. They are NaN
+    for one image.
 
     Args:
         made: What the function of `make_reader` reads from generated images.
@@ -71,7 +71,7 @@ def frechet_distances(
     """
     num = min(len(made["class"]), len(real["class"]))
     return {
-        distance: frechet_distance(made[kind][:num, m], real[kind][:num, m])
+        distance: distance_of(made[kind][:num, m], real[kind][:num, m])
         for distance, kind in FRECHET_FEATURES.items()
         if kind in real
     }

@@ -39,7 +39,10 @@ def draw_samples(key: Key, rows: Arrays, generator: Generator) -> dict[str, np.n
     """
     names, (joint_key, given_key) = generator.names, jax.random.split(key)
     observed = _shown_subsets(len(names))
-    examples = {name: rows[name][NUM_REAL : NUM_REAL + len(observed)] for name in names}
+    shown = np.arange(NUM_REAL, NUM_REAL + len(observed)) % len(
+        rows[names[0]]
+    )  # of few, some again
+    examples = {name: rows[name][shown] for name in names}
     repeated = {name: np.repeat(x, NUM_SAMPLES, axis=0) for name, x in examples.items()}
     given = np.repeat(observed, NUM_SAMPLES, axis=0)
     conditional = generator.complete_rows(given_key, repeated, given)
