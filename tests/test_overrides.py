@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzzing import attempt
+from fuzzing import attempt, counts, fuzz
+from hypothesis import strategies as st
 from test_choices import arrays
 from test_fuzz_configs import CONFIGS
 
@@ -390,3 +391,34 @@ def test_configs_are_loaded_from_their_files(tmp_path):
     )
     assert load_config(str(odd / "mine.py")) == {"seed": 3, "v": "x"}
     assert load_config(f"{odd / 'mine.py'}:y:z") == {"seed": 3, "v": "y:z"}
+
+
+@st.composite
+def typed_words(draw):
+    """Draw a word of the command line: a key of a config, or one like it, and any value."""
+    keys = [
+        *keys_of(CONFIGS["sbmae_jax.configs.celebahq:smoke"][0]),
+        "nce.times",
+        "modalities.new.weight",
+    ]
+    key = draw(st.sampled_from(keys))
+    if draw(st.integers(0, 4)) == 0:
+        key += draw(st.sampled_from([".x", "x", ".name", ".0", ".a.b"]))
+    values = st.one_of(
+        st.text(max_size=8), st.integers().map(str), st.floats().map(str), st.sampled_from(
+            ["None", "True", "{}", "()", "[1, 2]", "{'name': 'mlp'}", "1,2", "a,b", "mlp", "ve", "pair"]
+        ),
+    )  # fmt: skip
+    return key, draw(values)
+
+
+@counts(60, 2000)
+def test_whatever_is_typed_works_or_is_refused_by_a_key(num):
+    config, data = CONFIGS["sbmae_jax.configs.celebahq:smoke"]
+
+    def check(case):
+        key, text = case
+        words = [*key.split("."), "config"]
+        attempt(lambda: built(set_values(config, f"{key}={text}")[0], data), words)
+
+    fuzz(num, typed_words(), check)
