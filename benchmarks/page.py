@@ -10,6 +10,8 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+import matplotlib
+
 from benchmarks import polydigits
 from benchmarks.claims import Claim
 from benchmarks.faces import report as faces
@@ -111,7 +113,8 @@ def main() -> None:
             write(report, path, parts)
         for file, (needed, draw) in report.plots.items():
             if needed in parts:
-                draw(parts).savefig(RESULTS / file, dpi=120)
+                with matplotlib.rc_context({"text.parse_math": True}):  # for powers of ten
+                    draw(parts).savefig(RESULTS / file, dpi=120)
     for page in PAGES:
         page.write_text(fill(page.read_text(), made))
     (RESULTS / "README.md").write_text(make(RESULTS))

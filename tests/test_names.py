@@ -19,6 +19,7 @@ from sbmae_jax._io import as_path, write_atomically, write_npz
 from sbmae_jax.app import pipeline
 from sbmae_jax.configs import custom
 from sbmae_jax.evaluation.paired.plots import plot_prediction
+from sbmae_jax.evaluation.report import _plot_losses as plot_losses
 from sbmae_jax.training import checkpoint, sharding
 from sbmae_jax.training.log import Log, read_metrics
 from sbmae_jax.training.workdir import RESULTS, read_config, write_config
@@ -210,3 +211,17 @@ def test_dollars_in_the_names_of_a_plot_are_no_mathematics(tmp_path):
     figure.savefig(tmp_path / "plot.png")
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == names
     assert not matplotlib.rcParams["text.parse_math"]
+
+
+def test_logarithmic_axes_have_plain_numbers():
+    losses = {"score": (1.2, 0.7), "autoencoder/$a$": (300.0, 5.0)}
+    rows = {
+        stage: [{"step": n, "loss": x} for n, x in enumerate(xs)] for stage, xs in losses.items()
+    }
+    figure = plot_losses(rows)
+    figure.canvas.draw()
+    first, second = (
+        {label.get_text() for label in axes.get_yticklabels(which="both")} for axes in figure.axes
+    )
+    assert {"0.7", "1"} <= first
+    assert {"10", "100"} <= second

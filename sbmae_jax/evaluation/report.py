@@ -9,6 +9,7 @@ import jinja2
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from sbmae_jax._io import local_folder
 from sbmae_jax._json import from_json
@@ -85,6 +86,13 @@ def _training_section(workdir: Path, results: Results, folder: Path) -> ReportSe
     )
 
 
+class _PlainLogFormatter(LogFormatter):
+    """Labels of a logarithmic axis as plain numbers: Matplotlib's mathematics is off, as names may hold $."""
+
+    def __call__(self, x, pos=None):
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
 def _plot_losses(stages: Mapping[str, list[dict[str, Any]]]) -> Figure:
     """Plot the training loss of each stage against its steps."""
     groups: dict[str, list[str]] = {}
@@ -97,6 +105,8 @@ def _plot_losses(stages: Mapping[str, list[dict[str, Any]]]) -> Figure:
             steps, losses = zip(*((row["step"], row["loss"]) for row in stages[stage]), strict=True)
             axes.plot(steps, losses, label=stage.split("/")[-1], linewidth=1.2)
         axes.set(title=title, xlabel="step", yscale="log")
+        for tell in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            tell(_PlainLogFormatter())
         if len(members) > 1:
             axes.legend()
     figure.tight_layout()
