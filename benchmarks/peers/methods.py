@@ -104,7 +104,7 @@ def mld_config(config: Config, conditioning_prob: float) -> Config:
 def with_score_steps(config: Config, budget: float) -> Config:
     """Return a config whose score is trained for the steps that a budget pays for."""
     num_steps = config["score_training"]["num_steps"]
-    steps = round(budget / gflop(config)[1] * num_steps)
+    steps = max(round(budget / gflop(config)[1] * num_steps), 1)
     return changed(config, {"score_training": {"num_steps": steps}})
 
 
