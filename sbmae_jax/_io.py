@@ -5,6 +5,7 @@ needs a real file, to append to it or to draw a figure into it, is made on this 
 """
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -73,17 +74,21 @@ def remove(path: Path) -> None:
 def write_atomically(path: Path, fill: Fill) -> None:
     """Write a file completely or not at all.
 
-    On this machine the file gets its name only when it is complete. In a bucket an object appears only when
-    it is complete anyway.
+    On this machine the file gets its name only when it is complete, and arrays and JSON only when they have
+    been read back. In a bucket an object appears only when it is complete anyway.
 
     Args:
-        path: the file, which is replaced if it exists.
-        fill: writes the content into the binary file that it is given.
+        path: The file, which is replaced if it exists.
+        fill: Writes the content into the binary file that it is given.
+
+    Raises:
+        OSError: The file could not be written, or is read back with other content than was written.
     """
     part = path if is_remote(path) else path.with_name(path.name + ".part")
     try:
         with part.open("wb") as file:
             fill(file)
+        _read_back(part, path.suffix)
         if part != path:
             part.replace(path)
     except BaseException:
@@ -91,6 +96,20 @@ def write_atomically(path: Path, fill: Fill) -> None:
             with suppress(OSError):
                 part.unlink()
         raise
+
+
+def _read_back(part: Path, suffix: str) -> None:
+    """Raise OSError if a file of arrays does not have their checksums, or one of JSON is none."""
+    try:
+        if suffix == ".npz":
+            with part.open("rb") as file, zipfile.ZipFile(file) as archive:
+                intact = archive.testzip() is None
+        else:
+            intact = suffix != ".json" or json.loads(part.read_bytes()) is not None
+    except (ValueError, zipfile.BadZipFile):
+        intact = False
+    if not intact:
+        raise OSError(f"{part} is read back with other content than was written: check the disk")
 
 
 def require_writable(path: Path) -> None:

@@ -1,7 +1,9 @@
+import io
 import re
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sbmae_jax._io import (
@@ -13,6 +15,7 @@ from sbmae_jax._io import (
     require_folder,
     require_writable,
     write_atomically,
+    write_npz,
     write_results,
 )  # fmt: skip
 
@@ -84,3 +87,24 @@ def test_what_can_be_written_is_found_out_without_a_trace(tmp_path):
         require_writable(tmp_path / "file" / "below")
     with pytest.raises(ValueError, match="/proc/1 is no folder that can be written"):
         require_folder(Path("/proc/1"))
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.json"])
+def test_what_is_read_back_otherwise_gets_no_name(tmp_path, name):
+    def fill(file):
+        if name == "x.json":
+            file.write(b'{"a": [1, 2')
+            return
+        whole = io.BytesIO()
+        write_npz(whole, {"a": np.arange(1000)})
+        content = bytearray(whole.getvalue())
+        content[len(content) // 2] ^= 1
+        file.write(content)
+
+    good = {"x.npz": lambda file: write_npz(file, {}), "x.json": lambda file: file.write(b"{}")}
+    write_atomically(tmp_path / name, good[name])
+    before = (tmp_path / name).read_bytes()
+    with pytest.raises(OSError, match="is read back with other content than was written"):
+        write_atomically(tmp_path / name, fill)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_bytes() == before
