@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -17,9 +18,11 @@ import numpy as np
 import pytest
 
 from benchmarks import claims, cost, page, reference, runner, runs, tables
+from benchmarks.faces import conversion
 from benchmarks.gpu.__main__ import CONFIGS
 from benchmarks.runner import ROOT, Report
 from configs import polydigits
+from sbmae_jax.data.celebahq.check import check_folder
 from sbmae_jax.models.task import Task
 from sbmae_jax.training.config import TrainingConfig
 
@@ -286,6 +289,24 @@ def test_the_reference_takes_two_evaluations_at_each_level(monkeypatch):
     monkeypatch.setattr(reference, "score_cost", lambda model: {"flops": 1e9})
     found = reference.gflop_of_one_sample(ours, theirs, 100)
     assert found == {"ours": ours.sampling.num_evaluations, "theirs": 200}
+
+
+def test_most_faces_that_are_converted_are_links_to_a_few(monkeypatch, tmp_path):
+    monkeypatch.setattr(conversion, "NUM_WORKERS", 1)
+    draw = partial(conversion.write_toyfaces, side=16)
+    monkeypatch.setattr(conversion, "write_toyfaces", draw)
+    conversion.write_folder(tmp_path / "faces", 7, 2)
+    faces = check_folder(tmp_path / "faces", official=False)
+    assert [face.n for face in faces] == list(range(7))
+    assert [len(face.masks) for face in faces[:2]] * 2 == [len(face.masks) for face in faces[2:6]]
+    files = {(tmp_path / "faces" / face.image).stat().st_ino for face in faces}
+    assert len(files) == 2
+
+
+def test_a_conversion_that_is_killed_says_nothing(monkeypatch, tmp_path):
+    monkeypatch.setattr(conversion, "faces_done", lambda folder: 256)
+    found = conversion.convert(tmp_path / "faces", kill_at=100)
+    assert set(found) == {"peak"}
 
 
 @pytest.mark.slow

@@ -295,7 +295,7 @@ def page(ours, other):
         patch.setattr(comparison, "time_all", times)
         patch.setattr(jax.config, "update", lambda name, value: None)
         options = Namespace(runs=Path("runs"), smoke=False, seeds=[0, 1, 2])
-        made = {"comparison": comparison.compare(options, large=False)}
+        made = {"comparison": comparison.measure_comparison(options)}
         options.page = made
         return made | {"choices": comparison.measure_choices(options)}
 

@@ -152,16 +152,12 @@ def choose(setting: Setting) -> dict[str, Any]:
     return {method: best(rows) for method, rows in tried.items()} | ours
 
 
-def measure_comparison(options: Options) -> dict[str, Any]:
-    return compare(options, large=False)
-
-
 def measure_large(options: Options) -> dict[str, Any]:
     """Compare all methods in batches of the demo's size."""
-    return compare(options, large=True)
+    return measure_comparison(options, large=True)
 
 
-def compare(options: Options, large: bool) -> dict[str, Any]:
+def measure_comparison(options: Options, large: bool = False) -> dict[str, Any]:
     """Train and measure all methods with each seed."""
     setting = Setting.of(options, large=large)
     chosen = choose(setting)
