@@ -27,6 +27,7 @@ def padded_batches(
         >>> [(rows.tolist(), num) for rows, num in padded_batches(3, 512, powers_of_two=True)]
         [([0, 1, 2, 2], 3)]
     """
+    num_rows = int(num_rows)
     if powers_of_two:
         batch_size = min(batch_size, 1 << (num_rows - 1).bit_length())
     size = -(-batch_size // multiple) * multiple

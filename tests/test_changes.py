@@ -83,7 +83,9 @@ def test_what_each_stage_has_left_is_found(tmp_path):
         ("network.width", 8, ("score", "evaluate", "report")),
         ("score_training.batch_size", 8, ("score", "evaluate", "report")),
         ("score_training.num_steps", 30, ("evaluate", "report")),
-        ("score_training.patience", 100, ("evaluate", "report")),
+        ("score_training.patience", 100, ()),
+        ("classifier_training.checkpoint_every", 100, ()),
+        ("resident_bytes", 0, ()),
         ("energy", {"name": "tower"}, ("energy", "evaluate", "report")),
         ("classifier_training.learning_rate", 1.0, ("evaluators", "evaluate", "report")),
         ("classifier.width", 16, ("evaluators", "evaluate", "report")),
@@ -147,6 +149,14 @@ def test_a_stage_is_redone_without_a_change_and_an_interrupted_one_goes_on(tmp_p
     assert find(tmp_path, tiny.config(), "score").stale == ("score", "evaluate", "report")
     with pytest.raises(ValueError, match=r"redo must be one of autoencoders, .*, got 'scores'"):
         find(tmp_path, tiny.config(), "scores")
+
+
+def test_a_stage_cannot_be_removed_without_being_run(tmp_path):
+    folder(tmp_path / "run")
+    for stage, redo in (("evaluate", "autoencoders"), ("report", "score"), ("score", "evaluate")):
+        with pytest.raises(ValueError, match=f"run all stages, or the stage '{redo}'"):
+            pipeline.run(tiny.config(), tmp_path / "run", stage, redo=redo)
+    assert (tmp_path / "run" / "results.json").exists()
 
 
 def test_differences_are_those_of_json():
@@ -234,6 +244,14 @@ def test_files_that_moved_are_accepted_and_others_are_not(tmp_path):
     moved = Run(config_of("b.npz"), tmp_path / "run")
     assert [d.key for d in moved.changes.differences] == ["data.path"]
     moved.claim()
+    Run(config_of("b.npz"), tmp_path / "run", data_at_hand=True)
+    arrays["photo"][3] = 0  # one row of sixty
+    np.savez(tmp_path / "b.npz", **arrays)
+    with pytest.raises(ValueError, match=r"b\.npz with other content' here.*--redo=autoencoders"):
+        Run(config_of("b.npz"), tmp_path / "run", data_at_hand=True)
+    assert Run(
+        config_of("b.npz"), tmp_path / "run", redo="autoencoders", data_at_hand=True
+    ).changes.data
     arrays["photo"][:] = arrays["photo"][::-1]
     np.savez(tmp_path / "c.npz", **arrays)
     with pytest.raises(ValueError, match=r"config\.data\.path"):

@@ -45,7 +45,7 @@ def test_an_index_that_a_program_wrote_is_no_feature(tmp_path):
     table = opened(tmp_path, ",age\n0,31\n1,47\n")
     np.testing.assert_array_equal(rows_of(table, [0, 1])["lab"], [[31], [47]])
     with pytest.raises(ValueError, match="a column without a name: give each column its own name"):
-        opened(tmp_path, ",age\n5,31\n1,47\n")
+        opened(tmp_path, ",age\nx,31\n1,47\n")
 
 
 @pytest.mark.parametrize("marker", ["", "NA", "N/A", "nan", "NaN", "None", "null", "<NA>", "#N/A"])
@@ -134,6 +134,35 @@ def test_numbers_that_are_unclear_are_refused(tmp_path, text, message):
     with pytest.raises(ValueError, match=message) as error:
         opened(tmp_path, text)
     one_sentence(error)
+
+
+def test_a_blank_line_in_a_column_alone_is_a_missing_cell(tmp_path):
+    table = opened(tmp_path, "cls\na\n\nb\na\n\n")
+    assert rows_of(table, [0, 1, 2, 3])["cls"].tolist() == ["a", "", "b", "a"]
+    assert table.num_rows == 4
+
+
+def test_delimiters_inside_names_do_not_count(tmp_path):
+    table = opened(tmp_path, "id;Größe, cm;Gewicht, kg\n1;171,5;70,1\n2;180;1,230\n")
+    np.testing.assert_array_equal(rows_of(table, [0, 1])["lab"], [[171.5, 70.1], [180, 1.23]])
+    with pytest.raises(ValueError, match=r"'1.050' and '950,5' have a point and a comma"):
+        opened(tmp_path, "id;a\n1;950,5\n2;1.050\n")
+
+
+def test_an_index_of_some_rows_is_no_feature(tmp_path):
+    table = opened(tmp_path, "Unnamed: 0,age\n5,31\n9,47\n")
+    assert table.entries == {"lab": ("age",)}
+
+
+def test_keys_may_come_back_where_there_are_no_images(tmp_path):
+    assert opened(tmp_path, "id,age\n1,31\n1,32\n").num_rows == 2
+
+
+def test_tables_of_other_suffixes_are_read_or_reported(tmp_path):
+    (tmp_path / "notes.xlsx").write_text("")
+    table = opened(tmp_path, "id\tage\n1\t31\n", "lab.TSV")
+    assert table.shapes == {"lab": (1,)}
+    assert any("are read, not notes.xlsx" in notice for notice in table.notices)
 
 
 def test_few_words_among_numbers_are_classes(tmp_path):

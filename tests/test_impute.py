@@ -177,6 +177,7 @@ def test_the_measured_part_of_a_row_is_kept_where_it_may_be_missing_in_part(tmp_
 
 
 WHOLE = {name: np.ones((3, *SCALINGS[name].raw_shape), np.uint8) for name in NAMES[:4]}
+WHOLE["photo"] = 7 * WHOLE["photo"]
 WHOLE["town"] = np.array(["Oslo"] * 3)
 
 
@@ -202,7 +203,7 @@ def put(index, value):
         (bad("blood", lambda a: a[:, :2]), r"blood: examples must have shape \(3,\), got \(2,\)"),
         (bad("blood", put((1, 0), np.inf)), "blood: infinite values in 1 of 40 rows, the first in row 1"),
         (bad("town", put(1, "Rome")), "town: unknown class 'Rome' in row 1: choose from Bonn, Oslo"),
-        (bad("photo", lambda a: a.astype(int) + 200), "photo: values must be in 0..255, got"),
+        (bad("photo", lambda a: a.astype(int) + 200), r"photo: its values are int64 .* uint8 in 0..255"),
         (WHOLE, "new.npz has nothing to fill in: put NaN where a modality was not measured"),
     ],
 )  # fmt: skip
@@ -210,6 +211,29 @@ def test_what_cannot_be_filled_is_named_and_nothing_is_written(rows, message, tm
     with pytest.raises(ValueError, match=message):
         filled(tmp_path, rows)
     assert [path.name for path in tmp_path.iterdir()] == ["new.npz"]
+
+
+def test_the_input_is_not_overwritten(tmp_path):
+    rows, _ = new_rows()
+    np.savez(tmp_path / "new.npz", **rows)
+    before = (tmp_path / "new.npz").read_bytes()
+    with pytest.raises(ValueError, match="is the input: choose another file"):
+        impute_file(draw, DATA, tmp_path / "new.npz", tmp_path / "x" / ".." / "new.npz")
+    assert (tmp_path / "new.npz").read_bytes() == before
+
+
+def test_large_integers_that_were_measured_stay_as_they_are(tmp_path):
+    scalings = {"n": Scaling("vector", (), "int64", np.array([1e18]), np.array([1e3]))}
+    data = DATA._replace(scalings=scalings)
+    n = np.full(4, 10**18 + 1, np.uint64)
+    np.savez(tmp_path / "new.npz", n=n, n_present=np.arange(4) > 0)
+    impute_file(
+        lambda key, batch, observed: {"n": np.zeros((len(observed), 1))}, data,
+        tmp_path / "new.npz", tmp_path / "out.npz", num_samples=np.int64(2),
+    )  # fmt: skip
+    with np.load(tmp_path / "out.npz") as out:
+        np.testing.assert_array_equal(out["n"][1:], n[1:])
+        assert out["n"].dtype == np.uint64
 
 
 def test_arguments_that_cannot_be_are_named(tmp_path):

@@ -47,6 +47,7 @@ def kind_of(array, given=None):
             "large_counts",
             "integers, some above 1,000,000, two axes",
         ),
+        (10**18 + np.arange(N) * 10**6, "vector", "integers of nearly one size, as times"),
         (with_hole(np.arange(N) % 5), "category", "integers with holes, 5 distinct values"),
         (with_hole(np.arange(N)), "counts", "non-negative integers with holes, one axis"),
         (with_hole(np.arange(N) + 0.5), "vector", "floats, one axis"),

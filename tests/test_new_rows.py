@@ -186,6 +186,25 @@ def test_grey_images_with_alpha_odd_sides_and_turned_cameras_are_read(tmp_path):
     assert restored[20, 0, 0].tolist() == [20, 20, 20, 200]
 
 
+def test_images_are_read_with_the_channels_of_training(tmp_path):
+    for name, mode in (("train", "RGB"), ("new", "L")):
+        (tmp_path / name / "photo").mkdir(parents=True)
+        for i in range(N):
+            Image.new(mode, (4, 4), i).save(tmp_path / name / "photo" / f"r{i}.png")
+    found = read(tmp_path / "new", describe(files("train", path=tmp_path / "train")))
+    assert found.prepared["photo"].shape == (N, 4, 4, 3)
+
+
+def test_words_of_bits_and_labels_that_are_not_needed_do_not_matter(tmp_path):
+    bits, label = np.arange(N) % 2 == 0, np.arange(N) % 3
+    np.savez(tmp_path / "train.npz", bit=bits, label=label)
+    data = describe(files("train", path=tmp_path / "train.npz"))
+    write(tmp_path / "new" / "t.csv", {"bit": [str(bit) for bit in bits], "label": [""] * N})
+    np.testing.assert_array_equal(read(tmp_path / "new", data).prepared["bit"][:, 0], bits)
+    np.savez(tmp_path / "new.npz", bit=bits, label=np.full(N, -1), split=["new"] * N)
+    assert read(tmp_path / "new.npz", data).observed.all()
+
+
 def test_the_key_is_the_column_that_names_the_images(tmp_path):
     (tmp_path / "photo").mkdir()
     for i in range(N):

@@ -136,6 +136,8 @@ def test_classes_are_known_by_their_values_whatever_their_dtype():
     digits = Scaling("category", (), "str", classes=("1", "2", "high"))
     np.testing.assert_array_equal(digits.prepare(np.array([2.0, 1.0])), [[0, 1, 0], [1, 0, 0]])
     np.testing.assert_array_equal(digits.prepare(np.array([2], np.uint8)), [[0, 1, 0]])
+    np.testing.assert_array_equal(digits.prepare(np.array(["2.0", "high"])), [[0, 1, 0], [0, 0, 1]])
+    np.testing.assert_array_equal(digits.prepare(np.array([b"2"])), [[0, 1, 0]])
     np.testing.assert_array_equal(NUMBERS.prepare(np.array(["7", "-1.0"])), [[0, 0, 1], [1, 0, 0]])
 
 
@@ -175,6 +177,15 @@ def test_numbers_of_any_kind_and_dtype_come_back_as_precisely_as_the_dtype_holds
         tolerance += 2 * np.finfo(dtype).eps * np.abs(raw).max()
     error = np.abs(restored.reshape(raw.shape).astype(float) - raw.astype(float))
     assert error.max() <= tolerance
+
+
+def test_constant_features_come_back_as_they_are():
+    raw = np.stack([RNG.normal(size=50), np.full(50, 3e-7), np.full(50, 1e9)], axis=1)
+    table = assemble("d.npz", RawArrays({"x": raw}))
+    scaling = fit_scalings(table, {"x": Kind("vector", "")}, profile(table), np.arange(50))[0]["x"]
+    restored = from_json(json.loads(json.dumps(to_json(scaling)))).restore(RNG.normal(size=(9, 3)))
+    np.testing.assert_array_equal(restored[:, 1:], raw[:9, 1:])
+    assert len(np.unique(restored[:, 0])) == 9
 
 
 @pytest.mark.parametrize("unit", [1e-300, 1e-170, 1e160, 1e300])

@@ -195,7 +195,7 @@ def test_damaged_compressed_arrays_are_named(tmp_path):
 
 
 def test_paths_that_hold_no_data_are_named(tmp_path):
-    with pytest.raises(ValueError, match=r"nothing.npz does not exist: config.data.path must name"):
+    with pytest.raises(ValueError, match=r"nothing.npz does not exist: name a file or a folder"):
         open_table(tmp_path / "nothing.npz")
     with pytest.raises(ValueError, match="holds no known data"):
         open_table(tmp_path)

@@ -55,6 +55,9 @@ def test_images_in_units_that_are_certain_are_converted(scaling, raw, wanted, no
     ("scaling", "raw", "message"),
     [
         (BYTES, BITS.astype(float), r"float64 from 0 to 1, .*uint8 in 0..255: multiply them by 255 if 1 is"),
+        (BYTES, BITS, r"int64 from 0 to 1, .*uint8 in 0..255: scale them"),
+        (BYTES, 4 * SHARES, "scale them like the training data"),
+        (FLOAT_BYTES, 300 * PHOTOS.astype(int), "scale them like the training data"),
         (BYTES, 1.2 * SHARES, "scale them like the training data"),
         (UNIT, BITS.astype(np.uint8), "pass floats, divided by 255 if 255 is the brightest"),
         (UNIT, 2 * SHARES - 1, r"float64 from -1 to .*float32 in 0..1: scale them like the training"),
@@ -86,6 +89,10 @@ def test_vectors_that_are_far_from_all_training_rows_are_noticed():
     converted, notice = as_training_units(metres, 100 * rows)
     assert "check that their units are those of the training data" in notice
     np.testing.assert_array_equal(converted, 100 * rows)
+    assert "1 of 2 features are mostly" in as_training_units(metres, rows * [1, 1000])[1]
+    large = Scaling("large_counts", (), "int64", np.array([41.0]), np.array([0.01]))
+    assert as_training_units(large, np.full(9, round(np.exp(41.0))))[1] == ""
+    assert "check that their units" in as_training_units(large, np.full(9, 10**12))[1]
 
 
 def test_axes_of_length_one_may_come_and_go():

@@ -24,7 +24,7 @@ FOLLOWERS: dict[str, tuple[str, ...]] = {
 }
 # The stages that read a section of the config. Sections that are not here belong to an evaluator.
 READERS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("data", "modalities", "seed", "num_train", "resident_bytes"), STAGES),
+    **dict.fromkeys(("data", "modalities", "seed", "num_train"), STAGES),
     **dict.fromkeys(
         ("autoencoder", "encoder_decoders", "autoencoder_training", "stack_autoencoders"),
         ("autoencoders",),
@@ -35,6 +35,7 @@ READERS: dict[str, tuple[str, ...]] = {
     "sampling": ("evaluate",),
     "evaluation": ("evaluate",),
     "num_state_shards": (),
+    "resident_bytes": (),
 }
 _OF_EVALUATORS = ("evaluators",)
 _DATA = ("data", "modalities", "seed", "num_train")  # what the description of the data depends on
@@ -64,18 +65,17 @@ class Difference(NamedTuple):
         """The stages that read the key."""
         if self.key == "evaluation.name":
             return _OF_EVALUATORS
+        if re.search(r"(^|[._])training\.(patience|checkpoint_every|held_out_every)$", self.key):
+            return ()  # a finished training does not ask for them again
         return READERS.get(self.key.split(".")[0], _OF_EVALUATORS)
 
     @property
     def moves_the_end(self) -> bool:
-        """Whether a training only goes on for longer, or is saved or watched at other steps."""
+        """Whether a training only goes on for longer."""
         if not re.search(r"(^|[._])training\.", self.key):
             return False
-        last = self.key.rpartition(".")[2]
-        if last == "num_steps":
-            numbers = isinstance(self.stored, int) and isinstance(self.given, int)
-            return numbers and self.given > self.stored
-        return last in ("patience", "checkpoint_every", "held_out_every")
+        numbers = isinstance(self.stored, int) and isinstance(self.given, int)
+        return self.key.endswith(".num_steps") and numbers and self.given > self.stored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +96,9 @@ class Changes:
 
 
 def find_changes(
-    workdir: Path, config: Mapping[str, Any], redo: str, same_data: Callable[[], bool]
-) -> Changes:
+    workdir: Path, config: Mapping[str, Any], redo: str, same_data: Callable[[], bool | None],
+    data_at_hand: bool = False,
+) -> Changes:  # fmt: skip
     """Compare a config with that in a folder, without writing anything.
 
     Args:
@@ -105,7 +106,8 @@ def find_changes(
         config: The config, without open values.
         redo: The stage that is to be done again, with all that depends on it; "" for none. A run that was
             interrupted while it did so is only resumed.
-        same_data: Says whether data at another path are those of the run.
+        same_data: Says whether the data that the config names are those of the run; None if unknown.
+        data_at_hand: Whether to ask that also where the config names the same data as the run.
 
     Returns:
         The changes.
@@ -120,8 +122,13 @@ def find_changes(
     if stored is None:
         return Changes()
     found = tuple(find_differences(stored, config))
-    moved = [d.key for d in found if d.key.startswith("data.")] == ["data.path"] and same_data()
-    told = [d for d in found if not (moved and d.key == "data.path")]
+    in_data = [d.key for d in found if d.key.startswith("data.")]
+    moved = in_data == ["data.path"]
+    same = same_data() if moved or (data_at_hand and not in_data) else None
+    told = [d for d in found if not (moved and same and d.key == "data.path")]
+    if same is False and not moved:
+        path = config["data"].get("path")
+        told.append(Difference("data.path", path, f"{path} with other content"))
     changed = {
         s for d in told if not d.moves_the_end for r in d.readers for s in (r, *FOLLOWERS[r])
     }

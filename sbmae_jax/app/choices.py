@@ -75,6 +75,7 @@ def choose_values(config: Config) -> tuple[dict[str, Any], list[Choice], Survey]
     kinds = dict(data.get("kinds", {})) | {
         name: section.pop("kind") for name, section in sections.items() if "kind" in section
     }
+    kinds = {name: kind for name, kind in kinds.items() if kind is not None}  # None is open
     require_type("config.modalities: kind", kinds, Mapping[str, str])
     _check_left_out(sections, leave_out)
     found = Section("config.data", data).without("name", "kinds").build(

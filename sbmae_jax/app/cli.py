@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from pathlib import Path
 
 import jax
@@ -124,6 +125,8 @@ def launch(argv: list[str]) -> None:
         sys.exit(f"launch.py: unknown argument {argv[1]!r}: flags start with --")
     if logging.get_verbosity() == logging.INFO:  # the default, at which Orbax logs every file
         logging.set_verbosity(logging.WARNING)
+    # Only what is said, not where in the code.
+    warnings.formatwarning = lambda message, *_, **__: f"{message}\n"
     cache_executables()
     try:
         distributed.initialize(

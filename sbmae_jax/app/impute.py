@@ -142,6 +142,10 @@ def impute_file(
     if not data.scalings:
         raise ValueError("only a run that was trained on files of your own can impute")
     output = _check_output(output)
+    if output.resolve() == as_path(path).resolve():
+        raise ValueError(
+            f"output {output} is the input: choose another file, to keep what was measured"
+        )
     rows = _read_rows(open_table(path, missing_markers, like=data), data, partial_rows)
     if rows.observed.all():
         raise ValueError(
@@ -298,4 +302,5 @@ def _copy(raw: np.ndarray, scaling: Scaling) -> np.ndarray:
     both = {raw.dtype.kind, made.kind}
     if "U" in both and both != {"U"}:
         made = np.dtype(str)
-    return raw.astype(np.result_type(raw.dtype, made))
+    integers = raw.dtype.kind in "ui" and (made.kind in "ui" or np.abs(raw).max(initial=0) > 2**53)
+    return raw.copy() if integers else raw.astype(np.result_type(raw.dtype, made))

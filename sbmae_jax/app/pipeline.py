@@ -205,7 +205,11 @@ def run(
     if stage != "all" and stage not in STAGES:
         raise ValueError(f"stage must be one of all, {', '.join(STAGES)}, got {stage!r}")
     values, explanation = resolve_open_values(plain(config))
-    this = Run(values, workdir, notice=notice, profile=profile, redo=redo)
+    if redo and stage not in ("all", redo):
+        raise ValueError(
+            f"redo removes what {redo} and later stages have left: run all stages, or the stage {redo!r}"
+        )
+    this = Run(values, workdir, notice=notice, profile=profile, redo=redo, data_at_hand=True)
     with locked(this.folder.path) if distributed.is_first() else nullcontext():
         this.claim()
         try:

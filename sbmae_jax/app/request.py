@@ -15,6 +15,7 @@ from sbmae_jax._io import as_path, require_folder
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.numbers import parse_number
 from sbmae_jax.data.scaling import IMAGE_KINDS, Scaling, abbreviate
+from sbmae_jax.data.user.pictures import READ_MODES
 from sbmae_jax.evaluation.images import add_frame, as_rgb, sheet
 from sbmae_jax.models.autoencoder import Modality
 from sbmae_jax.models.model import Model
@@ -138,10 +139,13 @@ def _read_own(value: str, modality: Modality, scaling: Scaling) -> np.ndarray:
     name, shape = modality.name, scaling.raw_shape
     if scaling.kind in IMAGE_KINDS:
         image = _read_image(value, name, (*shape[:2], modality.shape[2]))
+        if scaling.kind == "mask" and image.max() == 1:
+            image = 255 * image  # a mask of 0 and 1, of whatever units those of training were
         return scaling.restore(scaling.pad(image[None])[0])
     if scaling.kind == "category":
-        for known in scaling.class_values:
-            if value == str(known):
+        for known, word in zip(scaling.class_values, map(str, scaling.classes), strict=True):
+            number = parse_number(value)
+            if value in (word, str(known)) or (number is not None and number == parse_number(word)):
                 return np.asarray(known)
         known = abbreviate(scaling.classes)
         raise ValueError(f"--given {name}: unknown class {value!r}; choose from {known}")
@@ -149,7 +153,8 @@ def _read_own(value: str, modality: Modality, scaling: Scaling) -> np.ndarray:
         if value.endswith(".npy"):
             numbers: Any = np.load(as_path(value), allow_pickle=False).astype(float)
         else:
-            numbers = [parse_number(word) for word in value.split(",")]
+            words = {"True": "1", "False": "0"} if scaling.kind == "binary" else {}
+            numbers = [parse_number(words.get(word, word)) for word in value.split(",")]
     except (OSError, EOFError, ValueError):
         numbers = [None]
     if any(number is None for number in np.ravel(numbers)):
@@ -157,6 +162,9 @@ def _read_own(value: str, modality: Modality, scaling: Scaling) -> np.ndarray:
             f"--given {name}: cannot read {value}: write comma-separated numbers, or the path of an .npy file"
         )
     numbers = np.asarray(numbers, float)
+    sizes = [[n for n in s if n != 1] for s in (numbers.shape, shape)]
+    if value.endswith(".npy") and sizes[0] != sizes[1]:
+        raise ValueError(f"--given {name}: must be numbers of shape {shape}, got {numbers.shape}")
     if numbers.size != np.prod(shape, dtype=np.int64):
         raise ValueError(f"--given {name}: must be numbers of shape {shape}, got {numbers.shape}")
     return numbers.reshape(shape)
@@ -169,6 +177,10 @@ def _read_image(path: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
         raise ValueError(f"--given {name}: no image file has {depth} channels")
     try:
         with Image.open(as_path(path)) as file:
+            if file.mode not in READ_MODES:
+                raise ValueError(
+                    f"--given {name}: {path} has pixels of type {file.mode}: save it with 8 bits per channel"
+                )
             image = ImageOps.exif_transpose(file).convert(MODES[depth])
     except FileNotFoundError:
         raise ValueError(f"--given {name}: no such file: {path}") from None

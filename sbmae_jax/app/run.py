@@ -47,6 +47,7 @@ class Run:
         notice: A request to stop; a training then saves, and raises `Preempted`.
         profile: Whether to trace a few calls of each training.
         redo: A stage to do again, with all that depends on it; "" for none.
+        data_at_hand: Whether to check that the data are those of the folder.
 
     Raises:
         ValueError: As `build`, and as `find_changes` if the folder does not fit the config.
@@ -54,13 +55,13 @@ class Run:
 
     def __init__(
         self, config: Config, workdir: str | Path, *, notice: Notice | None = None,
-        profile: bool = False, redo: str = "",
+        profile: bool = False, redo: str = "", data_at_hand: bool = False,
     ):  # fmt: skip
         self.config: dict[str, Any] = plain(config)
         self.folder = RunFolder(as_path(workdir))
         check_keys(self.config)
         path = self.folder.path
-        self.changes = find_changes(path, self.config, redo, self._has_same_data)
+        self.changes = find_changes(path, self.config, redo, self._has_same_data, data_at_hand)
         kept = (path / DATA).exists() and not self.changes.data
         found = (
             description.load(path / DATA) if kept
@@ -97,13 +98,13 @@ class Run:
                 description.save(path / DATA, self.data.description)
         distributed.barrier("claimed")
 
-    def _has_same_data(self) -> bool:
-        """Return whether the data that the config names are those that the folder describes."""
+    def _has_same_data(self) -> bool | None:
+        """Return whether the data that the config names are those that the folder describes, if known."""
         path = self.folder.path / DATA
-        if not path.exists():
-            return True
-        found = description.describe(build_source(self.config, "train", 1)).fingerprint
-        return bool(found) and found == description.load(path).fingerprint
+        stored = description.load(path).fingerprint if path.exists() else ""
+        if not stored:
+            return None
+        return stored == description.describe(build_source(self.config, "train", 1)).fingerprint
 
     @cached_property
     def train_latents(self) -> dict[str, np.ndarray]:

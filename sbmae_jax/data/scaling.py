@@ -33,6 +33,7 @@ class Scaling:
             examples, and is a scalar for images.
         scale: What is divided by then; like `shift`.
         classes: The classes of a category, in the user's values, ascending.
+        constant: Which features have one value in all training rows, `shift`. It is what comes back.
 
     Raises:
         ValueError: If the kind is unknown.
@@ -51,6 +52,7 @@ class Scaling:
     shift: np.ndarray = field(default_factory=lambda: np.zeros(()))
     scale: np.ndarray = field(default_factory=lambda: np.ones(()))
     classes: tuple[Any, ...] = ()
+    constant: np.ndarray = field(default_factory=lambda: np.zeros((), bool))
 
     def __post_init__(self):
         if self.kind not in KINDS:
@@ -128,7 +130,7 @@ class Scaling:
         x = x.astype(np.float64)
         if self.kind in ("mask", "binary"):
             x = np.where(x > 0.5, 1.0, 0.0)
-        raw = x * self.scale + self.shift
+        raw = np.where(self.constant, self.shift, x * self.scale + self.shift)
         if self.kind == "large_counts":
             raw = np.expm1(raw)
         if self.kind in ("counts", "large_counts"):
@@ -186,6 +188,7 @@ def to_json(scaling: Scaling) -> dict[str, Any]:
         "shift": scaling.shift.tolist(),
         "scale": scaling.scale.tolist(),
         "classes": list(scaling.classes),
+        "constant": scaling.constant.tolist(),
     }
 
 
@@ -198,6 +201,7 @@ def from_json(values: Mapping[str, Any]) -> Scaling:
         np.asarray(values["shift"], np.float64),
         np.asarray(values["scale"], np.float64),
         tuple(values["classes"]),
+        np.asarray(values.get("constant", False), bool),
     )
 
 
@@ -248,6 +252,11 @@ def _like_classes(raw: np.ndarray, known: np.ndarray) -> np.ndarray:
         raise ValueError(f"classes must be numbers or strings, got {raw.dtype}")
     if known.dtype.kind == "U" and raw.dtype.kind not in "US":
         return np.array([_as_word(value) for value in raw.tolist()], str)
+    if known.dtype.kind == "U" and raw.dtype.kind in "US":
+        words = np.char.decode(raw, "utf-8") if raw.dtype.kind == "S" else raw
+        numbers = {w: parse_number(w) for w in np.setdiff1d(words, known).tolist()}
+        words_of = {w: _as_word(n) for w, n in numbers.items() if n is not None}
+        return np.array([words_of.get(word, word) for word in words.tolist()], str)
     if known.dtype.kind != "U" and raw.dtype.kind in "US":
         numbers = [parse_number(word) for word in raw.astype(str).tolist()]
         return np.array([np.nan if number is None else number for number in numbers])

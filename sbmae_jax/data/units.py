@@ -10,6 +10,7 @@ import numpy as np
 from sbmae_jax.data.scaling import IMAGE_KINDS, Scaling, as_shape
 
 FAR = 10.0  # standard deviations from the training mean at which a median value has other units
+_DARK = 32.0  # images of bytes that were made floats are not darker than this
 _NARROW = 100.0  # of a training range this wide, values in 0..1 alone are in other units
 _BEYOND = 0.5  # of the training range, by which images may leave it and be clipped
 
@@ -39,7 +40,7 @@ def as_training_units(scaling: Scaling, raw: np.ndarray) -> tuple[np.ndarray, st
     known = raw[np.isfinite(raw)] if raw.dtype.kind == "f" else raw
     if not known.size:
         return raw, ""
-    if scaling.kind in ("vector", "signal"):
+    if scaling.kind in ("vector", "signal", "large_counts"):
         return raw, _far_off(scaling, raw)
     if scaling.kind == "mask":
         factor = _factor_of_mask(scaling, known)
@@ -82,7 +83,8 @@ def _factor_of_image(scaling: Scaling, known: np.ndarray) -> float:
                     f"{span}: multiply them by 255 if 1 is the brightest, or pass uint8"
                 )
             return 255.0
-        if known.dtype.kind == "f" and not whole and 1 < high < 2:
+        dark = (not whole and 1 < high < _DARK) or (known.dtype.kind != "f" and high == 1)
+        if dark or low < 0 or high > 255 * (1 + 1e-6):
             raise ValueError(f"{span}: scale them like the training data")
         return 1.0
     if (bottom, top) == (0, 1):
@@ -117,11 +119,20 @@ def _clipped(scaling: Scaling, known: np.ndarray) -> str:
 
 def _far_off(scaling: Scaling, raw: np.ndarray) -> str:
     """Say that most values are far from those in training, as they are in other units."""
-    x = (raw.reshape(len(raw), *scaling.shape).astype(np.float64) - scaling.shift) / scaling.scale
-    distance = np.nanmedian(np.abs(x))
-    if distance < FAR:
+    x = raw.reshape(len(raw), *scaling.shape).astype(np.float64)
+    x = np.log1p(x.clip(0)) if scaling.kind == "large_counts" else x
+    x = np.abs((x - scaling.shift) / scaling.scale).reshape(-1, np.size(scaling.scale))
+    x = x[~np.isnan(x).any(axis=1)]
+    distances = np.median(x, axis=0) if len(x) else np.zeros(1)
+    far = np.flatnonzero(distances >= FAR)
+    if not len(far):
         return ""
+    which = (
+        f"{len(far):,} of {len(distances):,} features are"
+        if len(distances) > 1
+        else "the values are"
+    )
     return (
-        f"half of the values are {distance:.3g} or more standard deviations from the training mean: check "
-        "that their units are those of the training data"
+        f"{which} mostly {distances[far].min():.3g} or more standard deviations from the training mean: "
+        "check that their units are those of the training data"
     )

@@ -22,6 +22,8 @@ def check_rows(path: Path, arrays: Mapping[str, Any]) -> int:
     if not sizes:
         raise ValueError(f"{path} holds no arrays")
     first = next(iter(sizes))
+    if not sizes[first]:
+        raise ValueError(f"{path} has no rows: {first} is empty")
     for name, size in sizes.items():
         if size != sizes[first]:
             raise ValueError(

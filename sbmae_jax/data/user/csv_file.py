@@ -7,7 +7,8 @@ for a trained model are read by the names and types of its columns instead: see 
 import csv
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ DELIMITERS = (",", ";", "\t", "|")
 KEYS = ("id", "file")
 NOT_MODELLED = ("label", "split")
 MAX_ODD_CLASSES = 20  # a column that mixes more different words with numbers is not a category
+
+
+_BITS = {"true": "1", "false": "0"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +43,11 @@ class Cells:
     delimiter: str
     columns: Mapping[str, Sequence[str]]
     markers: Collection[str]
+
+    @cached_property
+    def has_decimal_commas(self) -> bool:
+        """Whether some number of the file has a comma that cannot separate thousands."""
+        return any(has_decimal_comma(cell) for column in self.columns.values() for cell in column)
 
     @property
     def num_rows(self) -> int:
@@ -61,7 +70,7 @@ def read_cells(file: Path, markers: Collection[str]) -> Cells:
         markers: The cells that mark what is missing.
 
     Returns:
-        Its cells, stripped. A first column without a name that just numbers the rows is left out.
+        Its cells, stripped. A first column without a name that numbers the rows is left out.
 
     Raises:
         ValueError: If it cannot be read, has no rows, or has lines of different lengths, or if two columns
@@ -69,14 +78,19 @@ def read_cells(file: Path, markers: Collection[str]) -> Cells:
     """
     try:
         with open(file, newline="", encoding="utf-8-sig") as opened:
-            delimiter = _delimiter_of(opened.readline())
+            delimiter = _delimiter_of([opened.readline() for _ in range(5)])
             opened.seek(0)
             lines = csv.reader(opened, delimiter=delimiter)
-            rows = [(lines.line_num, [cell.strip() for cell in row]) for row in lines if row]
+            rows = [(lines.line_num, [cell.strip() for cell in row]) for row in lines]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(
             f"{file} cannot be read ({one_line(error)}): save it as UTF-8 with commas"
         ) from None
+    while rows and not rows[-1][1]:
+        rows.pop()
+    # In a column alone, an empty line is an empty cell.
+    alone = bool(rows) and len(rows[0][1]) == 1
+    rows = [(number, row or [""]) for number, row in rows if row or alone]
     if len(rows) < 2:
         raise ValueError(f"{file} has no rows below its header: add at least one")
     names = rows[0][1]
@@ -85,7 +99,7 @@ def read_cells(file: Path, markers: Collection[str]) -> Cells:
             raise ValueError(
                 f"{file}, line {number} has {len(row)} cells for {len(names)} columns: add or remove cells"
             )
-    if names[0] == "" and [row[0] for _, row in rows[1:]] == [str(i) for i in range(len(rows) - 1)]:
+    if names[0] in ("", "Unnamed: 0") and _are_row_numbers([row[0] for _, row in rows[1:]]):
         names, rows = names[1:], [(number, row[1:]) for number, row in rows]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice or "" in names:
@@ -194,7 +208,9 @@ def as_trained(cells: Cells, data: Description, folders: Collection[str]) -> Raw
         if scaling.kind == "category":
             arrays[name] = np.asarray(cells.columns[name])
             continue
-        numbers = [_trained_numbers(cells, column, notices) for column in found]
+        numbers = [
+            _trained_numbers(cells, column, notices, scaling.kind == "binary") for column in found
+        ]
         arrays[name] = np.stack(numbers, axis=1) if scaling.raw_shape else numbers[0]
         entries[name] = tuple(found)
     if unknown:
@@ -210,9 +226,19 @@ def _columns_of(name: str, scaling: Any, data: Description) -> tuple[str, ...]:
     return (name,) if scaling.kind == "category" else data.entries.get(name, (name,))
 
 
-def _delimiter_of(header: str) -> str:
-    """Return the delimiter that cuts the header into the most names; a comma where none does."""
-    return max(DELIMITERS, key=lambda d: len(next(csv.reader([header], delimiter=d), [])))
+def _delimiter_of(lines: list[str]) -> str:
+    """Return the delimiter that cuts the first lines into the most cells, of the same number if any does."""
+
+    def fitness(delimiter):
+        widths = [len(row) for row in csv.reader(filter(str.strip, lines), delimiter=delimiter)]
+        return len(set(widths)) == 1 and widths[0] > 1, max(widths, default=0)
+
+    return max(DELIMITERS, key=fitness)
+
+
+def _are_row_numbers(cells: list[str]) -> bool:
+    """Return whether the cells are distinct whole numbers, as a program numbers the rows of a table."""
+    return all(cell.isdecimal() for cell in cells) and len(set(cells)) == len(cells)
 
 
 def _plain_numbers(cells: Cells, name: str) -> np.ndarray | None:
@@ -231,21 +257,24 @@ def _numbers(cells: Cells, name: str, notices: list[str]) -> np.ndarray | None:
         return plain
     column = [cell for cell in cells.columns[name] if cell not in cells.markers]
     odd = [cell for cell in column if parse_number(cell) is None]
-    comma = True in {has_decimal_comma(cell) for cell in odd}
+    comma = cells.has_decimal_commas
     found = {cell: parse_formatted(cell, decimal_comma=comma) for cell in odd}
     per_cent = {cell.endswith("%") for cell in column}
     if not odd or None in found.values() or len(per_cent) > 1:
         return None
     with_comma = [cell for cell in odd if "," in cell]
-    if (
-        with_comma
-        and cells.delimiter != ","
-        and all(has_decimal_comma(c) is None for c in with_comma)
-    ):
+    unclear = all(has_decimal_comma(cell) is None for cell in with_comma)
+    if with_comma and cells.delimiter != "," and unclear and not comma:
         raise ValueError(
             f"{cells.file}, column {name}: {with_comma[0]!r} may be {with_comma[0].replace(',', '')} or "
             f"{with_comma[0].replace(',', '.')}: write the numbers without separators of thousands, and with "
             "decimal points"
+        )
+    point = next((cell for cell in column if comma and with_comma and "." in cell), None)
+    if point is not None:
+        raise ValueError(
+            f"{cells.file}, column {name}: {point!r} and {with_comma[0]!r} have a point and a comma: write "
+            "all numbers with decimal points, and without separators of thousands"
         )
     notices.append(f"{cells.file.name}, column {name}: {odd[0]!r} is read as {found[odd[0]]:g}")
     values = dict.fromkeys(cells.markers, np.nan) | found
@@ -264,8 +293,13 @@ def _refuse_odd_cells(cells: Cells, name: str) -> None:
         )
 
 
-def _trained_numbers(cells: Cells, name: str, notices: list[str]) -> np.ndarray:
+def _trained_numbers(
+    cells: Cells, name: str, notices: list[str], binary: bool = False
+) -> np.ndarray:
     """Return a column that held numbers in training; raises ValueError for other cells."""
+    if binary:
+        bits = [_BITS.get(cell.lower(), cell) for cell in cells.columns[name]]
+        cells = replace(cells, columns={name: bits})
     if all(cell in cells.markers for cell in cells.columns[name]):
         return np.full(cells.num_rows, np.nan)
     found = _numbers(cells, name, notices)

@@ -101,7 +101,8 @@ def _fit_one(
     if kind == "image":
         low, high = _image_range(float(moments.low.min()), float(moments.high.max()))
         return {"shift": np.array(low), "scale": np.array(high - low)}
-    return {"shift": moments.mean, "scale": moments.std}
+    shift = np.where(moments.constant, moments.low, moments.mean)
+    return {"shift": shift, "scale": moments.std, "constant": moments.constant}
 
 
 def _image_range(low: float, high: float) -> tuple[float, float]:

@@ -11,6 +11,9 @@ from sbmae_jax.data.user.profile import MAX_CLASSES, Profile
 from sbmae_jax.data.user.tables import Table
 
 MAX_COUNT = 1_000_000  # of the kind counts, whose likelihood ends at e^15; more are large counts
+MIN_RATIO = (
+    1.5  # of the largest of many large counts to the smallest; logarithms of others lose digits
+)
 MAX_INTEGER_CLASSES = 20  # distinct integers in an array [N] that is taken for a category
 MAX_CHANNELS = {"image": 4, "signal": 16}
 
@@ -85,6 +88,10 @@ def _infer(name: str, shape: tuple[int, ...], dtype: np.dtype, profile: Profile)
         return Kind("vector", f"{numbers}, {axes}")
     if not shape and profile.values is not None and len(profile.values) <= MAX_INTEGER_CLASSES:
         return Kind("category", f"{numbers}, {len(profile.values)} distinct values")
+    if profile.high > MAX_COUNT and profile.low > profile.high / MIN_RATIO:
+        return Kind(
+            "vector", f"{numbers} of nearly one size, as times or numbers of things, {axes}"
+        )
     if profile.low >= 0 and profile.high > MAX_COUNT:
         return Kind("large_counts", f"non-negative {numbers}, some above {MAX_COUNT:,}, {axes}")
     if profile.low >= 0:

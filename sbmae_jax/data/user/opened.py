@@ -14,11 +14,11 @@ from sbmae_jax._io import as_path
 from sbmae_jax.data.scaling import Scaling, to_json
 from sbmae_jax.data.user.fit import fit_scalings
 from sbmae_jax.data.user.kinds import Kind, infer_kinds
-from sbmae_jax.data.user.profile import Profile, profile
+from sbmae_jax.data.user.profile import Profile, pieces, profile
 from sbmae_jax.data.user.splits import Classes, classes_of, split_rows
 from sbmae_jax.data.user.tables import MISSING_MARKERS, Table, open_table
 
-NUM_COMPARED = 64  # rows that are compared, to tell files from others
+BYTES_COMPARED = 2**28  # of raw rows, to tell files from others
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -47,16 +47,22 @@ class OpenedFiles:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """A checksum of the splits, the scalings and some rows of all modalities."""
+        """A checksum of the splits, the scalings, the labels, and all rows, or some where there are many."""
         sha256 = hashlib.sha256()
         for name, scaling in sorted(self.scalings.items()):
             sha256.update(json.dumps([name, to_json(scaling)]).encode())
             sha256.update(self.profiles[name].present.tobytes())
         for split in sorted(self.rows):
             sha256.update(self.rows[split].astype(np.int64).tobytes())
-        some = np.unique(np.linspace(0, self.table.num_rows - 1, NUM_COMPARED).astype(np.int64))
-        for _, x in sorted(self.prepare(some, tuple(self.kinds)).items()):
-            sha256.update(np.ascontiguousarray(x).tobytes())
+        if self.label is not None:
+            sha256.update(self.label.codes.tobytes() + json.dumps(self.label.values).encode())
+        num = min(
+            self.table.num_rows, max(64, BYTES_COMPARED // self.table.row_bytes(tuple(self.kinds)))
+        )
+        some = np.unique(np.linspace(0, self.table.num_rows - 1, num).astype(np.int64))
+        for rows in pieces(self.table, tuple(self.kinds), some):
+            for _, x in sorted(self.prepare(rows, tuple(self.kinds)).items()):
+                sha256.update(np.ascontiguousarray(x).tobytes())
         return sha256.hexdigest()
 
     def present(self, names: Sequence[str]) -> np.ndarray:

@@ -21,7 +21,7 @@ from sbmae_jax.data.user.raw import RawArrays, row_numbers
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 _NUM_CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
-_MODES = {  # in which images of Pillow's modes are read
+READ_MODES = {  # in which images of Pillow's modes are read
     "1": "L", "L": "L", "RGB": "RGB", "RGBA": "RGBA", "CMYK": "RGB", "YCbCr": "RGB", "P": "RGB",
     "LA": "RGBA", "La": "RGBA", "PA": "RGBA", "RGBa": "RGBA", "HSV": "RGB", "LAB": "RGB",
 }  # fmt: skip
@@ -47,12 +47,12 @@ def read_pictures(
         ValueError: If there are several CSV files, two arrays have the same name, two files belong to one
             row, or the images of a folder differ in size or cannot be read; and as `csv_file`.
     """
-    tables = [path] if path.is_file() else sorted(path.glob("*.csv"))
+    children = [] if path.is_file() else sorted(path.iterdir())
+    tables = [path] if path.is_file() else [file for file in children if is_table(file)]
     if len(tables) > 1:
         raise ValueError(
             f"{path} has several CSV files, {tables[0].name} and {tables[1].name}: keep one"
         )
-    children = [] if path.is_file() else sorted(path.iterdir())
     folders = {
         child.name: _image_files(child)
         for child in children
@@ -65,6 +65,11 @@ def read_pictures(
         keys, columns = _read_table(tables[0], markers, like, folders)
     arrays: dict[str, Any] = dict(columns.arrays)
     present, notices = {}, list(columns.notices)
+    others = [c.name for c in children if c.is_file() and c not in tables and c.name[0] != "."]
+    if others:
+        notices.append(
+            f"{path}: only image folders and a .csv file are read, not {', '.join(others)}"
+        )
     for name, files in folders.items():
         if name in arrays:
             raise ValueError(
@@ -81,7 +86,10 @@ def read_pictures(
             notices.append(
                 f"{name}: {num_unused:,} images are not used: {tables[0].name} lacks them"
             )
-        arrays[name] = _Images(chosen)
+        shape = (
+            like.scalings[name].raw_shape if like is not None and name in like.scalings else None
+        )
+        arrays[name] = _Images(chosen, shape)
         present[name] = np.array([file is not None for file in chosen])
     return RawArrays(
         arrays, present=present, entries=columns.entries, notices=tuple(notices),
@@ -100,7 +108,7 @@ def _read_table(
     else:
         keys, ignored = list(cells.columns[key]), (key,)
         twice = [name for name, count in Counter(map(_stem_of, keys)).items() if count > 1]
-        if twice:
+        if twice and folders:  # without images, a key may come back, as a patient does
             raise ValueError(
                 f"{file} has {twice[0]!r} twice in the column {key}: keep one row of each"
             )
@@ -110,6 +118,11 @@ def _read_table(
     columns = as_trained(cells, like, folders) if like is not None else infer_arrays(cells)
     notices = (f"{file.name}: the column {key} names the rows",) * (key is not None)
     return keys, replace(columns, notices=(*notices, *columns.notices), ignored=ignored)
+
+
+def is_table(file: Path) -> bool:
+    """Return whether a file is a table that `csv_file` reads, by its name."""
+    return file.suffix.lower() in (".csv", ".tsv") and not file.name.startswith(".")
 
 
 def _stem_of(name: str) -> str:
@@ -132,7 +145,7 @@ def _image_files(folder: Path) -> dict[str, Path]:
 class _Images:
     """Image files as an array [N, H, W] or [N, H, W, C] of bytes; missing ones are black."""
 
-    def __init__(self, files: list[Path | None]):
+    def __init__(self, files: list[Path | None], like: tuple[int, ...] | None = None):
         self._files = files
         heads = [(file, *_size_and_mode(file)) for file in files if file is not None]
         first, size, _ = heads[0]
@@ -143,6 +156,9 @@ class _Images:
                     "resize the images of a folder to one size"
                 )
         self._mode = max((mode for _, _, mode in heads), key=lambda mode: _NUM_CHANNELS[mode])
+        if like is not None:  # the channels of the training data
+            by_channels = {num: mode for mode, num in _NUM_CHANNELS.items()}
+            self._mode = by_channels.get(like[2] if len(like) == 3 else 1, self._mode)
         channels = () if self._mode == "L" else (_NUM_CHANNELS[self._mode],)
         self.shape = (len(files), size[1], size[0], *channels)
         self.dtype = np.dtype(np.uint8)
@@ -170,9 +186,9 @@ def _size_and_mode(file: Path) -> tuple[tuple[int, int], str]:
                 size = size[1], size[0]
     except (UnidentifiedImageError, OSError):
         raise ValueError(f"{file} is not an image, or damaged: replace or remove it") from None
-    if mode not in _MODES:
+    if mode not in READ_MODES:
         raise ValueError(f"{file} has pixels of type {mode}: save it with 8 bits per channel")
-    return size, "RGBA" if has_alpha else _MODES[mode]
+    return size, "RGBA" if has_alpha else READ_MODES[mode]
 
 
 def _decode_image(file: Path, mode: str) -> np.ndarray:

@@ -98,7 +98,8 @@ class _Feature:
     def stack(self, values: list[Any]) -> np.ndarray:
         """Stack the values of several records."""
         if self._classes is not None:
-            return self._classes[np.asarray(values, np.int64)]
+            # -1 is no class. The empty string after the last name marks what is missing.
+            return np.append(self._classes, "")[np.maximum(np.asarray(values, np.int64), -1)]
         if self.dtype.kind == "U":
             return np.asarray([v.decode() if isinstance(v, bytes) else str(v) for v in values])
         return np.asarray(values, self.dtype).reshape(len(values), *self.shape[1:])

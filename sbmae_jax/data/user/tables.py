@@ -8,7 +8,7 @@ modalities: `label` is the class of each row; `split` holds the strings train, v
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from sbmae_jax.data.user.checks import (
     check_split,
     decode,
 )
-from sbmae_jax.data.user.pictures import read_pictures
+from sbmae_jax.data.user.pictures import is_table, read_pictures
 from sbmae_jax.data.user.raw import RawArrays, ReadRows
 from sbmae_jax.data.user.records import read_records
 
@@ -133,24 +133,28 @@ def open_table(
         {'age': array([47.])}
     """
     path = Path(as_path(path))
+    if isinstance(missing_markers, str) or not all(isinstance(m, str) for m in missing_markers):
+        raise ValueError(f"missing_markers must be a list of strings, got {missing_markers!r}")
     read = _reader_of(path)
     if read is read_pictures:
         read = partial(read_pictures, markers=missing_markers, like=like)
-    return assemble(path, read(path), tuple(missing_markers))
+    raw = read(path)
+    if like is not None:  # which needs neither labels nor splits
+        arrays = {name: x for name, x in raw.arrays.items() if name not in ("label", "split")}
+        raw = replace(raw, arrays=arrays)
+    return assemble(path, raw, tuple(missing_markers))
 
 
 def _reader_of(path: Path) -> Callable[[Path], RawArrays]:
     """Return the function that reads a path; raises ValueError if none can."""
     if not path.exists():
-        raise ValueError(
-            f"{path} does not exist: config.data.path must name a file or a folder of data"
-        )
+        raise ValueError(f"{path} does not exist: name a file or a folder of data")
     if path.is_file():
         if path.suffix == ".npz":
             return read_npz
         if path.suffix == ".npy":
             return read_npy_file
-        if path.suffix in (".csv", ".tsv"):
+        if is_table(path):
             return read_pictures
         raise ValueError(
             f"{path} is not an .npz file: save the arrays with np.savez, or as a folder of .npy files, or a "
@@ -165,7 +169,7 @@ def _reader_of(path: Path) -> Callable[[Path], RawArrays]:
         raise ValueError(
             f"{path} holds the versions of a TFDS data set: name one, such as {versions[-1].parent}"
         )
-    if any(path.glob("*.csv")) or any(child.is_dir() for child in path.iterdir()):
+    if any(is_table(child) or child.is_dir() for child in path.iterdir()):
         return read_pictures
     raise ValueError(
         f"{path} holds no known data: expected .npy files, a TFDS data set, or folders of images with a CSV "
