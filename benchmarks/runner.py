@@ -177,8 +177,8 @@ def commits(part: Any) -> Iterator[str]:
             yield from commits(inner)
 
 
-def once(path: Path, make: Callable[[], Any]) -> Any:
-    """Return what a JSON file has, or make it and write the file."""
+def once(path: Path, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the figures that a JSON file has, or make them and write the file."""
     if not path.exists():
         require_writable(path)
         save(path, make())

@@ -37,16 +37,16 @@ def run_file(name: str, arrays: Mapping[str, Any], options: Options) -> tuple[di
     """
     workdir, path = options.runs / f"own-{name}", options.runs / f"own-{name}.npz"
 
-    def run() -> float:
+    def run() -> dict[str, float]:
         shutil.rmtree(workdir, ignore_errors=True)  # a run that was interrupted has no time
         path.parent.mkdir(exist_ok=True, parents=True)
         write_npz(path, arrays)
         config = f"--config=configs/custom.py{':smoke' * options.smoke}"
         run = [sys.executable, "launch.py", config, f"--config.data.path={path}"]
-        return seconds_of([*run, f"--workdir={workdir}"], ROOT)
+        return {"whole_seconds": seconds_of([*run, f"--workdir={workdir}"], ROOT)}
 
     took = once(workdir / "whole_seconds.json", run)
-    return from_json((workdir / "results.json").read_text()) | {"whole_seconds": took}, workdir
+    return from_json((workdir / "results.json").read_text()) | took, workdir
 
 
 def rows_of(results: Mapping[str, Any], **others: str) -> dict[str, Any]:
