@@ -55,12 +55,17 @@ from sbmae_jax.sampling.samplers import (
 from sbmae_jax.sampling.sde import EDM, SDE, VE, VP, SubVP
 
 if TYPE_CHECKING:
+    from sbmae_jax.app.fit import fit as fit
     from sbmae_jax.app.pipeline import load as load
     from sbmae_jax.models.model import Model as Model
 
 __version__: str
 
-_LAZY = {"Model": "sbmae_jax.models.model", "load": "sbmae_jax.app.pipeline"}
+_LAZY = {
+    "Model": "sbmae_jax.models.model",
+    "fit": "sbmae_jax.app.fit",
+    "load": "sbmae_jax.app.pipeline",
+}
 
 __all__ = [
     "EDM",
@@ -84,6 +89,7 @@ __all__ = [
     "draw_particles",
     "edm_times",
     "euler_maruyama",
+    "fit",
     "forward_transition",
     "given",
     "guide",

@@ -177,3 +177,31 @@ def test_a_state_sharded_over_devices_learns_the_same_and_is_read_on_one(tmp_pat
     chex.assert_trees_all_close(sharded.params, whole.params, rtol=1e-4, atol=1e-5)
     loaded = load_params(stage(tmp_path / "sharded", task, training), EXAMPLE, MESH)
     chex.assert_trees_all_equal(loaded, sharded.ema_params)
+
+
+def test_a_callback_sees_each_call_and_can_end_the_training_with_its_averages(tmp_path):
+    calls = []
+
+    def callback(name, step, metrics):
+        calls.append((name, step, metrics["loss"]))
+        return step == 15
+
+    state = fit(tmp_path, callback=callback)
+    assert [(name, step) for name, step, _ in calls] == [("fit", 5), ("fit", 10), ("fit", 15)]
+    assert calls[-1][2] == read_metrics(tmp_path)["fit"][-1]["loss"]
+    assert is_finished(stage(tmp_path))
+    chex.assert_trees_all_equal(load_params(stage(tmp_path), EXAMPLE, MESH), state.ema_params)
+    chex.assert_trees_all_equal(fit(tmp_path, wrap=interrupted(1)), state)
+
+
+def test_a_callback_that_raises_loses_no_step(tmp_path, straight):
+    def fail(name, step, metrics):
+        if step == 15:
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        fit(tmp_path, callback=fail)
+    steps = []
+    resumed = fit(tmp_path, callback=lambda name, step, metrics: steps.append(step))
+    assert steps == [20, 25, 30, 35, 40]
+    chex.assert_trees_all_equal(resumed, straight[1])

@@ -116,3 +116,11 @@ def test_patience_must_see_the_held_out_loss_once():
         dataclasses.replace(TRAINING, patience=50)
     with pytest.raises(ValueError, match="patience must be at least 0"):
         dataclasses.replace(TRAINING, patience=-1)
+
+
+def test_a_training_that_is_ended_before_it_was_measured_keeps_its_averages(tmp_path):
+    ended = fit(tmp_path / "a", training=PATIENT, held_out=HELD_OUT, callback=lambda *_: True)
+    plain = fit(
+        tmp_path / "b", training=dataclasses.replace(PATIENT, patience=0), callback=lambda *_: True
+    )
+    chex.assert_trees_all_equal(ended.ema_params, plain.ema_params)

@@ -138,7 +138,10 @@ def explain(config: Mapping[str, Any], choices: list[Choice], found: Survey) -> 
         for (key, value, reason), names in alike.items()
     ]
     width = min(max((len(cell) for cell, _ in cells), default=0), 60)
-    title = f"chosen from the data; --config.KEY=VALUE changes a value, as --config.{example}:"
+    title = (
+        "chosen from the data; --config.KEY=VALUE, or config={KEY: VALUE} in fit, changes a value, as "
+        f"{example}:"
+    )
     lines = ["", title, *(f"{cell:<{width}}  {reason}" for cell, reason in cells)]
     return "\n".join([format_survey(found, columns), *(lines if choices else [])])
 

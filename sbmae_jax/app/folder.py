@@ -16,14 +16,16 @@ class RunFolder:
 
     Attributes:
         path: The folder, which need not exist yet.
+        quiet: Whether the log prints nothing.
     """
 
     path: Path
+    quiet: bool = False
 
     @cached_property
     def log(self) -> Log | NoLog:
         """The log of the run; processes other than the first write nothing."""
-        return Log(self.path) if distributed.is_first() else NoLog()
+        return Log(self.path, self.quiet) if distributed.is_first() else NoLog()
 
     def has(self, name: str) -> bool:
         """Return whether a file exists. All processes get the answer of the first."""

@@ -16,6 +16,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from sbmae_jax._check import require_one_of
 from sbmae_jax._io import as_path, remove, write_npz
 from sbmae_jax._json import from_json, to_json
 from sbmae_jax.app import provenance
@@ -34,6 +35,7 @@ from sbmae_jax.models.task import Task
 from sbmae_jax.training import distributed
 from sbmae_jax.training.config import TrainingConfig
 from sbmae_jax.training.log import read_metrics
+from sbmae_jax.training.loop import Callback
 from sbmae_jax.training.preemption import Notice
 from sbmae_jax.training.workdir import CHOICES, CONFIG, MOMENTS, REDO, RESULTS, SAMPLES, locked
 from sbmae_jax.types import CompleteFn
@@ -167,19 +169,26 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "evaluate": evaluate_model,
     "report": make_report,
 }
+SEVERAL = {"all": tuple(STAGES), "train": ("autoencoders", "score", "energy")}
+"""Names of several stages: "train" leaves a model, without evaluating it."""
 
 
 def run(
     config: Config, workdir: str | Path, stage: str = "all", *,
-    notice: Notice | None = None, profile: bool = False, redo: str = "",
+    notice: Notice | None = None, callback: Callback | None = None, quiet: bool = False,
+    profile: bool = False, redo: str = "",
 ) -> Path:  # fmt: skip
     """Run one stage, or all in order, from where an earlier run was interrupted.
 
     Args:
         config: A `ConfigDict`, as `configs/polydigits.py` returns it, or dicts and values.
         workdir: The folder of the run, or the URL of a bucket. It is created if it does not exist.
-        stage: "all", or one of `STAGES`, which needs those before it.
+        stage: "all"; "train", the stages that `load` needs; or one of `STAGES`, which needs those before it.
         notice: A request to stop, for example from a scheduler.
+        callback: Called with the name of a training, the number of its steps so far, and metrics, after each
+            compiled call. If it returns True, that training ends with what it has learned; if it raises, the
+            same call of `run` resumes from there.
+        quiet: Whether to print nothing, neither lines nor progress bars.
         profile: Whether to trace a few calls of each training. TensorBoard shows WORKDIR/profile.
         redo: A stage to do again, with all that depends on it, where the folder has it already. Needed where
             the config has changed since. A run that was interrupted meanwhile is resumed by the same call.
@@ -202,14 +211,16 @@ def run(
             config.seed = 1
             pipeline.run(config, "runs/polydigits-1")
     """
-    if stage != "all" and stage not in STAGES:
-        raise ValueError(f"stage must be one of all, {', '.join(STAGES)}, got {stage!r}")
+    require_one_of("stage", stage, [*SEVERAL, *STAGES])
     values, explanation = resolve_open_values(plain(config))
     if redo and stage not in ("all", redo):
         raise ValueError(
             f"redo removes what {redo} and later stages have left: run all stages, or the stage {redo!r}"
         )
-    this = Run(values, workdir, notice=notice, profile=profile, redo=redo, data_at_hand=True)
+    this = Run(
+        values, workdir, notice=notice, callback=callback, quiet=quiet, profile=profile, redo=redo,
+        data_at_hand=True,
+    )  # fmt: skip
     with locked(this.folder.path) if distributed.is_first() else nullcontext():
         this.claim()
         try:
@@ -218,10 +229,10 @@ def run(
             if explanation:
                 this.folder.log.line(explanation)
                 this.folder.write(CHOICES, lambda file: file.write(explanation.encode()))
-            if stage == "all" and not this.folder.has(RESULTS):
+            if stage in SEVERAL and not this.folder.has(RESULTS):
                 # Find out what is wrong with the data before hours of training.
                 _ = this.data.train, this.data.test
-            for name in STAGES if stage == "all" else [stage]:
+            for name in SEVERAL.get(stage, (stage,)):
                 STAGES[name](this)
                 distributed.barrier(name)
             if distributed.is_first() and (this.folder.path / REDO).exists():

@@ -18,12 +18,14 @@ from sbmae_jax.app.run_data import MAX_HELD_OUT_ROWS, RunData, one_batch
 from sbmae_jax.app.sections import Config, check_keys, plain
 from sbmae_jax.app.trainer import Trainer
 from sbmae_jax.data import description
+from sbmae_jax.data.description import Description
 from sbmae_jax.data.source import PRESENT, Source
 from sbmae_jax.models.latents import Moments
 from sbmae_jax.models.model import Model, encode
 from sbmae_jax.models.task import Params
 from sbmae_jax.training import distributed, sharding
 from sbmae_jax.training.log import forget_metrics
+from sbmae_jax.training.loop import Callback
 from sbmae_jax.training.preemption import Notice
 from sbmae_jax.training.workdir import CONFIG, DATA, MOMENTS, REDO, check_names, write_config
 
@@ -45,6 +47,8 @@ class Run:
         config: As `configs/polydigits.py` returns it, or dicts and values.
         workdir: The folder, a path or the URL of a bucket.
         notice: A request to stop; a training then saves, and raises `Preempted`.
+        callback: Called after each call of a training, see `loop.train`.
+        quiet: Whether to print nothing.
         profile: Whether to trace a few calls of each training.
         redo: A stage to do again, with all that depends on it; "" for none.
         data_at_hand: Whether to check that the data are those of the folder.
@@ -55,10 +59,11 @@ class Run:
 
     def __init__(
         self, config: Config, workdir: str | Path, *, notice: Notice | None = None,
-        profile: bool = False, redo: str = "", data_at_hand: bool = False,
+        callback: Callback | None = None, quiet: bool = False, profile: bool = False,
+        redo: str = "", data_at_hand: bool = False,
     ):  # fmt: skip
         self.config: dict[str, Any] = plain(config)
-        self.folder = RunFolder(as_path(workdir))
+        self.folder = RunFolder(as_path(workdir), quiet)
         check_keys(self.config)
         path = self.folder.path
         self.changes = find_changes(path, self.config, redo, self._has_same_data, data_at_hand)
@@ -75,7 +80,7 @@ class Run:
         )  # fmt: skip
         self.trainer = Trainer(
             folder=self.folder, key=jax.random.key(self.config["seed"]), mesh=self.mesh,
-            notice=notice or Notice(),
+            notice=notice or Notice(), callback=callback,
             profile=path / "profile" if profile and distributed.is_first() else None,
         )  # fmt: skip
 
@@ -160,11 +165,22 @@ def load_model(run: Run) -> Model:
         modalities=parts.modalities,
         autoencoders=parts.autoencoders,
         scalings=tuple(sorted(run.data.description.scalings.items())),
+        entries=_entries_of_vectors(run.data.description),
         score_network=parts.network,
         energy_network=None if parts.energy is None else parts.energy.network,
         sde=parts.sde,
         sampling=parts.sampling,
     )
+
+
+def _entries_of_vectors(data: Description) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return the names of the entries of vectors, sorted; classes of categories are in the scalings."""
+    named = {
+        name: entries
+        for name, entries in data.entries.items()
+        if name in data.scalings and data.scalings[name].kind != "category"
+    }
+    return tuple(sorted(named.items()))
 
 
 def load_evaluators(run: Run) -> dict[str, Params]:

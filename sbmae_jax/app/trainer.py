@@ -16,7 +16,7 @@ from sbmae_jax.models.task import Params, Task
 from sbmae_jax.training import distributed
 from sbmae_jax.training.config import TrainingConfig
 from sbmae_jax.training.log import read_metrics
-from sbmae_jax.training.loop import Stage, is_finished, load_params, train
+from sbmae_jax.training.loop import Callback, Stage, is_finished, load_params, train
 from sbmae_jax.training.preemption import Notice
 
 
@@ -29,6 +29,7 @@ class Trainer:
         key: The root key; each training folds its name into it.
         mesh: The devices.
         notice: A request to stop. A training then saves, and raises `Preempted`.
+        callback: Called after each call of a training, see `loop.train`; None for no callback.
         profile: Folder for traces of a few calls of each training; None traces nothing.
     """
 
@@ -36,6 +37,7 @@ class Trainer:
     key: jax.Array
     mesh: Mesh
     notice: Notice
+    callback: Callback | None = None
     profile: Path | None = None
 
     def train(
@@ -62,7 +64,7 @@ class Trainer:
         with self.notice.deferred():
             train(
                 stage, batches, train_key, mesh=self.mesh, log=log, held_out=aside,
-                should_stop=lambda: self.notice.given,
+                should_stop=lambda: self.notice.given, callback=self.callback,
                 profile=self.profile / name if self.profile else None,
             )  # fmt: skip
         log.publish()

@@ -19,6 +19,7 @@ from sbmae_jax.models.latents import Layout, Moments
 from sbmae_jax.models.likelihoods import check_values
 from sbmae_jax.models.noise_levels import LatentNetwork
 from sbmae_jax.models.score import score_fn
+from sbmae_jax.models.summary import as_text, model_as_html
 from sbmae_jax.models.task import Params
 from sbmae_jax.sampling.generate import SamplingConfig, generate_latents
 from sbmae_jax.sampling.guidance import classifier_free, guide, noise_condition
@@ -39,18 +40,20 @@ MAX_BATCH = 512
         "modalities",
         "autoencoders",
         "scalings",
+        "entries",
         "score_network",
         "energy_network",
         "sde",
         "sampling",
     ),
 )
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Model:
     """Autoencoders of all modalities, and the score of their joint latents.
 
     As a pytree its leaves are the arrays, `params` and `moments`, so that a model can be an argument of a
-    compiled function. It can be pickled and copied. `sbmae_jax.load` returns one from a trained run.
+    compiled function. It can be pickled and copied, and a notebook shows it as a table. `sbmae_jax.fit`
+    trains one, and `sbmae_jax.load` returns one from a trained run.
 
     Attributes:
         params: `{"autoencoders": {name: parameters}, "score": parameters}`, and "energy" for a model with an
@@ -59,6 +62,7 @@ class Model:
         modalities: What is modelled, in the order of the joint latents.
         autoencoders: One for each modality, in the order of `modalities`.
         scalings: `(name, scaling)` of the modalities whose data the networks see in other units.
+        entries: `(name, names)` of the entries of vectors, where they have names.
         score_network: A Flax module, see `score.score_task`.
         energy_network: A Flax module, see `energy.energy_task`, or None; used if `sampling.guidance` is
             above 0.
@@ -81,10 +85,17 @@ class Model:
     modalities: tuple[Modality, ...]
     autoencoders: tuple[Autoencoder, ...]
     scalings: tuple[tuple[str, Scaling], ...] = ()
+    entries: tuple[tuple[str, tuple[str, ...]], ...] = ()
     score_network: Any
     energy_network: Any = None
     sde: SDE
     sampling: SamplingConfig
+
+    def __repr__(self) -> str:
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        return model_as_html(self)
 
     @property
     def layout(self) -> Layout:

@@ -31,6 +31,7 @@ class Log:
 
     Args:
         directory: Workdir of the run. Rows of an earlier, interrupted process are kept.
+        quiet: Print neither lines nor progress bars.
 
     Example:
         log = Log(workdir)
@@ -39,7 +40,8 @@ class Log:
         read_metrics(workdir)["score"]  # [{"stage": "score", "step": 50, "loss": 0.9}]
     """
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, quiet: bool = False):
+        self._quiet = quiet
         self._remote = directory if is_remote(directory) else None
         self._published = time.monotonic()
         if self._remote is not None:
@@ -92,19 +94,22 @@ class Log:
 
     def line(self, text: str) -> None:
         """Print a line, above the progress bar if there is one."""
-        tqdm.write(text, file=sys.stdout)
-        sys.stdout.flush()
+        if not self._quiet:
+            tqdm.write(text, file=sys.stdout)
+            sys.stdout.flush()
 
     def progress(self, title: str, total: int, initial: int = 0) -> tqdm:
-        """Return a progress bar, which stays hidden if the output is not a terminal.
+        """Return a progress bar, which stays hidden if the output is neither a terminal nor a notebook.
 
         Args:
             title: Shown to the left of the bar.
             total: Number of steps in all.
             initial: Number of steps already taken.
         """
+        # A notebook is no terminal, but shows what a bar prints.
+        hidden = True if self._quiet else False if "ipykernel" in sys.modules else None
         return tqdm(
-            total=total, initial=initial, desc=title, leave=False, disable=None, unit="step"
+            total=total, initial=initial, desc=title, leave=False, disable=hidden, unit="step"
         )
 
     def close(self) -> None:

@@ -1,7 +1,8 @@
 """The training loop, which is the same for every stage."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from sbmae_jax.training.preemption import Preempted
 from sbmae_jax.training.profiling import traced
 from sbmae_jax.training.step import TrainState, compile_training, compile_validation
 from sbmae_jax.types import Key
+
+Callback = Callable[[str, int, Mapping[str, float]], bool | None]
+"""(name of the training, steps taken, metrics) -> True to end the training with what it has learned."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +44,13 @@ class Stage:
 def train(
     stage: Stage, batch_fn: BatchFn, key: Key, *, mesh: Mesh, log: Log | NoLog,
     held_out: Batch | None = None, should_stop: Callable[[], bool] = lambda: False,
-    profile: Path | None = None,
+    callback: Callback | None = None, profile: Path | None = None,
 ) -> TrainState:  # fmt: skip
     """Train a stage to its end, from its newest intact checkpoint if there is one.
 
     A resumed training ends with the same bits as an uninterrupted one. A finished stage is only loaded. The
-    final checkpoint is named after the last step, `training.num_steps`, even where patience ended the
-    training earlier.
+    final checkpoint is named after the last step, `training.num_steps`, even where patience or the callback
+    ended the training earlier.
 
     Args:
         stage: What to train, how, and where.
@@ -57,6 +61,8 @@ def train(
         held_out: A batch [B, ...] that is not trained on; required if `training.patience` is not 0.
         should_stop: Polled after each call. If it returns True in any process, the state is saved and
             `Preempted` is raised.
+        callback: Called after each compiled call. If it returns True in any process, the training ends there.
+            If it raises, the state is saved first.
         profile: Folder for a trace of a few calls; None for no trace.
 
     Returns:
@@ -98,7 +104,9 @@ def train(
                 bar.set_postfix(loss=f"{metrics['loss']:.4g}")
                 bar.update(size)
                 save = _is_due(training.checkpoint_every, step, size, training)
-                if _is_at_end(state, step, training):
+                with _saved_if_raised(checkpoints, step, state):
+                    end = bool(callback and callback(stage.name, step, metrics))
+                if distributed.any_process(end) or _is_at_end(state, step, training):
                     state, step, save = _finish(state, training), training.num_steps, True
                 stop = distributed.any_process(should_stop()) and step < training.num_steps
                 if save or stop:
@@ -109,6 +117,19 @@ def train(
                         f"{stage.name}: saved after step {step}; run the same command to resume"
                     )
     return state
+
+
+@contextmanager
+def _saved_if_raised(
+    checkpoints: checkpoint.Checkpoints, step: int, state: TrainState
+) -> Iterator[None]:
+    """Save the state if something in this context raises an exception."""
+    try:
+        yield
+    except BaseException:
+        checkpoints.save(step, state)
+        checkpoints.finish()
+        raise
 
 
 def is_finished(stage: Stage) -> bool:
@@ -164,11 +185,11 @@ def _is_at_end(state: TrainState, step: int, training: TrainingConfig) -> bool:
 
 def _finish(state: TrainState, training: TrainingConfig) -> TrainState:
     """Mark a state as that of the last step; with patience, its averages become the best ones."""
-    if state.best is None:
+    state = state._replace(step=jnp.full_like(state.step, training.num_steps))
+    if state.best is None or not jnp.isfinite(state.best.loss):  # ended before it was measured
         return state
     # Copied, because the next call may donate the state, in which no two arrays may share a buffer.
-    best = jax.tree.map(jnp.copy, state.best.params)
-    return state._replace(step=jnp.full_like(state.step, training.num_steps), ema_params=best)
+    return state._replace(ema_params=jax.tree.map(jnp.copy, state.best.params))
 
 
 def _require_finite(metrics: Mapping[str, float], stage: Stage, step: int, size: int) -> None:

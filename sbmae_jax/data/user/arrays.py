@@ -3,13 +3,18 @@
 import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sbmae_jax._io import one_line
+from sbmae_jax._json import from_json
 from sbmae_jax.data.user.raw import RawArrays
+
+ENTRIES = "entries.json"
+"""A file beside `.npy` files: `{name: [names of the entries]}` of vectors whose entries have names."""
 
 _HEADER_READERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -55,10 +60,28 @@ def read_npy_file(path: Path) -> RawArrays:
 def read_npy_folder(path: Path) -> RawArrays:
     """Map the `.npy` files of a folder, each an array with its name; raises ValueError as `read_npz`."""
     children = sorted(child for child in path.iterdir() if not child.name.startswith("."))
-    others = [child.name for child in children if child.suffix != ".npy"]
+    others = [c.name for c in children if c.suffix != ".npy" and c.name != ENTRIES]
     notices = (f"{path}: only .npy files are read, not {', '.join(others)}",) if others else ()
     arrays = {child.stem: _read_npy(child) for child in children if child.suffix == ".npy"}
-    return RawArrays(arrays, notices=notices)
+    return RawArrays(arrays, entries=_read_entries(path / ENTRIES, arrays), notices=notices)
+
+
+def _read_entries(path: Path, arrays: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Read the names of the entries of vectors, if there is a file of them."""
+    if not path.exists():
+        return {}
+    try:
+        entries = {
+            str(name): tuple(map(str, names)) for name, names in from_json(path.read_text()).items()
+        }
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise _damaged(path, error) from None
+    for name, names in entries.items():
+        if name not in arrays or arrays[name].shape[1:] != (len(names),):
+            raise ValueError(
+                f"{path} names {len(names)} entries of {name}, which is no array of so many: correct the file"
+            )
+    return entries
 
 
 def _read_npy(path: Path) -> np.ndarray:

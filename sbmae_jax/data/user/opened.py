@@ -122,6 +122,12 @@ def array_names(path: Path, missing_markers: tuple[str, ...]) -> tuple[str, ...]
     return _table(path, _stamps(path), missing_markers).all_names
 
 
+def forget_opened() -> None:
+    """Close the files that were opened, and are kept for another call."""
+    _table.cache_clear()
+    _open.cache_clear()
+
+
 @functools.lru_cache(maxsize=4)
 def _table(path: Path, stamps: tuple, missing_markers: tuple[str, ...]) -> Table:
     del stamps  # only part of the cache key

@@ -11,7 +11,7 @@ import numpy as np
 from sbmae_jax._check import require_seed
 from sbmae_jax._io import as_path
 from sbmae_jax.data.scaling import IMAGE_KINDS, Scaling, abbreviate
-from sbmae_jax.data.user.opened import OpenedFiles, array_names, open_files
+from sbmae_jax.data.user.opened import OpenedFiles, array_names, forget_opened, open_files
 from sbmae_jax.data.user.tables import MISSING_MARKERS
 
 VARIANCE_SHARES = (0.9, 0.95, 0.99)
@@ -76,6 +76,9 @@ class Survey:
     num_classes: int
     notices: tuple[str, ...]
 
+    def __str__(self) -> str:
+        return format_survey(self)
+
 
 def survey(
     path: str | Path,
@@ -122,6 +125,12 @@ def survey(
     if not kept:
         raise ValueError(f"leave_out names all modalities of {path}: leave out fewer")
     return _survey(open_files(path, kinds, seed, partial_rows, kept, missing_markers))
+
+
+def forget_files() -> None:
+    """Close the files that were surveyed or opened, and are kept for another call."""
+    forget_opened()
+    _survey.cache_clear()
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,0 +1,240 @@
+"""Train a model from Python on data in memory. Inside, it is the pipeline of the command line."""
+
+import contextlib
+import filecmp
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sbmae_jax._check import require_number, require_seed, require_type
+from sbmae_jax._io import as_path, is_remote
+from sbmae_jax.app import pipeline
+from sbmae_jax.app.choices import choose_values
+from sbmae_jax.app.overrides import Override, with_overrides
+from sbmae_jax.app.sections import plain
+from sbmae_jax.configs import custom  # pyright: ignore[reportMissingImports] (the folder configs)
+from sbmae_jax.data.user.spool import write_folder
+from sbmae_jax.data.user.survey import forget_files
+from sbmae_jax.models.model import Model
+from sbmae_jax.training.loop import Callback
+
+FOLDER = "data"  # of a workdir: the data that were given in memory
+
+
+def fit(
+    data: Any,
+    *,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    modalities: Mapping[str, Mapping[str, Any]] | None = None,
+    leave_out: Sequence[str] = (),
+    num_steps: int | None = None,
+    minutes: float | None = None,
+    seed: int = 0,
+    config: Mapping[str, Any] | None = None,
+    workdir: str | Path | None = None,
+    evaluate: bool = False,
+    callbacks: Callback | Sequence[Callback] = (),
+    keep_on_interrupt: bool = False,
+    quiet: bool = False,
+) -> Model:
+    """Train a model that generates each modality of your data from any others.
+
+    What is not set is chosen from the data, and printed with the reason. Kinds are inferred by the rules of
+    `docs/your_data.md`; rows are split into 80, 10 and 10 per cent for training, validation and test, unless
+    the data have an array `split`. With one seed, the same data give the same parameters bit for bit, in
+    memory or in files, from Python or from the command line.
+
+    Args:
+        data: `{name: [N, ...]}` of arrays or lists; a data frame of pandas or polars; a data set of Hugging
+            Face, or a dict of its splits; anything with `len` whose `data[i]` is a row, a dict; an iterable
+            of batches `{name: [B, ...]}`, which is read once and need not fit into memory; or the path of
+            files, as on the command line. None, NaN and masked values are missing.
+        groups: `{name: columns}` of a data frame that form one vector. Every other column is a modality of
+            its own.
+        modalities: `{name: {option: value}}`, for example `{"lab": {"latent_size": 8, "kind": "counts"}}`.
+        leave_out: Names of arrays that are not modelled.
+        num_steps: Steps of each training, at least 1; None chooses them.
+        minutes: How long all trainings together may take, above 0; None for no limit. A training whose time
+            is over ends with what it has learned. Two fifths of the time are for the autoencoders.
+        seed: Decides splits, initial parameters, batches and noise, in 0..2**32 - 1.
+        config: `{key: value}` of further values, with the keys of `configs/custom.py`, for example
+            `{"sampling.temperature": 0.8}`.
+        workdir: A folder for the checkpoints, the log and a copy of the data, from which an interrupted call
+            resumes, and which `load` and the command line read. None keeps nothing: a temporary folder is
+            used, and removed.
+        evaluate: Measure the model on test rows as well, and write a report; this needs a workdir.
+        callbacks: Called after each compiled call, some tens of steps, with the name of the training, the
+            number of its steps so far, and its metrics, as floats by name. If one returns True, that training
+            ends with what it has learned. If one raises, the state is saved first, for a workdir.
+        keep_on_interrupt: Let Ctrl-C, or a notebook's stop button, end the training rather than the call: the
+            remaining trainings take one compiled call each, and the model is returned. A second one stops at
+            once.
+        quiet: Print nothing, and show no progress bars.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: In one sentence that names the array or the key, for data that cannot be learned from and
+            for values out of range.
+
+    Example:
+        Two measurements of the same plants, some of them missing::
+
+            import sbmae_jax
+
+            model = sbmae_jax.fit({"leaf": leaves, "soil": soil})  # [N, H, W, 3] bytes; [N, 12] with NaNs
+            model.generate({"soil": soil[:5]}, num_samples=3)["leaf"]  # [5, 3, H, W, 3]
+    """
+    require_type("keep_on_interrupt", keep_on_interrupt, bool)
+    require_type("quiet", quiet, bool)
+    if minutes is not None:
+        require_number("minutes", minutes, above=0)
+    if evaluate and workdir is None:
+        raise ValueError("evaluate writes a report: choose a folder for it, workdir='runs/NAME'")
+    called = [callbacks] if callable(callbacks) else list(callbacks)
+    with contextlib.ExitStack() as stack:
+        folder = _folder(workdir, stack)
+        values = _config(modalities, leave_out, num_steps, seed, config)
+        values["data"]["path"] = str(_data_path(data, folder, groups))
+        if minutes is not None:
+            called.append(_time_limit(60 * minutes, len(choose_values(values)[0]["modalities"])))
+        if keep_on_interrupt:
+            called.append(stack.enter_context(_interrupts_noted()))
+        callback = _any_of(called) if called else None
+        stage = "all" if evaluate else "train"
+        pipeline.run(values, folder, stage, callback=callback, quiet=quiet)
+        return pipeline.load(folder)
+
+
+def _folder(workdir: str | Path | None, stack: contextlib.ExitStack) -> Path:
+    """Return the workdir, or a temporary folder that is removed with the stack."""
+    if workdir is not None:
+        return as_path(workdir)
+    stack.callback(forget_files)  # they are mapped into memory
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+
+
+def _config(
+    modalities: Mapping[str, Mapping[str, Any]] | None, leave_out: Sequence[str],
+    num_steps: int | None, seed: int, config: Mapping[str, Any] | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the config of `configs/custom.py` with what the caller sets."""
+    values: dict[str, Any] = custom.get_config().to_dict()
+    values["seed"] = require_seed("seed", seed)
+    values["data"]["leave_out"] = (leave_out,) if isinstance(leave_out, str) else tuple(leave_out)
+    require_type("modalities", modalities or {}, Mapping[str, Mapping])
+    values["modalities"] = {name: dict(options) for name, options in (modalities or {}).items()}
+    if num_steps is not None:
+        for training in ("autoencoder_training", "score_training"):
+            values[training]["num_steps"] = num_steps
+    require_type("config", config or {}, Mapping)
+    overrides = [
+        Override(str(key), repr(value)) for key, value in plain(dict(config or {})).items()
+    ]
+    return with_overrides(values, overrides)[0]
+
+
+def _data_path(data: Any, folder: Path, groups: Mapping[str, Sequence[str]] | None) -> Path:
+    """Return where the data are; those in memory are first written to the folder.
+
+    Raises:
+        ValueError: If the folder has other data from an earlier call.
+    """
+    if isinstance(data, str | Path):
+        if groups:
+            raise ValueError("groups: only the columns of a data frame can be grouped")
+        return as_path(data)
+    if is_remote(folder):
+        raise ValueError(
+            f"workdir {folder} is in a bucket, where data in memory cannot be kept: write them to files, and "
+            "give fit their path"
+        )
+    kept = folder / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{FOLDER}-", dir=folder) as written:
+        write_folder(data, Path(written), groups)
+        if not kept.exists():
+            Path(written).rename(kept)
+            Path(written).mkdir()  # for the context, which removes it
+        elif not _same_files(Path(written), kept):
+            raise ValueError(
+                f"workdir {folder} was trained on other data, which are in {kept}: choose another workdir"
+            )
+    return kept
+
+
+def _same_files(one: Path, other: Path) -> bool:
+    """Return whether two folders hold the same files."""
+    names = {path.name for path in one.iterdir()}
+    if names != {path.name for path in other.iterdir()}:
+        return False
+    same, _, _ = filecmp.cmpfiles(one, other, names, shallow=False)
+    return len(same) == len(names)
+
+
+def _any_of(callbacks: Sequence[Callback]) -> Callback:
+    """Return a callback that calls all of them, and ends a training if one of them does."""
+
+    def callback(stage, step, metrics):
+        ends = [f(stage, step, metrics) for f in callbacks]  # all are called
+        return any(ends)
+
+    return callback
+
+
+def _time_limit(
+    seconds: float, num_modalities: int, clock: Callable[[], float] = time.monotonic
+) -> Callback:
+    """Return a callback that ends each training when its share of the time is over.
+
+    What a training leaves unused is shared by those that follow. An autoencoder has the weight 1, the score
+    that of one and a half autoencoders for each modality.
+    """
+    end = clock() + seconds
+    weights_left = 2.5 * num_modalities
+    limits: dict[str, float] = {}
+    last = clock()
+
+    def callback(stage, step, metrics):
+        nonlocal last, weights_left
+        del step, metrics
+        if stage not in limits:
+            weight = (
+                stage.count("+") + 1 if stage.startswith("autoencoder/") else 1.5 * num_modalities
+            )
+            share = min(1.0, weight / weights_left) if weights_left > 0 else 1.0
+            limits[stage] = last + share * (end - last)
+            weights_left -= weight
+        last = clock()
+        return last >= limits[stage]
+
+    return callback
+
+
+@contextlib.contextmanager
+def _interrupts_noted() -> Iterator[Callback]:
+    """Give a callback that ends every training after the first Ctrl-C; a second one is raised."""
+    interrupted = threading.Event()
+
+    def receive(number, frame):
+        if interrupted.is_set():
+            signal.default_int_handler(number, frame)
+        interrupted.set()
+
+    def callback(stage, step, metrics):
+        del stage, step, metrics
+        return interrupted.is_set()
+
+    if threading.current_thread() is not threading.main_thread():  # which alone gets signals
+        yield callback
+        return
+    before = signal.signal(signal.SIGINT, receive)
+    try:
+        yield callback
+    finally:
+        signal.signal(signal.SIGINT, before)

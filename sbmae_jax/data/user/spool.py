@@ -1,0 +1,318 @@
+"""A user's data in memory, written as a folder of `.npy` files, which `open_table` reads like any other.
+
+So there is one way from data to a model: what was given as a data frame or as batches is trained with the
+same bits as the same values in files, and data that do not fit into memory need not.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sbmae_jax._check import short_repr
+from sbmae_jax.data.user.arrays import ENTRIES
+from sbmae_jax.data.user.checks import check_modality
+from sbmae_jax.data.user.columns import Column, as_column
+
+ROWS_AT_ONCE = 1000  # of a data set that is read row by row
+SPLIT_NAMES = {"validation": "valid"}
+SPECIAL = ("label", "split")  # arrays that describe the rows
+
+Batch = dict[str, Column]
+
+
+def write_folder(
+    data: Any, folder: Path, groups: Mapping[str, Sequence[str]] | None = None
+) -> None:
+    """Write data of any form as a folder of `.npy` files.
+
+    Args:
+        data: `{name: [N, ...]}`; a data frame of pandas or polars; a data set of Hugging Face, or a dict of
+            its splits; anything with `len` whose `data[i]` is a row, a dict; or an iterable of batches
+            `{name: [B, ...]}`, which is read once.
+        folder: An empty folder.
+        groups: The columns of a data frame that form one vector, by the name of the vector. Every other
+            column is a modality of its own.
+
+    Raises:
+        ValueError: In one sentence, for data of another form, without rows, with different numbers of rows,
+            or whose batches change their names, dtypes or shapes; and as `as_column`.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_folder({"age": [31, None], "town": ["Bonn", "Oslo"]}, Path(folder))
+        ...     sorted(path.name for path in Path(folder).iterdir())
+        ['age.npy', 'age_present.npy', 'town.npy']
+    """
+    groups = dict(groups or {})
+    entries: dict[str, Sequence[str]] = {}
+    if _is_frame(data):
+        batches = iter([_grouped(data, groups)])
+        entries = groups
+    elif groups:
+        raise ValueError("groups: only the columns of a data frame can be grouped")
+    else:
+        batches = _batches(data)
+    writers: dict[str, _Writer] = {}
+    try:
+        num_rows = _write_batches(batches, writers, folder)
+    finally:
+        for writer in writers.values():
+            writer.close()
+    if not num_rows:
+        raise ValueError("data have no rows: give at least one; an iterable is read only once")
+    if entries:
+        (folder / ENTRIES).write_text(json.dumps(entries))
+
+
+def _write_batches(batches: Iterable[Batch], writers: dict[str, "_Writer"], folder: Path) -> int:
+    """Write all batches, and return the number of their rows."""
+    num_rows = 0
+    for number, batch in enumerate(batches):
+        _check_rows(batch)
+        if number == 0:
+            writers.update((name, _Writer(name, folder)) for name in batch)
+        elif batch.keys() != writers.keys():
+            raise ValueError(
+                f"batch {number} has {', '.join(sorted(batch))}, those before have "
+                f"{', '.join(sorted(writers))}: give all batches the same arrays"
+            )
+        for name, column in batch.items():
+            writers[name].add(number, column)
+        num_rows += _num_rows(batch)
+    return num_rows
+
+
+def _is_frame(data: Any) -> bool:
+    """Return whether data are a data frame of pandas or polars."""
+    package = type(data).__module__.split(".")[0]
+    return package in ("pandas", "polars") and hasattr(data, "columns")
+
+
+def _grouped(frame: Any, groups: Mapping[str, Sequence[str]]) -> Batch:
+    """Return the columns of a data frame, some of them as the entries of vectors."""
+    columns = [str(name) for name in frame.columns]
+    by_name = dict(zip(columns, frame.columns, strict=True))
+    if len(by_name) < len(columns):
+        twice = next(name for name in columns if columns.count(name) > 1)
+        raise ValueError(f"the data frame has two columns {twice!r}: give each its own name")
+    grouped: dict[str, str] = {}
+    for group, members in groups.items():
+        for member in members:
+            if member not in by_name:
+                raise ValueError(
+                    f"groups: {group} names the column {member!r}, which the data frame does not have"
+                )
+            if member in grouped:
+                raise ValueError(f"groups: {member} is in {grouped[member]} and in {group}")
+            grouped[member] = group
+        if group in by_name and group not in members:
+            raise ValueError(f"groups: {group} is also a column: give the vector another name")
+    single = {
+        name: as_column(name, frame[by_name[name]]) for name in columns if name not in grouped
+    }
+    vectors = {
+        group: _joined(group, {m: as_column(m, frame[by_name[m]]) for m in members})
+        for group, members in groups.items()
+    }
+    if not single | vectors:
+        raise ValueError("the data frame has no columns")
+    return single | vectors
+
+
+def _joined(group: str, columns: Mapping[str, Column]) -> Column:
+    """Join columns as the entries of one vector; holes are NaN."""
+    if not columns:
+        raise ValueError(f"groups: {group} names no column")
+    for name, column in columns.items():
+        if column.values.ndim > 1 or column.values.dtype.kind not in "buif":
+            raise ValueError(
+                f"groups: {name} in {group} has no numbers: make it a modality of its own"
+            )
+    present = [
+        np.ones(len(c.values), bool) if c.present is None else c.present for c in columns.values()
+    ]
+    values = np.stack([c.values for c in columns.values()], axis=1)
+    present = np.stack(present, axis=1)
+    if present.all():
+        return Column(values)
+    if values.dtype.kind != "f" and (present.any(axis=1) == present.all(axis=1)).all():
+        return Column(values, present[:, 0])
+    values = values.astype(np.result_type(values.dtype, np.float32))
+    values[~present] = np.nan
+    return Column(values)
+
+
+def _batches(data: Any) -> Iterator[Batch]:
+    """Yield the rows of data that are not a data frame, some at a time."""
+    if (
+        isinstance(data, Mapping)
+        and data
+        and all(hasattr(part, "features") for part in data.values())
+    ):
+        for name, part in data.items():
+            for batch in _of_hugging_face(part):
+                split = np.full(_num_rows(batch), SPLIT_NAMES.get(name, name))
+                yield batch | {"split": Column(split)}
+    elif isinstance(data, Mapping):
+        yield {str(name): as_column(str(name), values) for name, values in data.items()}
+    elif hasattr(data, "features") and hasattr(data, "with_format"):
+        yield from _of_hugging_face(data)
+    elif (
+        hasattr(data, "__getitem__")
+        and hasattr(data, "__len__")
+        and not isinstance(data, str | bytes)
+    ):
+        rows = (data[i] for i in range(len(data)))
+        while some := list(islice(rows, ROWS_AT_ONCE)):
+            yield _stacked(some)
+    elif isinstance(data, Iterable) and not isinstance(data, str | bytes):
+        for number, batch in enumerate(data):
+            if not isinstance(batch, Mapping):
+                raise ValueError(f"batch {number} must be {{name: array}}, got {short_repr(batch)}")
+            yield {str(name): as_column(str(name), values) for name, values in batch.items()}
+    else:
+        raise ValueError(
+            "data must be {name: array}, a data frame, a data set or an iterable of batches, got "
+            f"{short_repr(data)}"
+        )
+
+
+def _of_hugging_face(data: Any) -> Iterator[Batch]:
+    """Yield the rows of a data set of Hugging Face; classes are their names."""
+    for batch in data.with_format("numpy").iter(ROWS_AT_ONCE):
+        columns = {}
+        for name, values in batch.items():
+            classes = getattr(data.features[name], "names", None)
+            if classes is not None:
+                values = [None if v is None or v < 0 else classes[int(v)] for v in values]
+            columns[name] = _in_declared_dtype(as_column(name, values), data.features[name])
+        yield columns
+
+
+def _in_declared_dtype(column: Column, feature: Any) -> Column:
+    """Return integers in the dtype that a data set declares, which reading them has widened."""
+    declared = str(getattr(getattr(feature, "feature", feature), "dtype", ""))
+    if column.values.dtype.kind in "iu" and declared.lstrip("u").startswith("int"):
+        return column._replace(values=column.values.astype(declared))
+    return column
+
+
+def _stacked(rows: Sequence[Any]) -> Batch:
+    """Return rows, each a dict, as columns."""
+    for row in rows:
+        if not isinstance(row, Mapping):
+            raise ValueError(f"each row must be {{name: value}}, got {short_repr(row)}")
+        if row.keys() != rows[0].keys():
+            raise ValueError(
+                f"a row has {', '.join(map(str, row))}, the first has {', '.join(map(str, rows[0]))}: give "
+                "all rows the same names, and None where a value is missing"
+            )
+    return {str(name): as_column(str(name), [row[name] for row in rows]) for name in rows[0]}
+
+
+def _num_rows(batch: Batch) -> int:
+    return len(next(iter(batch.values())).values)
+
+
+def _check_rows(batch: Batch) -> None:
+    """Raise ValueError if a batch has no arrays, or arrays that differ in their number of rows."""
+    if not batch:
+        raise ValueError("data have no arrays: give at least one, {name: array}")
+    for name, (values, present) in batch.items():
+        if not values.ndim:
+            raise ValueError(f"{name} is a single value: the first axis must be rows")
+        if present is not None and f"{name}_present" in batch:
+            raise ValueError(f"{name} marks its missing rows already: leave {name}_present out")
+        if name not in SPECIAL and not name.endswith("_present"):
+            check_modality(name, values)
+    first, num = next(iter(batch)), _num_rows(batch)
+    for name, (values, _) in batch.items():
+        if len(values) != num:
+            raise ValueError(
+                f"{first} has {num:,} rows and {name} has {len(values):,}: all arrays must have the same "
+                "rows; where one is missing, put NaN or None"
+            )
+
+
+class _Writer:
+    """Writes one array, batch after batch, and which of its rows are present."""
+
+    def __init__(self, name: str, folder: Path):
+        self._name, self._path = name, folder / f"{name}.npy"
+        self._dtype: np.dtype | None = None  # as long as all rows are missing
+        self._shape: tuple[int, ...] = ()
+        self._num_rows = 0
+        self._present: list[np.ndarray] = []
+        self._words: list[np.ndarray] = []  # strings, whose common length is known at the end
+        self._file: Any = None
+
+    def add(self, number: int, column: Column) -> None:
+        """Append the rows of a batch."""
+        values, present = column
+        present = np.ones(len(values), bool) if present is None else present
+        self._present.append(present)
+        self._num_rows += len(values)
+        if not present.any() and len(values):
+            if self._dtype is not None:
+                self._append(np.zeros((len(values), *self._shape), self._dtype))
+            return
+        if self._dtype is None:
+            self._open(values)
+        self._require_alike(number, values)
+        self._append(values)
+
+    def close(self) -> None:
+        """Complete the files."""
+        if self._dtype is None:
+            self._open(np.full(0, np.nan))
+        if self._file is None:
+            np.save(self._path, np.concatenate(self._words))
+        else:
+            self._file.seek(0)
+            self._write_header(self._num_rows)
+            self._file.close()
+        present = np.concatenate([np.zeros(0, bool), *self._present])
+        if not present.all():
+            np.save(self._path.with_name(f"{self._name}_present.npy"), present)
+
+    def _open(self, values: np.ndarray) -> None:
+        """Fix the dtype and the shape of a row, and write the rows that were missing so far."""
+        self._dtype, self._shape = values.dtype, values.shape[1:]
+        if values.dtype.kind not in "US":
+            self._file = self._path.open("wb")
+            self._write_header(0)
+        num_missing = self._num_rows - len(values)
+        self._append(np.zeros((num_missing, *self._shape), self._dtype))
+
+    def _append(self, values: np.ndarray) -> None:
+        if self._file is None:
+            self._words.append(values)
+        else:
+            self._file.write(np.ascontiguousarray(values).tobytes())
+
+    def _write_header(self, num_rows: int) -> None:
+        """Write NumPy's header, which leaves room for the first axis to grow."""
+        assert self._dtype is not None
+        descr = np.lib.format.dtype_to_descr(self._dtype)
+        header = {"descr": descr, "fortran_order": False, "shape": (num_rows, *self._shape)}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+    def _require_alike(self, number: int, values: np.ndarray) -> None:
+        """Raise ValueError if a batch has another dtype, or rows of another shape, than those before."""
+        assert self._dtype is not None
+        words = values.dtype.kind in "US" and values.dtype.kind == self._dtype.kind
+        if values.dtype != self._dtype and not words:
+            raise ValueError(
+                f"{self._name} is {values.dtype} in batch {number}, and was {self._dtype} before: give all "
+                "batches one dtype"
+            )
+        if values.shape[1:] != self._shape:
+            raise ValueError(
+                f"{self._name} has rows of shape {values.shape[1:]} in batch {number}, and of {self._shape} "
+                "before: give all rows one shape"
+            )

@@ -1,0 +1,194 @@
+"""`fit` from Python: the same bits as the command line, data of any form, and what ends a training."""
+
+import json
+import shutil
+import signal
+
+import numpy as np
+import pytest
+
+import sbmae_jax
+from sbmae_jax.app import fit as fit_module
+from sbmae_jax.app import pipeline
+from sbmae_jax.configs import custom
+
+SHORT = {
+    "autoencoder_training.steps_per_call": 10, "autoencoder_training.patience": 0,
+    "score_training.steps_per_call": 10, "score_training.patience": 0, "sampling.num_levels": 4,
+    "network.width": 16, "network.hub_width": 16, "network.num_blocks": 1,
+}  # fmt: skip
+STAGES = ["autoencoder/lab", "autoencoder/town", "score"]
+
+
+def own_data(num=60):
+    rng = np.random.default_rng(0)
+    lab = rng.normal(size=(num, 3))
+    lab[::7] = np.nan
+    return {
+        "lab": lab,
+        "town": [None if i % 9 == 0 else ["Bonn", "Oslo"][i % 2] for i in range(num)],
+    }
+
+
+def short_fit(data=None, **options):
+    options = {"num_steps": 20, "quiet": True, "config": SHORT} | options
+    return sbmae_jax.fit(own_data() if data is None else data, **options)
+
+
+def leaves(model):
+    import jax
+
+    return [np.asarray(leaf) for leaf in jax.tree.leaves((model.params, model.moments))]
+
+
+def same_bits(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(leaves(one), leaves(other), strict=True))
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fit") / "run"
+    return folder, short_fit(workdir=folder)
+
+
+def test_the_model_samples_in_the_users_units(fitted):
+    _, model = fitted
+    made = model.generate({"lab": own_data()["lab"][1:3]}, num_samples=4)
+    assert made["town"].shape == (2, 4)
+    assert set(made["town"].ravel()) <= {"Bonn", "Oslo"}
+    assert model.generate({}, num_samples=2)["lab"].dtype == np.float64
+
+
+def test_a_fit_has_the_bits_of_the_command_line(fitted, tmp_path):
+    town = np.array([t or "" for t in own_data()["town"]])
+    np.savez(tmp_path / "own.npz", lab=own_data()["lab"], town=town)
+    config = custom.get_config().to_dict()
+    config["data"]["path"] = str(tmp_path / "own.npz")
+    for key, value in SHORT.items():
+        section, name = key.split(".")
+        config[section][name] = value
+    config["autoencoder_training"]["num_steps"] = config["score_training"]["num_steps"] = 20
+    pipeline.run(config, tmp_path / "run", "train", quiet=True)
+    assert same_bits(fitted[1], pipeline.load(tmp_path / "run"))
+
+
+def test_a_workdir_resumes_loads_and_can_be_evaluated(fitted):
+    folder, model = fitted
+    steps = []
+    again = short_fit(workdir=folder, callbacks=lambda *call: steps.append(call))
+    assert not steps
+    assert same_bits(model, again)
+    assert same_bits(model, sbmae_jax.load(folder))
+    assert not (folder / "results.json").exists()
+
+
+def test_a_folder_that_was_moved_is_evaluated_without_training_again(fitted, tmp_path):
+    folder = shutil.copytree(fitted[0], tmp_path / "moved")
+    small = SHORT | {"evaluation.num_samples": 3, "evaluation.num_unconditional": 10}
+    again = short_fit(workdir=folder, evaluate=True, config=small)
+    assert same_bits(fitted[1], again)
+    assert (folder / "report" / "index.html").exists()
+    assert json.loads((folder / "results.json").read_text())["num_rows"]
+
+
+def test_other_data_in_the_same_workdir_are_refused(fitted):
+    folder, _ = fitted
+    before = sorted(p.name for p in folder.iterdir())
+    with pytest.raises(ValueError, match=r"was trained on other data, .* choose another workdir"):
+        short_fit({**own_data(), "lab": own_data()["lab"] + 1}, workdir=folder)
+    assert sorted(p.name for p in folder.iterdir()) == before
+
+
+def test_an_interrupt_returns_what_was_learned_and_without_a_workdir_nothing_is_left(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    calls = []
+
+    def interrupt(stage, step, metrics):
+        calls.append((stage, step))
+        if len(calls) == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    handler = signal.getsignal(signal.SIGINT)
+    model = short_fit(callbacks=[interrupt, lambda *call: None], keep_on_interrupt=True)
+    assert calls == [(name, 10) for name in STAGES]
+    assert model.generate({}, num_samples=1)["lab"].shape == (1, 3)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_second_interrupt_stops_at_once():
+    def interrupt(stage, step, metrics):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        short_fit(callbacks=interrupt, keep_on_interrupt=True)
+
+
+def test_time_is_shared_by_the_trainings():
+    now = [0.0]
+    callback = fit_module._time_limit(100.0, 2, clock=lambda: now[0])
+
+    def ends_at(stage, step_seconds):
+        while True:
+            now[0] += step_seconds
+            if callback(stage, 1, {}):
+                return now[0]
+
+    assert ends_at("autoencoder/a", 1.0) == 20
+    assert ends_at("autoencoder/b", 1.0) == 40
+    assert ends_at("score", 7.0) == 103  # the first call that ends after 100
+
+
+def test_time_that_is_left_goes_to_the_score():
+    now = [0.0]
+    callback = fit_module._time_limit(100.0, 1, clock=lambda: now[0])
+    now[0] = 10.0
+    assert not callback("autoencoder/a", 1, {})  # ended by patience after this call
+    now[0] = 99.0
+    assert not callback("score", 1, {})
+    now[0] = 100.0
+    assert callback("score", 2, {})
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "message"),
+    [
+        (None, {"minutes": 0}, "minutes must be above 0"),
+        (None, {"seed": -1}, "seed must be"),
+        (None, {"evaluate": True}, "evaluate writes a report: choose a folder"),
+        (None, {"modalities": {"labs": {"latent_size": 2}}}, "no modality 'labs'.*lab"),
+        (None, {"modalities": {"lab": {"size": 2}}}, "modalities.lab.*'size'"),
+        (None, {"config": {"smapling.snr": 0.1}}, "unknown key 'smapling'.*sampling"),
+        (None, {"num_steps": 0}, "num_steps must be at least 1"),
+        (None, {"leave_out": ("x",)}, "leave_out names 'x'"),
+        (None, {"groups": {"lab": ["a"]}}, "groups: only the columns of a data frame"),
+        (None, {"workdir": "gs://bucket/run"}, "bucket.*give fit their path"),
+        ({"x": [[1, 2], [3]]}, {}, "x is ragged: row 1 has shape"),
+        ({"x": np.zeros((5, 2)), "y": np.zeros(4)}, {}, "x has 5 rows and y has 4"),
+        ({}, {}, "data have no arrays"),
+        (iter([]), {}, "data have no rows"),
+        (iter([{"x": np.zeros(9)}, {"y": np.zeros(9)}]), {}, "batch 1 has y, those before have x"),
+        (3, {}, "data must be"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused_in_one_sentence(
+    data, options, message, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(ValueError, match=message) as refused:
+        short_fit(data, **options)
+    assert "\n" not in str(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_is_shown_as_a_table(fitted):
+    text, page = repr(fitted[1]), fitted[1]._repr_html_()
+    assert "lab" in text
+    assert "vector" in text
+    assert len(text.splitlines()) == 4
+    assert page.count("<tr>") == 3
+    assert "category" in page
