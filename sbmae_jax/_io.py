@@ -84,7 +84,7 @@ def write_atomically(path: Path, fill: Fill) -> None:
     Raises:
         OSError: The file could not be written, or is read back with other content than was written.
     """
-    part = path if is_remote(path) else path.with_name(path.name + ".part")
+    part = path if is_remote(path) else _part_of(path)
     try:
         with part.open("wb") as file:
             fill(file)
@@ -96,6 +96,11 @@ def write_atomically(path: Path, fill: Fill) -> None:
             with suppress(OSError):
                 part.unlink()
         raise
+
+
+def _part_of(path: Path) -> Path:
+    """Return the name of a file while it is written: short, as that of the file may be as long as can be."""
+    return path.with_name(f"{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.part")
 
 
 def _read_back(part: Path, suffix: str) -> None:
@@ -118,9 +123,23 @@ def require_writable(path: Path) -> None:
     Raises:
         ValueError: The path is a folder, or the file cannot be written there.
     """
-    if path.is_dir():
+    if exists(path) and path.is_dir():
         raise ValueError(f"{path} is a folder: choose the name of a file")
     require_folder(path.parent)
+
+
+def exists(path: Path) -> bool:
+    """Return whether a file or a folder exists.
+
+    Raises:
+        ValueError: No file can have this name, which may be too long.
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        raise ValueError(
+            f"{path} is no name that a file can have ({error.strerror}): choose another one"
+        ) from None
 
 
 def require_folder(folder: Path) -> None:

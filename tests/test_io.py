@@ -108,3 +108,16 @@ def test_what_is_read_back_otherwise_gets_no_name(tmp_path, name):
         write_atomically(tmp_path / name, fill)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["n" * 251 + ".npz", "n" * 247 + ".npz", "\u00e4" * 125 + ".json"])
+def test_a_name_may_be_as_long_as_files_allow(tmp_path, name):
+    require_writable(tmp_path / name)
+    write_atomically(tmp_path / name, lambda file: write_npz(file, {"x": np.arange(3)})
+                     if name.endswith("npz") else file.write(b"[1]"))  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_name_that_is_too_long_is_refused_before_the_work(tmp_path):
+    with pytest.raises(ValueError, match=r"no name that a file can have \(File name too long\)"):
+        require_writable(tmp_path / ("n" * 252 + ".npz"))

@@ -101,7 +101,8 @@ def test_faces_are_drawn_learned_and_asked_for(tmp_path, monkeypatch):
     asked = launch(*ask, "attributes=Smiling,Eyeglasses", "--num_samples=2")
     assert asked.returncode == 0, asked.stderr
     made = {path.name for path in (workdir / "generated").iterdir()}
-    assert made == {"image_0.png", "image_1.png", "mask_0.png", "mask_1.png", "sheet.png"}
+    pictures = {"image_0.png", "image_1.png", "mask_0.png", "mask_1.png"}
+    assert made == pictures | {"sheet.png", "files.json"}
     given = f"image={workdir / 'generated' / 'image_0.png'}"
     again = launch(*ask, given, f"--output={tmp_path / 'out'}")
     assert again.returncode == 0, again.stderr
@@ -239,7 +240,7 @@ def test_own_data_are_learned_and_their_holes_filled(tmp_path):
     asked = launch(*ask[:1], "--stage=generate", "--given", "town=Oslo", "--num_samples=2")
     assert asked.returncode == 0, asked.stderr
     made = {path.name for path in (workdir / "generated").iterdir()}
-    assert made == {"count.csv", "lab.csv", "sheet.png"}
+    assert made == {"count.csv", "lab.csv", "sheet.png", "files.json"}
 
 
 @pytest.mark.slow

@@ -191,7 +191,8 @@ def test_modalities_of_all_names_are_learned_generated_and_imputed(tmp_path):
     assert results["consistency"]["by_modality"].keys() <= set(MODALITIES)
     sheet = pipeline.generate(workdir, ["self=1", "x=0.5,1"], 2, tmp_path / "out")
     names = {path.name for path in sheet.parent.iterdir()}
-    assert names == {f"{n}.csv" for n in MODALITIES if n not in ("self", "x")} | {"sheet.png"}
+    tables = {f"{n}.csv" for n in MODALITIES if n not in ("self", "x")}
+    assert names == tables | {"sheet.png", "files.json"}
     done = pipeline.impute(workdir, tmp_path / "new", tmp_path / "filled [1].npz", num_samples=2)
     assert {n for n, num in done.num_filled.items() if num} == {"file", "self"}
     with np.load(tmp_path / "filled [1].npz") as found:

@@ -1,6 +1,7 @@
 """Generation from files: what is given, what comes out, and what cannot be read."""
 
 import csv
+import json
 import tempfile
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sbmae_jax.app import sample_files
 from sbmae_jax.app.request import generate_files, read_given
 from sbmae_jax.data.description import Description, load, save
 from sbmae_jax.data.scaling import Scaling
@@ -74,11 +76,122 @@ def test_what_is_not_given_is_written(tmp_path):
     assert model.num_samples == 4
     names = {path.name for path in out.iterdir()}
     pictures = {f"{name}_{i}.png" for name in ("image", "mask") for i in range(4)}
-    assert names == pictures | {"sheet.png"}
+    assert names == pictures | {"sheet.png", "files.json"}
     assert page == out / "sheet.png"
     with Image.open(out / "image_0.png") as image:
         assert image.size == (8, 8)
         assert image.convert("RGB").getpixel((0, 0)) == (178, 178, 178)
+
+
+def files_in(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_folder_holds_the_samples_of_the_last_call_and_what_others_put_there(tmp_path):
+    out = tmp_path / "out"
+    generate_files(Model(), DATA, [], 5, out)
+    (out / "notes.txt").write_text("mine")
+    (out / "image_7.png").write_text("mine, too")
+    generate_files(Model(), DATA, ["attributes=Bangs"], 2, out)
+    generate_files(Model(), DATA, ["attributes=Bangs"], 2, tmp_path / "fresh")
+    found = files_in(out)
+    assert found.pop("notes.txt") == b"mine"
+    assert found.pop("image_7.png") == b"mine, too"
+    assert found == files_in(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize(
+    ("name", "earlier"),
+    [("image_1.png", True), ("image_1.png", False), ("attributes.csv", True), ("sheet.png", False),
+     ("files.json", False)],
+)  # fmt: skip
+def test_a_file_that_somebody_else_wrote_is_not_replaced(tmp_path, name, earlier):
+    model = Model()
+    if earlier:
+        generate_files(Model(), DATA, ["attributes=Bangs"], 1, tmp_path)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ValueError, match=f"{name} that was not written by an earlier call"):
+        generate_files(model, DATA, [], 2, tmp_path)
+    assert (tmp_path / name).read_text() == "mine"
+    assert not hasattr(model, "given")
+
+
+def test_after_an_interruption_the_next_call_finds_all_files(tmp_path, monkeypatch):
+    generate_files(Model(), DATA, [], 4, tmp_path)
+    write, count = sample_files.write_atomically, iter(range(100))
+
+    def stop_at_the_fifth(path, fill):
+        if next(count) == 5:
+            raise KeyboardInterrupt
+        write(path, fill)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sample_files, "write_atomically", stop_at_the_fifth)
+        with pytest.raises(KeyboardInterrupt):
+            generate_files(Model(), DATA, [], 9, tmp_path)
+    generate_files(Model(), DATA, [], 1, tmp_path)
+    names = {"image_0.png", "mask_0.png", "attributes.csv", "sheet.png", "files.json"}
+    assert set(files_in(tmp_path)) == names
+
+
+def test_a_list_that_somebody_changed_removes_nothing_elsewhere(tmp_path):
+    (tmp_path / "kept.png").write_text("mine")
+    out = tmp_path / "out"
+    generate_files(Model(), DATA, [], 1, out)
+    names = ["../kept.png", str(tmp_path / "kept.png"), "gone.png", 3, "image_0.png"]
+    (out / "files.json").write_text(json.dumps({"files": [*names, "mask_0.png", "sheet.png"]}))
+    generate_files(Model(), DATA, ["attributes=", f"image={out / 'image_0.png'}"], 1, out)
+    assert (tmp_path / "kept.png").read_text() == "mine"
+
+
+def test_a_name_that_is_too_long_is_refused_before_anything_is_generated(tmp_path):
+    model = Model()
+    model.modalities = (Modality("n" * 252, (3,), "bernoulli", "", 2, 1.0), IMAGE)
+    with pytest.raises(ValueError, match="no name that a file can have"):
+        generate_files(model, DATA, [], 2, tmp_path)
+    assert not hasattr(model, "given")
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("dtype", ["uint8", "float64"])
+def test_all_channels_of_an_image_are_written_and_can_be_given(depth, dtype, tmp_path):
+    shape = (8, 12, depth)
+    shift, scale = (0.0, 255.0) if dtype == "uint8" else (-1.0, 4.0)
+    scaling = Scaling("image", shape, dtype, np.array(shift), np.array(scale))
+    modality = Modality("x", scaling.shape, "gaussian", "", 2, 1.0)
+    town = OWN_MODALITIES[list(OWN).index("town")]
+    scalings = {"x": scaling, "town": OWN["town"]}
+    data = Description(
+        {n: s.shape for n, s in scalings.items()}, dict.fromkeys(scalings, np.dtype("f4")), {}, scalings
+    )  # fmt: skip
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    image = (shift + pixels / 255 * scale).astype(dtype)
+
+    class Drawing(Model):
+        modalities = (modality, town)
+
+        def generate(self, given, *, num_samples, **options):
+            self.given = given
+            return samples_of({"x": image, "town": np.array("Oslo")}, given, num_samples)
+
+    model = Drawing()
+    generate_files(model, data, [], 2, tmp_path)
+    if depth == 5:
+        assert not list(tmp_path.glob("x_*.png"))
+        samples = np.load(tmp_path / "x.npy")
+        assert samples.dtype == dtype
+        np.testing.assert_array_equal(samples, np.stack([image, image]))
+        np.save(tmp_path / "one.npy", samples[0])
+        file = tmp_path / "one.npy"
+    else:
+        file = tmp_path / "x_1.png"
+        with Image.open(file) as written:
+            assert written.mode == {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[depth]
+            np.testing.assert_array_equal(np.asarray(written).reshape(shape), pixels)
+    generate_files(model, data, [f"x={file}"], 1, tmp_path / "again")
+    np.testing.assert_allclose(model.given["x"], image[None], rtol=1e-12, atol=1e-12)
+    assert model.given["x"].dtype == dtype
+    assert not list((tmp_path / "again").glob("x*"))
 
 
 def test_vectors_are_written_as_a_table(tmp_path):

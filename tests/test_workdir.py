@@ -66,3 +66,10 @@ def test_names_that_differ_in_case_only_are_refused_where_files_do_not_distingui
     check_names(tmp_path, ["lab", "labs", "town"])
     with pytest.raises(ValueError, match="lab and Lab differ in case only"):
         check_names(tmp_path, ["lab", "Lab", "town"])
+
+
+def test_names_that_are_too_long_for_files_are_refused(tmp_path):
+    check_names(tmp_path, ["n" * 200, "\u00e4" * 100])
+    for name in ("n" * 250, "\u00e4" * 125):
+        with pytest.raises(ValueError, match=r"cannot be that of a file .*: rename the modality"):
+            check_names(tmp_path, ["lab", name])

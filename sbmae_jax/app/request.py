@@ -1,27 +1,22 @@
-"""Generate from files: images, names, numbers or classes in; PNGs, tables and a contact sheet out."""
+"""Generate from files: images, names, numbers or classes in; images, tables and a contact sheet out."""
 
-import csv
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.image import imsave
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sbmae_jax._check import require_int, require_seed
-from sbmae_jax._io import as_path, require_folder
+from sbmae_jax._io import as_path
+from sbmae_jax.app.sample_files import MODES, check_folder, write_samples
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.numbers import parse_number
 from sbmae_jax.data.scaling import IMAGE_KINDS, Scaling, abbreviate
 from sbmae_jax.data.user.pictures import READ_MODES
-from sbmae_jax.evaluation.images import add_frame, as_rgb, sheet
 from sbmae_jax.models.autoencoder import Modality
 from sbmae_jax.models.model import Model
-
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-MAX_LINES = 6  # numbers shown in a cell of the contact sheet
 
 
 def generate_files(
@@ -35,22 +30,25 @@ def generate_files(
 ) -> Path:
     """Generate what is not given, and write files.
 
-    The folder gets `NAME_NUMBER.png` for each image, `NAME.csv` for other modalities, and `sheet.png`, which
-    shows everything. Data of one's own are drawn with their noise, and written in their units.
+    The folder gets `NAME_NUMBER.png` for each image, `NAME.npy` for images of more than four channels,
+    `NAME.csv` for other modalities, and `sheet.png`, which shows everything. Data of one's own are drawn with
+    their noise, and written in their units. `files.json` lists the files, which the next call in the same
+    folder replaces.
 
     Args:
         model: A trained model.
         data: The description of the data that it was trained on.
         given: What the samples must agree with, as `read_given` reads it; may be empty.
         num_samples: How many samples to generate.
-        folder: Where to write. It is created if it does not exist.
+        folder: Where to write. It is created if it does not exist. Other files in it are kept.
         seed: In 0..2**32 - 1.
 
     Returns:
         The contact sheet.
 
     Raises:
-        ValueError: If something given cannot be read or does not fit, or the folder cannot be written.
+        ValueError: If something given cannot be read or does not fit, if the folder cannot be written, or if
+            it has a file of the same name that no earlier call has written.
         OSError: The samples could not be written there; the message says where they are.
 
     Example:
@@ -63,7 +61,7 @@ def generate_files(
     require_int("num_samples", num_samples, 1)
     seed = require_seed("seed", seed)
     examples = read_given(given, model.modalities, data)
-    require_folder(folder)
+    check_folder(folder, [m for m in model.modalities if m.name not in examples], num_samples)
     made = model.generate(
         {name: x[None] for name, x in examples.items()},
         key=seed, num_samples=num_samples, noise=bool(data.scalings),
@@ -71,28 +69,13 @@ def generate_files(
     if examples:
         made = {name: x[0] for name, x in made.items()}
     try:
-        return _write_files(folder, model.modalities, data, examples, made)
+        return write_samples(folder, model.modalities, data, examples, made)
     except OSError as error:
         kept = Path(tempfile.mkdtemp(prefix="sbmae-"))
-        _write_files(kept, model.modalities, data, examples, made)
+        write_samples(kept, model.modalities, data, examples, made)
         raise OSError(
             f"{folder} cannot be written ({error.strerror or error}): the samples are in {kept}"
         ) from None
-
-
-def _write_files(
-    folder: Path,
-    modalities: Sequence[Modality],
-    data: Description,
-    examples: Mapping[str, np.ndarray],
-    made: Mapping[str, np.ndarray],
-) -> Path:
-    """Write what was generated, and the contact sheet, whose path is returned."""
-    for modality in modalities:
-        if modality.name not in examples:
-            _write_samples(folder, modality, made[modality.name], data)
-    imsave(folder / "sheet.png", _contact_sheet(modalities, data, examples, made))
-    return folder / "sheet.png"
 
 
 def read_given(
@@ -103,8 +86,8 @@ def read_given(
     Args:
         given: For each modality, `NAME=VALUE`. The value is a file for an image, which is cropped and resized
             to the model's shape; comma-separated names for a vector of attributes, where the other attributes
-            are absent. For data of one's own it is a class for a category, and comma-separated numbers or an
-            `.npy` file, in their units, for all kinds but images.
+            are absent. For data of one's own it is a class for a category, comma-separated numbers for other
+            kinds, or an `.npy` file; all in their units.
         modalities: What the model knows.
         data: Names and scalings of the modalities.
 
@@ -137,7 +120,7 @@ def read_given(
 def _read_own(value: str, modality: Modality, scaling: Scaling) -> np.ndarray:
     """Read one example [*raw_shape] of data of one's own, in its units."""
     name, shape = modality.name, scaling.raw_shape
-    if scaling.kind in IMAGE_KINDS:
+    if scaling.kind in IMAGE_KINDS and not value.endswith(".npy"):
         image = _read_image(value, name, (*shape[:2], modality.shape[2]))
         if scaling.kind == "mask" and image.max() == 1:
             image = 255 * image  # a mask of 0 and 1, of whatever units those of training were
@@ -167,14 +150,16 @@ def _read_own(value: str, modality: Modality, scaling: Scaling) -> np.ndarray:
         raise ValueError(f"--given {name}: must be numbers of shape {shape}, got {numbers.shape}")
     if numbers.size != np.prod(shape, dtype=np.int64):
         raise ValueError(f"--given {name}: must be numbers of shape {shape}, got {numbers.shape}")
-    return numbers.reshape(shape)
+    numbers = numbers.reshape(shape)
+    # The units of an image show in its dtype.
+    return numbers.astype(scaling.dtype) if scaling.kind in IMAGE_KINDS else numbers
 
 
 def _read_image(path: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Read an image file as uint8 of a shape [H, W, C]."""
     height, width, depth = shape
     if depth not in MODES:
-        raise ValueError(f"--given {name}: no image file has {depth} channels")
+        raise ValueError(f"--given {name}: no image file has {depth} channels: give an .npy file")
     try:
         with Image.open(as_path(path)) as file:
             if file.mode not in READ_MODES:
@@ -204,75 +189,3 @@ def _read_names(value: str, modality: Modality, data: Description) -> np.ndarray
                 f"--given {modality.name}: unknown name {word!r}; choose from {', '.join(names)}"
             )
     return np.array([name in wanted for name in names], np.float32)
-
-
-def _write_samples(
-    folder: Path, modality: Modality, samples: np.ndarray, data: Description
-) -> None:
-    """Write images as PNGs, and other modalities as a table."""
-    scaling = data.scalings.get(modality.name)
-    if len(modality.shape) == 3:
-        for number, image in enumerate(samples):
-            imsave(folder / f"{modality.name}_{number}.png", _image_of(image, scaling))
-        return
-    if scaling is not None and scaling.kind == "category":
-        names, lines = [modality.name], [[value] for value in samples]
-    else:
-        names = data.entries.get(modality.name) or list(map(str, range(np.prod(modality.shape))))
-        lines = [[_cell_of(value, scaling) for value in np.ravel(values)] for values in samples]
-    with open(folder / f"{modality.name}.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["sample", *names])
-        writer.writerows([number, *line] for number, line in enumerate(lines))
-
-
-def _cell_of(value: np.generic, scaling: Scaling | None) -> str:
-    """Return a number for a table: all digits that its dtype has, in data of one's own."""
-    return f"{value:.4f}" if scaling is None else str(value).removesuffix(".0")
-
-
-def _image_of(image: np.ndarray, scaling: Scaling | None) -> np.ndarray:
-    """Return an image [H, W, C], in [0, 1] or in the units of data of one's own, as RGB bytes."""
-    if scaling is None:
-        return as_rgb(image)
-    x = np.clip((image.astype(np.float64) - scaling.shift) / scaling.scale, 0, 1)
-    return as_rgb(x.reshape(*scaling.raw_shape[:2], scaling.shape[2]))
-
-
-def _text_of(value: np.ndarray, names: Sequence[str], scaling: Scaling | None) -> str:
-    """Return a few lines of text for a value that is not an image."""
-    if scaling is None:
-        return "\n".join(n for n, v in zip(names, value, strict=True) if v > 0.5) or "(none)"
-    if scaling.kind == "category":
-        return str(value)
-    numbers = np.ravel(value)
-    lines = [f"{n}: {v:.6g}" for n, v in zip(names, numbers[:MAX_LINES], strict=False)]
-    return "\n".join([*lines, *["..."] * (numbers.size > MAX_LINES)])
-
-
-def _contact_sheet(
-    modalities: Sequence[Modality],
-    data: Description,
-    examples: Mapping[str, np.ndarray],
-    made: Mapping[str, np.ndarray],
-) -> np.ndarray:
-    """Lay out one row for each modality: what was given, in a red frame, or the samples."""
-
-    def cell(modality, value):
-        scaling = data.scalings.get(modality.name)
-        if len(modality.shape) == 3:
-            return _image_of(value, scaling)
-        names = data.entries.get(modality.name) or list(map(str, range(np.size(value))))
-        return _text_of(value, names, scaling)
-
-    num_samples = len(next(iter(made.values())))
-    rows = []
-    for modality in modalities:
-        name = modality.name
-        if name in examples:
-            shown = cell(modality, examples[name])
-            first = shown if isinstance(shown, str) else add_frame(shown)
-            rows.append([f"{name}\n(given)", first, *[""] * (num_samples - 1)])
-        else:
-            rows.append([name, *(cell(modality, value) for value in made[name])])
-    return sheet(rows, [""] * (num_samples + 1), side=160)

@@ -11,14 +11,19 @@ GAP = 2  # white pixels between images
 ZOOM = 2
 
 
+def as_bytes(x: np.ndarray) -> np.ndarray:
+    """Return an image as bytes: floats in [0, 1] become 0 to 255, and bytes stay as they are."""
+    return x if x.dtype == np.uint8 else np.round(255 * np.clip(x, 0, 1)).astype(np.uint8)
+
+
 def as_rgb(x: np.ndarray) -> np.ndarray:
     """Return an image as RGB bytes, `[H, W, 3]` uint8.
 
     Args:
-        x: `[H, W, C]`, bytes or floats in [0, 1], with 1 to 4 channels. A grey one is repeated. Of two
-            channels the first one is shown, of four the first three.
+        x: `[H, W, C]`, bytes or floats in [0, 1]. A grey one is repeated. Of two channels the first one is
+            shown, of more than three the first three.
     """
-    x = x if x.dtype == np.uint8 else np.round(255 * np.clip(x, 0, 1)).astype(np.uint8)
+    x = as_bytes(x)
     return x[..., :3] if x.shape[-1] >= 3 else np.repeat(x[..., :1], 3, axis=-1)
 
 

@@ -14,6 +14,7 @@ CONFIG, DATA, MOMENTS = "config.json", "data.json", "moments.npz"
 CHOICES = "choices.txt"
 LOCK = "lock"
 REDO = "redo"  # the stage that is being done again, until all are done
+LONGEST_SUFFIX = "_1000000000.png"  # of files that are named after a modality
 RESULTS, SAMPLES = "results.json", "samples.npz"
 
 
@@ -74,17 +75,24 @@ def write_config(workdir: Path, config: Mapping[str, Any]) -> None:
 
 
 def check_names(workdir: Path, names: Iterable[str]) -> None:
-    """Check that files and folders of these names can lie beside each other in a workdir.
+    """Check that files and folders can have these names, and lie beside each other in a workdir.
 
     Args:
         workdir: Folder of a run, with its config.
         names: The modalities.
 
     Raises:
-        ValueError: Names differ in case only, and the file system does not distinguish case.
+        ValueError: A name is too long for the files that are named after it, or names differ in case only,
+            and the file system does not distinguish case.
     """
     seen: dict[str, str] = {}
     for name in names:
+        try:
+            (workdir / f"{name}{LONGEST_SUFFIX}").exists()
+        except OSError as error:
+            raise ValueError(
+                f"the name {name} cannot be that of a file ({error.strerror}): rename the modality"
+            ) from None
         other = seen.setdefault(name.casefold(), name)
         if other != name and (workdir / CONFIG.upper()).exists():
             raise ValueError(
