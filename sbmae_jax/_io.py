@@ -18,6 +18,8 @@ from typing import Any, cast
 import numpy as np
 from etils import epath
 
+from sbmae_jax._check import short_repr
+
 Fill = Callable[[Any], Any]
 """Writes content into the open binary file that it is given."""
 
@@ -29,6 +31,8 @@ def as_path(path: str | Path) -> Path:
         >>> str(as_path("gs://bucket/run") / "config.json")
         'gs://bucket/run/config.json'
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"a path must be a string or a path, got {short_repr(path)}")
     if isinstance(path, str) and "://" in path:
         return cast(Path, epath.Path(path))
     if is_remote(path):

@@ -114,8 +114,6 @@ def test_what_describes_the_rows_is_no_modality(tmp_path):
         ({"a": A, "b": B[:-1]}, "a has 12 rows and b has 11: all arrays must have the same rows"),
         ({"a": A, "b": np.array(3.0)}, "b in .* is a scalar: the first axis must be rows"),
         ({"label": np.arange(N)}, "holds no modality, only label"),
-        ({"present": A}, "present is a reserved name: rename the array"),
-        ({"two words": A}, "a modality cannot be called 'two words'"),
         ({"a": A.astype(complex)}, "a: values must be numbers or strings, got complex128"),
         ({"a": A[:, :0]}, r"a: examples are empty, with shape \(0,\)"),
         ({"a": A, "c_present": np.ones(N, bool)}, "marks the rows that have c, but there is no array c"),

@@ -190,7 +190,7 @@ def _check_names(rows: Rows) -> None:
 
 def _read_rows(table: Table, data: Description, partial_rows: str) -> Rows:
     """Read all rows of a table as a model knows them; raises ValueError for arrays that it does not know."""
-    for name in table.names:
+    for name in table.all_names:
         if name not in data.scalings and name not in data.ignored:
             raise ValueError(
                 f"{name} in {table.path} is not a modality of this run: remove it; the run has "

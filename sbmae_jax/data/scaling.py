@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from sbmae_jax.data.names import as_name
 from sbmae_jax.data.numbers import parse_number
 
 KINDS = ("vector", "signal", "image", "mask", "binary", "category", "counts", "large_counts")
@@ -255,7 +256,9 @@ def _like_classes(raw: np.ndarray, known: np.ndarray) -> np.ndarray:
     if known.dtype.kind == "U" and raw.dtype.kind in "US":
         words = np.char.decode(raw, "utf-8") if raw.dtype.kind == "S" else raw
         numbers = {w: parse_number(w) for w in np.setdiff1d(words, known).tolist()}
-        words_of = {w: _as_word(n) for w, n in numbers.items() if n is not None}
+        words_of = {as_name(word): word for word in known.tolist()}
+        words_of = {w: words_of[as_name(w)] for w in numbers if as_name(w) in words_of}
+        words_of |= {w: _as_word(n) for w, n in numbers.items() if n is not None}
         return np.array([words_of.get(word, word) for word in words.tolist()], str)
     if known.dtype.kind != "U" and raw.dtype.kind in "US":
         numbers = [parse_number(word) for word in raw.astype(str).tolist()]

@@ -2,7 +2,6 @@
 
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from sbmae_jax._io import one_line
 from sbmae_jax._json import from_json
-from sbmae_jax.data.user.raw import RawArrays
+from sbmae_jax.data.user.raw import RawArrays, by_name, unusable_names
 
 ENTRIES = "entries.json"
 """A file beside `.npy` files: `{name: [names of the entries]}` of vectors whose entries have names."""
@@ -37,24 +36,18 @@ def read_npz(path: Path) -> RawArrays:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-            names = [member.filename.removesuffix(".npy") for member in members]
-            twice = [name for name, count in Counter(names).items() if count > 1]
-            if twice:
-                raise ValueError(
-                    f"{path} has two arrays {twice[0]!r}: give each array its own name"
-                )
-            arrays = {
-                name: _read_member(path, archive, member)
-                for name, member in zip(names, members, strict=True)
-            }
+            named = by_name(path, ((m.filename.removesuffix(".npy"), m) for m in members))
+            arrays = {name: _read_member(path, archive, m) for name, m in named.items()}
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise _damaged(path, error) from None
-    return RawArrays(arrays)
+    return RawArrays(arrays, unusable=unusable_names(dict.fromkeys(arrays, "the array")))
 
 
 def read_npy_file(path: Path) -> RawArrays:
     """Map an `.npy` file into memory, as one array with its name; raises ValueError as `read_npz`."""
-    return RawArrays({path.stem: _read_npy(path)})
+    arrays = by_name(path, [(path.stem, _read_npy(path))])
+    things = dict.fromkeys(arrays, f"the file {path.name}")
+    return RawArrays(arrays, unusable=unusable_names(things, ".npy"))
 
 
 def read_npy_folder(path: Path) -> RawArrays:
@@ -62,8 +55,11 @@ def read_npy_folder(path: Path) -> RawArrays:
     children = sorted(child for child in path.iterdir() if not child.name.startswith("."))
     others = [c.name for c in children if c.suffix != ".npy" and c.name != ENTRIES]
     notices = (f"{path}: only .npy files are read, not {', '.join(others)}",) if others else ()
-    arrays = {child.stem: _read_npy(child) for child in children if child.suffix == ".npy"}
-    return RawArrays(arrays, entries=_read_entries(path / ENTRIES, arrays), notices=notices)
+    files = by_name(path, ((child.stem, child) for child in children if child.suffix == ".npy"))
+    arrays = {name: _read_npy(file) for name, file in files.items()}
+    things = {name: f"the file {file.name}" for name, file in files.items()}
+    unusable, entries = unusable_names(things, ".npy"), _read_entries(path / ENTRIES, arrays)
+    return RawArrays(arrays, entries=entries, notices=notices, unusable=unusable)
 
 
 def _read_entries(path: Path, arrays: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

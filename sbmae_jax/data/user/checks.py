@@ -1,16 +1,22 @@
 """Checks of a user's arrays; each refusal is one sentence that names the array and the fix."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sbmae_jax._check import short_repr
+from sbmae_jax.data.names import RESERVED
 from sbmae_jax.data.source import SPLITS
 
-RESERVED = ("label", "split", "present")
-NAME = re.compile(r"[\w-]+")
+
+def as_strings(name: str, value: Any) -> tuple[str, ...]:
+    """Return a list or tuple of strings as a tuple; raises ValueError for anything else."""
+    listed = isinstance(value, list | tuple | set | frozenset)
+    if not listed or not all(isinstance(one, str) for one in value):
+        raise ValueError(f"{name} must be a list of strings, got {short_repr(value)}")
+    return tuple(value)
 
 
 def check_rows(path: Path, arrays: Mapping[str, Any]) -> int:
@@ -35,12 +41,6 @@ def check_rows(path: Path, arrays: Mapping[str, Any]) -> int:
 
 def check_modality(name: str, array: Any) -> None:
     """Raise ValueError if an array cannot be a modality."""
-    if name in RESERVED:
-        raise ValueError(f"{name} is a reserved name: rename the array")
-    if not NAME.fullmatch(name):
-        raise ValueError(
-            f"a modality cannot be called {name!r}: use only letters, digits, _ and - in its name"
-        )
     if array.dtype.kind not in "buifUS":
         raise ValueError(f"{name}: values must be numbers or strings, got {array.dtype}")
     if 0 in array.shape[1:]:
@@ -59,13 +59,15 @@ def decode(name: str, array: Any) -> np.ndarray:
 
 def check_mask(name: str, of: str, arrays: Mapping[str, Any], mask: Any) -> np.ndarray:
     """Return the mask of the rows that have a modality; raises ValueError if it is not one."""
-    mask = np.asarray(mask)
     if of not in arrays or of in RESERVED:
-        raise ValueError(f"{name} marks the rows that have {of}, but there is no array {of}")
-    if mask.ndim != 1 or not (mask.dtype == bool or np.isin(mask, (0, 1)).all()):
         raise ValueError(
-            f"{name} must be [{len(mask)}] bool, True where {of} is present, got {mask.dtype} of shape "
-            f"{mask.shape}"
+            f"{name} marks the rows that have {of}, but there is no array {of}: rename or remove it"
+        )
+    array, mask = mask, np.asarray(mask) if len(mask.shape) == 1 else None
+    if mask is None or not (mask.dtype == bool or np.isin(mask, (0, 1)).all()):
+        raise ValueError(
+            f"{name} must be [{len(array)}] bool, True where {of} is present, got {array.dtype} of shape "
+            f"{array.shape}: correct or rename it"
         )
     return mask.astype(bool)
 

@@ -16,8 +16,9 @@ import numpy as np
 
 from sbmae_jax._io import one_line
 from sbmae_jax.data.description import Description
+from sbmae_jax.data.names import RESERVED, as_name, problem_of_name
 from sbmae_jax.data.numbers import has_decimal_comma, parse_formatted, parse_number
-from sbmae_jax.data.user.raw import RawArrays
+from sbmae_jax.data.user.raw import RawArrays, unusable_names
 
 DELIMITERS = (",", ";", "\t", "|")
 KEYS = ("id", "file")
@@ -80,7 +81,7 @@ def read_cells(file: Path, markers: Collection[str]) -> Cells:
         with open(file, newline="", encoding="utf-8-sig") as opened:
             delimiter = _delimiter_of([opened.readline() for _ in range(5)])
             opened.seek(0)
-            lines = csv.reader(opened, delimiter=delimiter)
+            lines = csv.reader(map(as_name, opened), delimiter=delimiter)
             rows = [(lines.line_num, [cell.strip() for cell in row]) for row in lines]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(
@@ -142,7 +143,7 @@ def infer_arrays(cells: Cells) -> RawArrays:
         ValueError: If a column mixes many numbers with words, a number can be read in two ways, or a column
             has the name of the vector.
     """
-    stem, notices = cells.file.stem, []
+    stem, notices = as_name(cells.file.stem), []
     arrays: dict[str, Any] = {
         n: np.asarray(cells.columns[n]) for n in NOT_MODELLED if n in cells.columns
     }
@@ -158,6 +159,11 @@ def infer_arrays(cells: Cells) -> RawArrays:
         else:
             numbers[name] = found
     words = [name for name in cells.columns if name not in numbers]
+    if numbers and stem in RESERVED:  # before it is taken for the label of the rows
+        problem = problem_of_name(stem, f"the file {cells.file.name}", cells.file.suffix)
+        raise ValueError(
+            f"{stem} is the name of the vector of numbers in {cells.file}, and {problem}"
+        )
     if numbers and stem in arrays:
         raise ValueError(
             f"{cells.file} has a column {stem}, which is also the name of its vector: rename one of them"
@@ -169,7 +175,10 @@ def infer_arrays(cells: Cells) -> RawArrays:
     if read:
         notices.insert(0, f"{cells.file.name} has columns of {'; '.join(read)}")
     entries = {stem: tuple(numbers)} if numbers else {}
-    return RawArrays(arrays, entries=entries, notices=tuple(notices))
+    unusable = unusable_names(dict.fromkeys(words, f"that column of {cells.file.name}"))
+    if numbers:
+        unusable |= unusable_names({stem: f"the file {cells.file.name}"}, cells.file.suffix)
+    return RawArrays(arrays, entries=entries, notices=tuple(notices), unusable=unusable)
 
 
 def as_trained(cells: Cells, data: Description, folders: Collection[str]) -> RawArrays:

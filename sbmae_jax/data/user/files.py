@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sbmae_jax._check import require_one_of
+from sbmae_jax._check import require_one_of, require_type
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.source import PRESENT, SPLITS, LazyArrays, require_arrays, require_rows
 from sbmae_jax.data.user.opened import OpenedFiles, open_files
@@ -59,8 +59,10 @@ def files(
         >>> source.scalings["town"].restore(source[0]["town"]).item() in ("Bonn", "Oslo")
         True
     """
-    opened = open_files(path, kinds, seed, partial_rows, names, missing_markers)
     require_one_of("split", split, SPLITS)
+    if num_rows is not None:
+        require_type("num_rows", num_rows, int)
+    opened = open_files(path, kinds, seed, partial_rows, names, missing_markers)
     modalities, rows = opened.table.names, opened.rows[split]
     require_rows(split, opened.table.path, len(rows), num_rows)
     present = opened.present(modalities)

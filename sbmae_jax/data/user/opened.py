@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from sbmae_jax._check import require_seed
+from sbmae_jax._check import require_one_of, require_seed, require_type
 from sbmae_jax._io import as_path
 from sbmae_jax.data.scaling import Scaling, to_json
+from sbmae_jax.data.user.checks import as_strings
 from sbmae_jax.data.user.fit import fit_scalings
 from sbmae_jax.data.user.kinds import Kind, infer_kinds
-from sbmae_jax.data.user.profile import Profile, pieces, profile
+from sbmae_jax.data.user.profile import POLICIES, Profile, pieces, profile
 from sbmae_jax.data.user.splits import Classes, classes_of, split_rows
 from sbmae_jax.data.user.tables import MISSING_MARKERS, Table, open_table
 
@@ -108,9 +109,11 @@ def open_files(
             is unknown.
     """
     seed = require_seed("seed", seed)
-    path, markers = Path(as_path(path)).resolve(), tuple(missing_markers)
+    require_one_of("partial_rows", partial_rows, POLICIES)
+    require_type("kinds", kinds, Mapping[str, str] | None)
+    path, markers = Path(as_path(path)).resolve(), as_strings("missing_markers", missing_markers)
     known = array_names(path, markers)
-    chosen = tuple(sorted(names)) or known
+    chosen = tuple(sorted(as_strings("names", names))) or known
     # Kinds of arrays that exist and are not opened do not matter; those of unknown arrays are mistakes.
     given = {n: kind for n, kind in (kinds or {}).items() if n in chosen or n not in known}
     kinds_given = tuple(sorted(given.items()))

@@ -16,8 +16,9 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sbmae_jax.data.description import Description
+from sbmae_jax.data.names import RESERVED, as_name, problem_of_name
 from sbmae_jax.data.user.csv_file import as_trained, infer_arrays, key_of, read_cells
-from sbmae_jax.data.user.raw import RawArrays, row_numbers
+from sbmae_jax.data.user.raw import RawArrays, by_name, row_numbers, unusable_names
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 _NUM_CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
@@ -53,18 +54,18 @@ def read_pictures(
         raise ValueError(
             f"{path} has several CSV files, {tables[0].name} and {tables[1].name}: keep one"
         )
-    folders = {
-        child.name: _image_files(child)
-        for child in children
-        if child.is_dir() and not child.name.startswith(".")
-    }
+    subfolders = (c for c in children if c.is_dir() and not c.name.startswith("."))
+    folders = by_name(path, ((child.name, _image_files(child)) for child in subfolders))
     folders = {name: files for name, files in folders.items() if files}
+    for name in set(folders) & set(RESERVED):
+        raise ValueError(f"{name} {problem_of_name(name, f'the folder {path / name}')}")
     stems = {stem for files in folders.values() for stem in files}
     keys, columns = sorted(stems), RawArrays({})
     if tables:
         keys, columns = _read_table(tables[0], markers, like, folders)
     arrays: dict[str, Any] = dict(columns.arrays)
     present, notices = {}, list(columns.notices)
+    unusable = dict(columns.unusable) | unusable_names(dict.fromkeys(folders, "the folder"))
     others = [c.name for c in children if c.is_file() and c not in tables and c.name[0] != "."]
     if others:
         notices.append(
@@ -93,7 +94,7 @@ def read_pictures(
         present[name] = np.array([file is not None for file in chosen])
     return RawArrays(
         arrays, present=present, entries=columns.entries, notices=tuple(notices),
-        ignored=columns.ignored,
+        ignored=columns.ignored, unusable=unusable,
     )  # fmt: skip
 
 
@@ -128,7 +129,7 @@ def is_table(file: Path) -> bool:
 def _stem_of(name: str) -> str:
     """Return the name of an image file without its suffix."""
     suffix = Path(name).suffix
-    return name.removesuffix(suffix) if suffix.lower() in _SUFFIXES else name
+    return as_name(name.removesuffix(suffix) if suffix.lower() in _SUFFIXES else name)
 
 
 def _image_files(folder: Path) -> dict[str, Path]:
@@ -136,7 +137,7 @@ def _image_files(folder: Path) -> dict[str, Path]:
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES)
     found: dict[str, Path] = {}
     for file in files:
-        other = found.setdefault(file.stem, file)
+        other = found.setdefault(as_name(file.stem), file)
         if other is not file:
             raise ValueError(f"{folder} has {other.name} and {file.name}: keep one per row")
     return found

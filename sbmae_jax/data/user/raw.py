@@ -1,13 +1,17 @@
 """What the readers of a user's files return: raw arrays that need not be in memory."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import numpy as np
 
+from sbmae_jax.data.names import as_name, problem_of_name
+
 ReadRows = Callable[[np.ndarray, Sequence[str]], dict[str, np.ndarray]]
 """(row numbers, names) -> the raw rows of these arrays"""
+
+ABOUT_ROWS = ("label", "split")
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +36,30 @@ class RawArrays:
     unusable: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     read: ReadRows | None = None
+
+
+def unusable_names(things: Mapping[str, str], suffix: str = "") -> dict[str, str]:
+    """Return why names cannot be those of modalities, for those that cannot: {name: end of a sentence}.
+
+    Args:
+        things: What has each name, in words. Names of what describes the rows are left out.
+        suffix: What the names of files have after them.
+    """
+    modalities = {n: of for n, of in things.items() if n not in ABOUT_ROWS and n[-8:] != "_present"}
+    problems = {name: problem_of_name(name, of, suffix) for name, of in modalities.items()}
+    return {name: problem for name, problem in problems.items() if problem}
+
+
+def by_name(where: Any, things: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return things by their names as `as_name` writes them; raises ValueError if two have one name."""
+    found: dict[str, Any] = {}
+    for name, thing in things:
+        if as_name(name) in found:
+            raise ValueError(
+                f"{where} has two arrays {as_name(name)!r}: give each array its own name"
+            )
+        found[as_name(name)] = thing
+    return found
 
 
 def row_numbers(rows: Any, num_rows: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from sbmae_jax._io import one_line
-from sbmae_jax.data.user.raw import RawArrays, row_numbers
+from sbmae_jax.data.user.raw import RawArrays, row_numbers, unusable_names
 
 
 def read_records(path: Path) -> RawArrays:
@@ -53,6 +53,7 @@ def read_records(path: Path) -> RawArrays:
         chosen = [records[i] for i in rows]
         return {name: arrays[name].stack([record[name] for record in chosen]) for name in names}
 
+    unusable |= unusable_names(dict.fromkeys(arrays, "the feature"))
     return RawArrays(arrays, unusable=unusable, read=read)
 
 

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from sbmae_jax._check import short_repr
+from sbmae_jax.data.names import problem_of_name
 from sbmae_jax.data.user.arrays import ENTRIES
 from sbmae_jax.data.user.checks import check_modality
 from sbmae_jax.data.user.columns import Column, as_column
+from sbmae_jax.data.user.raw import ABOUT_ROWS
 
 ROWS_AT_ONCE = 1000  # of a data set that is read row by row
 SPLIT_NAMES = {"validation": "valid"}
-SPECIAL = ("label", "split")  # arrays that describe the rows
 
 Batch = dict[str, Column]
 
@@ -228,7 +229,10 @@ def _check_rows(batch: Batch) -> None:
             raise ValueError(f"{name} is a single value: the first axis must be rows")
         if present is not None and f"{name}_present" in batch:
             raise ValueError(f"{name} marks its missing rows already: leave {name}_present out")
-        if name not in SPECIAL and not name.endswith("_present"):
+        problem = "" if name in ABOUT_ROWS else problem_of_name(name, "the array")
+        if problem:
+            raise ValueError(f"{name!r} {problem}")
+        if name not in ABOUT_ROWS and not name.endswith("_present"):
             check_modality(name, values)
     first, num = next(iter(batch)), _num_rows(batch)
     for name, (values, _) in batch.items():

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from sbmae_jax._check import require_seed
+from sbmae_jax._check import require_seed, require_type, short_repr
 from sbmae_jax._io import as_path
+from sbmae_jax.data.names import as_name
 from sbmae_jax.data.scaling import IMAGE_KINDS, Scaling, abbreviate
+from sbmae_jax.data.user.checks import as_strings
 from sbmae_jax.data.user.opened import OpenedFiles, array_names, forget_opened, open_files
 from sbmae_jax.data.user.tables import MISSING_MARKERS
 
@@ -115,7 +117,9 @@ def survey(
     """
     require_seed("seed", seed)
     path = Path(as_path(path)).resolve()
-    names = array_names(path, tuple(missing_markers))
+    missing_markers = as_strings("missing_markers", missing_markers)
+    leave_out = tuple(map(as_name, as_strings("leave_out", leave_out)))
+    names = array_names(path, missing_markers)
     for name in leave_out:
         if name not in names:
             raise ValueError(
@@ -268,6 +272,9 @@ def format_survey(found: Survey, extra: Mapping[str, Mapping[str, str]] | None =
     Returns:
         The lines, joined.
     """
+    if not isinstance(found, Survey):
+        raise ValueError(f"found must be what survey returns, got {short_repr(found)}")
+    require_type("extra", extra, Mapping[str, Mapping[str, str]] | None)
     extra = extra or {}
     num_used = sum(found.num_rows.values())
     head = ["name", "kind", "shape", "dtype", "range", "missing", *extra, "why this kind"]

@@ -19,6 +19,7 @@ from sbmae_jax._io import as_path
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.user.arrays import read_npy_file, read_npy_folder, read_npz
 from sbmae_jax.data.user.checks import (
+    as_strings,
     check_label,
     check_mask,
     check_modality,
@@ -85,7 +86,8 @@ class Table:
         """Return the same rows with these modalities alone; raises ValueError for one that is unusable."""
         for name in names:
             if name in self.unusable:
-                raise ValueError(f"{name} {self.unusable[name]}")
+                shown = name if name.isidentifier() else repr(name)
+                raise ValueError(f"{shown} {self.unusable[name]}")
             if name not in self.shapes:
                 known = ", ".join(self.names)
                 raise ValueError(f"{self.path} has no modality {name!r}: choose from {known}")
@@ -133,8 +135,7 @@ def open_table(
         {'age': array([47.])}
     """
     path = Path(as_path(path))
-    if isinstance(missing_markers, str) or not all(isinstance(m, str) for m in missing_markers):
-        raise ValueError(f"missing_markers must be a list of strings, got {missing_markers!r}")
+    missing_markers = as_strings("missing_markers", missing_markers)
     read = _reader_of(path)
     if read is read_pictures:
         read = partial(read_pictures, markers=missing_markers, like=like)
@@ -142,7 +143,7 @@ def open_table(
     if like is not None:  # which needs neither labels nor splits
         arrays = {name: x for name, x in raw.arrays.items() if name not in ("label", "split")}
         raw = replace(raw, arrays=arrays)
-    return assemble(path, raw, tuple(missing_markers))
+    return assemble(path, raw, missing_markers)
 
 
 def _reader_of(path: Path) -> Callable[[Path], RawArrays]:
@@ -203,7 +204,8 @@ def assemble(
         of = name.removesuffix("_present")
         mask = check_mask(name, of, arrays, arrays.pop(name))
         present[of] = mask & present.get(of, True)
-    if not arrays:
+    arrays = {name: array for name, array in arrays.items() if name not in raw.unusable}
+    if not arrays and not raw.unusable:
         raise ValueError(f"{path} holds no modality, only {', '.join(raw.arrays) or 'nothing'}")
     for name, array in arrays.items():
         check_modality(name, array)
