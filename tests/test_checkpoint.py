@@ -3,6 +3,9 @@ import logging
 import pickle
 import pickletools
 import shutil
+import subprocess
+import sys
+import tempfile
 from typing import Any, NamedTuple
 
 import chex
@@ -200,6 +203,50 @@ def test_files_that_cannot_be_read_back_are_not_sealed(tmp_path, monkeypatch):
     ):
         checkpoints.save(1, state(1))
     assert not (tmp_path / "w=[64]" / "1" / checkpoint.SEAL).exists()
+
+
+VANISHING = """
+import os, sys
+from pathlib import Path
+import jax.numpy as jnp
+from sbmae_jax.training import checkpoint
+
+folder = Path(sys.argv[1])
+try:
+    with checkpoint.opened(folder / "fit") as checkpoints:
+        checkpoints.save(1, {"w": jnp.zeros(3)})
+        checkpoints.finish()
+        os.rename(folder / "fit", folder / "away")
+        (folder / "fit").write_text("in the way")
+        checkpoints.save(2, {"w": jnp.zeros(3)})
+except OSError as error:
+    print("could not be written" in str(error))
+"""
+
+
+def test_python_ends_at_once_after_a_save_that_failed(tmp_path):
+    command = [sys.executable, "-c", VANISHING, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout) == (0, "True\n")
+
+
+def test_a_temporary_folder_may_have_any_name(tmp_path, monkeypatch):
+    odd = tmp_path / "tmp [1]"
+    odd.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(odd))
+    with checkpoint.opened(tmp_path / "w=[64]") as checkpoints:
+        checkpoints.save(1, state(1))
+    assert checkpoint.find_damage(tmp_path / "w=[64]" / "1") is None
+    chex.assert_trees_all_equal(restore(tmp_path / "w=[64]"), state(1))
+
+
+def test_where_no_folder_has_a_plain_name_the_fix_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "_is_plain", lambda path: False)
+    with (
+        pytest.raises(OSError, match="or set TMPDIR to a folder whose name has none"),
+        checkpoint.opened(tmp_path / "w=[64]"),
+    ):
+        pass
 
 
 def test_what_is_saved_may_change_at_once(tmp_path):

@@ -88,9 +88,7 @@ def test_a_disk_that_lets_nobody_write_is_named(small_disk):
         pipeline.run(tiny.config(), disk / "run")
 
 
-def test_a_disk_that_stops_being_written_loses_nothing(small_disk, straight, monkeypatch):
-    # Threads of Orbax wait so many seconds for the one that failed, and Python waits for them to exit.
-    monkeypatch.setattr("orbax.checkpoint._src.multihost.multihost._DEFAULT_BARRIER_TIMEOUT", 2)
+def test_a_disk_that_stops_being_written_loses_nothing(small_disk, straight):
     disk, remount = small_disk
     remount("size=100m")
     batch_fn = make_batches()

@@ -172,7 +172,7 @@ def main() -> None:
             raise
         if isinstance(stop.code, str):
             print(stop.code, file=sys.stderr)
-        # At once: after a failed save, threads of Orbax would wait for minutes.
+        # At once: what failed may have left threads that wait for something.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(stop.code if isinstance(stop.code, int) else 1)

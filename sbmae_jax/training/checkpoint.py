@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import os
 import re
 import tempfile
 import warnings
@@ -209,11 +210,15 @@ def opened(directory: Path) -> Iterator[Checkpoints]:
     """
     directory = directory if is_remote(directory) else directory.absolute()
     policy = ocp.training.preservation_policies.LatestN(NUM_KEPT)
+    context = ocp.Context()
+    # Otherwise, where a folder cannot be made, other threads wait five minutes for it, and Python for them.
+    context.asynchronous.create_directories_asynchronously = False
     with _plain_name(directory) as path:
         checkpointer = ocp.training.Checkpointer(
             str(path),
             preservation_policy=policy,  # pyright: ignore[reportArgumentType] (Orbax's own types differ)
             cleanup_tmp_directories=True,
+            context=context,
         )
         checkpoints = Checkpoints(checkpointer, directory, path)
         try:
@@ -236,14 +241,29 @@ def _plain_name(directory: Path) -> Iterator[Path]:
     Orbax finds its own files by patterns, in which brackets of the folder's name would count; it may also
     find those of another run. A symbolic link has a plain name.
     """
-    if is_remote(directory) or re.fullmatch(r"[\w./=,@+-]*", str(directory)):
+    if is_remote(directory) or _is_plain(directory):
         yield directory
         return
     directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="sbmae-") as folder:
+    with tempfile.TemporaryDirectory(prefix="sbmae-", dir=_plain_folder(directory)) as folder:
         link = Path(folder) / "checkpoints"
         link.symlink_to(directory, target_is_directory=True)
         yield link
+
+
+def _is_plain(path: Path) -> bool:
+    return re.fullmatch(r"[\w./=,@+-]*", str(path)) is not None
+
+
+def _plain_folder(directory: Path) -> Path:
+    """Return a folder with a plain name for temporary files, or raise OSError if none can be written."""
+    for folder in (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp"), Path.home()):
+        if _is_plain(folder) and os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    raise OSError(
+        f"checkpoints cannot be written in {directory}, which has unusual characters: choose another "
+        "--workdir, or set TMPDIR to a folder whose name has none"
+    )
 
 
 def find_damage(path: Path) -> str | None:
