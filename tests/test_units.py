@@ -1,10 +1,13 @@
 """New values are in the units of the training data, or are converted where that is certain, or refused."""
 
+import json
+
 import numpy as np
 import pytest
 
-from sbmae_jax.data.scaling import Scaling
+from sbmae_jax.data.scaling import Scaling, from_json, to_json
 from sbmae_jax.data.units import as_training_units
+from sbmae_jax.data.user.files import files
 
 RNG = np.random.default_rng(0)
 BYTES = Scaling("image", (4, 6), "uint8", scale=np.array(255.0))
@@ -101,3 +104,104 @@ def test_axes_of_length_one_may_come_and_go():
     assert as_training_units(BYTES, PHOTOS[..., None])[0].shape == PHOTOS.shape
     with pytest.raises(ValueError, match=r"examples must have shape \(4, 6\), got \(6, 4\)"):
         as_training_units(BYTES, PHOTOS.swapaxes(1, 2))
+
+
+def fitted(tmp_path, x, kind=None):
+    """Return the scaling that training rows have, as a run keeps it."""
+    np.savez(tmp_path / "d.npz", x=x)
+    source = files("train", path=tmp_path / "d.npz", kinds={"x": kind} if kind else None)
+    return from_json(json.loads(json.dumps(to_json(source.scalings["x"]))))
+
+
+def photos(low, high, dtype, num=100):
+    """Return images, each of which goes from about `low` to about `high`."""
+    x = low + (high - low) * RNG.random((num, 20, 24))
+    return x.astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("trained", "new"),
+    [
+        (photos(-1, 1, "float32"), photos(0, 1, "float32")),
+        (photos(0, 256, "uint8"), photos(0, 16, "uint8")),
+        (photos(0, 256, "uint8"), photos(0, 16, "int64")),
+        (photos(0, 256, "uint8"), np.round(photos(0, 16, "float64"))),
+        (photos(0, 256, "uint8"), photos(0, 100, "float64")),
+        (photos(0, 65536, "uint16"), photos(0, 4096, "uint16")),
+        (photos(0, 65536, "uint16"), photos(0, 256, "int64")),
+        (photos(0, 100, "float64"), photos(0, 1, "float64")),
+        (photos(0, 16, "float64"), photos(0, 1, "float64")),
+        (photos(0, 1, "float64"), photos(0, 101, "int64")),
+        (photos(0, 1, "float64"), photos(0, 0.06, "float64")),
+    ],
+)
+def test_images_whose_range_fits_by_chance_are_reported(tmp_path, trained, new):
+    scaling = fitted(tmp_path, trained)
+    for some in (new, new[:1]):
+        _, notice = as_training_units(scaling, some)
+        assert "the values of most images lie in" in notice
+        assert notice.endswith("in training: if their units are others, convert them")
+    for some in (trained, trained[:1]):
+        assert "images lie in" not in as_training_units(scaling, some)[1]
+    if new.dtype.kind == "f" and not (new == np.floor(new)).all():
+        new[2] = np.nan
+        assert "images lie in" in as_training_units(scaling, new)[1]
+
+
+def test_images_with_few_bits_are_not_divided_as_if_they_were_bytes(tmp_path):
+    scaling = fitted(tmp_path, photos(0, 1, "float32"))
+    for dtype in ("uint8", "int64", "float64"):
+        with pytest.raises(ValueError, match=r"from 0 to 16, .* scale them like the training data"):
+            as_training_units(scaling, np.round(photos(0, 16, "float64")).astype(dtype))
+
+
+def test_dark_images_are_no_others_where_training_had_some(tmp_path):
+    dark = np.arange(100)[:, None, None] % 10 == 0
+    trained = np.where(dark, photos(0, 10, "uint8"), photos(0, 256, "uint8"))
+    scaling = fitted(tmp_path, trained)
+    assert as_training_units(scaling, photos(0, 10, "uint8"))[1] == ""
+
+
+KILOGRAMS = RNG.normal(70, 15, (200, 3)).clip(20)
+
+
+@pytest.mark.parametrize(
+    ("trained", "factor"),
+    [
+        (KILOGRAMS, 1e-3), (KILOGRAMS, 1e3), (KILOGRAMS[:, 0], 1 / 60), (RNG.normal(size=(200, 3)), 1e-3),
+        (RNG.poisson(500, (200, 3)), 30), (RNG.poisson(5, 200), 1000), (RNG.poisson(0.1, 200), 1000),
+        (RNG.poisson(5000, (200, 2)), 1e-3), (RNG.integers(10**6, 10**8, 200), 1e-3),
+        (RNG.integers(10**6, 10**8, 200), 100), (RNG.normal(0, 1, (200, 10, 2)), 1e-3),
+    ],
+)  # fmt: skip
+def test_values_and_counts_in_other_units_are_reported(tmp_path, trained, factor):
+    kind = "counts" if trained.dtype.kind == "i" and trained.max() < 10**6 else None
+    scaling = fitted(tmp_path, trained, kind)
+    assert as_training_units(scaling, trained)[1] == ""
+    new = trained * factor
+    if scaling.kind in ("counts", "large_counts"):
+        new = np.round(new + 70 * (trained.mean() < 1))
+    raw, notice = as_training_units(scaling, new)
+    np.testing.assert_array_equal(raw, new)
+    assert "in size, and were about" in notice or "deviations from the training mean" in notice
+    assert "units" in notice
+
+
+def test_few_rows_are_unlike_training_in_half_of_their_features(tmp_path):
+    scaling = fitted(tmp_path, KILOGRAMS)
+    one = np.array([[70.0, 70.0, 0.07]])
+    assert as_training_units(scaling, one)[1] == ""
+    two = as_training_units(scaling, np.array([[70.0, 0.07, 0.07]]))[1]
+    assert "2 of 3 features are mostly about 0.07 in size, and were about" in two
+    assert "1 of 3 features" in as_training_units(scaling, np.repeat(one, 5, axis=0))[1]
+
+
+def test_descriptions_without_what_is_typical_are_read(tmp_path):
+    scaling = fitted(tmp_path, KILOGRAMS)
+    assert scaling.typical.shape == (3, 3)
+    np.testing.assert_allclose(scaling.typical[1], np.median(KILOGRAMS, axis=0), rtol=0.05)
+    values = to_json(scaling)
+    del values["typical"]
+    old = from_json(values)
+    assert old.typical.shape == (3, 0)
+    assert as_training_units(old, KILOGRAMS / 1000)[1] == ""

@@ -35,6 +35,8 @@ class Scaling:
         scale: What is divided by then; like `shift`.
         classes: The classes of a category, in the user's values, ascending.
         constant: Which features have one value in all training rows, `shift`. It is what comes back.
+        typical: The 1, 50 and 99 % quantiles, over training rows, of what `units.summarise` tells of a row:
+            [3, S]. Other units of new rows show in it. Empty if it is not known.
 
     Raises:
         ValueError: If the kind is unknown.
@@ -54,6 +56,7 @@ class Scaling:
     scale: np.ndarray = field(default_factory=lambda: np.ones(()))
     classes: tuple[Any, ...] = ()
     constant: np.ndarray = field(default_factory=lambda: np.zeros((), bool))
+    typical: np.ndarray = field(default_factory=lambda: np.zeros((3, 0)))
 
     def __post_init__(self):
         if self.kind not in KINDS:
@@ -190,6 +193,7 @@ def to_json(scaling: Scaling) -> dict[str, Any]:
         "scale": scaling.scale.tolist(),
         "classes": list(scaling.classes),
         "constant": scaling.constant.tolist(),
+        "typical": scaling.typical.tolist(),
     }
 
 
@@ -203,6 +207,7 @@ def from_json(values: Mapping[str, Any]) -> Scaling:
         np.asarray(values["scale"], np.float64),
         tuple(values["classes"]),
         np.asarray(values.get("constant", False), bool),
+        np.asarray(values.get("typical", [[]] * 3), np.float64),
     )
 
 

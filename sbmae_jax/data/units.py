@@ -13,6 +13,33 @@ FAR = 10.0  # standard deviations from the training mean at which a median value
 _DARK = 32.0  # images of bytes that were made floats are not darker than this
 _NARROW = 100.0  # of a training range this wide, values in 0..1 alone are in other units
 _BEYOND = 0.5  # of the training range, by which images may leave it and be clipped
+QUANTILES = (0.01, 0.5, 0.99)  # of training rows, with which new ones are compared
+_UNLIKE_IMAGES = (
+    0.25  # of the training range, by which the ends of most images lie beyond those in training
+)
+_TIMES = 20.0  # by which most values are larger or smaller than in training
+_FEW_ROWS = 5  # of fewer rows, at least half of the features must be unlike training
+
+
+def summarise(scaling: Scaling, raw: np.ndarray) -> np.ndarray:
+    """Tell of each row what depends on its units.
+
+    Args:
+        scaling: How the modality is prepared.
+        raw: Rows [B, *raw_shape] in the user's units. NaN stays NaN.
+
+    Returns:
+        [B, S]: for an image its smallest and its largest value; for a signal the mean size of each channel;
+        for vectors and counts the size of each feature; nothing for other kinds, which have no units.
+    """
+    kind, num = scaling.kind, len(raw)
+    if kind == "image":
+        flat = raw.reshape(num, -1)
+        return np.stack([flat.min(axis=1), flat.max(axis=1)], axis=1).astype(np.float64)
+    if kind not in ("vector", "signal", "counts", "large_counts"):
+        return np.zeros((num, 0))
+    sizes = np.abs(raw.reshape(num, *scaling.shape).astype(np.float64))
+    return sizes.mean(axis=1) if kind == "signal" else sizes
 
 
 def as_training_units(scaling: Scaling, raw: np.ndarray) -> tuple[np.ndarray, str]:
@@ -40,8 +67,9 @@ def as_training_units(scaling: Scaling, raw: np.ndarray) -> tuple[np.ndarray, st
     known = raw[np.isfinite(raw)] if raw.dtype.kind == "f" else raw
     if not known.size:
         return raw, ""
-    if scaling.kind in ("vector", "signal", "large_counts"):
-        return raw, _far_off(scaling, raw)
+    if scaling.kind in ("vector", "signal", "counts", "large_counts"):
+        far = "" if scaling.kind == "counts" else _far_off(scaling, raw)
+        return raw, far or _other_size(scaling, raw)
     if scaling.kind == "mask":
         factor = _factor_of_mask(scaling, known)
     elif scaling.kind == "image":
@@ -49,12 +77,19 @@ def as_training_units(scaling: Scaling, raw: np.ndarray) -> tuple[np.ndarray, st
     else:
         return raw, ""
     if factor == 1:
-        return raw, _clipped(scaling, known)
+        return raw, _joined(_clipped(scaling, known), _other_ends(scaling, raw))
     if factor > 1:
         values = "True and False" if raw.dtype.kind == "b" else "floats in 0..1"
         what = "values of 0 and 1" if scaling.kind == "mask" else values
-        return raw * np.float64(factor), f"{what} were multiplied by {factor:g}"
-    return raw / np.float64(1 / factor), f"values in 0..255 were divided by {1 / factor:g}"
+        converted, notice = raw * np.float64(factor), f"{what} were multiplied by {factor:g}"
+    else:
+        converted = raw / np.float64(1 / factor)
+        notice = f"values in 0..255 were divided by {1 / factor:g}"
+    return converted, _joined(notice, _other_ends(scaling, converted))
+
+
+def _joined(*notices: str) -> str:
+    return "; ".join(filter(None, notices))
 
 
 def _factor_of_mask(scaling: Scaling, known: np.ndarray) -> float:
@@ -90,7 +125,7 @@ def _factor_of_image(scaling: Scaling, known: np.ndarray) -> float:
     if (bottom, top) == (0, 1):
         if known.dtype == np.uint8 and high == 1:
             raise ValueError(f"{span}: pass floats, divided by 255 if 255 is the brightest")
-        if whole and low >= 0 and 1 < high <= 255:
+        if whole and low >= 0 and _DARK <= high <= 255:
             return 1 / 255
         if low < 0 or high > 1 + 1e-6:
             raise ValueError(f"{span}: scale them like the training data")
@@ -136,3 +171,45 @@ def _far_off(scaling: Scaling, raw: np.ndarray) -> str:
         f"{which} mostly {distances[far].min():.3g} or more standard deviations from the training mean: "
         "check that their units are those of the training data"
     )
+
+
+def _other_size(scaling: Scaling, raw: np.ndarray) -> str:
+    """Say that most values are many times larger or smaller than in training, as in other units."""
+    found = _typical(scaling, raw)
+    if found is None:
+        return ""
+    few, middle, many = scaling.typical
+    one = 1.0 if "counts" in scaling.kind else 0.0  # so that few differ little from none
+    larger = (found > many) & (found + one >= _TIMES * (middle + one))
+    smaller = (found < few) & (_TIMES * (found + one) <= middle + one)
+    far = np.flatnonzero(larger | smaller)
+    if not len(far) or (len(raw) < _FEW_ROWS and 2 * len(far) < len(found)):
+        return ""
+    which = f"{len(far):,} of {len(found):,} features are" if len(found) > 1 else "the values are"
+    return (
+        f"{which} mostly about {found[far[0]]:.3g} in size, and were about {middle[far[0]]:.3g} in training: "
+        "if their units are others, convert them"
+    )
+
+
+def _other_ends(scaling: Scaling, raw: np.ndarray) -> str:
+    """Say that most images have other smallest and largest values than in training, as in other units."""
+    found = _typical(scaling, raw)
+    if scaling.kind != "image" or found is None:
+        return ""
+    lowest, middle, highest = scaling.typical
+    margin = _UNLIKE_IMAGES * float(scaling.scale)
+    if not ((found < lowest - margin) | (found > highest + margin)).any():
+        return ""
+    span, trained = (f"{low:.4g}..{high:.4g}" for low, high in (found, middle))
+    return (
+        f"the values of most images lie in {span}, and were in {trained} in training: if their units are "
+        "others, convert them"
+    )
+
+
+def _typical(scaling: Scaling, raw: np.ndarray) -> np.ndarray | None:
+    """Return what most rows are like [S]; None if it is not known of them, or of those in training."""
+    found = summarise(scaling, raw) if scaling.typical.size else np.zeros((0, 0))
+    found = found[np.isfinite(found).all(axis=1)]
+    return np.median(found, axis=0) if found.size else None

@@ -1,14 +1,19 @@
 """Scalings fitted to training rows, a piece of rows at a time."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sbmae_jax.data.scaling import Scaling
+from sbmae_jax.data.units import QUANTILES, summarise
 from sbmae_jax.data.user.kinds import Kind
 from sbmae_jax.data.user.profile import Profile, pieces
 from sbmae_jax.data.user.tables import Table
+
+_TYPICAL_ROWS = 1000  # of which quantiles are measured; fewer, but 100, where rows are wide
+_TYPICAL_VALUES = 5_000_000
 
 
 class RunningMoments(NamedTuple):
@@ -76,11 +81,27 @@ def fit_scalings(
         )
         for name, kind in kinds.items()
     }
+    scalings = {
+        name: replace(
+            s, typical=_measure_typical(table, name, s, rows[profiles[name].present[rows]])
+        )
+        for name, s in scalings.items()
+    }
     constant = {
         name: int(moments[name].constant.sum() if name in moments else profiles[name].constant)
         for name in kinds
     }
     return scalings, constant
+
+
+def _measure_typical(table: Table, name: str, scaling: Scaling, rows: np.ndarray) -> np.ndarray:
+    """Return the quantiles of what some rows, of an order drawn at random, are like: [3, S]."""
+    width = int(np.prod(scaling.raw_shape, dtype=np.int64))
+    rows = np.sort(rows[: min(_TYPICAL_ROWS, max(100, _TYPICAL_VALUES // width))])
+    found = [
+        summarise(scaling, table.read(part, [name])[name]) for part in pieces(table, [name], rows)
+    ]
+    return np.quantile(np.concatenate(found), QUANTILES, axis=0)
 
 
 def _fit_one(

@@ -51,7 +51,11 @@ class OpenedFiles:
         """A checksum of the splits, the scalings, the labels, and all rows, or some where there are many."""
         sha256 = hashlib.sha256()
         for name, scaling in sorted(self.scalings.items()):
-            sha256.update(json.dumps([name, to_json(scaling)]).encode())
+            values = to_json(scaling)
+            del values[
+                "typical"
+            ]  # which older runs have not, and which tells nothing that the rows do not
+            sha256.update(json.dumps([name, values]).encode())
             sha256.update(self.profiles[name].present.tobytes())
         for split in sorted(self.rows):
             sha256.update(self.rows[split].astype(np.int64).tobytes())
