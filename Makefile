@@ -27,9 +27,9 @@ wheel: .venv/dev
 
 lock: .venv/dev
 	$(BIN)/uv pip compile -q --universal --no-header --no-annotate --python-version 3.11 \
-	  pyproject.toml -o requirements.lock --upgrade
+	  --extra train pyproject.toml -o requirements.lock --upgrade
 	$(BIN)/uv pip compile -q --universal --no-header --no-annotate --python-version 3.11 \
-	  --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock --upgrade
+	  --extra dev --extra train -c requirements.lock pyproject.toml -o requirements-dev.lock --upgrade
 
 .venv/bin/uv:
 	@test -n "$(PYTHON)" || { echo "sbmae_jax needs Python 3.11 or newer: install it, or call make PYTHON=/path/to/python"; exit 1; }

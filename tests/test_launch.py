@@ -37,7 +37,7 @@ def launch(*arguments):
         (["--config=configs/polydigits.py", "--config.sampling.num_level=3"],
          "unknown key 'num_level' (did you mean 'num_levels'"),
         (["--config.seed=3"], "choose a config: --config=configs/"),
-        (["--stage=generate", "--config.seed=3"], "--stage=generate uses the config of the finished run"),
+        (["--stage=generate", "--config.seed=3"], "generate uses the config of the finished run"),
         (["--config=configs/polydigits.py", "--config.seed=-1"], "config.seed must be an integer in 0.."),
         (["--config=configs/polydigits.py", "--config..seed=1"], "write --config.KEY=VALUE"),
         ([], "choose a config: --config=configs/"),

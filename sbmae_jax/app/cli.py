@@ -1,77 +1,148 @@
-"""The command line: flags, and errors that a user can fix as one sentence. `launch.py` calls `main`."""
+"""The command line: it finds the command, parses flags, and reports what a user can fix as one sentence.
+
+There are two ways in. `launch.py`, in a clone, runs what `--stage` says; `main` is its code. The command
+`sbmae` runs what its first word says; `main_of_commands` is its code.
+"""
 
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 from absl import app, flags, logging
 
-from sbmae_jax._io import as_path, is_remote
-from sbmae_jax.app import pipeline
-from sbmae_jax.app.overrides import Override, load_config, split_overrides, with_overrides
+from sbmae_jax._check import did_you_mean
+from sbmae_jax.app import commands
+from sbmae_jax.app.commands import COMMANDS, Words
+from sbmae_jax.app.overrides import Override, split_overrides
 from sbmae_jax.training import distributed
-from sbmae_jax.training.preemption import Notice, Preempted
+from sbmae_jax.training.preemption import Preempted
 
-CONFIG = flags.DEFINE_string(
-    "config", None,
-    "A config file, such as configs/polydigits.py, or a variant of it: configs/polydigits.py:smoke. "
-    "--config.KEY=VALUE sets a value of it, as in --config.modalities.lab.latent_size=8.",
-)  # fmt: skip
-WORKDIR = flags.DEFINE_string(
-    "workdir", "", "Folder of the run, or the URL of a bucket. Created if it does not exist."
-)
-STAGE = flags.DEFINE_enum(
-    "stage", "all", ["all", *pipeline.STAGES, "generate", "impute"],
-    "Run all stages, or one only; or use a finished run, with generate or impute.",
-)  # fmt: skip
-REDO = flags.DEFINE_enum(
-    "redo", "", ["", *pipeline.STAGES],
-    "Do a stage again, and all that depends on it, in a WORKDIR that has it already.",
-)  # fmt: skip
-GIVEN = flags.DEFINE_multi_string(
-    "given", [],
-    'For generate: what a sample must agree with, NAME=VALUE. Repeatable. For example image=face.png, '
-    'attributes="Smiling,Eyeglasses" or lab=0.3,7. Without it, everything is generated.',
-)  # fmt: skip
-NUM_SAMPLES = flags.DEFINE_integer(
-    "num_samples", None, "Number of samples (default: 5 for generate, 20 for impute)."
-)
-INPUT = flags.DEFINE_string(
-    "input", "", "For impute: rows to fill in, in the same form as the training data."
-)
-OUTPUT = flags.DEFINE_string(
-    "output", "",
-    "For generate: folder for the samples (default: generated in WORKDIR, or in the current folder if "
-    "WORKDIR is a bucket). For impute: .npz file for the filled rows.",
-)  # fmt: skip
-SEED = flags.DEFINE_integer("seed", 0, "For generate and impute: seed of the samples.")
-PROFILE = flags.DEFINE_bool(
-    "profile", False, "Trace a few calls of each training into WORKDIR/profile, for TensorBoard."
-)
-COORDINATOR = flags.DEFINE_string(
-    "coordinator_address", None, "HOST:PORT of process 0, if processes cannot find each other."
-)
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes in this run.")
-PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
-HEARTBEAT = flags.DEFINE_integer(
-    "heartbeat_seconds", distributed.HEARTBEAT_SECONDS,
-    "Stop if another process gives no sign of life for this many seconds.", lower_bound=1,
-)  # fmt: skip
-flags.register_validator("workdir", bool, "choose a folder for the run: --workdir=runs/NAME")
-
-_overrides: list[Override] = []  # what the command line sets in the config, filled by `parse`
+LAUNCH = "launch.py"
+TRY_AGAIN = 75  # os.EX_TEMPFAIL, which Windows lacks: tells schedulers to start the run again
 
 
-def parse(argv: list[str]) -> list[str]:
-    """Parse the command line, and report a mistyped flag in one sentence."""
+def main() -> None:
+    """Run the command line of `launch.py`, on which --stage says what to do."""
+    _main(LAUNCH, sys.argv)
+
+
+def main_of_commands() -> None:
+    """Run the command `sbmae`, whose first word says what to do."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in ("--help", "-h", "help"):
+        print(_help_of_all())
+    elif name not in COMMANDS:
+        known = ", ".join(COMMANDS)
+        sys.exit(f"sbmae: no command {name!r}{did_you_mean(name, COMMANDS)}; choose from {known}")
+    elif {"--help", "-h", "-help"} & set(sys.argv[2:]):
+        print(_help_of(name))
+    else:
+        _main(f"sbmae {name}", sys.argv[1:])
+
+
+def _main(program: str, argv: Sequence[str]) -> None:
+    """Run a program, and exit at once if it fails."""
+    overrides: list[Override] = []
+
+    def parse(argv):
+        """Parse the command line, and report a mistyped flag in one sentence."""
+        try:
+            words = flags.FLAGS.read_flags_from_files(argv, force_gnu=False)
+            words, overrides[:] = split_overrides(words)
+            return flags.FLAGS(words)
+        except (flags.Error, OSError, TypeError, ValueError) as error:
+            sys.exit(f"{program}: {error}")
+
     try:
-        words = flags.FLAGS.read_flags_from_files(argv, force_gnu=False)
-        words, _overrides[:] = split_overrides(words)
-        return flags.FLAGS(words)
-    except (flags.Error, OSError, TypeError, ValueError) as error:
-        sys.exit(f"launch.py: {error}")
+        app.run(lambda words: _run(program, words[1:], overrides), list(argv), flags_parser=parse)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        if isinstance(stop.code, str):
+            print(stop.code, file=sys.stderr)
+        # At once: what failed may have left threads that wait for something.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(stop.code if isinstance(stop.code, int) else 1)
+
+
+def _run(program: str, words: Words, overrides: Sequence[Override]) -> None:
+    """Run a command, and report what a user can fix in one sentence."""
+    if logging.get_verbosity() == logging.INFO:  # the default, at which Orbax logs every file
+        logging.set_verbosity(logging.WARNING)
+    # Only what is said, not where in the code.
+    warnings.formatwarning = lambda message, *_, **__: f"{message}\n"
+    cache_executables()
+    try:
+        name = _command_of(program)
+        _check(program, name, words, overrides)
+        distributed.initialize(
+            commands.COORDINATOR.value, commands.NUM_PROCESSES.value, commands.PROCESS_ID.value,
+            commands.HEARTBEAT.value,
+        )  # fmt: skip
+        COMMANDS[name].run(words, overrides)
+    except Preempted as error:
+        _end(program, error, TRY_AGAIN)
+    except (ValueError, OSError, FloatingPointError, ImportError) as error:
+        if logging.level_debug():  # --verbosity=1 shows where it was raised
+            raise
+        _end(program, error, 1)
+    except jax.errors.JaxRuntimeError as error:
+        if distributed.is_alone():
+            raise
+        lost = RuntimeError(f"lost another process: restart all processes ({error})")
+        _end(program, lost, TRY_AGAIN)
+
+
+def _command_of(program: str) -> str:
+    """Return the name of the command that a program runs."""
+    if program != LAUNCH:
+        return program.removeprefix("sbmae ")
+    stage = commands.STAGE.value
+    return stage if stage in COMMANDS else "train"
+
+
+def _check(program: str, name: str, words: Words, overrides: Sequence[Override]) -> None:
+    """Raise ValueError for words and flags that a command does not read: none is ignored silently."""
+    command = COMMANDS[name]
+    num_operands = 1 if command.operand else 0
+    if len(words) > num_operands:
+        raise ValueError(f"unknown argument {words[num_operands]!r}: flags start with --")
+    if len(words) < num_operands:
+        raise ValueError(f"name the {command.operand}: {program} {command.operand}")
+    read = (*command.flags, *["stage"] * (program == LAUNCH))
+    for flag in flags.FLAGS.flags_by_module_dict()[commands.__name__]:
+        if flag.present and flag.name not in read:
+            raise ValueError(f"--{flag.name} has no effect on {name}: leave it out")
+    if overrides and not command.config:
+        raise ValueError(
+            f"--config.{overrides[0].key}: {name} uses the config of the finished run, which cannot be "
+            "changed: leave it out"
+        )
+    if "workdir" in command.flags and not commands.WORKDIR.value:
+        raise ValueError("choose a folder for the run: --workdir=runs/NAME")
+
+
+def _help_of_all() -> str:
+    """Return the list of all commands."""
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  {name:<{width}}{command.summary}" for name, command in COMMANDS.items()]
+    end = "sbmae COMMAND --help lists the flags of a command."
+    return "\n".join(["usage: sbmae COMMAND [--FLAG=VALUE ...]", "", *lines, "", end])
+
+
+def _help_of(name: str) -> str:
+    """Return the flags of a command, and what they mean."""
+    command = COMMANDS[name]
+    operand = [command.operand] if command.operand else []
+    usage = " ".join(["usage: sbmae", name, *operand, "[--FLAG=VALUE ...]"])
+    lines = [f"  --{flag}\n      {flags.FLAGS[flag].help}" for flag in command.flags]
+    if command.config and "config" not in command.flags:
+        lines.append("  --config.KEY=VALUE\n      Set a value of the config.")
+    return "\n".join([usage, "", command.summary, "", *lines])
 
 
 def cache_executables() -> None:
@@ -82,97 +153,9 @@ def cache_executables() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-def train() -> None:
-    """Run a stage, or all, and print what the values of the command line have replaced."""
-    if CONFIG.value is None:
-        raise ValueError("choose a config: --config=configs/polydigits.py")
-    config, notes = with_overrides(load_config(CONFIG.value), _overrides)
-    with Notice().watched() as notice:
-        if distributed.is_first():
-            print("\n".join(notes), end="\n" * bool(notes))
-        options = {"notice": notice, "profile": PROFILE.value, "redo": REDO.value}
-        pipeline.run(config, WORKDIR.value, STAGE.value, **options)
-
-
-def generate() -> None:
-    """Generate what is not given, and print where the samples are."""
-    here = Path() if is_remote(WORKDIR.value) else as_path(WORKDIR.value)
-    output = as_path(OUTPUT.value) if OUTPUT.value else here / "generated"
-    num_samples = 5 if NUM_SAMPLES.value is None else NUM_SAMPLES.value
-    page = pipeline.generate(WORKDIR.value, GIVEN.value, num_samples, output, seed=SEED.value)
-    print(f"samples: {page}")
-
-
-def impute() -> None:
-    """Fill in missing values of new rows, and print what was filled in."""
-    if not (INPUT.value and OUTPUT.value):
-        raise ValueError("impute needs two files: --input=new.npz --output=filled.npz")
-    num_samples = 20 if NUM_SAMPLES.value is None else NUM_SAMPLES.value
-    done = pipeline.impute(
-        WORKDIR.value, INPUT.value, OUTPUT.value, num_samples=num_samples, seed=SEED.value
-    )
-    for notice in done.notices:
-        print(notice)
-    for name, num in done.num_filled.items():
-        if num:
-            print(f"{name}: filled in {num:,} of {done.num_rows:,} rows")
-    print(f"{num_samples} samples for each hole, and a summary of them: {done.path}")
-
-
-def launch(argv: list[str]) -> None:
-    """Do what the flags say, and report what a user can fix in one sentence."""
-    if len(argv) > 1:
-        sys.exit(f"launch.py: unknown argument {argv[1]!r}: flags start with --")
-    if logging.get_verbosity() == logging.INFO:  # the default, at which Orbax logs every file
-        logging.set_verbosity(logging.WARNING)
-    # Only what is said, not where in the code.
-    warnings.formatwarning = lambda message, *_, **__: f"{message}\n"
-    cache_executables()
-    try:
-        distributed.initialize(
-            COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value, HEARTBEAT.value
-        )
-        if STAGE.value not in ("generate", "impute"):
-            train()
-        elif _overrides:
-            raise ValueError(
-                f"--config.{_overrides[0].key}: --stage={STAGE.value} uses the config of the finished run, "
-                "which cannot be changed: leave it out"
-            )
-        elif STAGE.value == "generate":
-            generate()
-        else:
-            impute()
-    except Preempted as error:
-        end(error, os.EX_TEMPFAIL)  # 75 tells schedulers to start the run again
-    except (ValueError, OSError, FloatingPointError) as error:
-        if logging.level_debug():  # --verbosity=1 shows where it was raised
-            raise
-        end(error, 1)
-    except jax.errors.JaxRuntimeError as error:
-        if distributed.is_alone():
-            raise
-        end(RuntimeError(f"lost another process: restart all processes ({error})"), os.EX_TEMPFAIL)
-
-
-def end(error: Exception, code: int) -> None:
+def _end(program: str, error: Exception, code: int) -> None:
     """Exit with one sentence: at once if there are other processes, as they may wait for this one in vain."""
-    print("launch.py: " + " ".join(str(error).split()), file=sys.stderr, flush=True)
+    print(f"{program}: " + " ".join(str(error).split()), file=sys.stderr, flush=True)
     if not distributed.is_alone():
         os._exit(code)
     sys.exit(code)
-
-
-def main() -> None:
-    """Run the command line."""
-    try:
-        app.run(launch, flags_parser=parse)
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        if isinstance(stop.code, str):
-            print(stop.code, file=sys.stderr)
-        # At once: what failed may have left threads that wait for something.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(stop.code if isinstance(stop.code, int) else 1)

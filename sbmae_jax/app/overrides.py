@@ -7,6 +7,7 @@ whose values were those of the old name.
 
 import ast
 import copy
+import importlib.resources
 import importlib.util
 import json
 import os
@@ -90,14 +91,18 @@ def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[Override]]:
 
 
 def load_config(place: str) -> dict[str, Any]:
-    """Load a config from a Python file, FILE or FILE:VARIANT, by its function `get_config`.
+    """Load a config by its function `get_config`: FILE or NAME, or FILE:VARIANT or NAME:VARIANT.
+
+    Args:
+        place: A Python file, or the name of a config that is installed, of `sbmae_jax.configs`.
 
     Raises:
-        ValueError: In one sentence, if the file cannot be read or raises an error.
+        ValueError: In one sentence, if there is no such config, or if it cannot be read or raises an error.
     """
-    path, variant = re.fullmatch(r"(.*?\.py)(?::(.*))?|(.*)", place, re.DOTALL).groups()[:2]  # pyright: ignore
-    if path is None:
-        raise ValueError(f"--config={place}: write a Python file, as in --config=configs/custom.py")
+    found = re.fullmatch(r"(.*?\.py|[^:]*)(?::(.*))?", place, re.DOTALL)
+    path, variant = found.groups() if found else (place, None)
+    if not path.endswith(".py"):
+        path = _installed_config(path, place)
     path = os.path.expanduser(path)
     if not os.path.isfile(path):
         raise ValueError(f"--config: there is no file {path}")
@@ -117,6 +122,21 @@ def load_config(place: str) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ValueError(f"--config={place}: get_config must return a config, got {config!r}")
     return config
+
+
+def _installed_config(name: str, place: str) -> str:
+    """Return the file of an installed config; raises ValueError if there is none of this name."""
+    known = sorted(
+        file.name.removesuffix(".py")
+        for file in importlib.resources.files("sbmae_jax.configs").iterdir()
+        if file.name.endswith(".py") and not file.name.startswith("_")
+    )
+    if name not in known:
+        raise ValueError(
+            f"--config={place}: write a Python file, as in --config=configs/custom.py, or one of "
+            f"{', '.join(known)}"
+        )
+    return str(importlib.resources.files("sbmae_jax.configs") / f"{name}.py")
 
 
 def with_overrides(

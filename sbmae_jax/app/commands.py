@@ -1,0 +1,178 @@
+"""What the command line can do: its flags, and a command for each thing, which reads some of them."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from absl import flags
+
+from sbmae_jax._io import as_path, is_remote
+from sbmae_jax.app import pipeline
+from sbmae_jax.app.choices import choose_values, explain
+from sbmae_jax.app.overrides import Override, load_config, with_overrides
+from sbmae_jax.training import distributed
+from sbmae_jax.training.preemption import Notice
+from sbmae_jax.training.workdir import RESULTS, read_config
+
+CONFIG = flags.DEFINE_string(
+    "config", None,
+    "A config: a file, such as configs/polydigits.py, or the name of one that is installed, such as "
+    "polydigits; with a variant, configs/polydigits.py:smoke. --config.KEY=VALUE sets a value of it, as in "
+    "--config.modalities.lab.latent_size=8.",
+)  # fmt: skip
+WORKDIR = flags.DEFINE_string(
+    "workdir", "", "Folder of the run, or the URL of a bucket. Created if it does not exist."
+)
+STAGE = flags.DEFINE_enum(
+    "stage", "all", [*pipeline.SEVERAL, *pipeline.STAGES, "generate", "impute"],
+    "Run all stages; train, without evaluating; or one stage only; or use a finished run, with generate or "
+    "impute.",
+)  # fmt: skip
+REDO = flags.DEFINE_enum(
+    "redo", "", ["", *pipeline.STAGES],
+    "Do a stage again, and all that depends on it, in a WORKDIR that has it already.",
+)  # fmt: skip
+GIVEN = flags.DEFINE_multi_string(
+    "given", [],
+    'For generate: what a sample must agree with, NAME=VALUE. Repeatable. For example image=face.png, '
+    'attributes="Smiling,Eyeglasses" or lab=0.3,7. Without it, everything is generated.',
+)  # fmt: skip
+NUM_SAMPLES = flags.DEFINE_integer(
+    "num_samples", None, "Number of samples (default: 5 for generate, 20 for impute)."
+)
+INPUT = flags.DEFINE_string(
+    "input", "", "For impute: rows to fill in, in the same form as the training data."
+)
+OUTPUT = flags.DEFINE_string(
+    "output", "",
+    "For generate: folder for the samples (default: generated in WORKDIR, or in the current folder if "
+    "WORKDIR is a bucket). For impute: .npz file for the filled rows.",
+)  # fmt: skip
+SEED = flags.DEFINE_integer("seed", 0, "For generate and impute: seed of the samples.")
+PROFILE = flags.DEFINE_bool(
+    "profile", False, "Trace a few calls of each training into WORKDIR/profile, for TensorBoard."
+)
+COORDINATOR = flags.DEFINE_string(
+    "coordinator_address", None, "HOST:PORT of process 0, if processes cannot find each other."
+)
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes in this run.")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
+HEARTBEAT = flags.DEFINE_integer(
+    "heartbeat_seconds", distributed.HEARTBEAT_SECONDS,
+    "Stop if another process gives no sign of life for this many seconds.", lower_bound=1,
+)  # fmt: skip
+
+_OF_PROCESSES = ("coordinator_address", "num_processes", "process_id", "heartbeat_seconds")
+
+Words = list[str]
+"""The words of a command line that are no flags."""
+
+
+class Command(NamedTuple):
+    """What the command line can do.
+
+    Attributes:
+        summary: What it does, in one sentence.
+        run: Does it.
+        flags: The flags that it reads.
+        operand: The name of the word that it takes besides flags; "" if it takes none.
+        config: Whether it reads --config.KEY=VALUE.
+    """
+
+    summary: str
+    run: Callable[[Words, Sequence[Override]], None]
+    flags: tuple[str, ...]
+    operand: str = ""
+    config: bool = False
+
+
+def train(words: Words, overrides: Sequence[Override]) -> None:
+    """Run a stage, or all, and print what the values of the command line have replaced."""
+    if CONFIG.value is None:
+        raise ValueError("choose a config: --config=configs/polydigits.py")
+    config, notes = with_overrides(load_config(CONFIG.value), overrides)
+    with Notice().watched() as notice:
+        if distributed.is_first():
+            print("\n".join(notes), end="\n" * bool(notes))
+        options = {"notice": notice, "profile": PROFILE.value, "redo": REDO.value}
+        pipeline.run(config, WORKDIR.value, STAGE.value, **options)
+
+
+def evaluate(words: Words, overrides: Sequence[Override]) -> None:
+    """Measure a trained run again where the values of the command line ask for it, and write its report."""
+    config, _ = with_overrides(_stored_config(), overrides)
+    again = bool(overrides) and (as_path(WORKDIR.value) / RESULTS).exists()
+    with Notice().watched() as notice:
+        if not again:
+            pipeline.run(config, WORKDIR.value, "evaluators", notice=notice)
+        redo = "evaluate" if again else ""
+        pipeline.run(config, WORKDIR.value, "evaluate", notice=notice, redo=redo)
+        pipeline.run(config, WORKDIR.value, "report", notice=notice)
+
+
+def report(words: Words, overrides: Sequence[Override]) -> None:
+    """Write the report of an evaluated run anew."""
+    pipeline.run(_stored_config(), WORKDIR.value, "report", redo="report")
+
+
+def generate(words: Words, overrides: Sequence[Override]) -> None:
+    """Generate what is not given, and print where the samples are."""
+    here = Path() if is_remote(WORKDIR.value) else as_path(WORKDIR.value)
+    output = as_path(OUTPUT.value) if OUTPUT.value else here / "generated"
+    num_samples = 5 if NUM_SAMPLES.value is None else NUM_SAMPLES.value
+    page = pipeline.generate(WORKDIR.value, GIVEN.value, num_samples, output, seed=SEED.value)
+    print(f"samples: {page}")
+
+
+def impute(words: Words, overrides: Sequence[Override]) -> None:
+    """Fill in missing values of new rows, and print what was filled in."""
+    if not (INPUT.value and OUTPUT.value):
+        raise ValueError("impute needs two files: --input=new.npz --output=filled.npz")
+    num_samples = 20 if NUM_SAMPLES.value is None else NUM_SAMPLES.value
+    done = pipeline.impute(
+        WORKDIR.value, INPUT.value, OUTPUT.value, num_samples=num_samples, seed=SEED.value
+    )
+    for notice in done.notices:
+        print(notice)
+    for name, num in done.num_filled.items():
+        if num:
+            print(f"{name}: filled in {num:,} of {done.num_rows:,} rows")
+    print(f"{num_samples} samples for each hole, and a summary of them: {done.path}")
+
+
+def describe(words: Words, overrides: Sequence[Override]) -> None:
+    """Print what data are, and what a training would choose for them; nothing is trained or written."""
+    config, _ = with_overrides(load_config("custom"), [Override("data.path", words[0]), *overrides])
+    print(explain(*choose_values(config)))
+
+
+def _stored_config() -> dict[str, Any]:
+    """Return the config of the run in WORKDIR; raises ValueError if there is none."""
+    config = read_config(as_path(WORKDIR.value))
+    if config is None:
+        raise ValueError(f"{WORKDIR.value} is not the workdir of a run: train one there first")
+    return config
+
+
+COMMANDS = {
+    "train": Command(
+        "Train, evaluate and report; or go on with a run that was interrupted.", train,
+        ("config", "workdir", "redo", "profile", "stage", *_OF_PROCESSES), config=True,
+    ),
+    "generate": Command(
+        "Generate what is not given, with a trained run.", generate,
+        ("workdir", "given", "num_samples", "output", "seed", *_OF_PROCESSES),
+    ),
+    "impute": Command(
+        "Fill in missing values of new rows, with a run trained on your own data.", impute,
+        ("workdir", "input", "output", "num_samples", "seed", *_OF_PROCESSES),
+    ),
+    "evaluate": Command(
+        "Measure a trained run, and write its report.", evaluate,
+        ("workdir", *_OF_PROCESSES), config=True,
+    ),
+    "report": Command("Write the report of an evaluated run anew.", report, ("workdir",)),
+    "describe": Command(
+        "Print what data are, and what a training would choose.", describe, (), "DATA", config=True
+    ),
+}  # fmt: skip
