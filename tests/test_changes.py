@@ -90,6 +90,8 @@ def test_what_each_stage_has_left_is_found(tmp_path):
         ("classifier_training.learning_rate", 1.0, ("evaluators", "evaluate", "report")),
         ("classifier.width", 16, ("evaluators", "evaluate", "report")),
         ("evaluation.num_rows", 10, ("evaluate", "report")),
+        ("evaluation.batch_size", 10, ()),
+        ("stack_autoencoders", True, AUTOENCODERS),
         ("evaluation.name", "paired", ("evaluators", "evaluate", "report")),
         ("sampling.num_levels", 5, ("evaluate", "report")),
         ("num_state_shards", 2, ()),

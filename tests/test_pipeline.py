@@ -171,6 +171,9 @@ def test_a_stage_alone_says_what_must_come_first(tmp_path):
         pipeline.run(tiny.config(), tmp_path, "report")
     with pytest.raises(ValueError, match=r"stage must be one of all, .* got 'all!'"):
         pipeline.run(tiny.config(), tmp_path, "all!")
+    for stage in ("evaluate", "report"):
+        with pytest.raises(ValueError, match=f"the stage {stage} has none: leave it out"):
+            pipeline.run(tiny.config(), tmp_path, stage, profile=True)
 
 
 def test_a_workdir_of_another_config_is_refused(finished_run):

@@ -65,6 +65,8 @@ class Difference(NamedTuple):
         """The stages that read the key."""
         if self.key == "evaluation.name":
             return _OF_EVALUATORS
+        if self.key == "evaluation.batch_size":
+            return ()  # other random numbers, of the same distribution, and nothing is trained on them
         if re.search(r"(^|[._])training\.(patience|checkpoint_every|held_out_every)$", self.key):
             return ()  # a finished training does not ask for them again
         return READERS.get(self.key.split(".")[0], _OF_EVALUATORS)

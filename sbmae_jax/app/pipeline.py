@@ -189,7 +189,8 @@ def run(
             compiled call. If it returns True, that training ends with what it has learned; if it raises, the
             same call of `run` resumes from there.
         quiet: Whether to print nothing, neither lines nor progress bars.
-        profile: Whether to trace a few calls of each training. TensorBoard shows WORKDIR/profile.
+        profile: Whether to trace a few calls of each training. TensorBoard shows WORKDIR/profile. The stages
+            evaluate and report have none.
         redo: A stage to do again, with all that depends on it, where the folder has it already. Needed where
             the config has changed since. A run that was interrupted meanwhile is resumed by the same call.
 
@@ -217,6 +218,8 @@ def run(
         raise ValueError(
             f"redo removes what {redo} and later stages have left: run all stages, or the stage {redo!r}"
         )
+    if profile and stage in ("evaluate", "report"):
+        raise ValueError(f"profile traces trainings, and the stage {stage} has none: leave it out")
     this = Run(
         values, workdir, notice=notice, callback=callback, quiet=quiet, profile=profile, redo=redo,
         data_at_hand=True,
