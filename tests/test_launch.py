@@ -252,21 +252,3 @@ def test_a_machine_without_the_data_is_told_where_they_are(tmp_path, monkeypatch
     for word in ("non-commercial", str(tmp_path / "data" / "CelebAMask-HQ"), "celebahq.py:toy"):
         assert word in done.stderr
     assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.slow
-def test_the_wheel_installs_and_imports_in_an_empty_environment(tmp_path):
-    def run(*command):
-        subprocess.run(command, cwd=tmp_path, check=True, timeout=600)
-
-    run(sys.executable, "-m", "build", "--wheel", "--installer=uv", "--outdir", tmp_path, ROOT)
-    (wheel,) = tmp_path.glob("*.whl")
-    run(sys.executable, "-m", "venv", "empty")
-    python = tmp_path / "empty" / "bin" / "python"
-    run(sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", python, wheel)
-    run(python, "-c", "import sbmae_jax.app.pipeline; from sbmae_jax import VP, sample")
-    run(
-        python,
-        "-c",
-        "from importlib.resources import files; files('sbmae_jax').joinpath('report.html').read_text()",
-    )

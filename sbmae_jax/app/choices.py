@@ -291,7 +291,8 @@ def _for_run(
 def _for_network(network: Mapping[str, Any], num_rows: int) -> Iterator[tuple[str, Any, str]]:
     """Yield key, value and reason of what is chosen for the score network, which the config may name."""
     width, hub = next(widths for limit, widths in WIDTHS if num_rows < limit)
-    why, name = f"{num_rows:,} training rows: a wider network would memorise them", network["name"]
+    why = f"{num_rows:,} training rows: a wider network would memorise them"
+    name = network.get("name")  # if it is missing, it is refused where the network is built
     if name == "hub":
         yield "network.width", width, why
         yield "network.hub_width", hub, why

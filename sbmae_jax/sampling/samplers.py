@@ -26,7 +26,6 @@ equation 7; Song and Ermon 2019 (arXiv:1907.05600), algorithm 1; Karras et al. 2
 (arXiv:2206.00364), equation 5, for the grid.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -420,7 +419,7 @@ def annealed_langevin(
     """
     checks.require_number("step_size", step_size, low=0)
     checks.require_number("sigma_last", sigma_last, above=0)
-    return langevin(sde, score, math.sqrt(step_size / 2) / sigma_last, num_steps, **options)
+    return langevin(sde, score, (step_size / 2) ** 0.5 / sigma_last, num_steps, **options)
 
 
 def denoise(sde: SDE, score: ScoreFn) -> Step:
