@@ -8,6 +8,7 @@ import tensorflow_datasets as tfds
 from opening import one_sentence, rows_of, write_tfds
 from PIL import Image
 
+from sbmae_jax.data.user.profile import profile
 from sbmae_jax.data.user.tables import open_table
 
 RNG = np.random.default_rng(0)
@@ -80,3 +81,16 @@ def test_what_is_wrong_with_a_data_set_of_tfds_is_named(tmp_path):
         ValueError, match=r"photo is a TFDS feature Image of shape \(None, None, 3\)"
     ):
         table.only(table.all_names)
+
+
+@pytest.mark.parametrize("order", [[-1, 0, 1], [0, 1, 2]])
+def test_classes_without_names_may_be_missing(tmp_path, order):
+    features = {"digit": tfds.features.ClassLabel(num_classes=3), "photo": FEATURES["photo"]}
+    rows = [{"photo": png(PHOTOS[i]), "digit": order[i % 3]} for i in range(N)]
+    write_tfds(tmp_path / "data", {"train": [N - 4], "test": [4]}, features, rows)
+    table = open_table(tmp_path / "data")
+    digits = rows_of(table, range(N))["digit"]
+    found = profile(table)["digit"]
+    assert digits.dtype == np.int64
+    np.testing.assert_array_equal(found.present, digits >= 0)
+    assert found.values.tolist() == sorted(d for d in order if d >= 0)

@@ -17,10 +17,15 @@ from sbmae_jax._check import require_int, require_seed, require_type
 from sbmae_jax._io import as_path, require_writable, write_npz, write_results
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.scaling import Scaling, as_shape
-from sbmae_jax.data.units import as_training_units
+from sbmae_jax.data.units import as_training_units, in_training_dtype
 from sbmae_jax.data.user.profile import profile_rows, require_usable
 from sbmae_jax.data.user.tables import MISSING_MARKERS, Table, open_table
 from sbmae_jax.types import CompleteFn
+
+_PARTIAL_ADVICE = (
+    "fill them in, or set the whole row to NaN (in a CSV file, empty all its cells) to have it drawn; a run "
+    "that is trained with config.data.partial_rows='missing' takes these rows for missing"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +105,8 @@ def impute_file(
     For a modality NAME that K of N rows lack, the file has
 
     - NAME [N, ...]: the rows, with each hole filled by the mean of its samples, rounded if the dtype is an
-      integer, or by the most frequent class. Measured values stay as they are, but images in other units than
-      those of the training data are converted;
+      integer, or by the most frequent class. Measured values stay as they are, but are converted to the units
+      of the training data, and to their dtype where it holds all of them exactly;
     - NAME_rows [K]: the rows that were filled in;
     - NAME_samples [K, num_samples, ...];
     - NAME_mean and NAME_std [K, ...] of the samples, or for a category NAME_classes [C] and
@@ -204,7 +209,7 @@ def _read_rows(table: Table, data: Description, partial_rows: str) -> Rows:
         if name in found:
             marked = table.present.get(name)
             profile = profile_rows(found[name], marked, partial_rows, table.missing_markers)
-            require_usable(name, profile, partial_rows)
+            require_usable(name, profile, partial_rows, _PARTIAL_ADVICE)
             raw[name], notice = _in_training_units(name, scaling, found[name], profile.present)
             notices += [f"{name}: {notice}"] * bool(notice)
             columns = data.entries.get(name, ())
@@ -232,6 +237,8 @@ def _in_training_units(
         converted, notice = as_training_units(scaling, raw[present])
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
+    if raw.dtype.kind == "U" and converted.dtype.kind != "U":  # words that were read as numbers
+        raw = np.zeros(raw.shape, converted.dtype)
     whole = np.zeros((len(raw), *scaling.raw_shape), np.result_type(raw.dtype, converted.dtype))
     whole[~present] = as_shape(raw, scaling.raw_shape)[~present]
     whole[present] = converted
@@ -270,30 +277,41 @@ def _filled_in(name: str, rows: Rows, samples: np.ndarray) -> dict[str, np.ndarr
     m = rows.names.index(name)
     scaling, raw, holes = rows.scalings[name], rows.raw[name], np.flatnonzero(~rows.observed[:, m])
     if not len(holes):
-        return {name: raw}
+        return {name: in_training_dtype(scaling, raw)}
     about = {f"{name}_rows": holes, f"{name}_samples": samples}
     if scaling.kind == "category":
         classes = scaling.class_values
         shares = np.stack([(samples == c).mean(axis=1) for c in classes], axis=1)
         fill = classes[shares.argmax(axis=1)]
         about |= {f"{name}_classes": classes, f"{name}_probabilities": shares.astype(np.float32)}
+        whole = np.empty(len(raw), classes.dtype)
+        whole[holes], kept = fill, rows.observed[:, m]
+        whole[kept] = in_training_dtype(scaling, raw[kept])
     else:
         dtype = np.result_type(samples.dtype, np.float32)
         fill = samples.mean(axis=1, dtype=np.float64).astype(dtype)
         std = samples.std(axis=1, ddof=1, dtype=np.float64).astype(dtype)
         about |= {f"{name}_mean": fill, f"{name}_std": std}
-    return {name: _put(_copy(raw, scaling), holes, fill, rows.partial[holes, m]), **about}
+        partial = rows.partial[:, m]
+        known = raw[rows.observed[:, m] | partial]
+        measured = in_training_dtype(scaling, known[known == known])  # without NaN
+        whole = _copy(raw, scaling)
+        dtype = scaling.dtype if measured.dtype == scaling.dtype else whole.dtype
+        whole = _put(whole, holes, fill, partial[holes], np.dtype(dtype))
+    return {name: whole, **about}
 
 
-def _put(whole: np.ndarray, holes: np.ndarray, fill: np.ndarray, partial: np.ndarray) -> np.ndarray:
+def _put(
+    whole: np.ndarray, holes: np.ndarray, fill: np.ndarray, partial: np.ndarray, dtype: np.dtype
+) -> np.ndarray:
     """Put values [K, ...] into rows, and keep the measured part of rows that were measured in part."""
-    if whole.dtype.kind in "bui":
+    if dtype.kind in "bui":
         fill = np.round(fill)
-    elif partial.any():
+    if whole.dtype.kind == "f" and partial.any():
         keep = ~np.isnan(whole[holes]) & partial.reshape(-1, *[1] * (whole.ndim - 1))
         fill = np.where(keep, whole[holes], fill)
     whole[holes] = fill.astype(whole.dtype)
-    return whole
+    return whole.astype(dtype, copy=False)
 
 
 def _copy(raw: np.ndarray, scaling: Scaling) -> np.ndarray:

@@ -12,7 +12,7 @@ from sbmae_jax._check import require_int, require_seed
 from sbmae_jax._io import as_path
 from sbmae_jax.app.sample_files import MODES, check_folder, write_samples
 from sbmae_jax.data.description import Description
-from sbmae_jax.data.numbers import parse_number
+from sbmae_jax.data.numbers import parse_bit, parse_number
 from sbmae_jax.data.scaling import IMAGE_KINDS, Scaling, abbreviate
 from sbmae_jax.data.user.pictures import READ_MODES
 from sbmae_jax.models.autoencoder import Modality
@@ -126,33 +126,31 @@ def _read_own(value: str, modality: Modality, scaling: Scaling) -> np.ndarray:
             image = 255 * image  # a mask of 0 and 1, of whatever units those of training were
         return scaling.restore(scaling.pad(image[None])[0])
     if scaling.kind == "category":
-        for known, word in zip(scaling.class_values, map(str, scaling.classes), strict=True):
-            number = parse_number(value)
-            if value in (word, str(known)) or (number is not None and number == parse_number(word)):
-                return np.asarray(known)
+        code = int(scaling.class_codes(np.array([value]))[0])
+        if code >= 0:
+            return np.asarray(scaling.class_values[code])
         known = abbreviate(scaling.classes)
         raise ValueError(f"--given {name}: unknown class {value!r}; choose from {known}")
     try:
         if value.endswith(".npy"):
-            numbers: Any = np.load(as_path(value), allow_pickle=False).astype(float)
+            numbers: Any = np.load(as_path(value), allow_pickle=False)
+            numbers = numbers if scaling.kind in IMAGE_KINDS else numbers.astype(float)
         else:
-            words = {"True": "1", "False": "0"} if scaling.kind == "binary" else {}
-            numbers = [parse_number(words.get(word, word)) for word in value.split(",")]
+            parse = parse_bit if scaling.kind == "binary" else parse_number
+            numbers = [parse(word) for word in value.split(",")]
     except (OSError, EOFError, ValueError):
         numbers = [None]
     if any(number is None for number in np.ravel(numbers)):
         raise ValueError(
             f"--given {name}: cannot read {value}: write comma-separated numbers, or the path of an .npy file"
         )
-    numbers = np.asarray(numbers, float)
+    numbers = np.asarray(numbers)
     sizes = [[n for n in s if n != 1] for s in (numbers.shape, shape)]
     if value.endswith(".npy") and sizes[0] != sizes[1]:
         raise ValueError(f"--given {name}: must be numbers of shape {shape}, got {numbers.shape}")
     if numbers.size != np.prod(shape, dtype=np.int64):
         raise ValueError(f"--given {name}: must be numbers of shape {shape}, got {numbers.shape}")
-    numbers = numbers.reshape(shape)
-    # The units of an image show in its dtype.
-    return numbers.astype(scaling.dtype) if scaling.kind in IMAGE_KINDS else numbers
+    return numbers.reshape(shape)
 
 
 def _read_image(path: str, name: str, shape: tuple[int, ...]) -> np.ndarray:

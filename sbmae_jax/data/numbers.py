@@ -8,6 +8,19 @@ _PLAIN = re.compile(
 _GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?", re.ASCII)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?", re.ASCII)
 
+BITS = {"true": "1", "false": "0"}
+
+
+def parse_bit(word: str) -> float | None:
+    """Return 1 or 0 for a word that says true or false in any case, or is that number; None for others.
+
+    Example:
+        >>> parse_bit("TRUE"), parse_bit("0"), parse_bit("yes")
+        (1.0, 0.0, None)
+    """
+    number = parse_number(BITS.get(word.strip().lower(), word))
+    return number if number in (0, 1) else None
+
 
 def parse_number(word: str) -> float | None:
     """Return the number that a word is, or None.

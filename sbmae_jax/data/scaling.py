@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from sbmae_jax.data.names import as_name
-from sbmae_jax.data.numbers import parse_number
+from sbmae_jax.data.numbers import parse_bit, parse_number
 
 KINDS = ("vector", "signal", "image", "mask", "binary", "category", "counts", "large_counts")
 IMAGE_KINDS = ("image", "mask")
@@ -146,17 +146,22 @@ class Scaling:
         """The classes of a category [C], in the user's dtype."""
         return np.asarray(self.classes, None if self.dtype == "str" else self.dtype)
 
-    def _one_hot(self, raw: np.ndarray) -> np.ndarray:
+    def class_codes(self, raw: np.ndarray) -> np.ndarray:
+        """Return the index of each value [N] in `classes`, whatever type it has; -1 for unknown classes."""
         known = np.asarray(self.classes)
         found = _like_classes(raw, known)
         code = np.searchsorted(known, found).clip(0, len(known) - 1)
-        unknown = np.flatnonzero(known[code] != found)
+        return np.where(known[code] == found, code, -1)
+
+    def _one_hot(self, raw: np.ndarray) -> np.ndarray:
+        code = self.class_codes(raw)
+        unknown = np.flatnonzero(code < 0)
         if len(unknown):
             raise ValueError(
                 f"unknown class {raw[unknown[0]].item()!r} in row {unknown[0]}: choose from "
                 f"{abbreviate(self.classes)}"
             )
-        return np.eye(len(known), dtype=np.float32)[code]
+        return np.eye(len(self.classes), dtype=np.float32)[code]
 
     def _scaled_image(self, raw: np.ndarray) -> np.ndarray:
         """Return images or masks [B, H, W, C], not yet padded."""
@@ -256,19 +261,31 @@ def _like_classes(raw: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Return class values as strings or numbers, whichever the known classes are."""
     if raw.dtype.kind not in "buifUS":
         raise ValueError(f"classes must be numbers or strings, got {raw.dtype}")
-    if known.dtype.kind == "U" and raw.dtype.kind not in "US":
-        return np.array([_as_word(value) for value in raw.tolist()], str)
-    if known.dtype.kind == "U" and raw.dtype.kind in "US":
-        words = np.char.decode(raw, "utf-8") if raw.dtype.kind == "S" else raw
-        numbers = {w: parse_number(w) for w in np.setdiff1d(words, known).tolist()}
-        words_of = {as_name(word): word for word in known.tolist()}
-        words_of = {w: words_of[as_name(w)] for w in numbers if as_name(w) in words_of}
-        words_of |= {w: _as_word(n) for w, n in numbers.items() if n is not None}
-        return np.array([words_of.get(word, word) for word in words.tolist()], str)
-    if known.dtype.kind != "U" and raw.dtype.kind in "US":
-        numbers = [parse_number(word) for word in raw.astype(str).tolist()]
+    words = np.char.decode(raw, "utf-8") if raw.dtype.kind == "S" else raw
+    if known.dtype.kind == "U":
+        words = (
+            words if words.dtype.kind == "U" else np.array(list(map(_as_word, raw.tolist())), str)
+        )
+        others = np.setdiff1d(words, known).tolist()
+        named = {word: _find_class(word, known.tolist()) for word in others}
+        return np.array([named.get(word, word) for word in words.tolist()], str)
+    if words.dtype.kind == "U":
+        parse = parse_bit if np.isin(known, (0, 1)).all() else parse_number
+        numbers = [parse(word) for word in words.tolist()]
         return np.array([np.nan if number is None else number for number in numbers])
     return raw
+
+
+def _find_class(word: str, known: list[str]) -> str:
+    """Return the one class that is the same name, number or truth value as a word; the word if none is."""
+    keys = [as_name, parse_number]
+    if all(parse_bit(name) is not None for name in known):
+        keys.append(parse_bit)
+    for key in keys:
+        same = [name for name in known if key(name) == key(word)]
+        if len(same) == 1 and key(word) is not None:
+            return same[0]
+    return word
 
 
 def _check_finite(raw: np.ndarray) -> None:

@@ -7,6 +7,7 @@ refused.
 
 import numpy as np
 
+from sbmae_jax.data.numbers import parse_bit
 from sbmae_jax.data.scaling import IMAGE_KINDS, Scaling, as_shape
 
 FAR = 10.0  # standard deviations from the training mean at which a median value has other units
@@ -62,6 +63,8 @@ def as_training_units(scaling: Scaling, raw: np.ndarray) -> tuple[np.ndarray, st
         (array([[[127.5, 255. ]]]), 'floats in 0..1 were multiplied by 255')
     """
     raw = as_shape(raw, scaling.raw_shape)
+    if scaling.kind == "binary" and raw.dtype.kind in "US":
+        return _bits_of(raw), ""
     if raw.dtype.kind not in "buif" or scaling.kind == "category":
         return raw, ""
     known = raw[np.isfinite(raw)] if raw.dtype.kind == "f" else raw
@@ -82,10 +85,54 @@ def as_training_units(scaling: Scaling, raw: np.ndarray) -> tuple[np.ndarray, st
         values = "True and False" if raw.dtype.kind == "b" else "floats in 0..1"
         what = "values of 0 and 1" if scaling.kind == "mask" else values
         converted, notice = raw * np.float64(factor), f"{what} were multiplied by {factor:g}"
+        # What was divided by 255 comes back as the integers that it was.
+        whole, step = np.round(converted), 255 * np.finfo(np.result_type(raw, np.float16)).eps
+        converted = (
+            whole if (np.abs(converted - whole)[np.isfinite(raw)] <= step).all() else converted
+        )
     else:
-        converted = raw / np.float64(1 / factor)
+        converted = (raw / np.float64(1 / factor)).astype(np.result_type(scaling.dtype, np.float32))
         notice = f"values in 0..255 were divided by {1 / factor:g}"
     return converted, _joined(notice, _other_ends(scaling, converted))
+
+
+def in_training_dtype(scaling: Scaling, raw: np.ndarray) -> np.ndarray:
+    """Return values in the dtype of the training data, where it holds each of them exactly.
+
+    Args:
+        scaling: How the modality is prepared.
+        raw: Values in the units of the training data. NaN is a value that integers do not hold.
+
+    Returns:
+        The values; in their own dtype if that of the training data would change one. Classes that training
+        knew are the classes as they were there: `"2"` is 2.
+
+    Example:
+        >>> photo = Scaling("image", (1, 2), "uint8", scale=np.array(255.0))
+        >>> in_training_dtype(photo, np.array([[7.0, 255.0]])).dtype
+        dtype('uint8')
+        >>> in_training_dtype(photo, np.array([[7.5, 255.0]])).dtype
+        dtype('float64')
+    """
+    if scaling.kind == "category":
+        codes = scaling.class_codes(raw)
+        return scaling.class_values[codes] if (codes >= 0).all() else raw
+    if raw.dtype.kind not in "buif":
+        return raw
+    with np.errstate(invalid="ignore", over="ignore"):
+        cast = raw.astype(scaling.dtype)
+        back = cast.astype(raw.dtype)
+        same = ((back == raw) & ((cast < 0) == (raw < 0))) | ((back != back) & (raw != raw))
+    return cast if same.all() else raw
+
+
+def _bits_of(words: np.ndarray) -> np.ndarray:
+    """Return words that say true or false as 1 and 0; raises ValueError for others."""
+    found = [parse_bit(word) for word in words.astype(str).ravel().tolist()]
+    if None in found:
+        odd = words.astype(str).ravel()[found.index(None)]
+        raise ValueError(f"{str(odd)!r} is neither True nor False: correct it")
+    return np.reshape(np.array(found, np.float64), words.shape)
 
 
 def _joined(*notices: str) -> str:

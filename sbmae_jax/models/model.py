@@ -12,7 +12,7 @@ import numpy as np
 from sbmae_jax._batches import padded_batches
 from sbmae_jax._check import as_key, require_int, require_one_of, require_type, short_repr
 from sbmae_jax.data.scaling import Scaling
-from sbmae_jax.data.units import as_training_units
+from sbmae_jax.data.units import as_training_units, in_training_dtype
 from sbmae_jax.models.autoencoder import Autoencoder, Modality, as_float
 from sbmae_jax.models.energy import energy_fn
 from sbmae_jax.models.latents import Layout, Moments
@@ -235,7 +235,8 @@ class Model:
         Returns:
             In [0, 1] or in the units of your data, `{name: [B, *shape]}`; `[B, S, *shape]` with both `given`
             and `num_samples`; `[S, *shape]` with `num_samples` alone. Modalities that were given come back
-            unchanged, with `num_samples` as a read-only view that repeats them for each sample.
+            unchanged, but in the units of your training data, and in their dtype where it holds the values
+            exactly; with `num_samples` as a read-only view that repeats them for each sample.
 
         Raises:
             ValueError: For an unknown modality; for values with the wrong shape, type or range, or with
@@ -256,11 +257,17 @@ class Model:
         self.layout.observed(given, 1)  # refuses names that are unknown
         num_rows = _num_rows(given, num_samples)
         repeats = num_samples if given and num_samples else 1
-        prepared = {
-            m.name: self.prepare(m, given[m.name]) for m in self.modalities if m.name in given
-        }
+        known, prepared = {}, {}
+        for m in self.modalities:
+            if m.name in given:
+                known[m.name] = self._in_training_units(m, given[m.name])
+                prepared[m.name] = self._prepare(m, known[m.name])
         generated = self._generate_rows(key, prepared, num_rows * repeats, repeats, noise)
-        made = {name: np.asarray(given[name]) for name in given} | generated
+        scalings = dict(self.scalings)
+        made = generated | {
+            name: in_training_dtype(scalings[name], x) if name in scalings else x
+            for name, x in known.items()
+        }
         if given and num_samples is not None:
             for name, x in made.items():
                 rows = (num_rows, num_samples, *(x.shape[1:]))
@@ -301,6 +308,10 @@ class Model:
         Raises:
             ValueError: Naming the modality, for values with the wrong shape, type or range.
         """
+        return self._prepare(modality, self._in_training_units(modality, values))
+
+    def _in_training_units(self, modality: Modality, values: Any) -> np.ndarray:
+        """Return a user's values as an array in the units of the training data."""
         name, scalings = modality.name, dict(self.scalings)
         values = as_array(name, values)
         if name not in scalings:
@@ -308,9 +319,17 @@ class Model:
             return values
         try:
             values, notice = as_training_units(scalings[name], values)
-            if notice:
-                warnings.warn(f"{name}: {notice}", stacklevel=4)
-            return scalings[name].prepare(values)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+        if notice:
+            warnings.warn(f"{name}: {notice}", stacklevel=3)
+        return values
+
+    def _prepare(self, modality: Modality, values: np.ndarray) -> np.ndarray:
+        """Convert values in the units of the training data to what the networks see."""
+        name, scalings = modality.name, dict(self.scalings)
+        try:
+            return scalings[name].prepare(values) if name in scalings else values
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
 

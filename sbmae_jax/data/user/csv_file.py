@@ -17,16 +17,13 @@ import numpy as np
 from sbmae_jax._io import one_line
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.names import RESERVED, as_name, problem_of_name
-from sbmae_jax.data.numbers import has_decimal_comma, parse_formatted, parse_number
+from sbmae_jax.data.numbers import BITS, has_decimal_comma, parse_formatted, parse_number
 from sbmae_jax.data.user.raw import RawArrays, unusable_names
 
 DELIMITERS = (",", ";", "\t", "|")
 KEYS = ("id", "file")
 NOT_MODELLED = ("label", "split")
 MAX_ODD_CLASSES = 20  # a column that mixes more different words with numbers is not a category
-
-
-_BITS = {"true": "1", "false": "0"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,7 +304,7 @@ def _trained_numbers(
 ) -> np.ndarray:
     """Return a column that held numbers in training; raises ValueError for other cells."""
     if binary:
-        bits = [_BITS.get(cell.lower(), cell) for cell in cells.columns[name]]
+        bits = [BITS.get(cell.lower(), cell) for cell in cells.columns[name]]
         cells = replace(cells, columns={name: bits})
     if all(cell in cells.markers for cell in cells.columns[name]):
         return np.full(cells.num_rows, np.nan)

@@ -164,8 +164,15 @@ def _merge(a: Profile, b: Profile) -> Profile:
     )
 
 
-def require_usable(name: str, profile: Profile, partial_rows: str) -> None:
-    """Raise ValueError for infinite values, and for NaN in part of a row where that is refused."""
+def require_usable(name: str, profile: Profile, partial_rows: str, advice: str = "") -> None:
+    """Raise ValueError for infinite values, and for NaN in part of a row where that is refused.
+
+    Args:
+        name: The name of the array.
+        profile: What it holds.
+        partial_rows: "refuse" or "missing", as in `profile`.
+        advice: What can be done about NaN in part of a row; by default, what can be done before training.
+    """
     infinite, partial = np.flatnonzero(profile.infinite), np.flatnonzero(profile.partial)
     num_rows = len(profile.present)
     if len(infinite):
@@ -176,6 +183,10 @@ def require_usable(name: str, profile: Profile, partial_rows: str) -> None:
     if len(partial) and partial_rows == "refuse":
         raise ValueError(
             f"{name}: NaN in part of {len(partial):,} of {num_rows:,} rows, the first in row "
-            f"{partial[0]:,}: fill them in, split {name} into arrays that are missing together, or set "
-            "config.data.partial_rows to 'missing' to take these rows for missing"
+            f"{partial[0]:,}: "
+            + (
+                advice
+                or f"fill them in, split {name} into arrays that are missing together, or set "
+                "config.data.partial_rows to 'missing' to take these rows for missing"
+            )
         )

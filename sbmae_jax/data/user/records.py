@@ -44,6 +44,7 @@ def read_records(path: Path) -> RawArrays:
         if name not in features
     }
     arrays: dict[str, Any] = {name: _Feature(name, f, records) for name, f in features.items()}
+    present = _find_classes(path, list(splits), features, arrays)
     if {"train", "test"} <= set(splits):
         arrays["split"] = np.repeat(list(splits), [len(split) for split in splits.values()])
     if "label" in features:
@@ -54,7 +55,27 @@ def read_records(path: Path) -> RawArrays:
         return {name: arrays[name].stack([record[name] for record in chosen]) for name in names}
 
     unusable |= unusable_names(dict.fromkeys(arrays, "the feature"))
-    return RawArrays(arrays, unusable=unusable, read=read)
+    return RawArrays(arrays, present=present, unusable=unusable, read=read)
+
+
+def _find_classes(
+    path: Path, splits: list[str], features: dict[str, Any], arrays: dict[str, Any]
+) -> dict[str, np.ndarray]:
+    """Return the rows that have a class, of features whose classes have no names: -1 is no class."""
+    numbered = [
+        name
+        for name, feature in features.items()
+        if isinstance(feature, tfds.features.ClassLabel) and arrays[name].dtype.kind != "U"
+    ]
+    if not numbered:
+        return {}
+    images = [name for name, f in features.items() if isinstance(f, tfds.features.Image)]
+    undecoded = dict.fromkeys(images, tfds.decode.SkipDecoding())
+    builder: Any = tfds.builder_from_directory(path)
+    sources = [builder.as_data_source(split, decoders=undecoded) for split in splits]
+    codes = [[record[name] for name in numbered] for source in sources for record in source]
+    present = np.asarray(codes).reshape(-1, len(numbered)) >= 0
+    return {n: p for n, p in zip(numbered, present.T, strict=True) if n != "label" and not p.all()}
 
 
 class _JoinedRecords:
