@@ -23,10 +23,10 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from benchmarks.claims import Claim, show
+from sbmae_jax import _provenance
 from sbmae_jax._check import require_seed
 from sbmae_jax._io import as_path, require_folder, require_writable, write_results
 from sbmae_jax._json import from_json, to_json
-from sbmae_jax.app import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
@@ -130,9 +130,9 @@ def put(report: Report, results: Path, name: str, part: dict[str, Any]) -> None:
 def provenance_now() -> dict[str, Any]:
     """Return what makes the figures of this process."""
     return {
-        "commit": provenance.commit(),
-        "versions": provenance.versions(),
-        "device": provenance.device(),
+        "commit": _provenance.commit(),
+        "versions": _provenance.versions(),
+        "device": _provenance.device(),
     }
 
 

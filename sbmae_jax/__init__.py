@@ -56,7 +56,7 @@ from sbmae_jax.sampling.sde import EDM, SDE, VE, VP, SubVP
 
 if TYPE_CHECKING:
     from sbmae_jax.app.fit import fit as fit
-    from sbmae_jax.app.pipeline import load as load
+    from sbmae_jax.app.loading import load as load
     from sbmae_jax.models.model import Model as Model
 
 __version__: str
@@ -64,7 +64,7 @@ __version__: str
 _LAZY = {
     "Model": "sbmae_jax.models.model",
     "fit": "sbmae_jax.app.fit",
-    "load": "sbmae_jax.app.pipeline",
+    "load": "sbmae_jax.app.loading",
 }
 
 __all__ = [

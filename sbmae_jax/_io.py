@@ -12,6 +12,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +23,9 @@ from sbmae_jax._check import short_repr
 
 Fill = Callable[[Any], Any]
 """Writes content into the open binary file that it is given."""
+
+IsIntact = Callable[[Path], bool]
+"""Says whether a file holds what was written; it may raise ValueError if the file cannot be read."""
 
 
 def as_path(path: str | Path) -> Path:
@@ -75,7 +79,7 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
 
 
-def write_atomically(path: Path, fill: Fill) -> None:
+def write_atomically(path: Path, fill: Fill, is_intact: IsIntact | None = None) -> None:
     """Write a file completely or not at all.
 
     On this machine the file gets its name only when it is complete, and arrays and JSON only when they have
@@ -84,6 +88,7 @@ def write_atomically(path: Path, fill: Fill) -> None:
     Args:
         path: The file, which is replaced if it exists.
         fill: Writes the content into the binary file that it is given.
+        is_intact: Says whether the file can be read back. None looks at `.npz` and `.json` alone.
 
     Raises:
         OSError: The file could not be written, or is read back with other content than was written.
@@ -92,7 +97,7 @@ def write_atomically(path: Path, fill: Fill) -> None:
     try:
         with part.open("wb") as file:
             fill(file)
-        _read_back(part, path.suffix)
+        _read_back(part, is_intact or partial(_has_checksums, suffix=path.suffix))
         if part != path:
             part.replace(path)
     except BaseException:
@@ -107,18 +112,22 @@ def _part_of(path: Path) -> Path:
     return path.with_name(f"{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.part")
 
 
-def _read_back(part: Path, suffix: str) -> None:
-    """Raise OSError if a file of arrays does not have their checksums, or one of JSON is none."""
+def _read_back(part: Path, is_intact: IsIntact) -> None:
+    """Raise OSError if a file is not intact."""
     try:
-        if suffix == ".npz":
-            with part.open("rb") as file, zipfile.ZipFile(file) as archive:
-                intact = archive.testzip() is None
-        else:
-            intact = suffix != ".json" or json.loads(part.read_bytes()) is not None
+        intact = is_intact(part)
     except (ValueError, zipfile.BadZipFile):
         intact = False
     if not intact:
         raise OSError(f"{part} is read back with other content than was written: check the disk")
+
+
+def _has_checksums(part: Path, suffix: str) -> bool:
+    """Return whether arrays have their checksums, and JSON can be read; other files are not looked at."""
+    if suffix == ".npz":
+        with part.open("rb") as file, zipfile.ZipFile(file) as archive:
+            return archive.testzip() is None
+    return suffix != ".json" or json.loads(part.read_bytes()) is not None
 
 
 def require_writable(path: Path) -> None:

@@ -23,8 +23,8 @@ ROOT = Path(__file__).parents[1]
 WORKDIR = "gs://bucket/runs/a"
 SHOW = """
 import sys
-from sbmae_jax.app import pipeline
-made = pipeline.load(sys.argv[1]).generate({}, num_samples=2)
+from sbmae_jax import load
+made = load(sys.argv[1]).generate({}, num_samples=2)
 print(sorted(made), made["coffee"].shape, float(made["coffee"].sum()))
 """
 

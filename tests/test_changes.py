@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tiny
 
+from sbmae_jax import load
 from sbmae_jax.app import pipeline
 from sbmae_jax.app.changes import STAGES, Difference, find_changes, find_differences, outputs
 from sbmae_jax.app.run import Run
@@ -196,7 +197,7 @@ def test_options_of_sampling_may_change_in_a_finished_run(finished_run, tmp_path
         != json.loads(results)["num_evaluations"]
     )
     assert {stage: bits(path, stage) for stage in before} == before
-    assert pipeline.load(path).sampling.num_levels == 3
+    assert load(path).sampling.num_levels == 3
 
 
 @pytest.mark.slow
@@ -225,7 +226,7 @@ def test_a_stage_that_is_redone_and_interrupted_is_as_in_a_folder_of_its_own(
     pipeline.run(other, path, redo="score")  # as a scheduler calls it again
     assert saved[0] in {"10", "20"}
     pipeline.run(other, fresh)
-    ours, theirs = (pipeline.load(p).params["score"] for p in (path, fresh))
+    ours, theirs = (load(p).params["score"] for p in (path, fresh))
     chex.assert_trees_all_equal(ours, theirs)
     assert read_metrics(path)["score"][0]["loss"] == read_metrics(fresh)["score"][0]["loss"]
 

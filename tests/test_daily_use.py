@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sbmae_jax import load
 from sbmae_jax.app import pipeline
 from sbmae_jax.configs import custom
 
@@ -15,7 +16,7 @@ def train(path, workdir, **data):
     config["data"] |= {"path": str(path)} | data
     pipeline.run(config, workdir, "autoencoders")
     pipeline.run(config, workdir, "score")
-    return pipeline.load(workdir)
+    return load(workdir)
 
 
 def write_csv(path, columns):

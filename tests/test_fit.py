@@ -69,7 +69,7 @@ def test_a_fit_has_the_bits_of_the_command_line(fitted, tmp_path):
         config[section][name] = value
     config["autoencoder_training"]["num_steps"] = config["score_training"]["num_steps"] = 20
     pipeline.run(config, tmp_path / "run", "train", quiet=True)
-    assert same_bits(fitted[1], pipeline.load(tmp_path / "run"))
+    assert same_bits(fitted[1], sbmae_jax.load(tmp_path / "run"))
 
 
 def test_a_workdir_resumes_loads_and_can_be_evaluated(fitted):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tiny
 
+from sbmae_jax import load
 from sbmae_jax.app import pipeline, run_data
 from sbmae_jax.app.build import build_source
 from sbmae_jax.app.run import Run, load_moments
@@ -157,5 +158,5 @@ def test_all_stages_run(tmp_path):
     pipeline.run(config(), tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())
     assert 0 <= results["conditional_coherence"]["1"]["mean"] <= 1
-    made = pipeline.load(tmp_path).generate({}, num_samples=2)
+    made = load(tmp_path).generate({}, num_samples=2)
     assert all(np.isfinite(array).all() for array in made.values())

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sbmae_jax import load
 from sbmae_jax._io import as_path, write_atomically, write_npz
 from sbmae_jax.app import pipeline
 from sbmae_jax.configs import custom
@@ -156,8 +157,8 @@ def test_a_finished_run_may_be_moved_to_a_folder_of_any_name(finished_run, tmp_p
     monkeypatch.setenv("HOME", str(tmp_path))
     folder = shutil.copytree(finished_run, tmp_path / "w=[64] *?\\ #1 ü:" / "run")
     (folder / "report" / "index.html").unlink()
-    model = pipeline.load(folder)
-    model_of_home = pipeline.load(f"~/{folder.relative_to(tmp_path)}")
+    model = load(folder)
+    model_of_home = load(f"~/{folder.relative_to(tmp_path)}")
     jax.tree.map(np.testing.assert_array_equal, model.params, model_of_home.params)
     pipeline.run(pipeline.open_run(folder).config, folder)
     assert (folder / "report" / "index.html").exists()

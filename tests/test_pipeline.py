@@ -10,6 +10,7 @@ import pytest
 import tiny
 from etils import epath
 
+from sbmae_jax import load
 from sbmae_jax.app import pipeline
 from sbmae_jax.app.run import load_autoencoders
 from sbmae_jax.app.run_data import RunData
@@ -24,7 +25,7 @@ DOCUMENTED = {
 
 @pytest.fixture(scope="module")
 def model(finished_run):
-    return pipeline.load(finished_run)
+    return load(finished_run)
 
 
 def figures(workdir):
@@ -103,7 +104,7 @@ def test_a_run_interrupted_again_and_again_ends_with_the_same_bits(
             continue
     assert len(saves) > 10
     assert figures(tmp_path / "run") == figures(finished_run)
-    ours, theirs = pipeline.load(tmp_path / "run"), pipeline.load(finished_run)
+    ours, theirs = load(tmp_path / "run"), load(finished_run)
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
@@ -181,9 +182,12 @@ def test_a_workdir_of_another_config_is_refused(finished_run):
         pipeline.run(tiny.config() | {"seed": 1}, finished_run)
 
 
-def test_only_the_workdir_of_a_run_can_be_loaded(tmp_path):
+def test_only_a_saved_model_or_the_workdir_of_a_run_can_be_loaded(tmp_path):
+    for path in (tmp_path, tmp_path / "nothing"):
+        with pytest.raises(ValueError, match=r"has no model: name .* Model.save .* the workdir"):
+            load(path)
     with pytest.raises(ValueError, match=r"is not the workdir of a run: it has no config.json"):
-        pipeline.load(tmp_path)
+        pipeline.open_run(tmp_path)
 
 
 def test_generate_completes_any_subset_and_returns_what_was_given(model):

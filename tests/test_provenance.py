@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from sbmae_jax.app import provenance
+from sbmae_jax import _provenance
 
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch) -> Path:
     """Return a repository with one file in each of three folders, in which the package lies."""
-    for name in ("package/code.py", "results/a.json", "docs/a.md"):
-        (tmp_path / name).parent.mkdir()
+    for name in ("package/code.py", "package/provenance.py", "results/a.json", "docs/a.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("1")
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "package" / "provenance.py"))
+    monkeypatch.setattr(_provenance, "__file__", str(tmp_path / "package" / "provenance.py"))
     monkeypatch.delenv("SBMAE_COMMIT", raising=False)
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
     for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
@@ -23,30 +23,38 @@ def checkout(tmp_path: Path, monkeypatch) -> Path:
 
 
 def test_only_a_change_of_what_is_run_marks_the_commit(checkout):
-    clean = provenance.commit()
+    clean = _provenance.commit()
     assert len(clean) == 12
     (checkout / "results" / "a.json").write_text("2")
     (checkout / "docs" / "a.md").write_text("2")
     (checkout / "new.txt").write_text("runs leave files behind")
-    assert provenance.commit() == clean
+    assert _provenance.commit() == clean
     (checkout / "package" / "code.py").write_text("2")
-    assert provenance.commit() == f"{clean}-dirty"
+    assert _provenance.commit() == f"{clean}-dirty"
 
 
 def test_outside_of_a_checkout_the_commit_is_unknown(tmp_path, monkeypatch):
     (tmp_path / "package").mkdir()
     monkeypatch.delenv("SBMAE_COMMIT", raising=False)
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "package" / "provenance.py"))
-    assert provenance.commit() == "unknown"
+    monkeypatch.setattr(_provenance, "__file__", str(tmp_path / "package" / "provenance.py"))
+    assert _provenance.commit() == "unknown"
+
+
+def test_in_the_repository_of_someone_else_the_commit_is_unknown(checkout, monkeypatch):
+    installed = checkout / "venv" / "provenance.py"
+    installed.parent.mkdir()
+    installed.write_text("1")
+    monkeypatch.setattr(_provenance, "__file__", str(installed))
+    assert _provenance.commit() == "unknown"
 
 
 def test_of_a_copy_the_environment_tells_the_commit(checkout, monkeypatch):
     monkeypatch.setenv("SBMAE_COMMIT", "0123456789ab")
-    assert provenance.commit() == "0123456789ab"
+    assert _provenance.commit() == "0123456789ab"
 
 
 def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
-    monkeypatch.setattr(provenance, "PACKAGES", ("jax", "a-package-of-no-one"))
-    found = provenance.versions()
+    monkeypatch.setattr(_provenance, "PACKAGES", ("jax", "a-package-of-no-one"))
+    found = _provenance.versions()
     assert found["a-package-of-no-one"] == "not installed"
     assert found["jax"][0].isdigit()

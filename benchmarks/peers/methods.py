@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.cost import PICTURE, parts_of, score_of, step_cost
 from benchmarks.runs import changed, count, forget_compiled, nested_figures, trained
 from configs import polydigits
-from sbmae_jax.app import provenance
+from sbmae_jax import _provenance
 from sbmae_jax.app.encoder_decoders import build_decoder, build_encoder
 from sbmae_jax.app.run import Run, load_evaluators, load_model
 from sbmae_jax.baselines.joint_rules import JointPosterior
@@ -228,7 +228,7 @@ def measure(method: Trained, split: str, num_rows: int = 0) -> dict[str, Any]:
         "classifier": found["classifier_accuracy"]["mean"], **nested_figures(found),
         "label variation": found["label_total_variation"]["uniform"], "num_rows": num,
         "evaluations": method.evaluations, "parameters": method.parameters, "GFLOP": method.gflop,
-        "steps": method.steps, "training seconds": sum(seconds), "commit": provenance.commit(),
+        "steps": method.steps, "training seconds": sum(seconds), "commit": _provenance.commit(),
     }  # fmt: skip
 
 

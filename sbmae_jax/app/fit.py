@@ -14,6 +14,7 @@ from sbmae_jax._check import require_number, require_seed, require_type
 from sbmae_jax._io import as_path, is_remote
 from sbmae_jax.app import pipeline
 from sbmae_jax.app.choices import choose_values
+from sbmae_jax.app.loading import load
 from sbmae_jax.app.overrides import Override, with_overrides
 from sbmae_jax.app.sections import plain
 from sbmae_jax.configs import custom  # pyright: ignore[reportMissingImports] (the folder configs)
@@ -108,7 +109,7 @@ def fit(
         callback = _any_of(called) if called else None
         stage = "all" if evaluate else "train"
         pipeline.run(values, folder, stage, callback=callback, quiet=quiet)
-        return pipeline.load(folder)
+        return load(folder)
 
 
 def _folder(workdir: str | Path | None, stack: contextlib.ExitStack) -> Path:

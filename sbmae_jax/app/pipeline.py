@@ -16,10 +16,10 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from sbmae_jax import _provenance
 from sbmae_jax._check import require_one_of
 from sbmae_jax._io import as_path, remove, write_npz
 from sbmae_jax._json import from_json, to_json
-from sbmae_jax.app import provenance
 from sbmae_jax.app.choices import choose_values, explain
 from sbmae_jax.app.impute import Imputed, impute_file
 from sbmae_jax.app.request import generate_files
@@ -100,10 +100,10 @@ def evaluate_model(run: Run) -> None:
     }
     results |= {
         "seconds": seconds | {"evaluate": time.perf_counter() - start},
-        "peak_memory_bytes": provenance.peak_memory_bytes(),
-        "versions": provenance.versions(),
-        "commit": provenance.commit(),
-        "device": provenance.device(),
+        "peak_memory_bytes": _provenance.peak_memory_bytes(),
+        "versions": _provenance.versions(),
+        "commit": _provenance.commit(),
+        "device": _provenance.device(),
         "seed": run.config["seed"],
     }
     text = to_json(results, indent=1)
@@ -254,30 +254,6 @@ def resolve_open_values(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], s
         return config, ""
     config, choices, found = choose_values(config)
     return config, explain(config, choices, found)
-
-
-def load(workdir: str | Path) -> Model:
-    """Load the model of a run whose autoencoders and score are trained.
-
-    Args:
-        workdir: The folder of the run, or the URL of a bucket. The data need not be there.
-
-    Returns:
-        The model, which samples as the run's config says.
-
-    Raises:
-        ValueError: If the folder has no run, or if its trainings are not finished.
-
-    Example:
-        Generate five joint samples, and complete the first one from one of its modalities::
-
-            import sbmae_jax
-
-            model = sbmae_jax.load("runs/polydigits")
-            samples = model.generate({}, num_samples=5)
-            completed = model.generate({"hubble": samples["hubble"][:1]})
-    """
-    return load_model(open_run(workdir))
 
 
 def open_run(workdir: str | Path) -> Run:

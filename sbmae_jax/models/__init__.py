@@ -2,4 +2,4 @@
 
 from sbmae_jax._extras import require_extra
 
-require_extra("sbmae_jax.models", "train", "optax", "etils")
+require_extra("sbmae_jax.models", "train", "optax", "etils", "safetensors")

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from sbmae_jax.models.energy import energy_fn
 from sbmae_jax.models.latents import Layout, Moments
 from sbmae_jax.models.likelihoods import check_values
 from sbmae_jax.models.noise_levels import LatentNetwork
+from sbmae_jax.models.saved import save_model
 from sbmae_jax.models.score import score_fn
 from sbmae_jax.models.summary import as_text, model_as_html
 from sbmae_jax.models.task import Params
@@ -294,6 +296,31 @@ class Model:
         for name in changes:
             require_one_of("a sampling setting", name, [f.name for f in fields(SamplingConfig)])
         return replace(self, sampling=replace(self.sampling, **changes))
+
+    def save(self, path: str | Path, dtype: str | None = None) -> None:
+        """Save the model, so that it can be loaded without the run that made it, and by later versions.
+
+        Arrays are stored in the format of safetensors, and all else as JSON: no pickle. Everything is read
+        back before this returns.
+
+        Args:
+            path: A folder, which gets `model.json` and `model.safetensors`; or one file, if it ends in
+                `.safetensors`. A model that is there already is replaced.
+            dtype: "bfloat16" stores parameters of float32 in half the bytes, with three significant digits;
+                loaded, they are float32 again. None and "float32" store them exactly.
+
+        Raises:
+            ValueError: For a path that cannot be written, and for a part that cannot be saved, such as a
+                function; the message names it.
+            OSError: If the files could not be written, or are read back with other content.
+
+        Example:
+            Keep a model and load it::
+
+                model.save("models/mine")
+                model = sbmae_jax.load("models/mine")
+        """
+        save_model(self, path, dtype)
 
     def prepare(self, modality: Modality, values: Any) -> np.ndarray:
         """Convert a user's values of a modality to what the networks see.

@@ -41,6 +41,9 @@ def commit() -> str:
         return said
     written = [f":(exclude,top){folder}" for folder in ("results", "docs")]
     try:
+        _git(
+            "ls-files", "--error-unmatch", Path(__file__).name
+        )  # not a repository around site-packages
         found = _git("describe", "--always", "--abbrev=12", "--exclude=*").strip()
         changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", *written)
     except (OSError, subprocess.CalledProcessError):
