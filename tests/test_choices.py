@@ -137,6 +137,20 @@ def test_what_the_config_says_is_kept(path):
     assert "modalities.photo.latent_size" in keys
 
 
+def test_the_weights_are_for_the_kind_of_autoencoder(path):
+    given = config(path, autoencoder={"kind": "rae"}, modalities={"wide": {"weight": 0.5}})
+    closed, made, _ = choose_values(given)
+    wanted = dict.fromkeys(closed["modalities"], (0.0001, 0.1)) | {"wide": (0.5, 0.1)}
+    found = {n: (m["weight"], m["code_noise"]) for n, m in closed["modalities"].items()}
+    assert found == wanted
+    assert "modalities.photo.code_noise" in [choice.key for choice in made]
+    of_vae = choose_values(config(path))[0]["modalities"]
+    assert {n: m["weight"] for n, m in of_vae.items()} == {
+        n: 0.35 if n in ("photo", "outline") else 0.2 for n in of_vae
+    }
+    assert not any("code_noise" in m for m in of_vae.values())
+
+
 def test_a_kind_that_is_said_is_not_inferred(path):
     closed, _, _ = choose_values(config(path, modalities={"counts": {"kind": "vector"}}))
     assert closed["data"]["kinds"]["counts"] == "vector"

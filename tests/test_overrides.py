@@ -422,3 +422,17 @@ def test_whatever_is_typed_works_or_is_refused_by_a_key(num):
         attempt(lambda: built(set_values(config, f"{key}={text}")[0], data), words)
 
     fuzz(num, typed_words(), check)
+
+
+def test_weights_of_another_kind_of_autoencoder_are_named(path):
+    config, _ = CONFIGS["sbmae_jax.configs.celebahq:default"]
+    made, notes = set_values(config, "autoencoder.kind=rae", "modalities.mask.weight=1e-5")
+    assert made["modalities"]["image"]["weight"] == config["modalities"]["image"]["weight"]
+    assert len(notes) == 1
+    assert "config.autoencoder.kind is 'rae': the weights in the file are for 'vae'" in notes[0]
+    assert notes[0].endswith("set config.modalities.NAME.weight of attributes, image")
+    assert set_values(config, "autoencoder.kind=vae")[1] == []
+    words = [f"modalities.{name}.weight=1e-4" for name in config["modalities"]]
+    assert set_values(config, "autoencoder.kind=rae", *words)[1] == []
+    given = custom.get_config().to_dict()
+    assert set_values(given, f"data.path={path}", "autoencoder.kind=rae")[1] == []

@@ -87,7 +87,7 @@ def choose_values(config: Config) -> tuple[dict[str, Any], list[Choice], Survey]
     choices: list[Choice] = []
     for m in found.modalities:
         section = sections.setdefault(m.name, {})
-        for key, value, reason in _for_modality(m):
+        for key, value, reason in _for_modality(m, values["autoencoder"].get("kind")):
             if section.get(key) is None:
                 section[key] = value
                 choices.append(Choice(f"modalities.{m.name}.{key}", value, reason))
@@ -245,12 +245,15 @@ def _check_names(sections: Mapping[str, Any], found: Survey) -> None:
             )
 
 
-def _for_modality(m: ModalitySurvey) -> Iterator[tuple[str, Any, str]]:
-    """Yield key, value and reason of what is chosen for a modality."""
+def _for_modality(m: ModalitySurvey, autoencoder: Any) -> Iterator[tuple[str, Any, str]]:
+    """Yield key, value and reason of what is chosen for a modality, for a kind of autoencoder."""
     yield "likelihood", LIKELIHOODS[m.kind], f"its kind is {m.kind}"
     yield "network", *choose_network(m)
     yield "latent_size", *choose_latent_size(m)
-    if m.kind in IMAGE_KINDS:
+    if autoencoder == "rae":
+        yield "weight", 1e-4, "regularised autoencoders: only to keep latents from growing"
+        yield "code_noise", 0.1, "regularised autoencoders: near latents decode to near values"
+    elif m.kind in IMAGE_KINDS:
         yield "weight", 0.35, "images: sharp enough to read, smooth enough to learn"
     else:
         yield "weight", 0.2, "below 1, so that the latent keeps what matters to other modalities"

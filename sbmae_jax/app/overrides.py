@@ -149,7 +149,8 @@ def with_overrides(
         overrides: What to set. Of several values for one key the last counts.
 
     Returns:
-        The config, and for each section that got another name a sentence on the values that this replaced.
+        The config, and sentences on values of the file that belong to the name or the kind of something that
+        was replaced.
 
     Raises:
         ValueError: Naming the key, for a key that nothing reads.
@@ -159,7 +160,7 @@ def with_overrides(
         >>> with_overrides(config, [Override("sde.name", "ve")])
         ({'sde': {'name': 've'}}, ["config.sde.name is 've': beta_max of 'vp' does not apply"])
     """
-    config, notes = copy.deepcopy(dict(config)), []
+    before, config, notes = config, copy.deepcopy(dict(config)), []
     # Names come first: they replace the values of the file, but none of the command line.
     for key, text in sorted(overrides, key=lambda override: not _is_name(override.key)):
         words = _words(config, key, text)
@@ -177,7 +178,29 @@ def with_overrides(
             notes.extend(_replace(section, key, value))
         section[words[-1]] = value
     _check_used(config, overrides)
-    return config, notes
+    return config, notes + _weights_of_another_kind(before, config, overrides)
+
+
+def _weights_of_another_kind(
+    before: Mapping[str, Any], config: Mapping[str, Any], overrides: Sequence[Override]
+) -> list[str]:
+    """Return a sentence if the weights of the file are for another kind of autoencoder."""
+    kinds = [(c.get("autoencoder") or {}).get("kind") for c in (before, config)]
+    if kinds[0] == kinds[1]:
+        return []
+    given = {override.key for override in overrides}
+    kept = [
+        name
+        for name, section in (before.get("modalities") or {}).items()
+        if "weight" in section and f"modalities.{name}.weight" not in given
+    ]
+    if not kept:
+        return []
+    meaning = "of the KL term of 'vae', or of the squared latent of 'rae'"
+    return [
+        f"config.autoencoder.kind is {kinds[1]!r}: the weights in the file are for {kinds[0]!r} "
+        f"({meaning}); set config.modalities.NAME.weight of {', '.join(kept)}"
+    ]
 
 
 def parse_value(text: str, current: Any = None) -> Any:
