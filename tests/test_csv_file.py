@@ -103,7 +103,7 @@ def test_commas_and_per_cent_signs(word, thousands, decimal):
         (",", ('"1,234"', "5", '"2,000,000"'), [1234, 5, 2e6], "'1,234' is read as 1234"),
         (";", ("1,5", "2", "-0,25"), [1.5, 2, -0.25], "'1,5' is read as 1.5"),
         (";", ("1,234", "2,5", "3"), [1.234, 2.5, 3], "'1,234' is read as 1.234"),
-        (";", ("1,234,000", "2,500", "3"), [1234000, 2500, 3], "'1,234,000' is read as 1.234e+06"),
+        (";", ("1,234,000", "2,500", "3"), [1234000, 2500, 3], "'1,234,000' is read as 1234000"),
         (",", ("5%", "12.5%", "NA"), [5, 12.5, np.nan], "'5%' is read as 5"),
     ],
 )
@@ -168,3 +168,33 @@ def test_tables_of_other_suffixes_are_read_or_reported(tmp_path):
 def test_few_words_among_numbers_are_classes(tmp_path):
     table = opened(tmp_path, "id,grade\n" + "".join(f"{i},{'12h'[i % 3]}\n" for i in range(9)))
     assert profile(table)["grade"].values.tolist() == ["1", "2", "h"]
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers", "notice"),
+    [
+        ("id,a\n1,1.234.567\n2,950\n3,1.050\n", [1234567, 950, 1050], "'1.234.567' is read as 1234567"),
+        ("id;a;b\n1;1.234;1,5\n2;950;2\n3;1.050;3\n", [1234, 950, 1050], "'1.234' is read as 1234"),
+        ("id,a\n1,1.234\n2,950\n3,1.050\n", [1.234, 950, 1.05], "'1.234' is read as 1.234, not as 1234:"),
+        ("id,a\n1,1.234\n2,9.500\n3,1.050\n", [1.234, 9.5, 1.05], ""),
+        ("id,a\n1,1.234\n2,950\n3,1.5\n", [1.234, 950, 1.5], ""),
+        ("id,a\n1,0.234\n2,950\n3,1.050\n", [0.234, 950, 1.05], ""),
+    ],
+)  # fmt: skip
+def test_points_that_may_separate_thousands_are_reported(tmp_path, text, numbers, notice):
+    table = opened(tmp_path, text)
+    assert rows_of(table, [0, 1, 2])["lab"][:, 0].tolist() == numbers
+    said = [sentence for sentence in table.notices if " column a: '" in sentence]
+    assert bool(said) == bool(notice)
+    assert notice in " ".join(said)
+
+
+def test_one_word_among_many_numbers_is_advised_on(tmp_path):
+    rows = "".join(f"{i},{i if i % 3 else '-'}\n" for i in range(90))
+    with pytest.raises(ValueError, match=r"column a: '-' is not a number, .*missing_markers"):
+        opened(tmp_path, "id,a\n" + rows)
+    mostly = "".join(f"{i},{'-' if i % 3 else i}\n" for i in range(90))
+    with pytest.raises(ValueError, match=r"column a: '-' is not a number, .*missing_markers"):
+        opened(tmp_path, "id,a\n" + mostly)
+    table = open_table(tmp_path, ("", "-"))
+    assert profile(table)["lab"].present.sum() == 30

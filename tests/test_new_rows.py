@@ -21,6 +21,7 @@ COLUMNS = {
     "town": [("Bonn", "Oslo", "Rome")[i % 3] for i in range(N)],
     "grade": [("1", "2", "high")[i % 3] for i in range(N)],
 }
+BITS = ["7", "8"] * (N // 2)
 
 
 def write(path, columns, delimiter=","):
@@ -217,3 +218,46 @@ def test_the_key_is_the_column_that_names_the_images(tmp_path):
     np.testing.assert_allclose(
         source.opened.table.read(np.arange(N), ["photo"])["photo"][:, 0, 0], range(N)
     )
+
+
+@pytest.mark.parametrize(
+    ("trained", "delimiter", "cells", "numbers", "notice"),
+    [
+        ("1234.5", ",", ["1.234", "950"], [1234, 950], "'1.234' is read as 1234"),
+        ("1234.5", ",", ["1.234", "1.950"], [1234, 1950], "'1.234' is read as 1234"),
+        ("1234.5", ";", ["1,234", "950"], [1234, 950], "'1,234' is read as 1234"),
+        ("1234.5", ",", ['"1,234"', "950"], [1234, 950], "'1,234' is read as 1234"),
+        ("1.5", ";", ["1,5", "2"], [1.5, 2], "'1,5' is read as 1.5"),
+        ("1.5", ";", ["1,234", "2"], [1.234, 2], "'1,234' is read as 1.234"),
+        ("1.5", ",", ['"1,234"', "2"], [1.234, 2], "'1,234' is read as 1.234"),
+        ("1.5", ",", ["1.234", "2"], [1.234, 2], ""),
+        ("1,5", ";", ["1.234", "2"], [1.234, 2], ""),
+        ("1,5", ",", ["1.5", "2"], [1.5, 2], ""),
+        ("1234,5", ";", ["1.234", "950"], [1234, 950], "'1.234' is read as 1234"),
+        ("1000000", ",", ["1.234", "950"], [1.234, 950], "'1.234' is read as 1.234, not as 1234"),
+    ],
+)  # fmt: skip
+def test_numbers_in_another_convention_are_read_as_training_had_them_and_that_is_said(
+    tmp_path, trained, delimiter, cells, numbers, notice
+):
+    mean = float(trained.replace(",", "."))
+    values = [f"{value:.1f}" for value in RNG.normal(mean, mean / 5, N)]
+    values = [value.replace(".", ",") for value in values] if "," in trained else values
+    data = describe(
+        files("train", path=write(tmp_path / "train" / "lab.csv", {"a": values, "b": BITS}, ";"))
+    )
+    new = {"a": cells * 5, "b": BITS[:10]}
+    found = read(write(tmp_path / "new" / "lab.csv", new, delimiter), data)
+    np.testing.assert_array_equal(found.raw["lab"][:2, 0], numbers)
+    said = [sentence for sentence in found.notices if "read as" in sentence or "units" in sentence]
+    assert bool(said) == bool(notice)
+    assert notice in " ".join(said)
+
+
+def test_what_training_does_not_settle_is_refused(tmp_path):
+    data = describe(
+        files("train", path=write(tmp_path / "lab.csv", {"a": [str(40 + i) for i in range(N)]}))
+    )
+    columns = {"a": ["1,234"] * 9, "id": [str(i) for i in range(9)]}
+    with pytest.raises(ValueError, match=r"'1,234' may be 1234 or 1.234: write the numbers"):
+        read(write(tmp_path / "new" / "lab.csv", columns, ";"), data)

@@ -109,3 +109,25 @@ def test_what_is_left_out_is_not_looked_at(tmp_path):
         survey(tmp_path / "d.npz", leave_out=("bad", "names", "signal", *kept))
     with pytest.raises(ValueError, match="kinds: there is no array 'sound'"):
         open_files(tmp_path / "d.npz", {"sound": "vector"}, names=kept)
+
+
+def test_classes_that_may_mark_what_is_missing_are_said(tmp_path):
+    columns = {
+        "grade": "1 2 3 -", "unit": "a b ? .", "smoker": "yes no maybe no", "code": "1 2 3 k.A.",
+        "level": "1 2 low high", "label": "x y x -", "x": "1.5 2 3.5 4",
+    }  # fmt: skip
+    lines = [",".join(word.split()[i % 4] for word in columns.values()) for i in range(60)]
+    (tmp_path / "d.csv").write_text("\n".join([",".join(columns), *lines]))
+    said = [s for s in survey(tmp_path / "d.csv").notices if "missing_markers" in s]
+    advice = "add it to config.data.missing_markers if it marks what is missing"
+    assert sorted(said) == [
+        f"code: 'k.A.' is a class among numbers; {advice}",
+        f"grade: '-' is a class among numbers; {advice}",
+        f"label: '-' is a class; {advice}",
+        f"unit: '.', '?' is a class; {advice}",
+    ]
+    markers = ("-", "?", ".", "k.A.")
+    (tmp_path / "d.csv").write_text((tmp_path / "d.csv").read_text().replace("label", "kind"))
+    found = survey(tmp_path / "d.csv", missing_markers=markers, partial_rows="missing")
+    assert not [s for s in found.notices if "is a class" in s and "marks what" not in s]
+    assert [m.name for m in found.modalities] == ["d", "kind", "level", "smoker", "unit"]

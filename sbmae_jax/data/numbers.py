@@ -6,6 +6,7 @@ _PLAIN = re.compile(
     r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE | re.ASCII
 )
 _GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?", re.ASCII)
+_GROUPED_BY_POINTS = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+", re.ASCII)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?", re.ASCII)
 
 BITS = {"true": "1", "false": "0"}
@@ -64,3 +65,13 @@ def has_decimal_comma(word: str) -> bool | None:
     word = word.strip().removesuffix("%").rstrip()
     grouped, decimal = bool(_GROUPED.fullmatch(word)), bool(_DECIMAL_COMMA.fullmatch(word))
     return None if grouped == decimal else decimal
+
+
+def is_grouped_by_points(word: str) -> bool:
+    """Return whether all points in a word may separate thousands; if there is one, it may be a decimal point.
+
+    Example:
+        >>> [is_grouped_by_points(word) for word in ("1.234", "1.234.567", "1.5", "1234")]
+        [True, True, False, False]
+    """
+    return bool(_GROUPED_BY_POINTS.fullmatch(word.strip()))

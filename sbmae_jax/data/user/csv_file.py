@@ -6,9 +6,7 @@ for a trained model are read by the names and types of its columns instead: see 
 
 import csv
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,47 +15,19 @@ import numpy as np
 from sbmae_jax._io import one_line
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.names import RESERVED, as_name, problem_of_name
-from sbmae_jax.data.numbers import BITS, has_decimal_comma, parse_formatted, parse_number
+from sbmae_jax.data.scaling import Scaling
+from sbmae_jax.data.user.csv_numbers import (
+    Cells,
+    plain_numbers,
+    read_numbers,
+    refuse_odd_cells,
+    trained_numbers,
+)
 from sbmae_jax.data.user.raw import RawArrays, unusable_names
 
 DELIMITERS = (",", ";", "\t", "|")
 KEYS = ("id", "file")
 NOT_MODELLED = ("label", "split")
-MAX_ODD_CLASSES = 20  # a column that mixes more different words with numbers is not a category
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cells:
-    """The cells of a CSV file, as strings.
-
-    Attributes:
-        file: The file.
-        delimiter: What separates its cells.
-        columns: The cells of each column, by its name.
-        markers: The cells that mark what is missing.
-    """
-
-    file: Path
-    delimiter: str
-    columns: Mapping[str, Sequence[str]]
-    markers: Collection[str]
-
-    @cached_property
-    def has_decimal_commas(self) -> bool:
-        """Whether some number of the file has a comma that cannot separate thousands."""
-        return any(has_decimal_comma(cell) for column in self.columns.values() for cell in column)
-
-    @property
-    def num_rows(self) -> int:
-        """The number of rows."""
-        return len(next(iter(self.columns.values())))
-
-    def without(self, *names: str) -> "Cells":
-        """Return the cells without some of the columns."""
-        columns = {name: cells for name, cells in self.columns.items() if name not in names}
-        return Cells(
-            file=self.file, delimiter=self.delimiter, columns=columns, markers=self.markers
-        )
 
 
 def read_cells(file: Path, markers: Collection[str]) -> Cells:
@@ -144,14 +114,14 @@ def infer_arrays(cells: Cells) -> RawArrays:
     arrays: dict[str, Any] = {
         n: np.asarray(cells.columns[n]) for n in NOT_MODELLED if n in cells.columns
     }
-    if "label" in arrays and (label := _plain_numbers(cells, "label")) is not None:
+    if "label" in arrays and (label := plain_numbers(cells, "label")) is not None:
         arrays["label"] = label
     cells = cells.without(*arrays)
     numbers: dict[str, np.ndarray] = {}
     for name, column in cells.columns.items():
-        found = _numbers(cells, name, notices)
+        found = read_numbers(cells, name, notices)
         if found is None:
-            _refuse_odd_cells(cells, name)
+            refuse_odd_cells(cells, name)
             arrays[name] = np.asarray(column)
         else:
             numbers[name] = found
@@ -215,7 +185,8 @@ def as_trained(cells: Cells, data: Description, folders: Collection[str]) -> Raw
             arrays[name] = np.asarray(cells.columns[name])
             continue
         numbers = [
-            _trained_numbers(cells, column, notices, scaling.kind == "binary") for column in found
+            trained_numbers(cells, column, notices, scaling.kind == "binary", size)
+            for column, size in zip(found, _sizes(scaling, len(found)), strict=True)
         ]
         arrays[name] = np.stack(numbers, axis=1) if scaling.raw_shape else numbers[0]
         entries[name] = tuple(found)
@@ -226,6 +197,15 @@ def as_trained(cells: Cells, data: Description, folders: Collection[str]) -> Raw
             f"or remove it; they had {', '.join(known)}"
         )
     return RawArrays(arrays, entries=entries, notices=tuple(notices))
+
+
+def _sizes(scaling: Scaling, num: int) -> list[float]:
+    """Return how large the numbers of each column mostly were in training; 0 where that is not known."""
+    known = scaling.kind in ("vector", "counts", "large_counts") and scaling.typical.shape == (
+        3,
+        num,
+    )
+    return scaling.typical[1].tolist() if known else [0.0] * num
 
 
 def _columns_of(name: str, scaling: Any, data: Description) -> tuple[str, ...]:
@@ -245,73 +225,3 @@ def _delimiter_of(lines: list[str]) -> str:
 def _are_row_numbers(cells: list[str]) -> bool:
     """Return whether the cells are distinct whole numbers, as a program numbers the rows of a table."""
     return all(cell.isdecimal() for cell in cells) and len(set(cells)) == len(cells)
-
-
-def _plain_numbers(cells: Cells, name: str) -> np.ndarray | None:
-    """Return a column as floats, NaN where it is missing; None unless it holds numbers."""
-    column = cells.columns[name]
-    found = [np.nan if cell in cells.markers else parse_number(cell) for cell in column]
-    if None in found or all(cell in cells.markers for cell in column):
-        return None
-    return np.array(found, np.float64)
-
-
-def _numbers(cells: Cells, name: str, notices: list[str]) -> np.ndarray | None:
-    """Return a column as `_plain_numbers`, also where cells have a per cent sign or commas, with a notice."""
-    plain = _plain_numbers(cells, name)
-    if plain is not None:
-        return plain
-    column = [cell for cell in cells.columns[name] if cell not in cells.markers]
-    odd = [cell for cell in column if parse_number(cell) is None]
-    comma = cells.has_decimal_commas
-    found = {cell: parse_formatted(cell, decimal_comma=comma) for cell in odd}
-    per_cent = {cell.endswith("%") for cell in column}
-    if not odd or None in found.values() or len(per_cent) > 1:
-        return None
-    with_comma = [cell for cell in odd if "," in cell]
-    unclear = all(has_decimal_comma(cell) is None for cell in with_comma)
-    if with_comma and cells.delimiter != "," and unclear and not comma:
-        raise ValueError(
-            f"{cells.file}, column {name}: {with_comma[0]!r} may be {with_comma[0].replace(',', '')} or "
-            f"{with_comma[0].replace(',', '.')}: write the numbers without separators of thousands, and with "
-            "decimal points"
-        )
-    point = next((cell for cell in column if comma and with_comma and "." in cell), None)
-    if point is not None:
-        raise ValueError(
-            f"{cells.file}, column {name}: {point!r} and {with_comma[0]!r} have a point and a comma: write "
-            "all numbers with decimal points, and without separators of thousands"
-        )
-    notices.append(f"{cells.file.name}, column {name}: {odd[0]!r} is read as {found[odd[0]]:g}")
-    values = dict.fromkeys(cells.markers, np.nan) | found
-    return np.array([values[c] if c in values else parse_number(c) for c in cells.columns[name]])
-
-
-def _refuse_odd_cells(cells: Cells, name: str) -> None:
-    """Raise ValueError for a column of mostly numbers that has some other cells, and many different ones."""
-    column = [cell for cell in cells.columns[name] if cell not in cells.markers]
-    odd = [cell for cell in column if parse_number(cell) is None]
-    if odd and 2 * len(odd) < len(column) and len(set(column)) > MAX_ODD_CLASSES:
-        raise ValueError(
-            f"{cells.file}, column {name}: {odd[0]!r} is not a number, but {len(column) - len(odd):,} of "
-            f"{len(column):,} cells are: fix it, or add it to config.data.missing_markers if it marks what "
-            "is missing"
-        )
-
-
-def _trained_numbers(
-    cells: Cells, name: str, notices: list[str], binary: bool = False
-) -> np.ndarray:
-    """Return a column that held numbers in training; raises ValueError for other cells."""
-    if binary:
-        bits = [BITS.get(cell.lower(), cell) for cell in cells.columns[name]]
-        cells = replace(cells, columns={name: bits})
-    if all(cell in cells.markers for cell in cells.columns[name]):
-        return np.full(cells.num_rows, np.nan)
-    found = _numbers(cells, name, notices)
-    if found is not None:
-        return found
-    odd = next(c for c in cells.columns[name] if c not in cells.markers and parse_number(c) is None)
-    raise ValueError(
-        f"{cells.file}, column {name}: {odd!r} is not a number, and the training data had numbers: fix it"
-    )

@@ -11,6 +11,7 @@ import numpy as np
 from sbmae_jax._check import require_seed, require_type, short_repr
 from sbmae_jax._io import as_path
 from sbmae_jax.data.names import as_name
+from sbmae_jax.data.numbers import parse_number
 from sbmae_jax.data.scaling import IMAGE_KINDS, Scaling, abbreviate
 from sbmae_jax.data.user.checks import as_strings
 from sbmae_jax.data.user.opened import OpenedFiles, array_names, forget_opened, open_files
@@ -220,6 +221,8 @@ def _notices(
         )
     if num_empty:
         found.append(f"{num_empty:,} rows are dropped: all modalities are missing in them")
+    if opened.label is not None:
+        found += _odd_classes("label", opened.label.values)
     for m in modalities:
         profile, scaling = opened.profiles[m.name], opened.scalings[m.name]
         if profile.markers:
@@ -227,6 +230,7 @@ def _notices(
                 f"{m.name}: {', '.join(map(repr, profile.markers))} marks what is missing; set "
                 "config.data.missing_markers if it is a class"
             )
+        found += _odd_classes(m.name, scaling.classes)
         if _is_coarse(scaling):
             found.append(
                 f"{m.name}: {scaling.dtype} stores values as large as these in steps that are coarse beside "
@@ -251,6 +255,22 @@ def _notices(
             "to condition on"
         )
     return found
+
+
+def _odd_classes(name: str, classes: Sequence[Any]) -> list[str]:
+    """Say which classes may mark what is missing: of punctuation alone, or the only one that is no number."""
+    words = [word for word in classes if isinstance(word, str)]
+    odd = [word for word in words if not any(map(str.isalnum, word))]
+    no_numbers = [word for word in words if parse_number(word) is None]
+    if len(no_numbers) == 1 < len(words):
+        odd = no_numbers
+    if not odd:
+        return []
+    what = "is a class among numbers" if odd == no_numbers else "is a class"
+    return [
+        f"{name}: {', '.join(map(repr, odd))} {what}; add it to config.data.missing_markers if it marks what "
+        "is missing"
+    ]
 
 
 def _is_coarse(scaling: Scaling) -> bool:
