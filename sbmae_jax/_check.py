@@ -250,7 +250,9 @@ def require_numbers(name: str, value: Any, floating: bool = False) -> None:
     """Raise ValueError for anything but real numbers, or with `floating` anything but floats."""
     if not isinstance(value, jax.Array | np.ndarray | np.number | int | float):
         raise ValueError(f"{name} must be an array of numbers, got {short_repr(value)}")
-    if isinstance(value, int | float) and abs(value) > FLOAT32_MAX:
+    if isinstance(value, int) and abs(value) >= 2**31:
+        raise ValueError(f"{name} is too large for an integer: write it as a float, got {value}")
+    if isinstance(value, float) and abs(value) > FLOAT32_MAX:
         raise ValueError(f"{name} must be a number that fits into float32, got {short_repr(value)}")
     dtype = jnp.result_type(value)
     if not jnp.issubdtype(dtype, jnp.floating) and (
@@ -331,7 +333,7 @@ def checked_score(score: ScoreFn, name: str = "score") -> ScoreFn:
         require_numbers(name, out)
         if jnp.shape(out) != x.shape:
             raise ValueError(f"{name} must return the shape of x, {x.shape}, got {jnp.shape(out)}")
-        return out
+        return jnp.asarray(out)
 
     return checked
 

@@ -109,6 +109,7 @@ whole = ("whole", 2)
 TOGETHER = {
     "beta_min": ("beta_max",),
     "sigma_min": ("sigma_max",),
+    "sizes": ("x",),
     "t": ("x",),
     "times": ("step",),
     "value": ("x", "mask"),

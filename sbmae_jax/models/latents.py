@@ -39,7 +39,8 @@ class Layout:
             raise ValueError(f"names must be all different and at least one, got {self.names}")
         if len(self.sizes) != len(self.names) or min(self.sizes) < 1:
             raise ValueError(
-                f"sizes must be {len(self.names)} integers of at least 1, one for each name, got {self.sizes}"
+                f"names and sizes must be of one length, and sizes at least 1, got {self.names} and "
+                f"{self.sizes}"
             )
 
     @property
