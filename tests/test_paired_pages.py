@@ -1,5 +1,7 @@
 """The report of paired data shows what there is, and says what it means."""
 
+import copy
+import math
 import re
 
 import jax
@@ -11,8 +13,13 @@ from stand_ins import Gaussian, Mixture
 
 from sbmae_jax._json import from_json, to_json
 from sbmae_jax.app import pipeline
+from sbmae_jax.evaluation.formatting import percent_with_error
 from sbmae_jax.evaluation.generator import Generator
+from sbmae_jax.evaluation.labels import coherence_pages
 from sbmae_jax.evaluation.paired import calibration_pages
+from sbmae_jax.evaluation.paired.headlines import headlines
+from sbmae_jax.evaluation.paired.pages import sections
+from sbmae_jax.evaluation.paired.plots import plot_matrix, plot_prediction
 from sbmae_jax.evaluation.paired.protocol import PairedProtocol
 
 SPEED = {"seconds_per_1000_samples": 1.0, "num_evaluations": 3}
@@ -69,6 +76,53 @@ def test_all_sections_are_there(mixture):
     ]  # fmt: skip
     assert "Not shown: picture" in sections["Calibration of intervals"].remark
     assert [row[0] for row in sections["Reconstructions"].table[1:]] == list(MIXTURE.names)
+
+
+@pytest.mark.parametrize(
+    ("mean", "se", "text"),
+    [
+        (0.912, 0.004, "91.2 ± 0.4 %"),
+        (0.912, math.nan, "91.2 %"),
+        (1.0004, 0.002, "100.0 ± 0.2 %"),
+        (1.031, 0.02, "100 % (estimate 103.1 ± 2.0 %: too few rows to tell)"),
+        (1.5, math.nan, "100 % (estimate 150.0 %: too few rows to tell)"),
+        (-8.33, 1.0, "-833.0 ± 100.0 %"),
+        (math.nan, math.nan, "undefined"),
+    ],
+)
+def test_a_share_above_one_is_not_printed_without_a_word(mean, se, text):
+    assert percent_with_error({"mean": mean, "se": se}) == text
+
+
+def test_a_report_on_few_rows_shows_no_share_above_one(mixture, folder):
+    *_, results = mixture
+    results = copy.deepcopy(results)
+    for entry in results["prediction"].values():
+        entry["model"]["error"] = {"mean": -0.07, "se": 0.05}
+        entry["model"].pop("accuracy", None)
+    results["value_types"] = dict.fromkeys(results["value_types"], "real")
+    found = {h.name: h.value for h in headlines(results)}
+    assert found["picture, given all others"].startswith("100 % (estimate 107.0 ± 5.0 %: too few")
+    table = sections(results, mixture[2], MIXTURE.names, folder)[0].table
+    assert [row[3][:5] for row in table[1:]] == ["100 %"] * 4
+    texts = [text.get_text() for text in plot_matrix(results, MIXTURE.names).axes[0].texts]
+    assert texts[-4:] == ["≈100 %"] * 4
+    assert plot_prediction(results["prediction"]).axes[0].get_xlim()[1] > 1.07
+
+
+def test_a_coherence_above_its_ceiling_is_explained(mixture):
+    *_, results = mixture
+    results = copy.deepcopy(results)
+    results["conditional_coherence"] = {
+        "1": {"mean": 0.6, "se": 0.1}, "2": {"mean": 0.9, "se": 0.1}, "3": {"mean": 0.8, "se": 0.1},
+    }  # fmt: skip
+    results["reconstruction_accuracy"]["mean"] = 0.8
+    found = {h.name: h.remark for h in coherence_pages.headlines(results)}
+    assert found["conditional coherence, given 1"] == "75% of the ceiling"
+    assert found["conditional coherence, given 2"].startswith(
+        "above the ceiling of 0.800: by chance"
+    )
+    assert found["conditional coherence, given 3"] == "100% of the ceiling"
 
 
 def test_labels_of_rows_with_gaps_are_read_from_what_is_there(mixture):

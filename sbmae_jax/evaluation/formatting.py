@@ -21,10 +21,19 @@ def percent(value: float) -> str:
 
 
 def percent_with_error(entry: Mapping[str, float]) -> str:
-    """Write a share with its standard error in percent: "91.2 ± 0.4 %"."""
-    if math.isnan(entry["se"]):
-        return percent(entry["mean"])
-    return f"{100 * entry['mean']:.1f} ± {100 * entry['se']:.1f} %"
+    """Write a share with its standard error in percent: "91.2 ± 0.4 %".
+
+    The estimate of a share that is corrected for the number of samples may be above 100 % by chance.
+    """
+    text = percent(entry["mean"])
+    if not math.isnan(entry["se"]):
+        text = f"{100 * entry['mean']:.1f} ± {100 * entry['se']:.1f} %"
+    return f"100 % (estimate {text}: too few rows to tell)" if is_above_one(entry["mean"]) else text
+
+
+def is_above_one(share: float) -> bool:
+    """Return whether a share is above 100 % as `percent` writes it."""
+    return round(100 * share, 1) > 100
 
 
 def over(numerator: float, denominator: float) -> float:

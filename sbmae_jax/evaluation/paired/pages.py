@@ -10,7 +10,13 @@ from sbmae_jax.evaluation.images import reconstruction_grid, save_enlarged
 from sbmae_jax.evaluation.labels.coherence_pages import plot_coherence
 from sbmae_jax.evaluation.paired.calibration_pages import calibration_sections
 from sbmae_jax.evaluation.paired.headlines import ONE_MODALITY
-from sbmae_jax.evaluation.paired.plots import DPI, plot_matrix, plot_prediction, plot_vectors
+from sbmae_jax.evaluation.paired.plots import (
+    ABOUT_ALL,
+    DPI,
+    plot_matrix,
+    plot_prediction,
+    plot_vectors,
+)
 from sbmae_jax.evaluation.paired.samples import image_sheet, joint_sheet
 
 
@@ -65,7 +71,8 @@ def _prediction(results: Results, folder: Path) -> ReportSection:
         table=(tuple(head), *rows),
         remark="Explained is 1 - error / error of the training mean, with squared errors, or for counts the "
         "deviance. The error is that of the exact conditional mean, corrected for the use of "
-        f"{results['num_samples']} samples. ± is the standard error over test rows.",
+        f"{results['num_samples']} samples, so that of few rows it may be below 0. ± is the standard error "
+        "over test rows.",
     )  # fmt: skip
 
 
@@ -76,7 +83,8 @@ def _matrix(results: Results, names: tuple[str, ...], folder: Path) -> ReportSec
         "matrix.png",
         "The share of a modality (column) that is explained by what is generated from one other alone "
         "(row), and in the last row from all others that a test row has. Grey: the modality itself, or no "
-        "test row has both.", pixelated=False),))  # fmt: skip
+        f"test row has both. {ABOUT_ALL}: the estimate is above it, as there are too few rows to tell.",
+        pixelated=False),))  # fmt: skip
 
 
 def _vectors(

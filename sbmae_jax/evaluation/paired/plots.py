@@ -7,10 +7,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sbmae_jax.evaluation.base import Results, Samples
+from sbmae_jax.evaluation.formatting import is_above_one
 
 PREDICTORS = {"model": "this model", "linear": "linear", "neighbours": "nearest neighbours"}
 COLOURS = {"model": "#1f5fa8", "linear": "#e08214", "neighbours": "#5aae61"}
 MARKERS = {"model": "o", "linear": "s", "neighbours": "^"}
+ABOUT_ALL = "≈100 %"  # a share whose estimate is above 100 %
 PER_ROW = 4  # small plots side by side
 DPI = 120  # of the files
 
@@ -20,7 +22,7 @@ def plot_prediction(prediction: Mapping[str, Any]) -> Figure:
     names = list(prediction)
     figure = Figure(figsize=(6.4, 1.1 + 0.5 * len(names)))
     axes = figure.add_subplot()
-    lowest = 0.0
+    lowest, highest = 0.0, 1.0
     for i, (predictor, title) in enumerate(PREDICTORS.items()):
         errors = [prediction[name][predictor]["error"] for name in names]
         shares = [1 - error["mean"] for error in errors]
@@ -29,10 +31,12 @@ def plot_prediction(prediction: Mapping[str, Any]) -> Figure:
             fmt=MARKERS[predictor], color=COLOURS[predictor], capsize=2, label=title, markersize=6,
         )  # fmt: skip
         lowest = min([lowest, *filter(np.isfinite, shares)])
+        highest = max([highest, *filter(np.isfinite, shares)])
     axes.axvline(0, color="0.4", linestyle="--", linewidth=1)
     axes.set(
         yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5),
-        xlim=(max(lowest - 0.05, -1), 1.03), xlabel="share explained (0: training mean; 1: all of it)",
+        xlim=(max(lowest - 0.05, -1), min(highest + 0.03, 2)),
+        xlabel="share explained (0: training mean; 1: all of it)",
     )  # fmt: skip
     axes.grid(visible=False, axis="y")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
@@ -57,7 +61,8 @@ def plot_matrix(results: Results, names: tuple[str, ...]) -> Figure:
     for (row, column), value in np.ndenumerate(table):
         if not np.isnan(value):
             colour = "white" if value > 0.55 else "black"
-            axes.text(column, row, f"{100 * value:.0f} %", ha="center", va="center", color=colour)
+            text = ABOUT_ALL if is_above_one(value) else f"{100 * value:.0f} %"
+            axes.text(column, row, text, ha="center", va="center", color=colour)
     axes.axhline(len(names) - 0.5, color="white", linewidth=4)
     axes.set(
         xticks=range(len(names)), yticks=range(len(titles)), yticklabels=titles,
