@@ -11,6 +11,7 @@ import tiny
 from sbmae_jax import load
 from sbmae_jax.app import pipeline
 from sbmae_jax.app.changes import STAGES, Difference, find_changes, find_differences, outputs
+from sbmae_jax.app.defaults import with_defaults
 from sbmae_jax.app.run import Run
 from sbmae_jax.configs import custom
 from sbmae_jax.training.log import read_metrics
@@ -176,6 +177,90 @@ def bits(path, stage):
         for p in sorted((path / stage).rglob("*"))
         if p.is_file()
     }
+
+
+def without(config, place):
+    """Return a config without a key, as an earlier version has it that does not know the key."""
+    config = json.loads(json.dumps(config))
+    section = config
+    for key in place[:-1]:
+        section = section[key]
+    del section[place[-1]]
+    return config
+
+
+DEFAULTS = {
+    "data.missing": 0.0, "modalities.hubble.code_noise": 0.01, "autoencoder_training.b2": 0.999,
+    "sde.beta_min": 0.1, "score.level_std": 1.4, "score_training.num_microbatches": 1,
+    "sampling.temperature": 1.0, "evaluation.inception": "", "network.level_width": 128,
+    "encoder_decoders.patch.decoder.width": 384, "encoder_decoders.patch.encoder.channels": 48,
+    "energy.combine": True, "nce.level_std": 1.4, "classifier.dropout": 0.3,
+    "predictor_training.mask.clip_norm": 1.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_a_run_of_a_version_that_does_not_know_a_key_is_resumed_with_its_default(tmp_path, name):
+    config = tiny.config()
+    config["encoder_decoders"]["patch"] = {"name": "patch", "encoder": {}, "decoder": {}}
+    config |= {"energy": {"name": "tower"}, "nce": {}, "predictor_training": {"mask": {}}}
+    *sections, key = name.split(".")
+
+    def with_key(value):
+        made = json.loads(json.dumps(config))
+        section = made
+        for part in sections:
+            section = section[part]
+        section[key] = value
+        return made
+
+    older = without(with_key(0), (*sections, key))
+    folder(tmp_path / "older", config=older)
+    folder(tmp_path / "newer", config=with_key(DEFAULTS[name]))
+    assert find(tmp_path / "older", with_key(DEFAULTS[name])).differences == ()
+    assert find(tmp_path / "newer", older).differences == ()
+    message = rf"differs in config\.{name} \({DEFAULTS[name]!r} there, 123 here\)"
+    with pytest.raises(ValueError, match=message):
+        find(tmp_path / "older", with_key(123))
+
+
+def test_a_key_without_a_default_is_no_new_key(tmp_path):
+    path = folder(tmp_path, config=without(tiny.config(), ("score_training", "num_steps")))
+    with pytest.raises(ValueError, match=r"config\.score_training\.num_steps \(None there"):
+        find(path, tiny.config())
+
+
+@pytest.mark.parametrize("damage", [3, None, [], {"name": 7}, {"name": []}, {"encoder": 3}, "x"])
+def test_sections_that_are_damaged_stay_as_they_are(damage):
+    config = tiny.config()
+    broken = dict.fromkeys(config, damage)
+    assert with_defaults(broken, broken) == broken
+    for section in with_defaults(broken, config).values():
+        if isinstance(damage, dict):
+            assert section.items() >= damage.items()
+        else:
+            assert section == damage
+    assert all(
+        with_defaults(config, broken)[key].items() >= config[key].items()
+        for key in ("sde", "score")
+    )
+
+
+def test_a_finished_run_of_an_earlier_schema_is_left_as_it_is(finished_run, tmp_path, capsys):
+    path = tmp_path / "run"
+    shutil.copytree(finished_run, path)
+    given, results = tiny.config(), (path / "results.json").read_bytes()
+    given["sampling"] |= {"temperature": 1.0, "classifier_free": 1.0}
+    given["score_training"] |= {"num_microbatches": 1}
+    older = json.loads((path / "config.json").read_text())
+    for key in ("temperature", "classifier_free"):
+        older["sampling"].pop(key, None)
+    older["score_training"].pop("num_microbatches", None)
+    (path / "config.json").write_text(json.dumps(older))
+    pipeline.run(given, path)
+    assert "score: already done" in capsys.readouterr().out
+    assert (path / "results.json").read_bytes() == results
+    assert load(path).sampling.temperature == 1
 
 
 def test_options_of_sampling_may_change_in_a_finished_run(finished_run, tmp_path, capsys):

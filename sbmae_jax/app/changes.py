@@ -3,6 +3,7 @@
 Each stage is a function of some keys of the config, and of what earlier stages left. A changed key makes
 stale what the stages that read it have left, and what the stages after them have. What is stale is done again
 only if the user says so, by `redo`; a training of which only the end has moved goes on from its last step.
+A key at its default is the same as no key, so a run of a version that did not know the key is resumed.
 """
 
 import re
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sbmae_jax.app.defaults import with_defaults
 from sbmae_jax.training.workdir import MOMENTS, REDO, RESULTS, SAMPLES, read_config
 
 STAGES = ("autoencoders", "score", "energy", "evaluators", "evaluate", "report")
@@ -123,7 +125,7 @@ def find_changes(
     stored = read_config(workdir)
     if stored is None:
         return Changes()
-    found = tuple(find_differences(stored, config))
+    found = tuple(find_differences(with_defaults(stored, config), with_defaults(config, stored)))
     in_data = [d.key for d in found if d.key.startswith("data.")]
     moved = in_data == ["data.path"]
     same = same_data() if moved or (data_at_hand and not in_data) else None
