@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,6 @@ from sbmae_jax.evaluation.labels.evaluators import make_reader
 from sbmae_jax.evaluation.labels.protocol import SharedLabelProtocol, measure_labelled
 from sbmae_jax.evaluation.subsets import prefixes, subsets_by_size
 from sbmae_jax.metrics.coherence import estimate, macro_estimate
-from sbmae_jax.models.classifier import Classifier
 
 NAMES = ("a", "b", "c")
 LABEL = np.array([0, 0, 0, 0, 0, 0, 1, 1, 2, 2])  # classes of different sizes
@@ -183,7 +183,7 @@ def test_fid_is_measured_where_there_are_weights_and_only_there(monkeypatch, tmp
     weights = tmp_path / "inception.npz"
     apply = lambda params, x: (-((x[:, :1] - jnp.arange(3.0)[None]) ** 2), x)  # noqa: E731
     protocol = SharedLabelProtocol(
-        names=NAMES, classifier=Classifier(None, apply), training=None, protocols=ALL
+        names=NAMES, classifier=SimpleNamespace(apply=apply), training=None, protocols=ALL
     )
     with pytest.raises(ValueError, match=r"no file .*inception.npz: make it with python -m"):
         dataclasses.replace(protocol, inception=str(weights))

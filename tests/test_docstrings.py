@@ -23,7 +23,7 @@ MODULES = (
     "data.toyfaces.source", "data.user.files",
 )  # fmt: skip
 TASKS_AND_READERS = (
-    "joint_vae", "celebahq", "files", "polydigits", "polymnist", "prepare", "toyfaces",
+    "celebahq", "files", "polydigits", "polymnist", "prepare", "toyfaces",
 )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from sbmae_jax.baselines.joint_rules import (
     pick_one,
     subsets,
 )
-from sbmae_jax.baselines.joint_vae import joint_vae
+from sbmae_jax.baselines.joint_vae import JointVAE
 from sbmae_jax.models.autoencoder import Modality
 
 B, D, P = 5, 4, 2
@@ -220,9 +220,10 @@ def make(rule, shapes=SHAPES, stratified=False):
     """Return a model of linear networks, and parameters none of which is zero but the log-variances."""
     private = P if rule == "mmvae_plus" else 0
     posterior = JointPosterior(rule, D, private, stratified=stratified)
-    modalities = [Modality(n, s, "normal", "", 1, 1.0) for n, s in shapes.items()]
-    encoders = [nn.Dense(2 * (D + private)) for _ in shapes]
-    model = joint_vae(posterior, modalities, encoders, [nn.Dense(*s) for s in shapes.values()])
+    modalities = tuple(Modality(n, s, "normal", "", 1, 1.0) for n, s in shapes.items())
+    encoders = tuple(nn.Dense(2 * (D + private)) for _ in shapes)
+    decoders = tuple(nn.Dense(*s) for s in shapes.values())
+    model = JointVAE(posterior, modalities, encoders, decoders)
     params = filled(model.task, rows(1, shapes))
     return model, params | {"log_var": jax.tree.map(jnp.zeros_like, params["log_var"])}
 

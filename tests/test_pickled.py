@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -12,10 +13,15 @@ from networks import filled
 
 from sbmae_jax.app.build import ENERGIES, SCORES, SDES
 from sbmae_jax.app.encoder_decoders import ENCODER_DECODERS
+from sbmae_jax.baselines.joint_rules import JointPosterior
+from sbmae_jax.baselines.joint_vae import JointVAE
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.models.autoencoder import Autoencoder, Modality
+from sbmae_jax.models.classifier import Classifier
 from sbmae_jax.models.latents import Moments
 from sbmae_jax.models.model import Model, complete
+from sbmae_jax.models.predictor import Predictor
+from sbmae_jax.nets.patch import PatchClassifier
 from sbmae_jax.sampling.generate import SamplingConfig
 
 SIZE = 4
@@ -127,6 +133,54 @@ def test_what_is_not_observed_may_be_nan_where_an_energy_guides(energy, conditio
     for name, x in clean.items():
         assert np.isfinite(x).all()
         np.testing.assert_array_equal(made[name], x)
+
+
+WORD = Modality("word", (3,), "bernoulli", "", 2, 1.0)
+PICTURES = jax.random.uniform(jax.random.key(1), (5, 8, 8, 3))
+WORDS = (jax.random.uniform(jax.random.key(2), (5, 3)) > 0.5).astype("f4")
+JOINT = JointVAE(
+    JointPosterior("mmvae_plus", 2, 2),
+    (Modality("a", (8, 8, 3), "normal", "", 1, 1.0), Modality("b", (3,), "bernoulli", "", 1, 1.0)),
+    (ENCODER_DECODERS["patch"][0](num_heads=2, latent_size=4, patch=4, channels=4, width=8),
+     ENCODER_DECODERS["vector"][0](num_heads=2, latent_size=4, width=8)),
+    (ENCODER_DECODERS["patch"][1](shape=(8, 8, 3), patch=4, channels=4, width=8),
+     ENCODER_DECODERS["vector"][1](shape=(3,), width=8)),
+)  # fmt: skip
+OTHERS = {
+    "classifier": (
+        Classifier(PatchClassifier(2, channels=(4, 4), width=8)),
+        {"x": PICTURES, "label": np.arange(5) % 2},
+        lambda model, params, batch: model.apply(params, batch["x"]),
+    ),
+    "predictor": (
+        Predictor(WORD, JOINT.encoders[0], JOINT.decoders[1]),
+        {"x": PICTURES, "y": WORDS},
+        lambda model, params, batch: model.apply(params, batch["x"]),
+    ),
+    "joint_vae": (
+        JOINT,
+        {"a": PICTURES, "b": WORDS},
+        lambda model, params, batch: (
+            model.reconstruct(params, batch),
+            model.complete(params, jax.random.key(3), batch, np.array([[True, False]] * 5)),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_copy_of_another_trainable_is_the_same(name):
+    model, batch, use = OTHERS[name]
+    params = jax.jit(model.task.init)(jax.random.key(0), batch)
+    wanted = jax.jit(
+        lambda p: (use(model, p, batch), model.task.loss(p, jax.random.key(4), batch))
+    )(params)
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert other == model
+        found = jax.jit(
+            lambda p, m=other: (use(m, p, batch), m.task.loss(p, jax.random.key(4), batch))
+        )(params)
+        chex.assert_trees_all_equal(found, wanted)
 
 
 def test_another_process_generates_the_same_with_a_pickled_model(tmp_path):

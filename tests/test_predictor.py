@@ -4,7 +4,7 @@ from minimise import minimise
 from networks import filled, jit
 
 from sbmae_jax.models.autoencoder import Modality
-from sbmae_jax.models.predictor import predictor
+from sbmae_jax.models.predictor import Predictor
 
 X = np.random.default_rng(0).integers(0, 256, (64, 2, 2, 1)).astype(np.uint8)
 Y = (X.reshape(64, 4)[:, :3] > 127).astype(np.float32)
@@ -18,7 +18,7 @@ class Encoder(nn.Module):
         return nn.relu(nn.Dense(8)(x.reshape(len(x), -1)))
 
 
-PREDICTOR = predictor(WORDS, Encoder(), nn.Dense(3))
+PREDICTOR = Predictor(WORDS, Encoder(), nn.Dense(3))
 START = filled(PREDICTOR.task, BATCH)
 apply = jit(PREDICTOR.apply)
 

@@ -22,7 +22,7 @@ from sbmae_jax import _provenance
 from sbmae_jax.app.encoder_decoders import build_decoder, build_encoder
 from sbmae_jax.app.run import Run, load_evaluators, load_model
 from sbmae_jax.baselines.joint_rules import JointPosterior
-from sbmae_jax.baselines.joint_vae import joint_vae
+from sbmae_jax.baselines.joint_vae import JointVAE
 from sbmae_jax.data.backgrounds import PHOTOGRAPHS
 from sbmae_jax.data.source import PRESENT
 from sbmae_jax.evaluation.generator import Arrays, Generator
@@ -171,10 +171,10 @@ def train_joint(config: Config, workdir: Path, rule: str, beta: float, budget: f
     posterior = posterior_of(rule, config, beta)
     run = Run(config | {"joint": dataclasses.asdict(posterior) | {"gflop": budget}}, workdir)
     size = posterior.shared_size + posterior.private_size
-    sized = [dataclasses.replace(m, latent_size=size) for m in run.parts.modalities]
-    encoders = [build_encoder(run.config, modality, 2) for modality in sized]
-    decoders = [build_decoder(run.config, modality) for modality in sized]
-    model = joint_vae(posterior, sized, encoders, decoders)
+    sized = tuple(dataclasses.replace(m, latent_size=size) for m in run.parts.modalities)
+    encoders = tuple(build_encoder(run.config, modality, 2) for modality in sized)
+    decoders = tuple(build_decoder(run.config, modality) for modality in sized)
+    model = JointVAE(posterior, sized, encoders, decoders)
     params, fields = train_as_one(run, "joint", model.task, budget)
     complete = partial(jax.jit(model.complete), params)
     reconstruct = partial(jax.jit(model.reconstruct), params)

@@ -13,8 +13,8 @@ from sbmae_jax.evaluation.faces.protocol import FaceProtocol
 from sbmae_jax.evaluation.labels.protocol import SharedLabelProtocol
 from sbmae_jax.evaluation.paired.protocol import PairedProtocol
 from sbmae_jax.models.autoencoder import Modality
-from sbmae_jax.models.classifier import classifier
-from sbmae_jax.models.predictor import predictor
+from sbmae_jax.models.classifier import Classifier
+from sbmae_jax.models.predictor import Predictor
 from sbmae_jax.nets.conv import ConvClassifier
 from sbmae_jax.nets.patch import PatchClassifier
 from sbmae_jax.training.config import TrainingConfig
@@ -42,7 +42,7 @@ def _shared_label_protocol(
     return _options(config).build(
         SharedLabelProtocol,
         names=tuple(modality.name for modality in modalities),
-        classifier=classifier(network),
+        classifier=Classifier(network),
         training=training,
     )
 
@@ -76,7 +76,7 @@ def _face_protocol(
             )
         encoder = build_encoder(config, dataclasses.replace(named["image"], network=network), 1)
         decoder = build_decoder(config, named[name])
-        predictors[name] = predictor(named[name], encoder, decoder)
+        predictors[name] = Predictor(named[name], encoder, decoder)
         trainings[name] = training_sections.part(name).build(TrainingConfig)
     return _options(config).build(
         FaceProtocol,
