@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import operator
 import reprlib
+import sys
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -276,12 +277,17 @@ def require_alike(**arrays: Array) -> None:
 
 def require_shape(shape: Any) -> None:
     """Raise ValueError for anything but a tuple of integers of at least 0."""
-    if not isinstance(shape, tuple) or not all(
-        isinstance(size, int | np.integer) and size >= 0 for size in shape
-    ):
+    if not isinstance(shape, tuple) or not all(map(_is_size, shape)):
         raise ValueError(
             f"shape must be a tuple of integers of at least 0, got {short_repr(shape)}"
         )
+
+
+def _is_size(value: Any) -> bool:
+    """Return whether a value is an integer of at least 0, or stands for one while a function is exported."""
+    if isinstance(value, int | np.integer):
+        return bool(value >= 0)
+    return "jax.export" in sys.modules and sys.modules["jax.export"].is_symbolic_dim(value)
 
 
 def require_times(times: Array, falling: bool) -> None:

@@ -1,7 +1,7 @@
 """A trained model: it encodes, generates and decodes."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.units import as_training_units, in_training_dtype
 from sbmae_jax.models.autoencoder import Autoencoder, Modality, as_float
 from sbmae_jax.models.energy import energy_fn
+from sbmae_jax.models.export import export_model
 from sbmae_jax.models.latents import Layout, Moments
 from sbmae_jax.models.likelihoods import check_values
 from sbmae_jax.models.noise_levels import LatentNetwork
@@ -321,6 +322,39 @@ class Model:
                 model = sbmae_jax.load("models/mine")
         """
         save_model(self, path, dtype)
+
+    def export(
+        self, path: str | Path, *, noise: bool = False, platforms: Sequence[str] | None = None
+    ) -> None:
+        """Write one compiled function to a file that runs without this package and without Flax.
+
+        It is `complete`, with these parameters and this sampling: arrays in, arrays out, both as the networks
+        see them, for any number of rows and any observed modalities. `prepare` and `restore` convert to and
+        from your units, and are not part of it. The file is made by `jax.export` and holds StableHLO. It can
+        be run with JAX and `flatbuffers` alone, by the version of JAX that wrote it and later ones, which
+        promise to read it for at least six months.
+
+        Args:
+            path: The file, which is replaced if it exists.
+            noise: Export `draw` instead, which draws from p(x|z) and does not take its mean.
+            platforms: For which devices to compile, of "cpu", "cuda", "rocm" and "tpu". None is the kind of
+                this process.
+
+        Raises:
+            ValueError: For an unknown platform, for a path that cannot be written, and for networks of your
+                own that need to know the number of rows.
+            OSError: If the file could not be written.
+
+        Example:
+            Write a function, and run it where only JAX is installed::
+
+                model.export("model.jax")
+
+                run = jax.export.deserialize(bytearray(Path("model.jax").read_bytes())).call
+                key_data = np.array([0, 7], np.uint32)  # of the key jax.random.key(7)
+                made = run(key_data, batch, observed)  # {name: [B, *shape]}, [B, M] bool
+        """
+        export_model(self, path, noise, platforms)
 
     def prepare(self, modality: Modality, values: Any) -> np.ndarray:
         """Convert a user's values of a modality to what the networks see.

@@ -156,9 +156,9 @@ def score_fn(network: LatentNetwork, observed: Array | None = None) -> ScoreFn:
     """
 
     def score(x, t):
-        known = jnp.zeros((len(x), len(network.layout.sizes)), bool)
+        known = jnp.zeros((x.shape[0], len(network.layout.sizes)), bool)
         known = known if observed is None else observed
-        t = jnp.broadcast_to(t, len(x))[:, None]
+        t = jnp.broadcast_to(t, x.shape[:1])[:, None]
         alpha, sigma, v = _coefficients(network.sde, t)
         output = network(x, jnp.broadcast_to(t, known.shape), known)
         denoised = (alpha / v) * x + (sigma / jnp.sqrt(v)) * output

@@ -55,6 +55,6 @@ class ConvClassifier(nn.Module):
         require_number("dropout", self.dropout, 0, below=1)
         for channels in self.channels:
             x = nn.relu(nn.Conv(channels, (3, 3), strides=2, padding=1)(x))
-        features = nn.relu(nn.Dense(self.width)(x.reshape(len(x), -1)))
+        features = nn.relu(nn.Dense(self.width)(x.reshape(x.shape[0], -1)))
         h = nn.Dropout(self.dropout, deterministic=not train)(features)
         return nn.Dense(self.num_classes)(h), features

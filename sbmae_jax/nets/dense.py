@@ -44,7 +44,7 @@ class DenseEncoder(nn.Module):
     def __call__(self, x: Array) -> Array:
         """Encode vectors `[B, ...]` as `[B, num_heads latent_size]`."""
         check_sizes(self, "widths")
-        h = _hidden_layers(x.reshape(len(x), -1), self.widths, compute_dtype(self.dtype))
+        h = _hidden_layers(x.reshape(x.shape[0], -1), self.widths, compute_dtype(self.dtype))
         return nn.Dense(self.num_heads * self.latent_size)(h.astype(jnp.float32))
 
 
@@ -74,7 +74,9 @@ class DenseDecoder(nn.Module):
         """Decode latents `[B, latent_size]` into unbounded means or logits, `[B, *shape]`."""
         check_sizes(self, "widths")
         h = _hidden_layers(z, self.widths, compute_dtype(self.dtype))
-        return nn.Dense(math.prod(self.shape))(h.astype(jnp.float32)).reshape(len(z), *self.shape)
+        return nn.Dense(math.prod(self.shape))(h.astype(jnp.float32)).reshape(
+            z.shape[0], *self.shape
+        )
 
 
 def _hidden_layers(x: Array, widths: tuple[int, ...], dtype: jnp.dtype) -> Array:

@@ -59,7 +59,7 @@ class HubScore(nn.Module):
         """Return F `[B, D]` for noised latents x `[B, D]` at noise levels log_snr `[B, M]`."""
         check_sizes(self, "num_blocks", "width", "hub_width", "level_width")
         h, levels = enter_streams(x, log_snr, self.sizes, self.width, self.level_width)
-        hub = jnp.zeros((len(x), self.hub_width))
+        hub = jnp.zeros((x.shape[0], self.hub_width))
         for _ in range(self.num_blocks):
             h, hub = recomputed(HubBlock, self.remat)(self.width, self.hub_width)(h, hub, levels)
         h = nn.silu(PerModality(self.width)(jnp.concatenate([normalise(h), levels], axis=-1)))

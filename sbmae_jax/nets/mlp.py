@@ -37,7 +37,7 @@ class MLPScore(nn.Module):
         """Return F `[B, D]` for noised latents x `[B, D]` at noise levels log_snr `[B, M]`."""
         check_sizes(self, "num_blocks", "width", "level_width")
         levels = LevelEmbedding(self.level_width)(log_snr)
-        levels = nn.silu(nn.Dense(self.level_width)(levels.reshape(len(x), -1)))
+        levels = nn.silu(nn.Dense(self.level_width)(levels.reshape(x.shape[0], -1)))
         h = nn.Dense(self.width)(x)
         for _ in range(self.num_blocks):
             scale, shift = jnp.split(nn.Dense(2 * self.width)(levels), 2, axis=-1)

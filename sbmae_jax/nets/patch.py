@@ -51,7 +51,7 @@ class PatchEncoder(nn.Module):
         check_sizes(self, "patch", "channels", "width")
         _check_patches(x.shape[1:], self.patch)
         h = nn.gelu(nn.Dense(self.channels)(to_patches(2 * x - 1, self.patch)))
-        h = nn.gelu(nn.Dense(self.width)(h.reshape(len(h), -1)))
+        h = nn.gelu(nn.Dense(self.width)(h.reshape(h.shape[0], -1)))
         return nn.Dense(self.num_heads * self.latent_size)(h)
 
 
@@ -90,7 +90,7 @@ class PatchDecoder(nn.Module):
         height, width = height // self.patch, width // self.patch
         h = nn.gelu(nn.Dense(self.width)(z))
         h = nn.gelu(nn.Dense(height * width * self.channels)(h))
-        h = h.reshape(len(z), height, width, self.channels)
+        h = h.reshape(z.shape[0], height, width, self.channels)
         y = from_patches(nn.Dense(self.patch**2 * (2 * depth + 1))(h), self.patch)
         front, back, mask = jnp.split(y, [depth, 2 * depth], axis=-1)
         mask = nn.sigmoid(4 * mask)
@@ -134,7 +134,7 @@ class PatchClassifier(nn.Module):
         h = to_patches(2 * x - 1, 2)
         h = nn.relu(nn.Dense(self.channels[0])(neighbourhoods(h)))
         h = nn.relu(nn.Dense(self.channels[1])(neighbourhoods(to_patches(h, 2))))
-        h = nn.Dropout(self.dropout, deterministic=not train)(h.reshape(len(h), -1))
+        h = nn.Dropout(self.dropout, deterministic=not train)(h.reshape(h.shape[0], -1))
         features = nn.relu(nn.Dense(self.width)(h))
         h = nn.Dropout(self.dropout, deterministic=not train)(features)
         return nn.Dense(self.num_classes)(h), features

@@ -126,7 +126,7 @@ class ResNetEncoder(_ResNet):
                 f"heads share it, got {h.shape[-1]}"
             )
         shares = jnp.split(h.astype(jnp.float32), self.num_heads, axis=-1)
-        heads = [nn.Dense(self.latent_size)(share.reshape(len(h), -1)) for share in shares]
+        heads = [nn.Dense(self.latent_size)(share.reshape(h.shape[0], -1)) for share in shares]
         return jnp.concatenate(heads, axis=-1)
 
 
@@ -170,7 +170,7 @@ class ResNetDecoder(_ResNet):
         height, width, depth = self.shape
         height, width = height + 2 * pad, width + 2 * pad
         size = (height // shrunk, width // shrunk, self.start)
-        h = nn.relu(nn.Dense(math.prod(size), dtype=dtype)(z)).reshape(len(z), *size)
+        h = nn.relu(nn.Dense(math.prod(size), dtype=dtype)(z)).reshape(z.shape[0], *size)
         for middle, out, factor in self.stages:
             h = upsample(self.block(middle, out)(h), factor, self.upsampling)
         last = h.shape[-1]

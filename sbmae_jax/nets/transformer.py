@@ -138,7 +138,7 @@ def to_pieces(z: Array, num: int) -> Array:
     """Cut latents `[B, d]` into `[num, B, ceil(d / num)]`, with zeros at the end of the last piece."""
     length = -(-z.shape[1] // num)
     z = jnp.pad(z, ((0, 0), (0, num * length - z.shape[1])))
-    return z.reshape(len(z), num, length).swapaxes(0, 1)
+    return z.reshape(z.shape[0], num, length).swapaxes(0, 1)
 
 
 def from_pieces(pieces: Array, size: int) -> Array:

@@ -39,7 +39,7 @@ class VectorEncoder(nn.Module):
         """Encode vectors `[B, ...]` as `[B, num_heads latent_size]`."""
         check_sizes(self, "width")
         return _linear_plus_dense(
-            x.reshape(len(x), -1), self.width, self.num_heads * self.latent_size
+            x.reshape(x.shape[0], -1), self.width, self.num_heads * self.latent_size
         )
 
 
@@ -67,7 +67,7 @@ class VectorDecoder(nn.Module):
         """Decode latents `[B, latent_size]` into means, logits or log-rates, `[B, *shape]`."""
         check_sizes(self, "width")
         size = math.prod(self.shape)
-        return _linear_plus_dense(z, self.width, size).reshape(len(z), *self.shape)
+        return _linear_plus_dense(z, self.width, size).reshape(z.shape[0], *self.shape)
 
 
 def _linear_plus_dense(x: Array, width: int, size: int) -> Array:
