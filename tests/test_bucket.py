@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sbmae_jax.training.checkpoint import SEAL
+
 pytestmark = pytest.mark.slow
 pytest.importorskip("gcsfs")
 SERVER = shutil.which("fake-gcs-server") or pytest.skip(
@@ -106,3 +108,16 @@ def test_a_run_lives_in_a_bucket_is_killed_goes_on_and_is_loaded(bucket, tmp_pat
     ]  # fmt: skip
     assert shown[0] == shown[1]
     assert np.isfinite(float(shown[0].split()[-1]))
+
+
+def test_a_checkpoint_that_is_damaged_in_a_bucket_is_not_sealed(bucket):
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("damaged_save.py")),
+        "gs://bucket/damaged",
+    ]
+    done = subprocess.run(command, env=bucket, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 3, done.stderr
+    assert "2 could not be written" in done.stdout
+    sealed = [name for name in listed(bucket, "damaged/") if name.endswith(SEAL)]
+    assert sealed == [f"damaged/1/{SEAL}"]

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import chex
@@ -193,6 +194,19 @@ def test_what_is_read_back_otherwise_is_not_sealed(tmp_path, monkeypatch):
     assert not (tmp_path / "2" / checkpoint.SEAL).exists()
     monkeypatch.undo()
     chex.assert_trees_all_equal(restore(tmp_path), state(1))
+
+
+def test_files_that_are_damaged_while_they_are_written_are_not_sealed(tmp_path):
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("damaged_save.py")),
+        str(tmp_path / "a"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 3, done.stderr
+    assert "2 could not be written" in done.stdout
+    assert checkpoint.find_damage(tmp_path / "a" / "1") is None
+    assert checkpoint.find_damage(tmp_path / "a" / "2") == checkpoint.UNFINISHED
 
 
 def test_files_that_cannot_be_read_back_are_not_sealed(tmp_path, monkeypatch):

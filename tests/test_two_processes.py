@@ -2,7 +2,11 @@
 
 import os
 import signal
+import socket
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +19,7 @@ from benchmarks.scale.processes import (
     start_pair,
     stop_at,
 )
+from sbmae_jax.training import checkpoint
 
 pytestmark = pytest.mark.slow
 # Sums are taken in another order: float32 rounds them otherwise, and twenty steps of Adam add that up.
@@ -71,6 +76,26 @@ def test_what_eight_devices_saved_goes_on_on_others(alone, tmp_path, go_on):
     stop_at(start(workdir, 8), workdir / "score" / "10")
     finish(start_pair(workdir) if go_on == "pair" else [start(workdir, go_on)], workdir)
     assert_close(workdir, alone)
+
+
+def test_what_one_process_reads_back_damaged_is_not_sealed(tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    script = str(Path(__file__).with_name("damaged_save.py"))
+    processes = [
+        subprocess.Popen(
+            [sys.executable, script, str(tmp_path / "a"), address, str(i)],
+            env=os.environ | {"JAX_PLATFORMS": "cpu"}, stdout=subprocess.PIPE, text=True,
+        )
+        for i in range(2)
+    ]  # fmt: skip
+    said = [process.communicate(timeout=200)[0] for process in processes]
+    assert processes[1].returncode == 3
+    assert processes[0].returncode != 0
+    assert "2 could not be written" in said[1]
+    assert checkpoint.find_damage(tmp_path / "a" / "1") is None
+    assert checkpoint.find_damage(tmp_path / "a" / "2") == checkpoint.UNFINISHED
 
 
 def test_each_process_streams_the_rows_of_its_own_devices(tmp_path):
