@@ -14,7 +14,9 @@ from sbmae_jax._batches import padded_batches
 from sbmae_jax._check import as_key, require_int, require_one_of, require_type, short_repr
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.units import as_training_units, in_training_dtype
+from sbmae_jax.models import density
 from sbmae_jax.models.autoencoder import Autoencoder, Modality, as_float
+from sbmae_jax.models.density import Information, LogDensity
 from sbmae_jax.models.energy import energy_fn
 from sbmae_jax.models.export import export_model
 from sbmae_jax.models.latents import Layout, Moments
@@ -158,6 +160,31 @@ class Model:
         energy = energy_fn(self._latent_network("energy"), observed, observed_clean=clean)
         return guide(score, energy, self.sampling.guidance, mask=mask)
 
+    def conditional_score(self, observed: Array) -> ScoreFn:
+        """Return the learned score of the unobserved latents given the observed ones, without any guidance.
+
+        With it, any function of `sbmae_jax.sampling` that takes a score runs on this model.
+
+        Args:
+            observed: `[B, M]` bool, in the order of `modalities`; rows may differ.
+
+        Returns:
+            `(x [B, D], t) -> [B, D]`, where x holds observed latents without noise; 0 on these.
+
+        Example:
+            Heun's rule on the probability flow, instead of the sampler of the model::
+
+                from sbmae_jax import heun, probability_flow, sample, uniform_times
+
+                observed = model.layout.observed([], num_rows=8)  # nothing
+                score = model.conditional_score(observed)
+                x = model.sde.prior(key, (8, model.layout.size))
+                step = heun(probability_flow(model.sde, score))
+                z = sample(key, step, x, uniform_times(50))
+                model.decode(z)
+        """
+        return score_fn(self._latent_network("score"), observed)
+
     def sample(self, key: Key, x: Array, observed: Array) -> Array:
         """Draw the unobserved latents given the observed ones.
 
@@ -276,6 +303,101 @@ class Model:
                 rows = (num_rows, num_samples, *(x.shape[1:]))
                 made[name] = np.broadcast_to(x[:, None], rows) if name in given else x.reshape(rows)
         return {name: made[name] for name in self.layout.names}
+
+    def log_density(
+        self, given: Mapping[str, Any], of: Sequence[str] | None = None, *, key: Key | int = 0,
+        num_levels: int = 64, num_draws: int = 4,
+    ) -> LogDensity:  # fmt: skip
+        """Return the log-density of the latents of some modalities, given those of others.
+
+        It is a density of standardised latents, not of your data: the encoders decide what they keep, and a
+        value says nothing across models. Within a model it compares rows. It is the density of the flow of
+        the learned score, by `num_levels` steps of Heun's rule; samplers that add noise differ from it.
+
+        Args:
+            given: `{name: [B, *shape]}`, as for `generate`.
+            of: The modalities whose density is asked for; the others that are given are conditioned on. None
+                asks for all that are given. Modalities that are not given are marginalised out.
+            key: A typed key, or a seed in 0..2^32 - 1; used where something is drawn.
+            num_levels: Steps from the data to the prior, in 2..10,000. Each evaluates the score twice, with a
+                derivative for each latent, or with 8 random probes where there are more than 64.
+            num_draws: How often what is not given is drawn, and the probes are, in 2..10,000.
+
+        Returns:
+            Values and standard errors, in nats.
+
+        Raises:
+            ValueError: As `generate`, for what is given; if `of` names a modality that is not given; and if
+                the score was not trained with observed modalities but some are given or missing.
+
+        Example:
+            Of a trained model::
+
+                model.log_density({"lab": lab, "photo": photos}).value  # ln p(lab, photo)
+                model.log_density({"lab": lab, "photo": photos}, of=["lab"]).value  # ln p(lab | photo)
+
+        Source:
+            The head of `models/density.py`.
+        """
+        return density.log_density(self, given, of, key, num_levels, num_draws)
+
+    def surprise(self, rows: Mapping[str, Any], **options: Any) -> np.ndarray:
+        """Return how improbable rows are, in nats: -ln p of their latents. Outliers have the largest values.
+
+        It sees what the encoders keep. A row whose values no encoder has seen may still have usual latents:
+        compare `rows` with their reconstructions as well.
+
+        Args:
+            rows: `{name: [B, *shape]}`, any modalities, the same for all rows.
+            **options: As for `log_density`.
+
+        Returns:
+            `[B]`.
+
+        Raises:
+            ValueError: As `log_density`.
+
+        Example:
+            The ten rows that fit the model least::
+
+                np.argsort(model.surprise(rows))[::-1][:10]
+        """
+        return -self.log_density(rows, **options).value
+
+    def information(
+        self,
+        rows: Mapping[str, Any],
+        *,
+        key: Key | int = 0,
+        num_levels: int = 64,
+        num_draws: int = 4,
+    ) -> dict[tuple[str, str], Information]:
+        """Estimate what modalities know of each other: their mutual information, for all pairs.
+
+        It is that of the latents, which hold at most what the data do.
+
+        Args:
+            rows: `{name: [B, *shape]}` of at least two modalities; rows that the model was not trained on.
+            key: A typed key, or a seed in 0..2^32 - 1.
+            num_levels: As for `log_density`.
+            num_draws: As for `log_density`.
+
+        Returns:
+            `{(name, other name): estimate}`, in nats, with its standard error over rows.
+
+        Raises:
+            ValueError: As `log_density`, and for fewer than two modalities.
+
+        Example:
+            Of a trained model, on test rows::
+
+                for pair, found in model.information(rows).items():
+                    print(pair, f"{found.value:.2f} ± {found.se:.2f} nats")
+
+        Source:
+            Equation (2) in the head of `models/density.py`.
+        """
+        return density.information(self, rows, key, num_levels, num_draws)
 
     def with_sampling(self, **changes: Any) -> "Model":
         """Return the same model with another way of sampling.
