@@ -13,7 +13,7 @@ from sbmae_jax.data.description import Description
 from sbmae_jax.data.source import ArraySource
 from sbmae_jax.evaluation.paired.protocol import PairedProtocol
 from sbmae_jax.models.autoencoder import Modality
-from sbmae_jax.models.model import check_array
+from sbmae_jax.models.values import check_array
 
 CONFIG = polydigits.get_config("smoke").to_dict()
 SHAPES = dict.fromkeys(CONFIG["modalities"], (28, 28, 3)) | {"label": ()}

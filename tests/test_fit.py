@@ -5,6 +5,8 @@ import shutil
 import signal
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 
 import sbmae_jax
@@ -45,10 +47,18 @@ def same_bits(one, other):
     return all(np.array_equal(a, b) for a, b in zip(leaves(one), leaves(other), strict=True))
 
 
+LAB = ("x", "y", "z")
+
+
+def own_frame():
+    lab = dict(zip(LAB, own_data()["lab"].T, strict=True))
+    return pd.DataFrame({"town": own_data()["town"], **lab})
+
+
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fit") / "run"
-    return folder, short_fit(workdir=folder)
+    return folder, short_fit(own_frame(), groups={"lab": LAB}, workdir=folder)
 
 
 def test_the_model_samples_in_the_users_units(fitted):
@@ -75,7 +85,9 @@ def test_a_fit_has_the_bits_of_the_command_line(fitted, tmp_path):
 def test_a_workdir_resumes_loads_and_can_be_evaluated(fitted):
     folder, model = fitted
     steps = []
-    again = short_fit(workdir=folder, callbacks=lambda *call: steps.append(call))
+    again = short_fit(
+        own_frame(), groups={"lab": LAB}, workdir=folder, callbacks=lambda *call: steps.append(call)
+    )
     assert not steps
     assert same_bits(model, again)
     assert same_bits(model, sbmae_jax.load(folder))
@@ -85,7 +97,7 @@ def test_a_workdir_resumes_loads_and_can_be_evaluated(fitted):
 def test_a_folder_that_was_moved_is_evaluated_without_training_again(fitted, tmp_path):
     folder = shutil.copytree(fitted[0], tmp_path / "moved")
     small = SHORT | {"evaluation.num_samples": 3, "evaluation.num_unconditional": 10}
-    again = short_fit(workdir=folder, evaluate=True, config=small)
+    again = short_fit(own_frame(), groups={"lab": LAB}, workdir=folder, evaluate=True, config=small)
     assert same_bits(fitted[1], again)
     assert (folder / "report" / "index.html").exists()
     assert json.loads((folder / "results.json").read_text())["num_rows"]
@@ -183,6 +195,72 @@ def test_what_does_not_fit_is_refused_in_one_sentence(
         short_fit(data, **options)
     assert "\n" not in str(refused.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_frame_comes_back_without_holes(fitted):
+    frame = own_frame()[["z", "town", "x", "y"]].rename(index=lambda i: f"row {i}")
+    found = fitted[1].impute(frame, num_samples=5, key=3)
+    filled, lab, town = found.filled, found.rows["lab"], found.rows["town"]
+    assert type(filled) is pd.DataFrame
+    assert list(filled.columns) == list(frame.columns)
+    assert filled.index.equals(frame.index)
+    assert not filled.isna().any().any()
+    assert lab.tolist() == np.flatnonzero(np.isnan(frame["x"])).tolist()
+    np.testing.assert_allclose(filled[list(LAB)].to_numpy()[lab], found.samples["lab"].mean(axis=1))
+    kept = ~frame.isna()
+    for column in frame:
+        assert filled[column].dtype == frame[column].dtype
+        assert (filled[column][kept[column]] == frame[column][kept[column]]).all()
+    assert found.samples["town"].shape == (len(town), 5)
+    assert set(filled["town"]) == {"Bonn", "Oslo"}
+    again = fitted[1].impute(frame, num_samples=5, key=3)
+    pd.testing.assert_frame_equal(again.filled, filled)
+
+
+def test_polars_and_dicts_come_back_as_they_are(fitted):
+    rows = own_frame().iloc[:8]
+    reference = fitted[1].impute(rows, num_samples=3).filled
+    given = pl.DataFrame({c: [None if pd.isna(v) else v for v in rows[c]] for c in rows})
+    filled = fitted[1].impute(given, num_samples=3).filled
+    assert type(filled) is pl.DataFrame
+    assert filled.schema == given.schema
+    assert filled.rows() == list(reference.itertuples(index=False, name=None))
+    arrays = {"town": rows["town"].tolist(), "lab": rows[list(LAB)].to_numpy()}
+    made = fitted[1].impute(arrays, num_samples=3).filled
+    assert list(made) == ["town", "lab"]
+    np.testing.assert_array_equal(made["lab"], reference[list(LAB)])
+
+
+def test_columns_that_are_absent_are_added_and_types_kept(fitted):
+    model = fitted[1]
+    towns = pd.DataFrame({"town": pd.Categorical(["Oslo", None], categories=["Oslo"])})
+    filled = model.impute(towns, num_samples=2).filled
+    assert list(filled.columns) == ["town", *LAB]
+    assert filled["town"].dtype == "category"
+    assert filled["x"].dtype == np.float64
+    only = model.impute({"lab": own_data()["lab"][1:4]}, num_samples=2).filled
+    assert only["town"].shape == (3,)
+    whole = model.impute({"lab": own_data()["lab"][1:3], "town": ["Bonn", "Oslo"]}, num_samples=2)
+    assert whole.samples == {}
+    assert whole.filled["town"].tolist() == ["Bonn", "Oslo"]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (pd.DataFrame({"age": [1.0]}), "age .*is not a modality of this run.*lab, town"),
+        (pd.DataFrame({"x": [1.0], "town": ["Bonn"]}), "lab names the column 'y'"),
+        (pd.DataFrame({"town": ["Rome"]}), "Rome"),
+        ({"lab": np.zeros((2, 4))}, "lab"),
+        ({"lab": [[1.0, np.nan, 2.0]]}, "lab.*NaN"),
+        ([1, 2], "data must be {name: array}, or a data frame"),
+        ({}, "no arrays"),
+    ],
+)
+def test_rows_that_do_not_fit_the_model_are_refused(fitted, data, message):
+    with pytest.raises(ValueError, match=message) as refused:
+        fitted[1].impute(data, num_samples=2)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_model_is_shown_as_a_table(fitted):

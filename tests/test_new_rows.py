@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from opening import one_sentence
 from PIL import Image
 
-from sbmae_jax.app.impute import _read_rows
 from sbmae_jax.data.description import describe, load, save
 from sbmae_jax.data.user.files import files
 from sbmae_jax.data.user.tables import open_table
+from sbmae_jax.models.rows import read_rows
 
 N = 60
 RNG = np.random.default_rng(0)
@@ -41,7 +41,7 @@ def trained(tmp_path_factory):
 
 
 def read(path, data, partial_rows="refuse"):
-    return _read_rows(open_table(path, like=data), data, partial_rows)
+    return read_rows(open_table(path, like=data), data, partial_rows)
 
 
 def as_trained(source):

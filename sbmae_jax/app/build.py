@@ -29,9 +29,10 @@ from sbmae_jax.evaluation.base import EvaluationProtocol
 from sbmae_jax.models.autoencoder import Autoencoder, Modality
 from sbmae_jax.models.energy import NCEConfig, energy_task
 from sbmae_jax.models.latents import Layout
-from sbmae_jax.models.model import check_array, check_shape, layout
+from sbmae_jax.models.model import layout
 from sbmae_jax.models.score import ScoreMatchingConfig, score_task
 from sbmae_jax.models.task import Task
+from sbmae_jax.models.values import check_array, check_shape
 from sbmae_jax.nets.energy import PairEnergy, TowerEnergy
 from sbmae_jax.nets.hub import HubScore
 from sbmae_jax.nets.mlp import MLPScore

@@ -14,18 +14,19 @@ from sbmae_jax._batches import padded_batches
 from sbmae_jax._check import as_key, require_int, require_one_of, require_type, short_repr
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.units import as_training_units, in_training_dtype
-from sbmae_jax.models import density
+from sbmae_jax.models import density, imputation
 from sbmae_jax.models.autoencoder import Autoencoder, Modality, as_float
 from sbmae_jax.models.density import Information, LogDensity
 from sbmae_jax.models.energy import energy_fn
 from sbmae_jax.models.export import export_model
+from sbmae_jax.models.imputation import Imputation
 from sbmae_jax.models.latents import Layout, Moments
-from sbmae_jax.models.likelihoods import check_values
 from sbmae_jax.models.noise_levels import LatentNetwork
 from sbmae_jax.models.saved import save_model
 from sbmae_jax.models.score import score_fn
 from sbmae_jax.models.summary import as_text, model_as_html
 from sbmae_jax.models.task import Params
+from sbmae_jax.models.values import as_array, check_array
 from sbmae_jax.sampling.generate import SamplingConfig, generate_latents
 from sbmae_jax.sampling.guidance import classifier_free, guide, noise_condition
 from sbmae_jax.sampling.sde import SDE
@@ -399,6 +400,38 @@ class Model:
         """
         return density.information(self, rows, key, num_levels, num_draws)
 
+    def impute(
+        self, data: Any, *, num_samples: int = 20, key: Key | int = 0, partial_rows: str = "refuse"
+    ) -> Imputation:
+        """Fill in what rows lack, given what they have; each row may lack something else.
+
+        Args:
+            data: `{name: [N, ...]}` of arrays or lists, or a data frame of pandas or polars, with None, NaN
+                or masked values where something is missing. Modalities may be absent; columns are found by
+                their names, in any order.
+            num_samples: Samples of each hole, in 2..10^6.
+            key: A typed key, or a seed in 0..2^32 - 1.
+            partial_rows: "refuse" vectors that are NaN in part, or take them for "missing"; what was measured
+                in such a row is then kept.
+
+        Returns:
+            The rows as the type that was given, and all samples beside them. What was measured is unchanged.
+
+        Raises:
+            ValueError: If the model was not trained on data of your own, or if an array is unknown or does
+                not fit.
+
+        Example:
+            With a model that `fit` has trained on a data frame::
+
+                found = model.impute(frame)
+                found.filled  # the same frame without holes
+                found.samples["lab"].std(axis=1)  # how uncertain each hole is
+        """
+        return imputation.impute(
+            self, partial(draw, self), data, num_samples, as_key(key), partial_rows
+        )
+
     def with_sampling(self, **changes: Any) -> "Model":
         """Return the same model with another way of sampling.
 
@@ -586,20 +619,6 @@ def _num_rows(given: Mapping[str, Any], num_samples: int | None) -> int:
     return next(iter(sizes.values()))[0] if sizes else int(num_samples or 0)
 
 
-def as_array(name: str, values: Any) -> np.ndarray:
-    """Return values as an array.
-
-    Raises:
-        ValueError: Naming the modality, for rows of different shapes.
-    """
-    try:
-        return np.asarray(values)
-    except (ValueError, TypeError):
-        raise ValueError(
-            f"{name}: all rows must have the same shape, got {short_repr(values)}"
-        ) from None
-
-
 def layout(modalities: tuple[Modality, ...]) -> Layout:
     """Return the layout of the joint latents of these modalities."""
     return Layout(tuple(m.name for m in modalities), tuple(m.latent_size for m in modalities))
@@ -624,21 +643,3 @@ def encode(
         for modality, autoencoder in zip(modalities, autoencoders, strict=True)
     }
     return layout(modalities).pack(latents)
-
-
-def check_shape(modality: Modality, shape: tuple[int, ...]) -> None:
-    """Raise ValueError if a shape is not that of a modality's examples."""
-    if shape != modality.shape:
-        raise ValueError(f"{modality.name}: examples must have shape {modality.shape}, got {shape}")
-
-
-def check_array(modality: Modality, array: np.ndarray) -> None:
-    """Raise ValueError if an array `[B, ...]` does not hold examples of a modality."""
-    check_shape(modality, array.shape[1:])
-    if array.dtype == np.uint8:
-        return
-    if not np.issubdtype(array.dtype, np.floating):
-        raise ValueError(
-            f"{modality.name}: use uint8 in 0..255 or floats in 0..1, got {array.dtype}"
-        )
-    check_values(modality.likelihood, modality.name, array)

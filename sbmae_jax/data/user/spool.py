@@ -17,6 +17,7 @@ from sbmae_jax.data.names import problem_of_name
 from sbmae_jax.data.user.arrays import ENTRIES
 from sbmae_jax.data.user.checks import check_modality
 from sbmae_jax.data.user.columns import Column, as_column
+from sbmae_jax.data.user.frames import frame_package
 from sbmae_jax.data.user.raw import ABOUT_ROWS
 
 ROWS_AT_ONCE = 1000  # of a data set that is read row by row
@@ -51,7 +52,7 @@ def write_folder(
     """
     groups = dict(groups or {})
     entries: dict[str, Sequence[str]] = {}
-    if _is_frame(data):
+    if frame_package(data):
         batches = iter([_grouped(data, groups)])
         entries = groups
     elif groups:
@@ -86,12 +87,6 @@ def _write_batches(batches: Iterable[Batch], writers: dict[str, "_Writer"], fold
             writers[name].add(number, column)
         num_rows += _num_rows(batch)
     return num_rows
-
-
-def _is_frame(data: Any) -> bool:
-    """Return whether data are a data frame of pandas or polars."""
-    package = type(data).__module__.split(".")[0]
-    return package in ("pandas", "polars") and hasattr(data, "columns")
 
 
 def _grouped(frame: Any, groups: Mapping[str, Sequence[str]]) -> Batch:

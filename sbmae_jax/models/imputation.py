@@ -1,0 +1,146 @@
+"""Impute rows: draw samples of every modality that was not measured, given those that were.
+
+All patterns of missing modalities share one compiled function: each incomplete row is repeated once for each
+sample, the rows are cut into batches of one size, and what is observed is an array.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from sbmae_jax._batches import padded_batches
+from sbmae_jax._check import require_int
+from sbmae_jax.data.description import Description
+from sbmae_jax.data.units import in_training_dtype
+from sbmae_jax.data.user.frames import frame_package, put_into
+from sbmae_jax.data.user.spool import write_folder
+from sbmae_jax.data.user.tables import open_table
+from sbmae_jax.models.rows import Rows, read_rows, writable_copy
+from sbmae_jax.types import CompleteFn, Key
+
+BATCH_SIZE = 500  # samples in one compiled call
+
+
+class Imputation(NamedTuple):
+    """Rows whose holes were filled in, and the samples that filled them.
+
+    Attributes:
+        filled: The rows, as the type that was given. Holes hold the mean of their samples, rounded for
+            integers, or the most frequent class.
+        samples: `{name: [K, S, ...]}`, S samples of each of K holes.
+        rows: `{name: [K]}`, the numbers of the rows that had a hole.
+        notices: Sentences on what was converted, or looks wrong.
+    """
+
+    filled: Any
+    samples: Mapping[str, np.ndarray]
+    rows: Mapping[str, np.ndarray]
+    notices: tuple[str, ...]
+
+
+def impute(
+    model: Any, draw: CompleteFn, data: Any, num_samples: int, key: Key, partial_rows: str
+) -> Imputation:
+    """Fill in what rows in memory lack; `Model.impute` documents the arguments."""
+    require_int("num_samples", num_samples, 2, 10**6)
+    if not model.scalings:
+        raise ValueError("only a model that was trained on data of your own can impute")
+    if not frame_package(data) and not isinstance(data, Mapping):
+        raise ValueError("data must be {name: array}, or a data frame of pandas or polars")
+    known = Description({}, {}, dict(model.entries), dict(model.scalings))
+    columns = set(map(str, getattr(data, "columns", ())))
+    groups = {name: names for name, names in model.entries if columns & set(names)}
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        write_folder(data, Path(folder), groups)
+        rows = read_rows(open_table(folder, like=known), known, partial_rows)
+    samples = draw_samples(draw, rows, num_samples, key, BATCH_SIZE)
+    none = np.zeros(0)  # of a modality that no row lacks
+    filled = {name: filled_in(name, rows, samples.get(name, none))[name] for name in rows.names}
+    holes = {name: np.flatnonzero(~rows.observed[:, m]) for m, name in enumerate(rows.names)}
+    return Imputation(
+        filled=put_into(data, filled, holes, dict(model.entries)),
+        samples={name: x for name, x in samples.items() if len(x)},
+        rows={name: numbers for name, numbers in holes.items() if len(numbers)},
+        notices=rows.notices,
+    )
+
+
+def draw_samples(
+    draw: CompleteFn, rows: Rows, num_samples: int, root: Key, batch_size: int
+) -> dict[str, np.ndarray]:
+    """Return samples of all holes in the user's units: {name: [K, num_samples, ...]}.
+
+    Args:
+        draw: Draws what is not observed, as `Model.draw` does, compiled.
+        rows: The rows, with K holes in a modality.
+        num_samples: Samples of each hole.
+        root: A typed key, into which the numbers of the batches are folded.
+        batch_size: Samples in one call of `draw`; larger batches need more memory.
+    """
+    incomplete = np.flatnonzero(~rows.observed.all(axis=1))
+    # The index of a row among those that lack the modality.
+    index = {name: np.cumsum(~rows.observed[:, m]) - 1 for m, name in enumerate(rows.names)}
+    samples: dict[str, np.ndarray] = {}
+    total = len(incomplete) * num_samples
+    batches = padded_batches(total, batch_size, powers_of_two=True)
+    for i, (numbers, num) in enumerate(batches):
+        row, sample = incomplete[numbers // num_samples], numbers % num_samples
+        batch = {name: x[row] for name, x in rows.prepared.items()}
+        made = draw(jax.random.fold_in(root, i), batch, rows.observed[row])
+        used = np.arange(len(numbers)) < num
+        for m, name in enumerate(rows.names):
+            holes = used & ~rows.observed[row, m]
+            restored = rows.scalings[name].restore(np.asarray(made[name])[holes])
+            if name not in samples:
+                num_holes = int(np.count_nonzero(~rows.observed[:, m]))
+                samples[name] = np.empty(
+                    (num_holes, num_samples, *restored.shape[1:]), restored.dtype
+                )
+            samples[name][index[name][row[holes]], sample[holes]] = restored
+    return samples
+
+
+def filled_in(name: str, rows: Rows, samples: np.ndarray) -> dict[str, np.ndarray]:
+    """Return one modality filled in, and what is known of its holes, by the names of `impute_file`."""
+    m = rows.names.index(name)
+    scaling, raw, holes = rows.scalings[name], rows.raw[name], np.flatnonzero(~rows.observed[:, m])
+    if not len(holes):
+        return {name: in_training_dtype(scaling, raw)}
+    about = {f"{name}_rows": holes, f"{name}_samples": samples}
+    if scaling.kind == "category":
+        classes = scaling.class_values
+        shares = np.stack([(samples == c).mean(axis=1) for c in classes], axis=1)
+        fill = classes[shares.argmax(axis=1)]
+        about |= {f"{name}_classes": classes, f"{name}_probabilities": shares.astype(np.float32)}
+        whole = np.empty(len(raw), classes.dtype)
+        whole[holes], kept = fill, rows.observed[:, m]
+        whole[kept] = in_training_dtype(scaling, raw[kept])
+    else:
+        dtype = np.result_type(samples.dtype, np.float32)
+        fill = samples.mean(axis=1, dtype=np.float64).astype(dtype)
+        std = samples.std(axis=1, ddof=1, dtype=np.float64).astype(dtype)
+        about |= {f"{name}_mean": fill, f"{name}_std": std}
+        partial = rows.partial[:, m]
+        known = raw[rows.observed[:, m] | partial]
+        measured = in_training_dtype(scaling, known[known == known])  # without NaN
+        whole = writable_copy(raw, scaling)
+        dtype = scaling.dtype if measured.dtype == scaling.dtype else whole.dtype
+        whole = _put(whole, holes, fill, partial[holes], np.dtype(dtype))
+    return {name: whole, **about}
+
+
+def _put(
+    whole: np.ndarray, holes: np.ndarray, fill: np.ndarray, partial: np.ndarray, dtype: np.dtype
+) -> np.ndarray:
+    """Put values [K, ...] into rows, and keep the measured part of rows that were measured in part."""
+    if dtype.kind in "bui":
+        fill = np.round(fill)
+    if whole.dtype.kind == "f" and partial.any():
+        keep = ~np.isnan(whole[holes]) & partial.reshape(-1, *[1] * (whole.ndim - 1))
+        fill = np.where(keep, whole[holes], fill)
+    whole[holes] = fill.astype(whole.dtype)
+    return whole.astype(dtype, copy=False)

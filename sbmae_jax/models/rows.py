@@ -1,0 +1,123 @@
+"""New rows of a user, read by what training knew: units, dtypes, classes, names and holes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from sbmae_jax.data.description import Description
+from sbmae_jax.data.scaling import Scaling, as_shape
+from sbmae_jax.data.units import as_training_units
+from sbmae_jax.data.user.profile import profile_rows, require_usable
+from sbmae_jax.data.user.tables import Table
+
+_PARTIAL_ADVICE = (
+    "fill them in, or set the whole row to NaN (in a CSV file, empty all its cells) to have it drawn; a run "
+    "that is trained with config.data.partial_rows='missing' takes these rows for missing"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """New rows of a user, with all modalities that a model knows.
+
+    Attributes:
+        raw: {name: [N, ...]} in the units of the training data; zeros for a modality that the files do not
+            have.
+        observed: [N, M] bool, in the order of the names: which modalities are measured.
+        partial: [N, M] bool: which modalities are NaN in part.
+        scalings: How each modality is scaled for the networks.
+        notices: Sentences on what was converted, or looks wrong.
+    """
+
+    raw: Mapping[str, np.ndarray]
+    observed: np.ndarray
+    partial: np.ndarray
+    scalings: Mapping[str, Scaling]
+    notices: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The modalities, sorted."""
+        return tuple(self.raw)
+
+    @cached_property
+    def prepared(self) -> dict[str, np.ndarray]:
+        """All modalities as the networks see them. Raises ValueError for values that cannot be."""
+        return {name: self._prepare(name) for name in self.names}
+
+    def _prepare(self, name: str) -> np.ndarray:
+        """Prepare one modality [N, *shape]; it is 0 where it is not observed."""
+        observed, scaling = self.observed[:, self.names.index(name)], self.scalings[name]
+        x = np.zeros((len(observed), *scaling.shape), scaling.prepared_dtype)
+        valid = writable_copy(self.raw[name], scaling)
+        # Replaced rather than dropped, so that errors count rows as the files do.
+        valid[~observed] = scaling.restore(np.zeros(scaling.shape, np.float32))
+        try:
+            x[observed] = scaling.prepare(valid)[observed]
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+        return x
+
+
+def read_rows(table: Table, data: Description, partial_rows: str) -> Rows:
+    """Read all rows of a table as a model knows them; raises ValueError for arrays that it does not know."""
+    for name in table.all_names:
+        if name not in data.scalings and name not in data.ignored:
+            raise ValueError(
+                f"{name} in {table.path} is not a modality of this run: remove it; the run has "
+                f"{', '.join(sorted(data.scalings))}"
+            )
+    known = [name for name in table.names if name in data.scalings]
+    found = table.read(np.arange(table.num_rows), known)
+    raw, observed, partial, notices = {}, [], [], list(table.notices)
+    none = np.zeros(table.num_rows, bool)
+    for name, scaling in sorted(data.scalings.items()):
+        if name in found:
+            marked = table.present.get(name)
+            profile = profile_rows(found[name], marked, partial_rows, table.missing_markers)
+            require_usable(name, profile, partial_rows, _PARTIAL_ADVICE)
+            raw[name], notice = _in_training_units(name, scaling, found[name], profile.present)
+            notices += [f"{name}: {notice}"] * bool(notice)
+            columns = data.entries.get(name, ())
+            if columns and scaling.kind != "category" and name not in table.entries:
+                order = f"{', '.join(columns)}, in this order"
+                notices.append(f"{name} has no names of columns: they are taken to be {order}")
+            observed.append(profile.present)
+            partial.append(profile.partial)
+        else:
+            dtype = np.dtype(scaling.dtype)
+            raw[name] = np.zeros((table.num_rows, *scaling.raw_shape), dtype)
+            observed.append(none)
+            partial.append(none)
+    return Rows(
+        raw=raw, observed=np.stack(observed, 1), partial=np.stack(partial, 1),
+        scalings=data.scalings, notices=tuple(notices),
+    )  # fmt: skip
+
+
+def _in_training_units(
+    name: str, scaling: Scaling, raw: np.ndarray, present: np.ndarray
+) -> tuple[np.ndarray, str]:
+    """Convert one array to the units of the training data, as its present rows tell them."""
+    try:
+        converted, notice = as_training_units(scaling, raw[present])
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    if raw.dtype.kind == "U" and converted.dtype.kind != "U":  # words that were read as numbers
+        raw = np.zeros(raw.shape, converted.dtype)
+    whole = np.zeros((len(raw), *scaling.raw_shape), np.result_type(raw.dtype, converted.dtype))
+    whole[~present] = as_shape(raw, scaling.raw_shape)[~present]
+    whole[present] = converted
+    return whole, notice
+
+
+def writable_copy(raw: np.ndarray, scaling: Scaling) -> np.ndarray:
+    """Copy an array, with a dtype that also holds what the model makes: longer strings, or floats."""
+    made = scaling.class_values.dtype if scaling.kind == "category" else np.dtype(scaling.dtype)
+    both = {raw.dtype.kind, made.kind}
+    if "U" in both and both != {"U"}:
+        made = np.dtype(str)
+    integers = raw.dtype.kind in "ui" and (made.kind in "ui" or np.abs(raw).max(initial=0) > 2**53)
+    return raw.copy() if integers else raw.astype(np.result_type(raw.dtype, made))
