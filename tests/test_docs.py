@@ -62,3 +62,19 @@ def test_own_data_are_surveyed_and_filled_as_the_page_says(tmp_path, monkeypatch
     exec(compile(last, "docs/your_data.md", "exec"), names)
     assert names["samples"].shape == (50, 20, 64)
     assert names["mean"].shape == names["std"].shape == (50, 64)
+
+
+def test_a_model_is_kept_and_shared_as_the_page_says(finished_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "polydigits").symlink_to(finished_run)
+    # In place of the Hub, for which test_hub has a server.
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: "models/digits")
+    names: dict[str, Any] = {"__name__": "page"}
+    for block in blocks_of("docs/models.md"):
+        exec(compile(block, "docs/models.md", "exec"), names)
+    sizes = {p.name: p.stat().st_size for p in (tmp_path / "models").glob("*.safetensors")}
+    assert sizes["small.safetensors"] < 0.6 * sizes["digits.safetensors"]
+    assert names["samples"]["hubble"].shape == (4, 28, 28, 3)
+    assert names["made"]["retina"].shape == (16, 28, 28, 3)
+    jax.block_until_ready(names["made"])

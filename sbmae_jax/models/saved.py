@@ -186,14 +186,14 @@ def _restored(
                 raise _OtherArraysError(f"lacks the array {name}")
             if arrays[name].shape != shape:
                 raise _OtherArraysError(f"has the array {name} in shape {arrays[name].shape}")
-            restored[name] = jnp.asarray(arrays[name].astype(dtype))
+            restored[name] = arrays[name].astype(dtype)
     except (TypeError, KeyError, AttributeError):
         raise ValueError(f"{source} is damaged, it does not list the arrays: {AGAIN}") from None
     except _OtherArraysError as error:
         raise ValueError(f"{tensors} {error}, other than {source} says: {AGAIN}") from None
     if digest(arrays) != document.get("sha256"):
         raise ValueError(f"{tensors} has other arrays than {source} describes: {AGAIN}")
-    return restored
+    return jax.device_put(restored)
 
 
 def _check_networks(model: Any) -> None:
