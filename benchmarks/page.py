@@ -12,7 +12,7 @@ from pathlib import Path
 
 import matplotlib
 
-from benchmarks import polydigits
+from benchmarks import door, polydigits
 from benchmarks.claims import Claim
 from benchmarks.faces import report as faces
 from benchmarks.own_data import report as own_data
@@ -24,7 +24,7 @@ from benchmarks.scale import report as scale
 from benchmarks.tables import fill, table
 from sbmae_jax._json import from_json
 
-REPORTS = [m.REPORT for m in (polydigits, samplers, faces, polymnist, own_data, scale, peers)]
+REPORTS = [m.REPORT for m in (polydigits, samplers, faces, polymnist, own_data, scale, peers, door)]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md")))
 MISSING = "Not measured yet."
 GPU = [

@@ -31,12 +31,14 @@ MODULES = [
     for path in sorted((ROOT / "benchmarks").rglob("*.py"))
     if path.name != "__main__.py"
 ]
-COMMANDS = ("polydigits", "samplers", "faces", "polymnist", "own_data", "scale", "peers", "gpu")
+COMMANDS = (
+    "polydigits", "samplers", "faces", "polymnist", "own_data", "scale", "peers", "door", "gpu",
+)  # fmt: skip
 
 
 # It is imported by the page as well.
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:'benchmarks.(polydigits|gpu.__main__)' found:RuntimeWarning"
+    "ignore:'benchmarks.(polydigits|door|gpu.__main__)' found:RuntimeWarning"
 )
 
 
@@ -311,7 +313,7 @@ def test_a_conversion_that_is_killed_says_nothing(monkeypatch, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [
-    "polydigits", "samplers", "faces", "polymnist", "own_data", "scale kill memory", "peers",
+    "polydigits", "samplers", "faces", "polymnist", "own_data", "scale kill memory", "peers", "door",
 ])  # fmt: skip
 def test_a_benchmark_runs_as_short_as_it_can_be(command, tmp_path):
     # Each in a process of its own: what XLA compiles for all of them is more than one may map.
