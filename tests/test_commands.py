@@ -128,6 +128,20 @@ def test_a_finished_run_is_evaluated_with_other_values_and_reported_anew(tmp_pat
     assert (folder / "report" / "index.html").exists()
 
 
+def test_a_run_is_exported_to_a_file_that_can_be_loaded(tmp_path, finished_run):
+    import sbmae_jax
+
+    path = tmp_path / "model.safetensors"
+    with flagsaver.flagsaver(workdir=str(finished_run), output=str(path)):
+        commands.export([], [])
+    assert sbmae_jax.load(path).layout == sbmae_jax.load(finished_run).layout
+    with (
+        flagsaver.flagsaver(workdir=str(finished_run)),
+        pytest.raises(ValueError, match="--output"),
+    ):
+        commands.export([], [])
+
+
 def test_a_package_that_is_not_installed_is_named_with_its_extra():
     with pytest.raises(
         ImportError, match=r"needs nothing_like_it.*pip install 'sbmae_jax\[train\]'"

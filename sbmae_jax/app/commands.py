@@ -9,6 +9,7 @@ from absl import flags
 from sbmae_jax._io import as_path, is_remote
 from sbmae_jax.app import pipeline
 from sbmae_jax.app.choices import choose_values, explain
+from sbmae_jax.app.loading import load
 from sbmae_jax.app.overrides import Override, load_config, with_overrides
 from sbmae_jax.training import distributed
 from sbmae_jax.training.preemption import Notice
@@ -46,7 +47,8 @@ INPUT = flags.DEFINE_string(
 OUTPUT = flags.DEFINE_string(
     "output", "",
     "For generate: folder for the samples (default: generated in WORKDIR, or in the current folder if "
-    "WORKDIR is a bucket). For impute: .npz file for the filled rows.",
+    "WORKDIR is a bucket). For impute: .npz file for the filled rows. For export: a .safetensors file or a "
+    "folder, which sbmae_jax.load reads, or a .stablehlo file, which JAX alone runs.",
 )  # fmt: skip
 SEED = flags.DEFINE_integer("seed", 0, "For generate and impute: seed of the samples.")
 PROFILE = flags.DEFINE_bool(
@@ -140,6 +142,18 @@ def impute(words: Words, overrides: Sequence[Override]) -> None:
     print(f"{num_samples} samples for each hole, and a summary of them: {done.path}")
 
 
+def export(words: Words, overrides: Sequence[Override]) -> None:
+    """Save the model of a trained run, or its compiled function, and print where."""
+    if not OUTPUT.value:
+        raise ValueError("export needs --output=model.safetensors, or --output=model.stablehlo")
+    model = load(WORKDIR.value)
+    if as_path(OUTPUT.value).suffix == ".stablehlo":
+        model.export(OUTPUT.value)
+    else:
+        model.save(OUTPUT.value)
+    print(f"model: {OUTPUT.value}")
+
+
 def describe(words: Words, overrides: Sequence[Override]) -> None:
     """Print what data are, and what a training would choose for them; nothing is trained or written."""
     config, _ = with_overrides(load_config("custom"), [Override("data.path", words[0]), *overrides])
@@ -172,6 +186,9 @@ COMMANDS = {
         ("workdir", *_OF_PROCESSES), config=True,
     ),
     "report": Command("Write the report of an evaluated run anew.", report, ("workdir",)),
+    "export": Command(
+        "Save the model of a trained run in a file that lasts.", export, ("workdir", "output")
+    ),
     "describe": Command(
         "Print what data are, and what a training would choose.", describe, (), "DATA", config=True
     ),

@@ -12,6 +12,7 @@ import numpy as np
 
 from sbmae_jax._batches import padded_batches
 from sbmae_jax._check import as_key, require_int, require_one_of, require_type, short_repr
+from sbmae_jax.data.names import as_name
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.units import as_training_units, in_training_dtype
 from sbmae_jax.models import density, imputation
@@ -283,7 +284,7 @@ class Model:
         """
         if not isinstance(given, Mapping):
             raise ValueError(f"given must be {{name: array}}, got {short_repr(given)}")
-        key = as_key(key)
+        given, key = {as_name(str(name)): array for name, array in given.items()}, as_key(key)
         require_type("noise", noise, bool)
         self.layout.observed(given, 1)  # refuses names that are unknown
         num_rows = _num_rows(given, num_samples)

@@ -1,6 +1,7 @@
 """The cells of a CSV file, and its columns as numbers, in whatever way they are written."""
 
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,6 +18,7 @@ from sbmae_jax.data.numbers import (
 )
 
 MAX_ODD_CLASSES = 20  # a column that mixes more different words with numbers is not a category
+_POINT_COMMA = re.compile(r"[-+]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?")  # 1.234,50
 _NEAR = 5.0  # times the size that numbers mostly had in training, up or down, is still that size
 
 
@@ -79,6 +81,7 @@ def read_numbers(
         ValueError: If nothing settles it.
     """
     whole_file = cells
+    cells = _with_decimal_points(cells, name, notices)
     cells = replace(cells, columns={name: _without_points(cells, name, notices, size)})
     plain = plain_numbers(cells, name)
     if plain is not None:
@@ -94,6 +97,23 @@ def read_numbers(
     notices.append(f"{cells.file.name}, column {name}: {odd[0]!r} is read as {found[odd[0]]:.12g}")
     values = dict.fromkeys(cells.markers, np.nan) | found
     return np.array([values[c] if c in values else parse_number(c) for c in cells.columns[name]])
+
+
+def _with_decimal_points(cells: Cells, name: str, notices: list[str]) -> Cells:
+    """Return the cells with a column such as 1.234,50 as 1234.50, if it is written so; say so."""
+    column = [cell for cell in cells.columns[name] if cell not in cells.markers]
+    certain = next((c for c in column if "." in c and "," in c and _POINT_COMMA.fullmatch(c)), None)
+    if certain is None or not all(map(_POINT_COMMA.fullmatch, column)):
+        return cells
+    plain = [
+        c if c in cells.markers else c.replace(".", "").replace(",", ".")
+        for c in cells.columns[name]
+    ]
+    notices.append(
+        f"{cells.file.name}, column {name}: {certain!r} is read as "
+        f"{certain.replace('.', '').replace(',', '.')}"
+    )
+    return replace(cells, columns={name: plain})
 
 
 def _check_commas(
