@@ -18,6 +18,12 @@ from sbmae_jax.app.overrides import load_config, split_overrides
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.fixture(autouse=True)
+def parsed_flags():
+    """Let flags be read that no command line has set."""
+    flags.FLAGS.mark_as_parsed()
+
+
 def check(program, *words):
     """Parse a command line, and check that what it says is read."""
     with flagsaver.flagsaver():

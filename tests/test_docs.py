@@ -43,6 +43,19 @@ def test_every_code_block_runs(page, tmp_path, monkeypatch):
     assert page != "docs/sampling.md" or (tmp_path / "sampling.png").exists()
 
 
+@pytest.mark.slow
+def test_the_page_from_python_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for block in blocks_of("docs/python.md"):
+        quick = block.replace("minutes=1", "num_steps=60, quiet=True")
+        exec(compile(quick, "docs/python.md", "exec"), names)
+    assert names["ill"]["lab"].shape == (2, 10, 3)
+    assert not np.isnan(names["found"].filled["lab"]).any()
+    assert names["z"].shape == (8, names["model"].layout.size)
+    assert not list(tmp_path.iterdir())
+
+
 def test_own_data_are_surveyed_and_filled_as_the_page_says(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "docs/your_data.md").read_text()

@@ -98,7 +98,7 @@ def information(
             told = _log_density(model, x, of_a, of_b, drawn_key, num_levels, num_draws)
             gain = told.value - alone.value
             se = float(np.std(gain, ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else np.inf
-            found[a, b] = Information(float(gain.mean()), se)
+            found[a, b] = found[b, a] = Information(float(gain.mean()), se)
     return found
 
 

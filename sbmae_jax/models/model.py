@@ -385,7 +385,8 @@ class Model:
             num_draws: As for `log_density`.
 
         Returns:
-            `{(name, other name): estimate}`, in nats, with its standard error over rows.
+            `{(name, other name): estimate}`, each pair in both orders, in nats, with its standard error over
+            rows.
 
         Raises:
             ValueError: As `log_density`, and for fewer than two modalities.
