@@ -50,10 +50,11 @@ model.generate({"hubble": np.zeros((16, 28, 28, 3), np.uint8)})
 print(time.perf_counter() - start)
 """
 MEMORY = """
-import resource, sys, sbmae_jax
+import sys, sbmae_jax
+from sbmae_jax import _provenance
 model = sbmae_jax.load(sys.argv[1])
 model.generate({}, num_samples=int(sys.argv[2]))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(_provenance.peak_memory_bytes())
 """
 
 
