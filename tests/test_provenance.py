@@ -1,6 +1,7 @@
 """Which commit a result names."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
