@@ -135,6 +135,12 @@ def require_type(name: str, value: Any, kind: Any) -> None:
         raise ValueError(f"{name} must be {_type_name(kind)}, got {short_repr(value)}")
 
 
+def require_mapping(name: str, value: Any) -> None:
+    """Raise ValueError for anything but None and a dict, or another mapping."""
+    if value is not None and not isinstance(value, Mapping):
+        raise ValueError(f"{name} must be a dict, got {short_repr(value)}")
+
+
 def require_one_of(name: str, value: Any, known: Sequence[str]) -> None:
     """Raise ValueError for a value that is not among the known names."""
     if not isinstance(value, str) or value not in known:

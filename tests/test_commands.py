@@ -44,6 +44,8 @@ def check(program, *words):
         (["sbmae impute", "--workdir=a", "--input=a.npz", "--output=b.npz"], "impute"),
         (["sbmae evaluate", "--workdir=a", "--config.evaluation.num_rows=5"], "evaluate"),
         (["sbmae describe", "own.npz", "--config.seed=3"], "describe"),
+        (["sbmae train", "own.npz", "--workdir=a"], "train"),
+        (["sbmae train", "--workdir=a"], "train"),
     ],
 )
 def test_flags_that_a_command_reads(words, name):
@@ -85,6 +87,31 @@ def test_describe_prints_kinds_and_choices_and_writes_nothing(tmp_path, capsys):
     assert "category" in printed
     assert "score_training.num_steps" in printed
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_describe_refuses_a_key_that_nothing_reads(tmp_path):
+    np.savez(tmp_path / "own.npz", age=np.linspace(20, 80, 50))
+    with pytest.raises(ValueError, match=r"temprature.*did you mean 'temperature'"):
+        commands.describe(
+            [str(tmp_path / "own.npz")], split_overrides(["--config.sampling.temprature=1"])[1]
+        )
+
+
+def test_train_takes_data_or_goes_on_with_a_run(tmp_path, monkeypatch, finished_run):
+    calls = []
+    monkeypatch.setattr(commands.pipeline, "run", lambda config, *_, **__: calls.append(config))
+    with flagsaver.flagsaver(workdir=str(finished_run)):
+        commands.train([], [])
+        commands.train(["own.npz"], [])
+    assert calls[0]["data"]["name"] == "polydigits"
+    assert calls[1]["data"]["path"] == "own.npz"
+    with (
+        flagsaver.flagsaver(workdir=str(tmp_path)),
+        pytest.raises(ValueError, match="or name DATA"),
+    ):
+        commands.train([], [])
+    with flagsaver.flagsaver(config="custom"), pytest.raises(ValueError, match="not both"):
+        commands.train(["own.npz"], [])
 
 
 @pytest.mark.parametrize("place", ["custom", "custom:smoke", "configs/custom.py:smoke"])

@@ -147,6 +147,12 @@ def test_a_kernel_of_the_library_runs_on_the_score_of_a_model():
     np.testing.assert_allclose(z[:, 2:].mean(axis=0), gain @ [1.0, -0.5], atol=0.06)
 
 
+@pytest.mark.parametrize("observed", [np.ones((2, 5), bool), [True], np.zeros((2, 3))])
+def test_a_mask_that_does_not_fit_is_refused(observed):
+    with pytest.raises(ValueError, match=r"mask|observed must be \[B, 3\]"):
+        gaussian_model().conditional_score(observed)
+
+
 @pytest.mark.parametrize(
     ("given", "options", "message"),
     [

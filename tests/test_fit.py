@@ -185,6 +185,19 @@ def test_time_that_is_left_goes_to_the_score():
         (iter([]), {}, "data have no rows"),
         (iter([{"x": np.zeros(9)}, {"y": np.zeros(9)}]), {}, "batch 1 has y, those before have x"),
         (3, {}, "data must be"),
+        (None, {"config": {"seed": 1}}, "seed is set by an argument of fit"),
+        (None, {"config": {"data.leave_out": ("lab",)}}, "data.leave_out is set by an argument"),
+        (None, {"modalities": {"lab": {"latent_size": 2}}, "config": {"modalities.lab.latent_size": 1}},
+         "modalities.lab.latent_size is set by an argument"),
+        (None, {"callbacks": "x"}, "callbacks must be functions"),
+        (None, {"callbacks": [1]}, "callbacks must be functions"),
+        (None, {"modalities": {"lab": "counts"}}, "modalities: lab must be"),
+        (pd.DataFrame({"a": [1.0]}), {"groups": ["a"]}, "groups must be"),
+        (pd.DataFrame({"a": [1.0]}), {"groups": {"v": "a"}}, "groups"),
+        (None, {"workdir": __file__}, "is a file: choose a folder"),
+        ([{"a": np.zeros(5), "b": np.ones(5)}] * 3, {}, "list of rows, or of batches: give iter"),
+        ({"a": [1.0, 2], "label": ["x", None]}, {}, "label has no value in row 1"),
+        (np.zeros((5, 2)), {}, "give an array as {name: array}"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_in_one_sentence(
@@ -249,7 +262,8 @@ def test_columns_that_are_absent_are_added_and_types_kept(fitted):
     ("data", "message"),
     [
         (pd.DataFrame({"age": [1.0]}), "age .*is not a modality of this run.*lab, town"),
-        (pd.DataFrame({"x": [1.0], "town": ["Bonn"]}), "lab names the column 'y'"),
+        (pd.DataFrame({"x": [1.0], "town": ["Bonn"]}), "data lack the column 'y' of lab"),
+        (pl.LazyFrame({"town": ["Bonn"]}), r"give data\.collect\(\)"),
         (pd.DataFrame({"town": ["Rome"]}), "Rome"),
         ({"lab": np.zeros((2, 4))}, "lab"),
         ({"lab": [[1.0, np.nan, 2.0]]}, "lab.*NaN"),
@@ -261,6 +275,40 @@ def test_rows_that_do_not_fit_the_model_are_refused(fitted, data, message):
     with pytest.raises(ValueError, match=message) as refused:
         fitted[1].impute(data, num_samples=2)
     assert "\n" not in str(refused.value)
+
+
+def test_frames_of_any_column_names_and_empty_columns_are_filled(fitted):
+    model = fitted[1]
+    none = [None, None]
+    no_town = pl.DataFrame({"town": none, "x": [1.0, 2], "y": [1.0, 2], "z": [1.0, 2]})
+    no_lab = pl.DataFrame({"town": ["Bonn"] * 2, "x": none, "y": none, "z": none})
+    for null in (no_town, no_lab):
+        filled = model.impute(null, num_samples=2).filled
+        assert filled.null_count().sum_horizontal().item() == 0
+    whole = pl.DataFrame({"town": ["Bonn", None], "x": [1, None], "y": [1, None], "z": [1, None]})
+    assert model.impute(whole, num_samples=2).filled["x"].dtype == pl.Float64
+    numbered = short_fit(pd.DataFrame(own_data()["lab"]), callbacks=lambda *call: True)
+    frame = pd.DataFrame(own_data()["lab"][:3])
+    assert not numbered.impute(frame, num_samples=2).filled.isna().any().any()
+    assert list(model.impute({"label": [1, 2], "town": ["Bonn"] * 2}, num_samples=2).filled) == [
+        "label", "town", "lab",
+    ]  # fmt: skip
+
+
+def test_what_looks_wrong_is_a_warning(fitted):
+    far = own_frame().iloc[1:6].assign(x=1e6)
+    with pytest.warns(UserWarning, match="lab"):
+        found = fitted[1].impute(far.assign(town=None), num_samples=2)
+    assert found.notices
+
+
+def test_sections_of_a_config_are_merged():
+    nested = {"sampling": {"temperature": 0.5, "num_levels": 4}, "config.network.width": 16}
+    values = fit_module._config(None, (), 7, 3, nested)
+    assert values["sampling"]["temperature"] == 0.5
+    assert values["sampling"]["snr"] == custom.get_config().sampling.snr
+    assert values["score_training"]["num_steps"] == 7
+    assert values["network"]["width"] == 16
 
 
 def test_a_model_is_shown_as_a_table(fitted):

@@ -108,10 +108,10 @@ def _command_of(program: str) -> str:
 def _check(program: str, name: str, words: Words, overrides: Sequence[Override]) -> None:
     """Raise ValueError for words and flags that a command does not read: none is ignored silently."""
     command = COMMANDS[name]
-    num_operands = 1 if command.operand else 0
+    num_operands = 1 if command.operand and program != LAUNCH else 0
     if len(words) > num_operands:
         raise ValueError(f"unknown argument {words[num_operands]!r}: flags start with --")
-    if len(words) < num_operands:
+    if len(words) < num_operands and not command.operand.startswith("["):
         raise ValueError(f"name the {command.operand}: {program} {command.operand}")
     read = (*command.flags, *["stage"] * (program == LAUNCH))
     for flag in flags.FLAGS.flags_by_module_dict()[commands.__name__]:

@@ -8,9 +8,11 @@ from absl import flags
 
 from sbmae_jax._io import as_path, is_remote
 from sbmae_jax.app import pipeline
+from sbmae_jax.app.build import build, build_source
 from sbmae_jax.app.choices import choose_values, explain
 from sbmae_jax.app.loading import load
 from sbmae_jax.app.overrides import Override, load_config, with_overrides
+from sbmae_jax.data import description
 from sbmae_jax.training import distributed
 from sbmae_jax.training.preemption import Notice
 from sbmae_jax.training.workdir import RESULTS, read_config
@@ -77,7 +79,8 @@ class Command(NamedTuple):
         summary: What it does, in one sentence.
         run: Does it.
         flags: The flags that it reads.
-        operand: The name of the word that it takes besides flags; "" if it takes none.
+        operand: The name of the word that it takes besides flags, in brackets if it may be left out; "" if it
+            takes none.
         config: Whether it reads --config.KEY=VALUE.
     """
 
@@ -90,9 +93,19 @@ class Command(NamedTuple):
 
 def train(words: Words, overrides: Sequence[Override]) -> None:
     """Run a stage, or all, and print what the values of the command line have replaced."""
-    if CONFIG.value is None:
-        raise ValueError("choose a config: --config=configs/polydigits.py")
-    config, notes = with_overrides(load_config(CONFIG.value), overrides)
+    if words and CONFIG.value is not None:
+        raise ValueError(f"{words[0]}: name DATA or --config, not both")
+    if words:
+        overrides = [Override("data.path", words[0]), *overrides]
+    if words or CONFIG.value is not None:
+        config = load_config(CONFIG.value or "custom")
+    else:
+        config = read_config(as_path(WORKDIR.value))
+    if config is None:
+        raise ValueError(
+            "choose a config: --config=configs/polydigits.py, or name DATA of your own"
+        )
+    config, notes = with_overrides(config, overrides)
     with Notice().watched() as notice:
         if distributed.is_first():
             print("\n".join(notes), end="\n" * bool(notes))
@@ -157,7 +170,9 @@ def export(words: Words, overrides: Sequence[Override]) -> None:
 def describe(words: Words, overrides: Sequence[Override]) -> None:
     """Print what data are, and what a training would choose for them; nothing is trained or written."""
     config, _ = with_overrides(load_config("custom"), [Override("data.path", words[0]), *overrides])
-    print(explain(*choose_values(config)))
+    chosen, choices, found = choose_values(config)
+    build(chosen, description.describe(build_source(chosen, "train", 1)))  # refuses unknown keys
+    print(explain(chosen, choices, found))
 
 
 def _stored_config() -> dict[str, Any]:
@@ -170,8 +185,8 @@ def _stored_config() -> dict[str, Any]:
 
 COMMANDS = {
     "train": Command(
-        "Train, evaluate and report; or go on with a run that was interrupted.", train,
-        ("config", "workdir", "redo", "profile", "stage", *_OF_PROCESSES), config=True,
+        "Train on DATA of your own or as a config says, evaluate and report; or go on with a run.", train,
+        ("config", "workdir", "redo", "profile", "stage", *_OF_PROCESSES), "[DATA]", config=True,
     ),
     "generate": Command(
         "Generate what is not given, with a trained run.", generate,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sbmae_jax._check import require_number, require_seed, require_type
+from sbmae_jax._check import require_mapping, require_number, require_seed, require_type, short_repr
 from sbmae_jax._io import as_path, is_remote
 from sbmae_jax.app import pipeline
 from sbmae_jax.app.choices import choose_values
@@ -63,7 +63,7 @@ def fit(
             is over ends with what it has learned. Two fifths of the time are for the autoencoders.
         seed: Decides splits, initial parameters, batches and noise, in 0..2**32 - 1.
         config: `{key: value}` of further values, with the keys of `configs/custom.py`, for example
-            `{"sampling.temperature": 0.8}`.
+            `{"sampling.temperature": 0.8}`. What has an argument here is set by that argument.
         workdir: A folder for the checkpoints, the log and a copy of the data, from which an interrupted call
             resumes, and which `load` and the command line read. None keeps nothing: a temporary folder is
             used, and removed.
@@ -97,7 +97,11 @@ def fit(
         require_number("minutes", minutes, above=0)
     if evaluate and workdir is None:
         raise ValueError("evaluate writes a report: choose a folder for it, workdir='runs/NAME'")
-    called = [callbacks] if callable(callbacks) else list(callbacks)
+    called = [callbacks] if callable(callbacks) else list(callbacks or ())
+    if not all(map(callable, called)):
+        raise ValueError(f"callbacks must be functions, got {short_repr(callbacks)}")
+    if workdir is not None and not is_remote(as_path(workdir)) and as_path(workdir).is_file():
+        raise ValueError(f"workdir {workdir} is a file: choose a folder")
     with contextlib.ExitStack() as stack:
         folder = _folder(workdir, stack)
         values = _config(modalities, leave_out, num_steps, seed, config)
@@ -128,16 +132,35 @@ def _config(
     values: dict[str, Any] = custom.get_config().to_dict()
     values["seed"] = require_seed("seed", seed)
     values["data"]["leave_out"] = (leave_out,) if isinstance(leave_out, str) else tuple(leave_out)
-    require_type("modalities", modalities or {}, Mapping[str, Mapping])
+    require_mapping("modalities", modalities)
+    for name, options in (modalities or {}).items():
+        require_mapping(f"modalities: {name}", options)
     values["modalities"] = {name: dict(options) for name, options in (modalities or {}).items()}
     if num_steps is not None:
         for training in ("autoencoder_training", "score_training"):
             values[training]["num_steps"] = num_steps
-    require_type("config", config or {}, Mapping)
-    overrides = [
-        Override(str(key), repr(value)) for key, value in plain(dict(config or {})).items()
-    ]
+    require_mapping("config", config)
+    set_here = {"data.path", "data.leave_out", "seed"}
+    if num_steps is not None:
+        set_here |= {"autoencoder_training.num_steps", "score_training.num_steps"}
+    for name, options in values["modalities"].items():
+        set_here |= {f"modalities.{name}.{option}" for option in options}
+    overrides = []
+    for key, value in _flat(plain(dict(config or {}))):
+        if key in set_here:
+            raise ValueError(f"config: {key} is set by an argument of fit: set it there alone")
+        overrides.append(Override(key, repr(value)))
     return with_overrides(values, overrides)[0]
+
+
+def _flat(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the keys of nested sections, with dots between them, and their values."""
+    for name, value in config.items():
+        key = f"{before}{name}".removeprefix("config.")
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{key}.")
+        else:
+            yield key, value
 
 
 def _data_path(data: Any, folder: Path, groups: Mapping[str, Sequence[str]] | None) -> Path:

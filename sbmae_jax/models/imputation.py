@@ -5,6 +5,7 @@ sample, the rows are cut into batches of one size, and what is observed is an ar
 """
 
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,10 +14,11 @@ import jax
 import numpy as np
 
 from sbmae_jax._batches import padded_batches
-from sbmae_jax._check import require_int
+from sbmae_jax._check import require_int, require_one_of
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.units import in_training_dtype
 from sbmae_jax.data.user.frames import frame_package, put_into
+from sbmae_jax.data.user.profile import POLICIES
 from sbmae_jax.data.user.spool import write_folder
 from sbmae_jax.data.user.tables import open_table
 from sbmae_jax.models.rows import Rows, read_rows, writable_copy
@@ -33,7 +35,7 @@ class Imputation(NamedTuple):
             integers, or the most frequent class.
         samples: `{name: [K, S, ...]}`, S samples of each of K holes.
         rows: `{name: [K]}`, the numbers of the rows that had a hole.
-        notices: Sentences on what was converted, or looks wrong.
+        notices: Sentences on what was converted, or looks wrong; each is a warning as well.
     """
 
     filled: Any
@@ -47,16 +49,28 @@ def impute(
 ) -> Imputation:
     """Fill in what rows in memory lack; `Model.impute` documents the arguments."""
     require_int("num_samples", num_samples, 2, 10**6)
+    require_one_of("partial_rows", partial_rows, POLICIES)
     if not model.scalings:
         raise ValueError("only a model that was trained on data of your own can impute")
     if not frame_package(data) and not isinstance(data, Mapping):
         raise ValueError("data must be {name: array}, or a data frame of pandas or polars")
-    known = Description({}, {}, dict(model.entries), dict(model.scalings))
+    # The columns of an array without names are in the order of training.
+    entries = dict(model.entries) if frame_package(data) else {}
+    known = Description({}, {}, entries, dict(model.scalings))
     columns = set(map(str, getattr(data, "columns", ())))
     groups = {name: names for name, names in model.entries if columns & set(names)}
+    for name, names in groups.items():
+        for column in names:
+            if column not in columns:
+                raise ValueError(
+                    f"data lack the column {column!r} of {name}: give all columns of {name}, with NaN where "
+                    "it is missing, or none of them"
+                )
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         write_folder(data, Path(folder), groups)
         rows = read_rows(open_table(folder, like=known), known, partial_rows)
+    for notice in rows.notices:
+        warnings.warn(notice, stacklevel=3)
     samples = draw_samples(draw, rows, num_samples, key, BATCH_SIZE)
     none = np.zeros(0)  # of a modality that no row lacks
     filled = {name: filled_in(name, rows, samples.get(name, none))[name] for name in rows.names}

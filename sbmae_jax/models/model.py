@@ -11,7 +11,14 @@ import jax
 import numpy as np
 
 from sbmae_jax._batches import padded_batches
-from sbmae_jax._check import as_key, require_int, require_one_of, require_type, short_repr
+from sbmae_jax._check import (
+    as_key,
+    require_int,
+    require_mask,
+    require_one_of,
+    require_type,
+    short_repr,
+)
 from sbmae_jax.data.names import as_name
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.units import as_training_units, in_training_dtype
@@ -176,15 +183,22 @@ class Model:
         Example:
             Heun's rule on the probability flow, instead of the sampler of the model::
 
-                from sbmae_jax import heun, probability_flow, sample, uniform_times
+                from sbmae_jax import heun, sample, uniform_times
 
+                key = jax.random.key(0)
                 observed = model.layout.observed([], num_rows=8)  # nothing
                 score = model.conditional_score(observed)
                 x = model.sde.prior(key, (8, model.layout.size))
-                step = heun(probability_flow(model.sde, score))
+                step = heun(model.sde, score)
                 z = sample(key, step, x, uniform_times(50))
                 model.decode(z)
         """
+        require_mask(observed)
+        if np.ndim(observed) != 2 or np.shape(observed)[1] != len(self.modalities):
+            raise ValueError(
+                f"observed must be [B, {len(self.modalities)}], got {np.shape(observed)}: use "
+                "model.layout.observed(names, num_rows)"
+            )
         return score_fn(self._latent_network("score"), observed)
 
     def sample(self, key: Key, x: Array, observed: Array) -> Array:
@@ -283,7 +297,10 @@ class Model:
                 model.generate({"picture": pictures}, num_samples=20)  # twenty: [B, 20, ...]
         """
         if not isinstance(given, Mapping):
-            raise ValueError(f"given must be {{name: array}}, got {short_repr(given)}")
+            raise ValueError(
+                f"given must be {{name: array}}, got {short_repr(given)}"
+                + "; impute takes data frames" * hasattr(given, "columns")
+            )
         given, key = {as_name(str(name)): array for name, array in given.items()}, as_key(key)
         require_type("noise", noise, bool)
         self.layout.observed(given, 1)  # refuses names that are unknown

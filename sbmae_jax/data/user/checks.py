@@ -42,7 +42,9 @@ def check_rows(path: Path, arrays: Mapping[str, Any]) -> int:
 def check_modality(name: str, array: Any) -> None:
     """Raise ValueError if an array cannot be a modality."""
     if array.dtype.kind not in "buifUS":
-        raise ValueError(f"{name}: values must be numbers or strings, got {array.dtype}")
+        raise ValueError(
+            f"{name}: values must be numbers or strings, got {array.dtype}: convert them first"
+        )
     if 0 in array.shape[1:]:
         raise ValueError(f"{name}: examples are empty, with shape {tuple(array.shape[1:])}")
 

@@ -9,6 +9,8 @@ import numpy as np
 def frame_package(data: Any) -> str:
     """Return "pandas" or "polars" if data are one of their data frames, else ""."""
     package = type(data).__module__.split(".")[0]
+    if package == "polars" and type(data).__name__ == "LazyFrame":
+        raise ValueError("a LazyFrame has no values yet: give data.collect()")
     return package if package in ("pandas", "polars") and hasattr(data, "columns") else ""
 
 
@@ -32,11 +34,9 @@ def put_into(
     """
     package = frame_package(data)
     if not package:
-        return {
-            name: filled[name]
-            for name in dict.fromkeys([*map(str, data), *filled])
-            if name in filled
-        }
+        known = {str(name): name for name in data}
+        new_ones = {name: values for name, values in filled.items() if name not in known}
+        return {name: filled.get(text, data[name]) for text, name in known.items()} | new_ones
     new: dict[str, Any] = {}
     known = {str(column): column for column in data.columns}
     for name, values in filled.items():
@@ -48,7 +48,12 @@ def put_into(
             if old is None or len(holes[name]):
                 fill = _pandas_column if package == "pandas" else _polars_column
                 new[column] = fill(data, column, old, part, holes[name])
-    return data.assign(**new) if package == "pandas" else data.with_columns(*new.values())
+    if package == "polars":
+        return data.with_columns(*new.values())
+    whole = data.copy()
+    for column, values in new.items():  # whose name need not be a string
+        whole[column] = values
+    return whole
 
 
 def _pandas_column(frame: Any, name: Any, old: Any, values: np.ndarray, holes: np.ndarray) -> Any:
@@ -77,9 +82,11 @@ def _polars_column(frame: Any, name: Any, old: Any, values: np.ndarray, holes: n
     for row, cell in zip(holes, _cells(values[holes]), strict=True):
         cells[row] = cell
     try:
-        return type(old)(name, cells, dtype=old.dtype)
-    except (TypeError, ValueError):
-        return type(old)(name, cells)
+        if str(old.dtype) != "Null":
+            return type(old)(name, cells, dtype=old.dtype)
+    except (TypeError, ValueError):  # a dtype that cannot hold what was filled in
+        pass
+    return type(old)(name, cells, strict=False)
 
 
 def _cells(values: np.ndarray) -> list[Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sbmae_jax._check import short_repr
+from sbmae_jax._check import require_mapping, short_repr
 from sbmae_jax.data.names import problem_of_name
 from sbmae_jax.data.user.arrays import ENTRIES
 from sbmae_jax.data.user.checks import check_modality
@@ -50,7 +50,13 @@ def write_folder(
         ...     sorted(path.name for path in Path(folder).iterdir())
         ['age.npy', 'age_present.npy', 'town.npy']
     """
+    require_mapping("groups", groups)
     groups = dict(groups or {})
+    for group, members in groups.items():
+        if isinstance(members, str) or not isinstance(members, Sequence):
+            raise ValueError(
+                f"groups: {group} must be a list of columns, got {short_repr(members)}"
+            )
     entries: dict[str, Sequence[str]] = {}
     if frame_package(data):
         batches = iter([_grouped(data, groups)])
@@ -163,6 +169,7 @@ def _batches(data: Any) -> Iterator[Batch]:
         and hasattr(data, "__len__")
         and not isinstance(data, str | bytes)
     ):
+        _require_rows(data)
         rows = (data[i] for i in range(len(data)))
         while some := list(islice(rows, ROWS_AT_ONCE)):
             yield _stacked(some)
@@ -198,11 +205,27 @@ def _in_declared_dtype(column: Column, feature: Any) -> Column:
     return column
 
 
+def _require_rows(data: Any) -> None:
+    """Raise ValueError for a list that may be one of rows, and may be one of batches."""
+    first = data[0] if len(data) else None
+    if not isinstance(data, list | tuple) or not isinstance(first, Mapping) or not first:
+        return
+    sizes = {
+        len(v) if hasattr(v, "__len__") and not isinstance(v, str) else 0 for v in first.values()
+    }
+    if sizes != {0} and len(sizes) == 1 and sizes != {1}:
+        raise ValueError(
+            "data may be a list of rows, or of batches: give iter(data) for batches, or a dict of arrays"
+        )
+
+
 def _stacked(rows: Sequence[Any]) -> Batch:
     """Return rows, each a dict, as columns."""
     for row in rows:
         if not isinstance(row, Mapping):
-            raise ValueError(f"each row must be {{name: value}}, got {short_repr(row)}")
+            raise ValueError(
+                f"each row must be {{name: value}}, got {short_repr(row)}; give an array as {{name: array}}"
+            )
         if row.keys() != rows[0].keys():
             raise ValueError(
                 f"a row has {', '.join(map(str, row))}, the first has {', '.join(map(str, rows[0]))}: give "
@@ -222,6 +245,11 @@ def _check_rows(batch: Batch) -> None:
     for name, (values, present) in batch.items():
         if not values.ndim:
             raise ValueError(f"{name} is a single value: the first axis must be rows")
+        if name in ABOUT_ROWS and present is not None and not present.all():
+            row = int(np.flatnonzero(~present)[0])
+            raise ValueError(
+                f"{name} has no value in row {row}: give one to each row, or leave {name} out"
+            )
         if present is not None and f"{name}_present" in batch:
             raise ValueError(f"{name} marks its missing rows already: leave {name}_present out")
         problem = "" if name in ABOUT_ROWS else problem_of_name(name, "the array")
