@@ -60,8 +60,9 @@ def fit(
         leave_out: Names of arrays that are not modelled.
         num_steps: Steps of each training, at least 1; None chooses them.
         minutes: How long all trainings together may take, above 0; None for no limit. A training whose time
-            is over ends with what it has learned. Two fifths of the time are for the autoencoders.
-        seed: Decides splits, initial parameters, batches and noise, in 0..2**32 - 1.
+            is over ends with what it has learned. The autoencoders share two fifths of the time, and the
+            score has the rest.
+        seed: Seed of the splits, the initial parameters, the batches and the noise, in 0..2**32 - 1.
         config: `{key: value}` of further values, with the keys of `configs/custom.py`, for example
             `{"sampling.temperature": 0.8}`. What has an argument here is set by that argument.
         workdir: A folder for the checkpoints, the log and a copy of the data, from which an interrupted call
@@ -70,10 +71,11 @@ def fit(
         evaluate: Measure the model on test rows as well, and write a report; this needs a workdir.
         callbacks: Called after each compiled call, some tens of steps, with the name of the training, the
             number of its steps so far, and its metrics, as floats by name. If one returns True, that training
-            ends with what it has learned. If one raises, the state is saved first, for a workdir.
+            ends with what it has learned. If one raises an exception, the state is saved first: the same call
+            with a workdir resumes there.
         keep_on_interrupt: Let Ctrl-C, or a notebook's stop button, end the training rather than the call: the
-            remaining trainings take one compiled call each, and the model is returned. A second one stops at
-            once.
+            remaining trainings take one compiled call each, and the model is returned. A second Ctrl-C stops
+            at once.
         quiet: Print nothing, and show no progress bars.
 
     Returns:

@@ -329,25 +329,29 @@ class Model:
     ) -> LogDensity:  # fmt: skip
         """Return the log-density of the latents of some modalities, given those of others.
 
-        It is a density of standardised latents, not of your data: the encoders decide what they keep, and a
-        value says nothing across models. Within a model it compares rows. It is the density of the flow of
-        the learned score, by `num_levels` steps of Heun's rule; samplers that add noise differ from it.
+        This is the density of the standardised latents, not of your data, as the encoders decide what is
+        kept. Use it to compare rows under one model, never to compare models. It is computed along the
+        probability-flow ODE of the learned score. Samplers that add noise draw from a slightly different
+        distribution.
 
         Args:
             given: `{name: [B, *shape]}`, as for `generate`.
             of: The modalities whose density is asked for; the others that are given are conditioned on. None
                 asks for all that are given. Modalities that are not given are marginalised out.
-            key: A typed key, or a seed in 0..2^32 - 1; used where something is drawn.
-            num_levels: Steps from the data to the prior, in 2..10,000. Each evaluates the score twice, with a
-                derivative for each latent, or with 8 random probes where there are more than 64.
-            num_draws: How often what is not given is drawn, and the probes are, in 2..10,000.
+            key: A typed key, or a seed in 0..2^32 - 1, for the draws below.
+            num_levels: Steps of Heun's rule from the data to the prior, in 2..10,000. Each evaluates the
+                score twice, with a derivative for each latent, or with 8 random probes where there are more
+                than 64.
+            num_draws: Number of draws of the modalities that are not given, or of the random probes, over
+                which the value is averaged, in 2..10,000.
 
         Returns:
             Values and standard errors, in nats.
 
         Raises:
             ValueError: As `generate`, for what is given; if `of` names a modality that is not given; and if
-                the score was not trained with observed modalities but some are given or missing.
+                the density is conditional or marginal, but the score was not trained with observed
+                modalities.
 
         Example:
             Of a trained model::
@@ -422,7 +426,9 @@ class Model:
     def impute(
         self, data: Any, *, num_samples: int = 20, key: Key | int = 0, partial_rows: str = "refuse"
     ) -> Imputation:
-        """Fill in what rows lack, given what they have; each row may lack something else.
+        """Fill the holes of rows, given what each row has; every row may lack another modality.
+
+        The draws for a row depend on the key and on which other rows are in the call.
 
         Args:
             data: `{name: [N, ...]}` of arrays or lists, or a data frame of pandas or polars, with None, NaN
@@ -430,11 +436,12 @@ class Model:
                 their names, in any order.
             num_samples: Samples of each hole, in 2..10^6.
             key: A typed key, or a seed in 0..2^32 - 1.
-            partial_rows: "refuse" vectors that are NaN in part, or take them for "missing"; what was measured
-                in such a row is then kept.
+            partial_rows: What to do with vectors that are NaN in part: "refuse" them, or take the whole
+                vector for "missing". Entries that were measured then stay in the result, but do not inform
+                the draws.
 
         Returns:
-            The rows as the type that was given, and all samples beside them. What was measured is unchanged.
+            The rows, in the type that you gave, and all samples. What was measured is unchanged.
 
         Raises:
             ValueError: If the model was not trained on data of your own, or if an array is unknown or does
