@@ -50,7 +50,7 @@ def with_plain_names():
     )
 
 
-@pytest.mark.parametrize("noise", [False, True])
+@pytest.mark.parametrize("noise", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_process_without_flax_completes_the_same(tmp_path, monkeypatch, noise):
     model, (rows, observed) = with_plain_names(), golden_model.given()
     model.export(tmp_path / "model.jax", noise=noise)
@@ -70,9 +70,9 @@ def test_a_process_without_flax_completes_the_same(tmp_path, monkeypatch, noise)
 
 
 @pytest.mark.parametrize("options", [
-    {"score": "mlp", "sde": "sub_vp", "energy": "pair"},
-    {"score": "transformer", "sde": "ve", "energy": "tower"},
-    {"score": "unet", "networks": ("patch", "vector")},
+    pytest.param({"score": "mlp", "sde": "sub_vp", "energy": "pair"}, marks=pytest.mark.slow),
+    pytest.param({"score": "transformer", "sde": "ve", "energy": "tower"}, marks=pytest.mark.slow),
+    pytest.param({"score": "unet", "networks": ("patch", "vector")}, marks=pytest.mark.slow),
     {"networks": ("resnet", "dense")},
 ], ids=str)  # fmt: skip
 def test_all_networks_can_be_exported_for_all_platforms(tmp_path, options):

@@ -13,6 +13,7 @@ import sbmae_jax
 from sbmae_jax.app import fit as fit_module
 from sbmae_jax.app import pipeline
 from sbmae_jax.configs import custom
+from sbmae_jax.data.user.frames import put_into
 
 SHORT = {
     "autoencoder_training.steps_per_call": 10, "autoencoder_training.patience": 0,
@@ -94,6 +95,7 @@ def test_a_workdir_resumes_loads_and_can_be_evaluated(fitted):
     assert not (folder / "results.json").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_that_was_moved_is_evaluated_without_training_again(fitted, tmp_path):
     folder = shutil.copytree(fitted[0], tmp_path / "moved")
     small = SHORT | {"evaluation.num_samples": 3, "evaluation.num_unconditional": 10}
@@ -287,9 +289,10 @@ def test_frames_of_any_column_names_and_empty_columns_are_filled(fitted):
         assert filled.null_count().sum_horizontal().item() == 0
     whole = pl.DataFrame({"town": ["Bonn", None], "x": [1, None], "y": [1, None], "z": [1, None]})
     assert model.impute(whole, num_samples=2).filled["x"].dtype == pl.Float64
-    numbered = short_fit(pd.DataFrame(own_data()["lab"]), callbacks=lambda *call: True)
-    frame = pd.DataFrame(own_data()["lab"][:3])
-    assert not numbered.impute(frame, num_samples=2).filled.isna().any().any()
+    numbered = pd.DataFrame({0: [1.0, np.nan], 1: [2.0, 3.0]})
+    columns = {"0": np.array([1.0, 5.0]), "1": np.array([2.0, 3.0])}
+    filled = put_into(numbered, columns, {"0": np.array([1]), "1": np.array([], int)}, {})
+    pd.testing.assert_frame_equal(filled, numbered.fillna(5.0))
     assert list(model.impute({"label": [1, 2], "town": ["Bonn"] * 2}, num_samples=2).filled) == [
         "label", "town", "lab",
     ]  # fmt: skip

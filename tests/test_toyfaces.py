@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sbmae_jax._io import write_atomically
+from sbmae_jax._io import _part_of, write_atomically
 from sbmae_jax.data.celebahq.layout import (
     ATTRIBUTE_FILE,
     ATTRIBUTES,
@@ -251,7 +251,7 @@ def test_an_interrupted_folder_is_completed_as_if_it_had_not_been(folder, tmp_pa
 
     def write_twenty_files(path, fill):
         if len(written) == 20:
-            path.with_name(path.name + ".part").write_bytes(b"half")
+            _part_of(path).write_bytes(b"half")
             raise Interrupted
         written.append(path)
         write_atomically(path, fill)

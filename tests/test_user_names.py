@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from opening import one_sentence
 from PIL import Image
 
-from sbmae_jax.app.impute import _read_rows
 from sbmae_jax.data.description import describe
 from sbmae_jax.data.names import as_name, problem_of_name
 from sbmae_jax.data.user.files import files
@@ -18,6 +17,7 @@ from sbmae_jax.data.user.opened import open_files
 from sbmae_jax.data.user.spool import write_folder
 from sbmae_jax.data.user.survey import format_survey, survey
 from sbmae_jax.data.user.tables import open_table
+from sbmae_jax.models.rows import read_rows
 
 N = 40
 RNG = np.random.default_rng(0)
@@ -80,7 +80,7 @@ def test_what_has_no_usable_name_can_be_left_out(tmp_path, form):
     found = survey(path, leave_out=("blood type",))
     assert len(found.modalities) == 1
     data = describe(files("train", path=path, names=[found.modalities[0].name]))
-    assert _read_rows(open_table(path, like=data), data, "refuse").observed.all()
+    assert read_rows(open_table(path, like=data), data, "refuse").observed.all()
 
 
 def test_files_that_would_be_labels_are_refused(tmp_path):
@@ -100,7 +100,7 @@ def test_new_files_of_any_name_are_read_by_their_columns(tmp_path):
     columns = {"a": X[:, 0], "b (mg)": X[:, 1], "town": WORDS}
     data = describe(files("train", path=write_csv(tmp_path / "lab.csv", columns)))
     for name in ("my data (1).csv", "lab.2024.csv", "label.csv"):
-        found = _read_rows(
+        found = read_rows(
             open_table(write_csv(tmp_path / name, columns), like=data), data, "refuse"
         )
         assert found.observed.all()
@@ -114,7 +114,7 @@ def test_a_file_from_another_system_fits(tmp_path, form, trained, new):
     assert JOINED in source.names
     data = describe(source)
     path = write(form, tmp_path / "new", new)
-    found = _read_rows(open_table(path, like=data), data, "refuse")
+    found = read_rows(open_table(path, like=data), data, "refuse")
     assert found.observed.all()
     assert survey(path, leave_out=(new,) * (form != "folder")).modalities
 
@@ -132,7 +132,7 @@ def test_columns_cells_and_names_of_images_may_be_written_in_either_form(tmp_pat
                    "b": X[:, 1], "town": [of(("Köln", "Málaga")[i % 2]) for i in range(N)]}  # fmt: skip
         write_csv(tmp_path / folder / "lab.csv", columns)
     data = describe(files("train", path=tmp_path / "train"))
-    found = _read_rows(open_table(tmp_path / "new", like=data), data, "refuse")
+    found = read_rows(open_table(tmp_path / "new", like=data), data, "refuse")
     assert found.observed.all()
     assert found.raw["town"][:2].tolist() == ["Köln", "Málaga"]
     np.testing.assert_array_equal(found.raw["lab"], X)
@@ -146,7 +146,7 @@ def test_classes_of_arrays_may_be_written_in_either_form(tmp_path):
         np.savez(tmp_path / f"{name}.npz", town=trained)
         data = describe(files("train", path=tmp_path / f"{name}.npz"))
         np.savez(tmp_path / "new.npz", town=new)
-        found = _read_rows(open_table(tmp_path / "new.npz", like=data), data, "refuse")
+        found = read_rows(open_table(tmp_path / "new.npz", like=data), data, "refuse")
         np.testing.assert_array_equal(found.prepared["town"][:2], np.eye(2))
 
 

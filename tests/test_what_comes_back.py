@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from test_model import model
 
-from sbmae_jax.app.impute import _read_rows, impute_file
+from sbmae_jax.app.impute import impute_file
 from sbmae_jax.app.request import read_given
 from sbmae_jax.data.description import Description, describe
 from sbmae_jax.data.scaling import Scaling
@@ -15,6 +15,7 @@ from sbmae_jax.data.units import as_training_units, in_training_dtype
 from sbmae_jax.data.user.files import files
 from sbmae_jax.data.user.tables import open_table
 from sbmae_jax.models.autoencoder import Modality
+from sbmae_jax.models.rows import read_rows
 
 N = 40
 RNG = np.random.default_rng(0)
@@ -110,7 +111,7 @@ def test_words_that_are_no_flags_are_refused(tmp_path):
     data = data_of(tmp_path / "train.npz", {"flag": FLAGS, "x": RNG.normal(size=N)})
     np.savez(tmp_path / "new.npz", flag=["True"] * 9 + ["maybe"])
     with pytest.raises(ValueError, match="flag: 'maybe' is neither True nor False"):
-        _read_rows(open_table(tmp_path / "new.npz", like=data), data, "refuse")
+        read_rows(open_table(tmp_path / "new.npz", like=data), data, "refuse")
 
 
 @pytest.mark.parametrize(
