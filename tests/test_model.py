@@ -240,7 +240,10 @@ def test_each_given_row_gets_as_many_samples_as_asked_for():
     assert model().generate(given, num_samples=1)["count"].shape == (3, 1, 2)
 
 
-@pytest.mark.parametrize("sampler", ["langevin", "predictor_corrector", "dpm_solver"])
+@pytest.mark.parametrize("sampler", [
+    pytest.param("langevin", marks=pytest.mark.slow),
+    pytest.param("predictor_corrector", marks=pytest.mark.slow), "dpm_solver",
+])  # fmt: skip
 def test_a_row_is_drawn_alike_however_many_rows_follow_it(sampler):
     corrections = {"num_levels": 2, "num_corrections": 1}
     drawn = model().with_sampling(sampler=sampler, **corrections)

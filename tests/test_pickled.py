@@ -95,10 +95,10 @@ def model_of(networks=("vector", "dense"), score="hub", sde="vp", energy=None):
 
 @pytest.mark.parametrize("options", [
     {"score": "hub", "sde": "vp"},
-    {"score": "mlp", "sde": "sub_vp", "energy": "pair"},
-    {"score": "transformer", "sde": "ve", "energy": "tower"},
-    {"score": "unet", "networks": ("patch", "vector")},
-    {"networks": ("resnet", "vector")},
+    pytest.param({"score": "mlp", "sde": "sub_vp", "energy": "pair"}, marks=pytest.mark.slow),
+    pytest.param({"score": "transformer", "sde": "ve", "energy": "tower"}, marks=pytest.mark.slow),
+    pytest.param({"score": "unet", "networks": ("patch", "vector")}, marks=pytest.mark.slow),
+    pytest.param({"networks": ("resnet", "vector")}, marks=pytest.mark.slow),
 ], ids=str)  # fmt: skip
 def test_a_copy_of_a_model_is_the_same_model(options):
     model = model_of(**options)
