@@ -42,9 +42,8 @@ def commit() -> str:
         return said
     written = [f":(exclude,top){folder}" for folder in ("results", "docs")]
     try:
-        _git(
-            "ls-files", "--error-unmatch", Path(__file__).name
-        )  # not a repository around site-packages
+        # This file must be in it: not just any repository around site-packages.
+        _git("ls-files", "--error-unmatch", Path(__file__).name)
         found = _git("describe", "--always", "--abbrev=12", "--exclude=*").strip()
         changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", *written)
     except (OSError, subprocess.CalledProcessError):
@@ -70,9 +69,8 @@ def device() -> str:
 def peak_memory_bytes() -> int:
     """Return the largest resident size of this process so far."""
     status = Path("/proc/self/status")
-    if (
-        status.exists()
-    ):  # on Linux, where `getrusage` begins with the size of the process that started this one
+    # On Linux `getrusage` begins with the size of the process that started this one.
+    if status.exists():
         peak = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
         if peak is not None:
             return int(peak[1]) * 1024

@@ -13,7 +13,8 @@ from absl.testing import flagsaver
 
 from sbmae_jax import _extras
 from sbmae_jax.app import cli, commands
-from sbmae_jax.app.overrides import load_config, split_overrides
+from sbmae_jax.app.config_files import load_config
+from sbmae_jax.app.overrides import split_overrides
 
 ROOT = Path(__file__).parents[1]
 
@@ -168,11 +169,13 @@ def test_a_run_is_exported_to_a_file_that_can_be_loaded(tmp_path, finished_run):
     with flagsaver.flagsaver(workdir=str(finished_run), output=str(path)):
         commands.export([], [])
     assert sbmae_jax.load(path).layout == sbmae_jax.load(finished_run).layout
-    with (
-        flagsaver.flagsaver(workdir=str(finished_run)),
-        pytest.raises(ValueError, match="--output"),
-    ):
-        commands.export([], [])
+    for wrong in ("", str(tmp_path / "model.stablehlo")):
+        with (
+            flagsaver.flagsaver(workdir=str(finished_run), output=wrong),
+            pytest.raises(ValueError, match=r"--output=NAME\.jax"),
+        ):
+            commands.export([], [])
+    assert [made.name for made in tmp_path.iterdir()] == ["model.safetensors"]
 
 
 def test_a_package_that_is_not_installed_is_named_with_its_extra():

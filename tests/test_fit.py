@@ -108,7 +108,7 @@ def test_a_folder_that_was_moved_is_evaluated_without_training_again(fitted, tmp
 def test_other_data_in_the_same_workdir_are_refused(fitted):
     folder, _ = fitted
     before = sorted(p.name for p in folder.iterdir())
-    with pytest.raises(ValueError, match=r"was trained on other data, .* choose another workdir"):
+    with pytest.raises(ValueError, match=r"holds other data than these, .* choose another workdir"):
         short_fit({**own_data(), "lab": own_data()["lab"] + 1}, workdir=folder)
     assert sorted(p.name for p in folder.iterdir()) == before
 
@@ -307,11 +307,19 @@ def test_what_looks_wrong_is_a_warning(fitted):
 
 def test_sections_of_a_config_are_merged():
     nested = {"sampling": {"temperature": 0.5, "num_levels": 4}, "config.network.width": 16}
-    values = fit_module._config(None, (), 7, 3, nested)
+    values, _ = fit_module._config(None, (), 7, 3, nested)
     assert values["sampling"]["temperature"] == 0.5
     assert values["sampling"]["snr"] == custom.get_config().sampling.snr
     assert values["score_training"]["num_steps"] == 7
     assert values["network"]["width"] == 16
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_values_that_another_name_replaces_are_said(capsys, quiet):
+    with pytest.raises(ValueError, match="data must be"):
+        sbmae_jax.fit(3, config={"sde.name": "ve"}, quiet=quiet)
+    said = "config.sde.name is 've': beta_max, beta_min of 'vp' do not apply\n"
+    assert capsys.readouterr().out == ("" if quiet else said)
 
 
 def test_a_model_is_shown_as_a_table(fitted):

@@ -13,8 +13,8 @@ from test_fuzz_configs import CONFIGS
 
 from sbmae_jax.app.build import build, build_source
 from sbmae_jax.app.choices import choose_values
+from sbmae_jax.app.config_files import load_config
 from sbmae_jax.app.overrides import (
-    load_config,
     parse_value,
     split_overrides,
     with_overrides,

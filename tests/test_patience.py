@@ -118,6 +118,21 @@ def test_patience_must_see_the_held_out_loss_once():
         dataclasses.replace(TRAINING, patience=-1)
 
 
+def test_a_callback_that_raises_when_patience_has_run_out_keeps_the_best(
+    tmp_path, patient, by_hand
+):
+    end = best_step(by_hand) + PATIENT.patience
+
+    def fail(name, step, metrics):
+        if step >= end:
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        fit_patiently(tmp_path, callback=fail)
+    assert is_finished(stage(tmp_path, training=PATIENT))
+    chex.assert_trees_all_equal(fit_patiently(tmp_path, wrap=interrupted(1)), patient[1])
+
+
 def test_a_training_that_is_ended_before_it_was_measured_keeps_its_averages(tmp_path):
     ended = fit(tmp_path / "a", training=PATIENT, held_out=HELD_OUT, callback=lambda *_: True)
     plain = fit(

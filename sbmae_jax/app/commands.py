@@ -1,6 +1,6 @@
 """What the command line can do: its flags, and a command for each thing, which reads some of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,8 +10,9 @@ from sbmae_jax._io import as_path, is_remote
 from sbmae_jax.app import pipeline
 from sbmae_jax.app.build import build, build_source
 from sbmae_jax.app.choices import choose_values, explain
+from sbmae_jax.app.config_files import load_config
 from sbmae_jax.app.loading import load
-from sbmae_jax.app.overrides import Override, load_config, with_overrides
+from sbmae_jax.app.overrides import Override, with_overrides
 from sbmae_jax.data import description
 from sbmae_jax.training import distributed
 from sbmae_jax.training.preemption import Notice
@@ -50,7 +51,7 @@ OUTPUT = flags.DEFINE_string(
     "output", "",
     "For generate: folder for the samples (default: generated in WORKDIR, or in the current folder if "
     "WORKDIR is a bucket). For impute: .npz file for the filled rows. For export: a .safetensors file or a "
-    "folder, which sbmae_jax.load reads, or a .stablehlo file, which JAX alone runs.",
+    "folder, which sbmae_jax.load reads, or a .jax file, which JAX alone runs.",
 )  # fmt: skip
 SEED = flags.DEFINE_integer("seed", 0, "For generate and impute: seed of the samples.")
 PROFILE = flags.DEFINE_bool(
@@ -105,17 +106,15 @@ def train(words: Words, overrides: Sequence[Override]) -> None:
         raise ValueError(
             "choose a config: --config=configs/polydigits.py, or name DATA of your own"
         )
-    config, notes = with_overrides(config, overrides)
+    config = _changed(config, overrides)
     with Notice().watched() as notice:
-        if distributed.is_first():
-            print("\n".join(notes), end="\n" * bool(notes))
         options = {"notice": notice, "profile": PROFILE.value, "redo": REDO.value}
         pipeline.run(config, WORKDIR.value, STAGE.value, **options)
 
 
 def evaluate(words: Words, overrides: Sequence[Override]) -> None:
     """Measure a trained run again where the values of the command line ask for it, and write its report."""
-    config, _ = with_overrides(_stored_config(), overrides)
+    config = _changed(_stored_config(), overrides)
     again = bool(overrides) and (as_path(WORKDIR.value) / RESULTS).exists()
     with Notice().watched() as notice:
         if not again:
@@ -157,10 +156,14 @@ def impute(words: Words, overrides: Sequence[Override]) -> None:
 
 def export(words: Words, overrides: Sequence[Override]) -> None:
     """Save the model of a trained run, or its compiled function, and print where."""
-    if not OUTPUT.value:
-        raise ValueError("export needs --output=model.safetensors, or --output=model.stablehlo")
+    suffix = as_path(OUTPUT.value).suffix
+    if not OUTPUT.value or suffix not in ("", ".safetensors", ".jax"):
+        raise ValueError(
+            "export needs --output=NAME.safetensors, --output=NAME.jax, or --output=FOLDER, got "
+            f"{OUTPUT.value!r}"
+        )
     model = load(WORKDIR.value)
-    if as_path(OUTPUT.value).suffix == ".stablehlo":
+    if suffix == ".jax":
         model.export(OUTPUT.value)
     else:
         model.save(OUTPUT.value)
@@ -169,10 +172,18 @@ def export(words: Words, overrides: Sequence[Override]) -> None:
 
 def describe(words: Words, overrides: Sequence[Override]) -> None:
     """Print what data are, and what a training would choose for them; nothing is trained or written."""
-    config, _ = with_overrides(load_config("custom"), [Override("data.path", words[0]), *overrides])
+    config = _changed(load_config("custom"), [Override("data.path", words[0]), *overrides])
     chosen, choices, found = choose_values(config)
     build(chosen, description.describe(build_source(chosen, "train", 1)))  # refuses unknown keys
     print(explain(chosen, choices, found))
+
+
+def _changed(config: Mapping[str, Any], overrides: Sequence[Override]) -> dict[str, Any]:
+    """Set values of a config, and print which of its values this has replaced."""
+    config, notes = with_overrides(config, overrides)
+    if notes and distributed.is_first():
+        print("\n".join(notes))
+    return config
 
 
 def _stored_config() -> dict[str, Any]:

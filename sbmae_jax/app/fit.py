@@ -95,6 +95,7 @@ def fit(
     """
     require_type("keep_on_interrupt", keep_on_interrupt, bool)
     require_type("quiet", quiet, bool)
+    require_type("evaluate", evaluate, bool)
     if minutes is not None:
         require_number("minutes", minutes, above=0)
     if evaluate and workdir is None:
@@ -106,7 +107,9 @@ def fit(
         raise ValueError(f"workdir {workdir} is a file: choose a folder")
     with contextlib.ExitStack() as stack:
         folder = _folder(workdir, stack)
-        values = _config(modalities, leave_out, num_steps, seed, config)
+        values, notes = _config(modalities, leave_out, num_steps, seed, config)
+        if notes and not quiet:
+            print("\n".join(notes))
         values["data"]["path"] = str(_data_path(data, folder, groups))
         if minutes is not None:
             called.append(_time_limit(60 * minutes, len(choose_values(values)[0]["modalities"])))
@@ -129,8 +132,8 @@ def _folder(workdir: str | Path | None, stack: contextlib.ExitStack) -> Path:
 def _config(
     modalities: Mapping[str, Mapping[str, Any]] | None, leave_out: Sequence[str],
     num_steps: int | None, seed: int, config: Mapping[str, Any] | None,
-) -> dict[str, Any]:  # fmt: skip
-    """Return the config of `configs/custom.py` with what the caller sets."""
+) -> tuple[dict[str, Any], list[str]]:  # fmt: skip
+    """Return the config of `configs/custom.py` with what the caller sets, and what this has replaced."""
     values: dict[str, Any] = custom.get_config().to_dict()
     values["seed"] = require_seed("seed", seed)
     values["data"]["leave_out"] = (leave_out,) if isinstance(leave_out, str) else tuple(leave_out)
@@ -152,7 +155,7 @@ def _config(
         if key in set_here:
             raise ValueError(f"config: {key} is set by an argument of fit: set it there alone")
         overrides.append(Override(key, repr(value)))
-    return with_overrides(values, overrides)[0]
+    return with_overrides(values, overrides)
 
 
 def _flat(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
@@ -189,7 +192,8 @@ def _data_path(data: Any, folder: Path, groups: Mapping[str, Sequence[str]] | No
             Path(written).mkdir()  # for the context, which removes it
         elif not _same_files(Path(written), kept):
             raise ValueError(
-                f"workdir {folder} was trained on other data, which are in {kept}: choose another workdir"
+                f"{kept} holds other data than these, of an earlier call or of your own: choose another "
+                "workdir"
             )
     return kept
 

@@ -73,9 +73,7 @@ def _download(url: str) -> Path:
         folder = Path(
             snapshot_download(name, revision=revision, allow_patterns=[DOCUMENT, TENSORS])
         )
-    except (
-        Exception
-    ) as error:  # those of the Hub, of HTTP and of the file system have no common type
+    except Exception as error:  # those of the Hub, of HTTP and of files have no common type
         raise ValueError(f"{url} cannot be downloaded ({one_line(error, 300)})") from None
     if not is_saved_model(folder):
         raise ValueError(f"{url} has no saved model: upload the {DOCUMENT} and {TENSORS} of one")

@@ -25,6 +25,7 @@ import numpy as np
 
 from sbmae_jax._batches import padded_batches
 from sbmae_jax._check import as_key, require_int
+from sbmae_jax.models.values import count_rows
 from sbmae_jax.sampling.likelihood import log_density as log_density_of
 from sbmae_jax.sampling.samplers import log_snr_times
 from sbmae_jax.types import Array, Key
@@ -110,12 +111,7 @@ def _latents(model: Any, given: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarr
     prepared = {
         m.name: model.prepare(m, given[m.name]) for m in model.modalities if m.name in given
     }
-    sizes = {name: len(x) for name, x in prepared.items()}
-    num_rows = next(iter(sizes.values()))
-    if set(sizes.values()) != {num_rows} or not num_rows:
-        raise ValueError(
-            f"given: arrays must have the same number of rows, at least 1, got {sizes}"
-        )
+    num_rows = count_rows(given)
     parts = []
     for rows, num_kept in padded_batches(num_rows, MAX_ROWS, powers_of_two=True):
         absent = {m.name: np.zeros((len(rows), *m.shape), np.float32) for m in model.modalities}

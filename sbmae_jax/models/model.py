@@ -13,7 +13,6 @@ import numpy as np
 from sbmae_jax._batches import padded_batches
 from sbmae_jax._check import (
     as_key,
-    require_int,
     require_mask,
     require_one_of,
     require_type,
@@ -34,14 +33,11 @@ from sbmae_jax.models.saved import save_model
 from sbmae_jax.models.score import score_fn
 from sbmae_jax.models.summary import as_text, model_as_html
 from sbmae_jax.models.task import Params
-from sbmae_jax.models.values import as_array, check_array
+from sbmae_jax.models.values import as_array, check_array, count_rows
 from sbmae_jax.sampling.generate import SamplingConfig, generate_latents
 from sbmae_jax.sampling.guidance import classifier_free, guide, noise_condition
 from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.types import Array, Key, ScoreFn
-
-MAX_SAMPLES = 10**9
-"""More samples in one call are almost certainly a typo."""
 
 MAX_BATCH = 512
 """Rows that `Model.generate` draws at once. More are drawn in pieces, so that they fit on the device."""
@@ -304,7 +300,7 @@ class Model:
         given, key = {as_name(str(name)): array for name, array in given.items()}, as_key(key)
         require_type("noise", noise, bool)
         self.layout.observed(given, 1)  # refuses names that are unknown
-        num_rows = _num_rows(given, num_samples)
+        num_rows = count_rows(given, num_samples)
         repeats = num_samples if given and num_samples else 1
         known, prepared = {}, {}
         for m in self.modalities:
@@ -629,20 +625,6 @@ draw = jax.jit(Model.draw)
 
 reconstruct = jax.jit(Model.reconstruct)
 """`Model.reconstruct`, compiled."""
-
-
-def _num_rows(given: Mapping[str, Any], num_samples: int | None) -> int:
-    """Return the number of rows that are given, or of samples from nothing."""
-    if num_samples is not None:
-        require_int("num_samples", num_samples, 1, MAX_SAMPLES)
-    sizes = {name: np.shape(as_array(name, array))[:1] for name, array in given.items()}
-    if () in sizes.values() or (0,) in sizes.values():
-        raise ValueError(f"given: arrays must be [B, ...] with B at least 1, got {sizes}")
-    if len(set(sizes.values())) > 1:
-        raise ValueError(f"given: arrays must have the same number of rows, got {sizes}")
-    if not sizes and num_samples is None:
-        raise ValueError("num_samples must say how many samples to draw if nothing is given")
-    return next(iter(sizes.values()))[0] if sizes else int(num_samples or 0)
 
 
 def layout(modalities: tuple[Modality, ...]) -> Layout:

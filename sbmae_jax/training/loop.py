@@ -104,9 +104,13 @@ def train(
                 bar.set_postfix(loss=f"{metrics['loss']:.4g}")
                 bar.update(size)
                 save = _is_due(training.checkpoint_every, step, size, training)
-                with _saved_if_raised(checkpoints, step, state):
-                    end = bool(callback and callback(stage.name, step, metrics))
-                if distributed.any_process(end) or _is_at_end(state, step, training):
+                end = _is_at_end(state, step, training)
+                if callback is not None:
+                    last = (training.num_steps, _finish(state, training)) if end else (step, state)
+                    with _saved_if_raised(checkpoints, *last):
+                        wanted = bool(callback(stage.name, step, metrics))
+                    end = distributed.any_process(wanted) or end
+                if end:
                     state, step, save = _finish(state, training), training.num_steps, True
                 stop = distributed.any_process(should_stop()) and step < training.num_steps
                 if save or stop:
