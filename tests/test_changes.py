@@ -55,7 +55,7 @@ def folder(path, stages=STAGES, config=None):
 
 
 def find(path, config, redo="", same=False):
-    return find_changes(path, config, redo, lambda: same)
+    return find_changes(path, config, redo, lambda stored: same)
 
 
 def test_stages_are_those_of_the_pipeline():
@@ -107,12 +107,12 @@ def test_a_change_makes_stale_what_reads_it_and_what_follows(tmp_path, where, va
         return
     first = stages[0]
     with pytest.raises(
-        ValueError, match=rf"differs in config.{where} .*--redo={first} to do {', '.join(stages)}"
+        ValueError, match=rf"differs in config.{where} .*redo='{first}' to do {', '.join(stages)}"
     ):
         find(tmp_path, config)
     assert find(tmp_path, config, first).stale == stages
     if first != "report":
-        with pytest.raises(ValueError, match=rf"--redo={first} to do"):
+        with pytest.raises(ValueError, match=rf"redo='{first}' to do"):
             find(tmp_path, config, "report")
 
 
@@ -125,7 +125,7 @@ def test_what_is_not_there_yet_may_change_freely(tmp_path):
     assert len(found.differences) == 1
     (path / "score").mkdir()  # begun, and nothing saved
     assert find(path, changed("network.width", 5)).stale == ()
-    with pytest.raises(ValueError, match="--redo=autoencoders"):
+    with pytest.raises(ValueError, match="redo='autoencoders'"):
         find(path, changed("seed", 7))
 
 
@@ -139,7 +139,7 @@ def test_data_that_moved_are_the_same_data(tmp_path):
     assert (found.stale, found.data) == ((), False)
     assert found.differences == (Difference("data.path", "old", "new"),)
     with pytest.raises(
-        ValueError, match=r"config.data.path \('old' there, 'new' here\).*--redo=autoencoders"
+        ValueError, match=r"config.data.path \('old' there, 'new' here\).*redo='autoencoders'"
     ):
         find(tmp_path, moved)
     assert find(tmp_path, moved, "autoencoders").data
@@ -269,7 +269,7 @@ def test_options_of_sampling_may_change_in_a_finished_run(finished_run, tmp_path
     before = {stage: bits(path, stage) for stage in ("autoencoder", "score", "classifier")}
     other = changed("sampling.num_levels", 3)
     results = (path / "results.json").read_bytes()
-    with pytest.raises(ValueError, match="--redo=evaluate to do evaluate, report again"):
+    with pytest.raises(ValueError, match="redo='evaluate' to do evaluate, report again"):
         pipeline.run(other, path)
     assert (path / "results.json").read_bytes() == results
     pipeline.run(other, path, redo="evaluate")
@@ -335,7 +335,9 @@ def test_files_that_moved_are_accepted_and_others_are_not(tmp_path):
     Run(config_of("b.npz"), tmp_path / "run", data_at_hand=True)
     arrays["photo"][3] = 0  # one row of sixty
     np.savez(tmp_path / "b.npz", **arrays)
-    with pytest.raises(ValueError, match=r"b\.npz with other content' here.*--redo=autoencoders"):
+    with pytest.raises(
+        ValueError, match=r"differs in the content of .*b\.npz: .*redo='autoencoders'"
+    ):
         Run(config_of("b.npz"), tmp_path / "run", data_at_hand=True)
     assert Run(
         config_of("b.npz"), tmp_path / "run", redo="autoencoders", data_at_hand=True

@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from sbmae_jax.app import fit as fit_module
 from sbmae_jax.app import pipeline
 from sbmae_jax.configs import custom
 from sbmae_jax.data.user.frames import put_into
+from sbmae_jax.data.user.spool import write_folder
 
 SHORT = {
     "autoencoder_training.steps_per_call": 10, "autoencoder_training.patience": 0,
@@ -108,9 +110,105 @@ def test_a_folder_that_was_moved_is_evaluated_without_training_again(fitted, tmp
 def test_other_data_in_the_same_workdir_are_refused(fitted):
     folder, _ = fitted
     before = sorted(p.name for p in folder.iterdir())
-    with pytest.raises(ValueError, match=r"holds other data than these, .* choose another workdir"):
-        short_fit({**own_data(), "lab": own_data()["lab"] + 1}, workdir=folder)
+    other = own_frame().assign(x=lambda f: f["x"] + 1)
+    wanted = (
+        r"run on other data than these, which differ in lab: choose another workdir, or set redo="
+    )
+    with pytest.raises(ValueError, match=wanted):
+        short_fit(other, groups={"lab": LAB}, workdir=folder)
     assert sorted(p.name for p in folder.iterdir()) == before
+    assert same_bits(fitted[1], sbmae_jax.load(folder))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": 1}, r"differs in seed \(0 there, 1 here\): .* set redo='autoencoders' to do"),
+        ({"num_steps": 10}, r"num_steps \(20 there, 10 here\).* redo='autoencoders'"),
+        ({"config": SHORT | {"score.level_mean": 0.5}}, r"differs in config.score.level_mean .*='score'"),
+        ({"modalities": {"lab": {"latent_size": 1}}}, r"differs in modalities.lab.latent_size \(3 there"),
+        ({"modalities": {"town": {"kind": "counts"}}}, "town cannot be of the kind counts"),
+        ({"redo": "evaluate"}, "redo='evaluate' needs evaluate=True"),
+        ({"redo": "scores"}, "redo must be one of"),
+    ],
+)  # fmt: skip
+def test_what_changed_is_said_and_how_to_go_on(fitted, options, message):
+    with pytest.raises(ValueError, match=message) as refused:
+        short_fit(own_frame(), groups={"lab": LAB}, workdir=fitted[0], **options)
+    assert "--" not in str(refused.value)
+    assert "content" not in str(refused.value)
+    assert same_bits(fitted[1], sbmae_jax.load(fitted[0]))
+
+
+@pytest.mark.slow
+def test_a_stage_is_done_again_on_request_also_with_other_data(fitted, tmp_path):
+    folder = shutil.copytree(fitted[0], tmp_path / "run")
+    stages = []
+    again = {"groups": {"lab": LAB}, "workdir": folder, "callbacks": lambda *c: stages.append(c[0])}
+    changed = SHORT | {"score.level_mean": 0.5}
+    short_fit(own_frame(), **again, config=changed, redo="score")
+    assert set(stages) == {"score"}
+    fresh = short_fit(
+        own_frame().assign(x=lambda f: f["x"] + 1), groups={"lab": LAB}, config=changed
+    )
+    redone = short_fit(
+        own_frame().assign(x=lambda f: f["x"] + 1), **again, config=changed, redo="autoencoders"
+    )
+    assert set(stages) == set(STAGES)
+    assert same_bits(fresh, redone)
+
+
+def test_data_that_were_refused_leave_a_workdir_free_and_a_folder_of_ones_own_is_kept(tmp_path):
+    with pytest.raises(ValueError, match="infinite"):
+        short_fit({"a": np.full((60, 2), np.inf)}, workdir=tmp_path / "run")
+    assert not list((tmp_path / "run").iterdir())
+    (tmp_path / "data").mkdir()
+    np.save(tmp_path / "data" / "mine.npy", np.zeros(3))
+    with pytest.raises(ValueError, match="has a folder data of something else: choose another"):
+        short_fit(workdir=tmp_path, redo="autoencoders")
+    assert np.load(tmp_path / "data" / "mine.npy").shape == (3,)
+
+
+DATES = np.arange("2024-01-01", "2024-03-01", dtype="datetime64[D]")
+UNREADABLE = [list(DATES), [{}, 1, "x"] * 20, [[1], [1, 2]] * 30, np.zeros((3, 60))]
+
+
+@pytest.mark.parametrize("form", ["dict", "pandas", "polars", "batches", "rows"])
+def test_what_is_left_out_may_be_anything(form):
+    lab = np.random.default_rng(0).normal(size=60)
+    data = {"lab": lab, "odd": UNREADABLE[1], "day": DATES, "odd_present": ["?"] * 60}
+    given = {
+        "dict": {**data, "short": UNREADABLE[3]},
+        "pandas": pd.DataFrame({**data, "short": UNREADABLE[2]}),
+        "polars": pl.DataFrame({"lab": lab, "odd": pl.Series(UNREADABLE[1], dtype=pl.Object), "day": DATES,
+                                "short": UNREADABLE[2]}),
+        "batches": iter([{k: v[i : i + 30] for k, v in data.items()} | {"short": []} for i in (0, 30)]),
+        "rows": [{k: v[i] for k, v in data.items()} | {"short": UNREADABLE[2][i]} for i in range(60)],
+    }[form]  # fmt: skip
+    with pytest.raises(ValueError, match=r"leave_out names 'days'.*did you mean 'day'.*lab"):
+        write_folder(given if form != "batches" else iter([data]), Path(), leave_out=["days"])
+    only = {"num_steps": 10, "leave_out": ("odd", "day", "short")}
+    assert short_fit(given, **only).layout.names == ("lab",)
+
+
+def test_messages_name_what_python_was_given(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    nan = own_data()["lab"].copy()
+    nan[3, 0] = np.nan
+    for data, options, message in (
+        ({"a": [1.0] * 5}, {}, r"^data has \d rows for the split 'train'"),
+        ({"lab": nan}, {}, r"^lab: NaN in part .*config=\{'data.partial_rows': 'missing'\}"),
+        (None, {"leave_out": ("lab", "town")}, "^leave_out names all that the data have"),
+        (None, {"leave_out": "lab", "modalities": {"lab": {}}}, "^leave_out: lab is also in modalities"),
+        (None, {"modalities": {"lab": {"kind": "image"}}}, "^lab cannot be of the kind image"),
+        (None, {"modalities": {"lab": {"kind": "odd"}}}, "^modalities: lab has the unknown kind 'odd'"),
+        (None, {"modalities": {"lab": {"knd": "mask"}}}, "^modalities.lab: unknown key 'knd'.*'kind'.*kind,"),
+        (None, {"modalities": {"lab": {"latent_size": 0}}}, "^modalities.lab: "),
+        ({"blood type": [1.0] * 60}, {}, "^'blood type' .* or name it in leave_out"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message) as refused:
+            short_fit(data, **options)
+        assert str(tmp_path) not in str(refused.value)
 
 
 def test_an_interrupt_returns_what_was_learned_and_without_a_workdir_nothing_is_left(

@@ -55,7 +55,7 @@ def test_a_config_with_a_number_that_json_has_not_is_refused(tmp_path, value):
 
 @pytest.mark.parametrize("name", ["w=[64]", "a*", "q?"])
 def test_a_bucket_whose_name_would_be_a_pattern_is_refused(name):
-    with pytest.raises(ValueError, match="are not found again: choose another --workdir"):
+    with pytest.raises(ValueError, match="are not found again: choose another workdir"):
         write_config(as_path(f"gs://bucket/{name}"), CONFIG_A)
 
 

@@ -24,9 +24,12 @@ FOLLOWERS: dict[str, tuple[str, ...]] = {
     "evaluate": ("report",),
     "report": (),
 }
+_CONTENT = "content of data"
+"""The key of a difference between files at one path."""
+
 # The stages that read a section of the config. Sections that are not here belong to an evaluator.
 READERS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("data", "modalities", "seed", "num_train"), STAGES),
+    **dict.fromkeys(("data", "modalities", "seed", "num_train", _CONTENT), STAGES),
     **dict.fromkeys(
         ("autoencoder", "encoder_decoders", "autoencoder_training", "stack_autoencoders"),
         ("autoencoders",),
@@ -40,7 +43,13 @@ READERS: dict[str, tuple[str, ...]] = {
     "resident_bytes": (),
 }
 _OF_EVALUATORS = ("evaluators",)
-_DATA = ("data", "modalities", "seed", "num_train")  # what the description of the data depends on
+_DATA = (
+    "data",
+    "modalities",
+    "seed",
+    "num_train",
+    _CONTENT,
+)  # what the description of the data depends on
 _FOLDERS = {"autoencoder": "autoencoders", "score": "score", "energy": "energy", "report": "report"}
 _FILES = {MOMENTS: "score", RESULTS: "evaluate", SAMPLES: "evaluate"}
 _NOT_TRAINED = ("tensorboard", "profile", "generated")
@@ -50,7 +59,7 @@ class Difference(NamedTuple):
     """A key at which two configs differ.
 
     Attributes:
-        key: Its place, as "score.level_mean".
+        key: Its place, as "score.level_mean"; or `_CONTENT`.
         stored: The value in the folder of the run; None where it has none.
         given: The value that is given now.
     """
@@ -60,6 +69,8 @@ class Difference(NamedTuple):
     given: Any
 
     def __str__(self) -> str:
+        if self.key == _CONTENT:
+            return f"the content of {self.given}"
         return f"config.{self.key} ({self.stored!r} there, {self.given!r} here)"
 
     @property
@@ -100,7 +111,8 @@ class Changes:
 
 
 def find_changes(
-    workdir: Path, config: Mapping[str, Any], redo: str, same_data: Callable[[], bool | None],
+    workdir: Path, config: Mapping[str, Any], redo: str,
+    same_data: Callable[[Mapping[str, Any]], bool | None],
     data_at_hand: bool = False,
 ) -> Changes:  # fmt: skip
     """Compare a config with that in a folder, without writing anything.
@@ -110,7 +122,8 @@ def find_changes(
         config: The config, without open values.
         redo: The stage that is to be done again, with all that depends on it; "" for none. A run that was
             interrupted while it did so is only resumed.
-        same_data: Says whether the data that the config names are those of the run; None if unknown.
+        same_data: Says whether the data at the path that the config names are those of the run, whose config
+            it is given; None if unknown.
         data_at_hand: Whether to ask that also where the config names the same data as the run.
 
     Returns:
@@ -126,18 +139,17 @@ def find_changes(
     if stored is None:
         return Changes()
     found = tuple(find_differences(with_defaults(stored, config), with_defaults(config, stored)))
-    in_data = [d.key for d in found if d.key.startswith("data.")]
-    moved = in_data == ["data.path"]
-    same = same_data() if moved or (data_at_hand and not in_data) else None
-    told = [d for d in found if not (moved and same and d.key == "data.path")]
+    moved = "data.path" in [d.key for d in found]
+    same = same_data(stored) if moved or data_at_hand else None
+    told = [d for d in found if not (same and d.key == "data.path")]
     if same is False and not moved:
         path = config["data"].get("path")
-        told.append(Difference("data.path", path, f"{path} with other content"))
+        told.append(Difference(_CONTENT, path, path))
     changed = {
         s for d in told if not d.moves_the_end for r in d.readers for s in (r, *FOLLOWERS[r])
     }
     changed |= {s for d in told if d.moves_the_end for r in d.readers for s in FOLLOWERS[r]}
-    unfit = _in_order(changed & set(_done(workdir)))
+    unfit = _in_order(changed & set(find_done(workdir)))
     pending = (workdir / REDO).read_text() if (workdir / REDO).exists() else ""
     stale: set[str] = set()
     if redo and (redo != pending or unfit):
@@ -146,8 +158,8 @@ def find_changes(
     left = [stage for stage in unfit if stage not in stale]
     if left:
         raise ValueError(
-            f"workdir {workdir} belongs to another config, which differs in {', '.join(map(str, told))}: "
-            f"choose another --workdir, or add --redo={left[0]} to do {', '.join(left)} again in this one"
+            f"workdir {workdir} holds a run that differs in {', '.join(map(str, told))}: choose another "
+            f"workdir, or set redo={left[0]!r} to do {', '.join(left)} again in this one"
         )
     described = any(d.key.split(".")[0] in _DATA for d in told)
     return Changes(differences=found, stale=tuple(_in_order(stale)), redo=redo, data=described)
@@ -180,7 +192,7 @@ def outputs(workdir: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _done(workdir: Path) -> list[str]:
+def find_done(workdir: Path) -> list[str]:
     """Return the stages that have left something that a later one, or a user, may read."""
     return [
         stage

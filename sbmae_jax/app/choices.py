@@ -4,6 +4,7 @@ A value is open if it is None; modalities and their networks are open if the con
 that the config sets are kept, with one exception: more test rows than there are.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -12,11 +13,14 @@ from sbmae_jax._check import did_you_mean, require_int, require_type
 from sbmae_jax.app.sections import Config, Section, as_tuples, check_keys, plain
 from sbmae_jax.data.scaling import IMAGE_KINDS
 from sbmae_jax.data.user.survey import ModalitySurvey, Survey, format_survey, survey
+from sbmae_jax.models.autoencoder import Modality
 
 LIKELIHOODS = {
     "vector": "normal", "signal": "normal", "image": "gaussian", "mask": "gaussian",
     "binary": "bernoulli", "category": "categorical", "counts": "poisson", "large_counts": "normal",
 }  # fmt: skip
+_OF_MODALITY = [f.name for f in dataclasses.fields(Modality) if f.name not in ("name", "shape")]
+MODALITY_KEYS = ("kind", *_OF_MODALITY, "coder", "training")  # of a section of `modalities`
 PATCHES = (2, 4, 8)
 MAX_PATCHES = 100  # with more, the dense layers on patches become too wide
 MAX_LATENTS = 64  # of one modality
@@ -72,6 +76,8 @@ def choose_values(config: Config) -> tuple[dict[str, Any], list[Choice], Survey]
     if not data.get("path"):
         raise ValueError("config.data.path: say where your data are: --config.data.path=DATA")
     require_type("config.data.kinds", data.get("kinds", {}), Mapping[str, str])
+    for name, section in sections.items():
+        Section(f"config.modalities.{name}", section).require_known(*MODALITY_KEYS)
     kinds = dict(data.get("kinds", {})) | {
         name: section.pop("kind") for name, section in sections.items() if "kind" in section
     }

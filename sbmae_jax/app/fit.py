@@ -2,6 +2,8 @@
 
 import contextlib
 import filecmp
+import json
+import shutil
 import signal
 import tempfile
 import threading
@@ -12,16 +14,19 @@ from typing import Any
 
 from sbmae_jax._check import require_mapping, require_number, require_seed, require_type, short_repr
 from sbmae_jax._io import as_path, is_remote
-from sbmae_jax.app import pipeline
+from sbmae_jax.app import changes, pipeline
 from sbmae_jax.app.choices import choose_values
+from sbmae_jax.app.fit_messages import about_arguments
 from sbmae_jax.app.loading import load
 from sbmae_jax.app.overrides import Override, with_overrides
 from sbmae_jax.app.sections import plain
 from sbmae_jax.configs import custom  # pyright: ignore[reportMissingImports] (the folder configs)
-from sbmae_jax.data.user.spool import write_folder
+from sbmae_jax.data.user.arrays import ENTRIES, LEFT_OUT
+from sbmae_jax.data.user.spool import named_as_given, write_folder
 from sbmae_jax.data.user.survey import forget_files
 from sbmae_jax.models.model import Model
 from sbmae_jax.training.loop import Callback
+from sbmae_jax.training.workdir import CONFIG
 
 FOLDER = "data"  # of a workdir: the data that were given in memory
 
@@ -37,6 +42,7 @@ def fit(
     seed: int = 0,
     config: Mapping[str, Any] | None = None,
     workdir: str | Path | None = None,
+    redo: str = "",
     evaluate: bool = False,
     callbacks: Callback | Sequence[Callback] = (),
     keep_on_interrupt: bool = False,
@@ -57,7 +63,7 @@ def fit(
         groups: `{name: columns}` of a data frame that form one vector. Every other column is a modality of
             its own.
         modalities: `{name: {option: value}}`, for example `{"lab": {"latent_size": 8, "kind": "counts"}}`.
-        leave_out: Names of arrays that are not modelled.
+        leave_out: Names of arrays and columns that are not modelled. They may hold anything: dates, objects.
         num_steps: Steps of each training, at least 1; None chooses them.
         minutes: How long all trainings together may take, above 0; None for no limit. A training whose time
             is over ends with what it has learned. The autoencoders share two fifths of the time, and the
@@ -68,6 +74,10 @@ def fit(
         workdir: A folder for the checkpoints, the log and a copy of the data, from which an interrupted call
             resumes, and which `load` and the command line read. None keeps nothing: a temporary folder is
             used, and removed.
+        redo: A stage that is done again, with all that depends on it, where the workdir has it already:
+            "autoencoders", "score", "energy", or with `evaluate` also "evaluators", "evaluate" and "report".
+            Needed where an argument has changed since; the message that says so names the stage. With
+            "autoencoders" the data may be others as well.
         evaluate: Measure the model on test rows as well, and write a report; this needs a workdir.
         callbacks: Called after each compiled call, some tens of steps, with the name of the training, the
             number of its steps so far, and its metrics, as floats by name. If one returns True, that training
@@ -98,6 +108,9 @@ def fit(
     require_type("evaluate", evaluate, bool)
     if minutes is not None:
         require_number("minutes", minutes, above=0)
+    stage = "all" if evaluate else "train"
+    if redo in pipeline.STAGES and redo not in pipeline.SEVERAL[stage]:
+        raise ValueError(f"redo={redo!r} needs evaluate=True, without which that stage is not run")
     if evaluate and workdir is None:
         raise ValueError("evaluate writes a report: choose a folder for it, workdir='runs/NAME'")
     called = [callbacks] if callable(callbacks) else list(callbacks or ())
@@ -107,17 +120,24 @@ def fit(
         raise ValueError(f"workdir {workdir} is a file: choose a folder")
     with contextlib.ExitStack() as stack:
         folder = _folder(workdir, stack)
+        stack.enter_context(about_arguments())
         values, notes = _config(modalities, leave_out, num_steps, seed, config)
         if notes and not quiet:
             print("\n".join(notes))
-        values["data"]["path"] = str(_data_path(data, folder, groups))
+        if not isinstance(data, str | Path):
+            stack.enter_context(named_as_given(folder / FOLDER))
+            stack.enter_context(_removed_on_failure(folder))
+            values["data"]["path"] = str(_write_data(data, folder, groups, leave_out, redo))
+        elif groups:
+            raise ValueError("groups: only the columns of a data frame can be grouped")
+        else:
+            values["data"]["path"] = str(as_path(data))
         if minutes is not None:
             called.append(_time_limit(60 * minutes, len(choose_values(values)[0]["modalities"])))
         if keep_on_interrupt:
             called.append(stack.enter_context(_interrupts_noted()))
         callback = _any_of(called) if called else None
-        stage = "all" if evaluate else "train"
-        pipeline.run(values, folder, stage, callback=callback, quiet=quiet)
+        pipeline.run(values, folder, stage, callback=callback, quiet=quiet, redo=redo)
         return load(folder)
 
 
@@ -168,16 +188,15 @@ def _flat(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, An
             yield key, value
 
 
-def _data_path(data: Any, folder: Path, groups: Mapping[str, Sequence[str]] | None) -> Path:
-    """Return where the data are; those in memory are first written to the folder.
+def _write_data(
+    data: Any, folder: Path, groups: Mapping[str, Sequence[str]] | None, leave_out: Sequence[str],
+    redo: str,
+) -> Path:  # fmt: skip
+    """Write data that are in memory into a folder of the workdir, and return that folder.
 
     Raises:
-        ValueError: If the folder has other data from an earlier call.
+        ValueError: If the workdir has been trained on other data, and is not to be trained anew.
     """
-    if isinstance(data, str | Path):
-        if groups:
-            raise ValueError("groups: only the columns of a data frame can be grouped")
-        return as_path(data)
     if is_remote(folder):
         raise ValueError(
             f"workdir {folder} is in a bucket, where data in memory cannot be kept: write them to files, and "
@@ -186,25 +205,55 @@ def _data_path(data: Any, folder: Path, groups: Mapping[str, Sequence[str]] | No
     kept = folder / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f"{FOLDER}-", dir=folder) as written:
-        write_folder(data, Path(written), groups)
+        with named_as_given(Path(written)):
+            names = (leave_out,) if isinstance(leave_out, str) else leave_out
+            write_folder(data, Path(written), groups, names)
+        different = _different_files(Path(written), kept) if kept.exists() else []
+        if different:
+            _require_ours(folder, kept, different, redo)
+            shutil.rmtree(kept)
         if not kept.exists():
             Path(written).rename(kept)
             Path(written).mkdir()  # for the context, which removes it
-        elif not _same_files(Path(written), kept):
-            raise ValueError(
-                f"{kept} holds other data than these, of an earlier call or of your own: choose another "
-                "workdir"
-            )
     return kept
 
 
-def _same_files(one: Path, other: Path) -> bool:
-    """Return whether two folders hold the same files."""
-    names = {path.name for path in one.iterdir()}
-    if names != {path.name for path in other.iterdir()}:
-        return False
-    same, _, _ = filecmp.cmpfiles(one, other, names, shallow=False)
-    return len(same) == len(names)
+def _different_files(one: Path, other: Path) -> list[str]:
+    """Return the names of the arrays, or the arguments, in which new data differ from those of a workdir."""
+    files = {path.name for folder in (one, other) for path in folder.iterdir()}
+    _, different, missing = filecmp.cmpfiles(one, other, files, shallow=False)
+    if LEFT_OUT in missing and not json.loads((one / LEFT_OUT).read_text()):
+        missing.remove(LEFT_OUT)  # which versions that left nothing out did not write
+    arguments = {ENTRIES: "groups", LEFT_OUT: "leave_out"}
+    return sorted(arguments.get(f, f.removesuffix(".npy")) for f in (*different, *missing))
+
+
+def _require_ours(folder: Path, kept: Path, different: Sequence[str], redo: str) -> None:
+    """Raise ValueError if the data in a workdir must not be replaced by others."""
+    if not (kept / LEFT_OUT).exists():
+        raise ValueError(
+            f"workdir {folder} has a folder {FOLDER} of something else: choose another workdir"
+        )
+    if redo != "autoencoders" and changes.find_done(folder):
+        raise ValueError(
+            f"workdir {folder} holds a run on other data than these, which differ in "
+            f"{', '.join(different)}: choose another workdir, or set redo='autoencoders' to train anew on "
+            "these data in this one"
+        )
+
+
+@contextlib.contextmanager
+def _removed_on_failure(folder: Path) -> Iterator[None]:
+    """Remove data that are new in a workdir if they are refused before the workdir belongs to a config."""
+    kept = folder / FOLDER
+    existed = is_remote(folder) or kept.exists()
+    try:
+        yield
+    except ValueError:
+        if not existed and kept.exists() and not (folder / CONFIG).exists():
+            forget_files()
+            shutil.rmtree(kept)
+        raise
 
 
 def _any_of(callbacks: Sequence[Callback]) -> Callback:

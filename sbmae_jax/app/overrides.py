@@ -10,18 +10,16 @@ import copy
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from inspect import signature
 from typing import Any, NamedTuple
 
 from sbmae_jax._check import did_you_mean, short_repr
 from sbmae_jax.app.build import SOURCES
-from sbmae_jax.app.choices import network_section
+from sbmae_jax.app.choices import MODALITY_KEYS, network_section
 from sbmae_jax.app.sections import KEYS
 from sbmae_jax.evaluation.faces.protocol import FaceProtocol
 from sbmae_jax.evaluation.labels.protocol import SharedLabelProtocol
 from sbmae_jax.evaluation.paired.protocol import PairedProtocol
-from sbmae_jax.models.autoencoder import Modality
 
 # Sections that not every config has, and what reads them: a section, and its name if only one name does.
 OPTIONAL = {
@@ -38,7 +36,6 @@ SHARED_KEYS = {
 }  # fmt: skip
 # In the others it does not: 128 is a width of the hub, but no width of a transformer with six heads.
 NAMED = ("sde", "network", "energy", "classifier")
-MODALITY_KEYS = {field.name for field in fields(Modality)} - {"name", "shape"} | {"kind"}
 # The networks of `choices.network_section` by their class, where the defaults of the class are not enough.
 ENCODER_DECODERS = {"vector": "vector-128", "patch": "patch-4", "resnet": "resnet-2"}
 
@@ -133,8 +130,9 @@ def _weights_of_another_kind(
     before: Mapping[str, Any], config: Mapping[str, Any], overrides: Sequence[Override]
 ) -> list[str]:
     """Return a sentence if the weights of the file are for another kind of autoencoder."""
-    kinds = [(c.get("autoencoder") or {}).get("kind") for c in (before, config)]
-    if kinds[0] == kinds[1]:
+    sections = [c.get("autoencoder") for c in (before, config)]
+    kinds = [s.get("kind") if isinstance(s, Mapping) else None for s in sections]
+    if kinds[0] == kinds[1] or not isinstance(sections[1], Mapping):
         return []
     given = {override.key for override in overrides}
     kept = [
@@ -212,7 +210,7 @@ def _modality_words(words: list[str], is_section: bool) -> list[str]:
     """Split NAME.KEY or NAME.training.KEY, where the name may have dots, into its parts."""
     if len(words) == 1 or (is_section and words[-1] != "training"):
         return [".".join(words)]
-    if len(words) > 2 and words[-2] == "training" and words[-1] not in (*MODALITY_KEYS, "training"):
+    if len(words) > 2 and words[-2] == "training" and words[-1] not in MODALITY_KEYS:
         return [".".join(words[:-2]), *words[-2:]]
     return [".".join(words[:-1]), words[-1]]
 

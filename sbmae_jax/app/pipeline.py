@@ -214,7 +214,8 @@ def run(
     """
     require_one_of("stage", stage, [*SEVERAL, *STAGES])
     values, explanation = resolve_open_values(plain(config))
-    if redo and stage not in ("all", redo):
+    require_one_of("redo", redo, ["", *STAGES])
+    if redo and redo not in SEVERAL.get(stage, (stage,)):
         raise ValueError(
             f"redo removes what {redo} and later stages have left: run all stages, or the stage {redo!r}"
         )

@@ -103,13 +103,20 @@ class Run:
                 description.save(path / DATA, self.data.description)
         distributed.barrier("claimed")
 
-    def _has_same_data(self) -> bool | None:
-        """Return whether the data that the config names are those that the folder describes, if known."""
-        path = self.folder.path / DATA
-        stored = description.load(path).fingerprint if path.exists() else ""
-        if not stored:
+    def _has_same_data(self, stored: Mapping[str, Any]) -> bool | None:
+        """Return whether the files that the config names are those that the folder describes, if known.
+
+        All else is as in the stored config: another seed does not make other data.
+        """
+        path, data = self.folder.path / DATA, self.config["data"]
+        known = description.load(path).fingerprint if path.exists() else ""
+        if not known or data.get("name") != stored["data"].get("name"):
             return None
-        return stored == description.describe(build_source(self.config, "train", 1)).fingerprint
+        there = dict(stored) | {"data": {**stored["data"], "path": data.get("path")}}
+        try:
+            return known == description.describe(build_source(there, "train", 1)).fingerprint
+        except ValueError:  # arrays that are not there, or do not have the stored kinds
+            return False
 
     @cached_property
     def train_latents(self) -> dict[str, np.ndarray]:

@@ -138,7 +138,7 @@ def check_keys(config: Mapping[str, Any]) -> None:
     if missing:
         raise ValueError(
             f"the config has no {', '.join(missing)}: compare it with configs/polydigits.py. To resume a run "
-            "of an older version, install that version, or choose a new --workdir to start afresh"
+            "of an older version, install that version, or choose a new workdir to start afresh"
         )
     for key, low in INTEGERS.items():
         require_int(f"config.{key}", config[key], low)

@@ -41,5 +41,5 @@ def problem_of_name(name: str, what: str, suffix: str = "") -> str:
     other = re.sub(r"[^\w-]+", "_", name).strip("_") or "x"
     return (
         "cannot be the name of a modality, which is part of keys such as config.modalities.NAME.kind: rename "
-        f"{what}, for example to {other}{suffix}, or leave it out by config.data.leave_out"
+        f"{what}, for example to {other}{suffix}, or name it in config.data.leave_out"
     )

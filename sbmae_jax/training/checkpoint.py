@@ -262,7 +262,7 @@ def _plain_folder(directory: Path) -> Path:
             return folder
     raise OSError(
         f"checkpoints cannot be written in {directory}, which has unusual characters: choose another "
-        "--workdir, or set TMPDIR to a folder whose name has none"
+        "workdir, or set TMPDIR to a folder whose name has none"
     )
 
 

@@ -36,7 +36,7 @@ def read_config(workdir: Path) -> dict[str, Any] | None:
     try:
         return json.loads(path.read_text())
     except ValueError:
-        raise ValueError(f"{path} cannot be read: fix it, or choose another --workdir") from None
+        raise ValueError(f"{path} cannot be read: fix it, or choose another workdir") from None
 
 
 def write_config(workdir: Path, config: Mapping[str, Any]) -> None:
@@ -61,7 +61,7 @@ def write_config(workdir: Path, config: Mapping[str, Any]) -> None:
     if is_remote(workdir) and (patterns := sorted(set("[]*?") & set(str(workdir)))):
         raise ValueError(
             f"workdir {workdir} has the characters {' '.join(patterns)}, with which files in a bucket are "
-            "not found again: choose another --workdir"
+            "not found again: choose another workdir"
         )
     text = _encode(config)
     try:
@@ -70,7 +70,7 @@ def write_config(workdir: Path, config: Mapping[str, Any]) -> None:
     except OSError as error:
         raise OSError(
             f"workdir {workdir} cannot be written ({error.strerror}): make it writable, or choose another "
-            "--workdir"
+            "workdir"
         ) from None
 
 
@@ -97,7 +97,7 @@ def check_names(workdir: Path, names: Iterable[str]) -> None:
         if other != name and (workdir / CONFIG.upper()).exists():
             raise ValueError(
                 f"{other} and {name} differ in case only, which the file system of {workdir} does not "
-                "distinguish: rename one, or choose another --workdir"
+                "distinguish: rename one, or choose another workdir"
             )
 
 
@@ -128,7 +128,7 @@ def locked(workdir: Path) -> Iterator[None]:
         except BlockingIOError:
             raise ValueError(
                 f"workdir {workdir} is in use by another process: wait until that process ends, or "
-                "choose another --workdir"
+                "choose another workdir"
             ) from None
         yield
 

@@ -1,5 +1,6 @@
 """Arrays from `.npz` and `.npy` files, memory-mapped where possible and read when they are indexed."""
 
+import json
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -14,6 +15,9 @@ from sbmae_jax.data.user.raw import RawArrays, by_name, unusable_names
 
 ENTRIES = "entries.json"
 """A file beside `.npy` files: `{name: [names of the entries]}` of vectors whose entries have names."""
+
+LEFT_OUT = "left_out.json"
+"""A file beside `.npy` files: the names of what was left out when they were written."""
 
 _HEADER_READERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -53,12 +57,16 @@ def read_npy_file(path: Path) -> RawArrays:
 def read_npy_folder(path: Path) -> RawArrays:
     """Map the `.npy` files of a folder, each an array with its name; raises ValueError as `read_npz`."""
     children = sorted(child for child in path.iterdir() if not child.name.startswith("."))
-    others = [c.name for c in children if c.suffix != ".npy" and c.name != ENTRIES]
+    others = [c.name for c in children if c.suffix != ".npy" and c.name not in (ENTRIES, LEFT_OUT)]
     notices = (f"{path}: only .npy files are read, not {', '.join(others)}",) if others else ()
     files = by_name(path, ((child.stem, child) for child in children if child.suffix == ".npy"))
     arrays = {name: _read_npy(file) for name, file in files.items()}
     things = {name: f"the file {file.name}" for name, file in files.items()}
     unusable, entries = unusable_names(things, ".npy"), _read_entries(path / ENTRIES, arrays)
+    unusable |= dict.fromkeys(
+        _read_left_out(path / LEFT_OUT),
+        "was left out when these files were written: leave it out again by config.data.leave_out",
+    )
     return RawArrays(arrays, entries=entries, notices=notices, unusable=unusable)
 
 
@@ -78,6 +86,14 @@ def _read_entries(path: Path, arrays: Mapping[str, Any]) -> dict[str, tuple[str,
                 f"{path} names {len(names)} entries of {name}, which is no array of so many: correct the file"
             )
     return entries
+
+
+def _read_left_out(path: Path) -> list[str]:
+    """Read the names of what was left out when files were written, if there is a file of them."""
+    try:
+        return list(map(str, json.loads(path.read_text()))) if path.exists() else []
+    except (OSError, ValueError, TypeError) as error:
+        raise _damaged(path, error) from None
 
 
 def _read_npy(path: Path) -> np.ndarray:

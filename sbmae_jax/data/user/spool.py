@@ -5,7 +5,10 @@ same bits as the same values in files, and data that do not fit into memory need
 """
 
 import json
+import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,10 +17,11 @@ import numpy as np
 
 from sbmae_jax._check import require_mapping, short_repr
 from sbmae_jax.data.names import problem_of_name
-from sbmae_jax.data.user.arrays import ENTRIES
+from sbmae_jax.data.user.arrays import ENTRIES, LEFT_OUT
 from sbmae_jax.data.user.checks import check_modality
 from sbmae_jax.data.user.columns import Column, as_column
 from sbmae_jax.data.user.frames import frame_package
+from sbmae_jax.data.user.left_out import LeftOut
 from sbmae_jax.data.user.npy_writer import NpyWriter
 from sbmae_jax.data.user.raw import ABOUT_ROWS
 
@@ -28,8 +32,9 @@ Batch = dict[str, Column]
 
 
 def write_folder(
-    data: Any, folder: Path, groups: Mapping[str, Sequence[str]] | None = None
-) -> None:
+    data: Any, folder: Path, groups: Mapping[str, Sequence[str]] | None = None,
+    leave_out: Sequence[str] = (),
+) -> None:  # fmt: skip
     """Write data of any form as a folder of `.npy` files.
 
     Args:
@@ -39,17 +44,20 @@ def write_folder(
         folder: An empty folder.
         groups: The columns of a data frame that form one vector, by the name of the vector. Every other
             column is a modality of its own.
+        leave_out: Names of arrays and columns that are neither read nor written, whatever they hold; a name
+            of `groups` stands for its columns.
 
     Raises:
         ValueError: In one sentence, for data of another form, without rows, with different numbers of rows,
-            or whose batches change their names, dtypes or shapes; and as `as_column`.
+            or whose batches change their names, dtypes or shapes; for a name in `leave_out` that the data do
+            not have; and as `as_column`.
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_folder({"age": [31, None], "town": ["Bonn", "Oslo"]}, Path(folder))
         ...     sorted(path.name for path in Path(folder).iterdir())
-        ['age.npy', 'age_present.npy', 'town.npy']
+        ['age.npy', 'age_present.npy', 'left_out.json', 'town.npy']
     """
     require_mapping("groups", groups)
     groups = dict(groups or {})
@@ -58,14 +66,15 @@ def write_folder(
             raise ValueError(
                 f"groups: {group} must be a list of columns, got {short_repr(members)}"
             )
+    left = LeftOut(leave_out)
     entries: dict[str, Sequence[str]] = {}
     if frame_package(data):
-        batches = iter([_grouped(data, groups)])
-        entries = groups
+        entries = {name: groups[name] for name in left.without(groups)}
+        batches = iter([_grouped(data, entries, left.without_columns(data, groups))])
     elif groups:
         raise ValueError("groups: only the columns of a data frame can be grouped")
     else:
-        batches = _batches(data)
+        batches = _batches(data, left)
     writers: dict[str, NpyWriter] = {}
     try:
         num_rows = _write_batches(batches, writers, folder)
@@ -76,6 +85,24 @@ def write_folder(
         raise ValueError("data have no rows: give at least one; an iterable is read only once")
     if entries:
         (folder / ENTRIES).write_text(json.dumps(entries))
+    (folder / LEFT_OUT).write_text(
+        json.dumps(sorted(left.names))
+    )  # it also marks what is written here
+
+
+@contextmanager
+def named_as_given(folder: Path) -> Iterator[None]:
+    """Let messages about a folder that `write_folder` has written name the data and its arrays instead."""
+    try:
+        yield
+    except ValueError as error:
+        told = str(error)
+        for place in sorted({str(folder), str(folder.resolve())}, key=len, reverse=True):
+            told = re.sub(rf"{re.escape(place + os.sep)}(\S+?)\.npy\b", r"\1", told)
+            told = told.replace(place, "data")
+        if told == str(error):
+            raise
+        raise ValueError(told) from None
 
 
 def _write_batches(batches: Iterable[Batch], writers: dict[str, NpyWriter], folder: Path) -> int:
@@ -96,16 +123,21 @@ def _write_batches(batches: Iterable[Batch], writers: dict[str, NpyWriter], fold
     return num_rows
 
 
-def _grouped(frame: Any, groups: Mapping[str, Sequence[str]]) -> Batch:
-    """Return the columns of a data frame, some of them as the entries of vectors."""
-    columns = [str(name) for name in frame.columns]
-    by_name = dict(zip(columns, frame.columns, strict=True))
+def _grouped(frame: Any, groups: Mapping[str, Sequence[str]], kept: Sequence[Any]) -> Batch:
+    """Return the columns of a data frame that are kept, some of them as the entries of vectors."""
+    columns = [str(name) for name in kept]
+    by_name = dict(zip(columns, kept, strict=True))
     if len(by_name) < len(columns):
         twice = next(name for name in columns if columns.count(name) > 1)
         raise ValueError(f"the data frame has two columns {twice!r}: give each its own name")
     grouped: dict[str, str] = {}
     for group, members in groups.items():
         for member in members:
+            if member not in by_name and member in map(str, frame.columns):
+                raise ValueError(
+                    f"groups: {group} names the column {member!r}, which is in leave_out: remove it from one "
+                    "of them"
+                )
             if member not in by_name:
                 raise ValueError(
                     f"groups: {group} names the column {member!r}, which the data frame does not have"
@@ -122,7 +154,7 @@ def _grouped(frame: Any, groups: Mapping[str, Sequence[str]]) -> Batch:
         group: _joined(group, {m: as_column(m, frame[by_name[m]]) for m in members})
         for group, members in groups.items()
     }
-    if not single | vectors:
+    if not len(frame.columns):
         raise ValueError("the data frame has no columns")
     return single | vectors
 
@@ -150,7 +182,7 @@ def _joined(group: str, columns: Mapping[str, Column]) -> Column:
     return Column(values)
 
 
-def _batches(data: Any) -> Iterator[Batch]:
+def _batches(data: Any, left: LeftOut) -> Iterator[Batch]:
     """Yield the rows of data that are not a data frame, some at a time."""
     if (
         isinstance(data, Mapping)
@@ -158,13 +190,13 @@ def _batches(data: Any) -> Iterator[Batch]:
         and all(hasattr(part, "features") for part in data.values())
     ):
         for name, part in data.items():
-            for batch in _of_hugging_face(part):
+            for batch in _of_hugging_face(part, left):
                 split = np.full(_num_rows(batch), SPLIT_NAMES.get(name, name))
                 yield batch | {"split": Column(split)}
     elif isinstance(data, Mapping):
-        yield {str(name): as_column(str(name), values) for name, values in data.items()}
+        yield _as_columns(data, left)
     elif hasattr(data, "features") and hasattr(data, "with_format"):
-        yield from _of_hugging_face(data)
+        yield from _of_hugging_face(data, left)
     elif (
         hasattr(data, "__getitem__")
         and hasattr(data, "__len__")
@@ -173,12 +205,12 @@ def _batches(data: Any) -> Iterator[Batch]:
         _require_rows(data)
         rows = (data[i] for i in range(len(data)))
         while some := list(islice(rows, ROWS_AT_ONCE)):
-            yield _stacked(some)
+            yield _stacked(some, left)
     elif isinstance(data, Iterable) and not isinstance(data, str | bytes):
         for number, batch in enumerate(data):
             if not isinstance(batch, Mapping):
                 raise ValueError(f"batch {number} must be {{name: array}}, got {short_repr(batch)}")
-            yield {str(name): as_column(str(name), values) for name, values in batch.items()}
+            yield _as_columns(batch, left)
     else:
         raise ValueError(
             "data must be {name: array}, a data frame, a data set or an iterable of batches, got "
@@ -186,8 +218,13 @@ def _batches(data: Any) -> Iterator[Batch]:
         )
 
 
-def _of_hugging_face(data: Any) -> Iterator[Batch]:
+def _as_columns(batch: Mapping[Any, Any], left: LeftOut) -> Batch:
+    return {str(name): as_column(str(name), batch[name]) for name in left.kept(batch)}
+
+
+def _of_hugging_face(data: Any, left: LeftOut) -> Iterator[Batch]:
     """Yield the rows of a data set of Hugging Face; classes are their names."""
+    data = data.select_columns(left.kept(data.features))
     for batch in data.with_format("numpy").iter(ROWS_AT_ONCE):
         columns = {}
         for name, values in batch.items():
@@ -220,7 +257,7 @@ def _require_rows(data: Any) -> None:
         )
 
 
-def _stacked(rows: Sequence[Any]) -> Batch:
+def _stacked(rows: Sequence[Any], left: LeftOut) -> Batch:
     """Return rows, each a dict, as columns."""
     for row in rows:
         if not isinstance(row, Mapping):
@@ -232,7 +269,8 @@ def _stacked(rows: Sequence[Any]) -> Batch:
                 f"a row has {', '.join(map(str, row))}, the first has {', '.join(map(str, rows[0]))}: give "
                 "all rows the same names, and None where a value is missing"
             )
-    return {str(name): as_column(str(name), [row[name] for row in rows]) for name in rows[0]}
+    names = left.kept(rows[0])
+    return {str(name): as_column(str(name), [row[name] for row in rows]) for name in names}
 
 
 def _num_rows(batch: Batch) -> int:
