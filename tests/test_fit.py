@@ -188,7 +188,13 @@ def test_what_is_left_out_may_be_anything(form):
     with pytest.raises(ValueError, match=r"leave_out names 'days'.*did you mean 'day'.*lab"):
         write_folder(given if form != "batches" else iter([data]), Path(), leave_out=["days"])
     only = {"num_steps": 10, "leave_out": ("odd", "day", "short")}
-    assert short_fit(given, **only).layout.names == ("lab",)
+    model = short_fit(given, **only)
+    assert model.layout.names == ("lab",)
+    if form in ("dict", "pandas", "polars"):  # what was left out comes back as it is
+        holes = data | {"lab": np.where(lab > 0, lab, np.nan)}
+        new = {"dict": dict, "pandas": pd.DataFrame}.get(form, lambda _: given.drop("short"))(holes)
+        filled = model.impute(new, num_samples=2).filled
+        assert filled["odd"] is new["odd"] if form == "dict" else list(filled["day"]) == list(DATES)
 
 
 def test_messages_name_what_python_was_given(tmp_path, monkeypatch):

@@ -10,9 +10,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from sbmae_jax._check import did_you_mean, require_int, require_type
+from sbmae_jax._io import as_path
 from sbmae_jax.app.sections import Config, Section, as_tuples, check_keys, plain
 from sbmae_jax.data.scaling import IMAGE_KINDS
+from sbmae_jax.data.user.checks import as_strings
+from sbmae_jax.data.user.opened import array_names
 from sbmae_jax.data.user.survey import ModalitySurvey, Survey, format_survey, survey
+from sbmae_jax.data.user.tables import MISSING_MARKERS
 from sbmae_jax.models.autoencoder import Modality
 
 LIKELIHOODS = {
@@ -48,7 +52,8 @@ def choose_values(config: Config) -> tuple[dict[str, Any], list[Choice], Survey]
 
     Args:
         config: A `ConfigDict`, as `configs/custom.py` returns it, or dicts and values. A section of
-            `modalities` may also have a key `kind`; that kind is then not inferred.
+            `modalities` may also have a key `kind`; that kind is then not inferred. `data.leave_out` may be
+            None, which leaves out whatever has no section in `modalities`.
 
     Returns:
         The config without open values, what was chosen, and the survey of the data it was chosen from.
@@ -72,9 +77,11 @@ def choose_values(config: Config) -> tuple[dict[str, Any], list[Choice], Survey]
     check_keys(values)
     data, sections = values["data"], values["modalities"]
     leave_out = as_tuples(data.pop("leave_out", ()))
-    require_type("config.data.leave_out", leave_out, tuple[str, ...])
+    require_type("config.data.leave_out", leave_out, tuple[str, ...] | None)
     if not data.get("path"):
         raise ValueError("config.data.path: say where your data are: --config.data.path=DATA")
+    if leave_out is None:
+        leave_out = _others(data, sections)
     require_type("config.data.kinds", data.get("kinds", {}), Mapping[str, str])
     for name, section in sections.items():
         Section(f"config.modalities.{name}", section).require_known(*MODALITY_KEYS)
@@ -229,6 +236,13 @@ def _fill_in_run(config: dict[str, Any], found: Survey) -> list[Choice]:
         config["evaluation"]["num_rows"] = num_test
         choices.append(Choice("evaluation.num_rows", num_test, "the test split has no more rows"))
     return choices
+
+
+def _others(data: Mapping[str, Any], sections: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the arrays and columns that have no section."""
+    path = Section("config.data", {"path": data["path"]}).build(as_path)
+    markers = as_strings("missing_markers", data.get("missing_markers", MISSING_MARKERS))
+    return tuple(n for n in array_names(path.resolve(), markers) if n not in sections)
 
 
 def _check_left_out(sections: Mapping[str, Any], leave_out: tuple[str, ...]) -> None:

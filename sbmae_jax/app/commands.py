@@ -98,10 +98,8 @@ def train(words: Words, overrides: Sequence[Override]) -> None:
         raise ValueError(f"{words[0]}: name DATA or --config, not both")
     if words:
         overrides = [Override("data.path", words[0]), *overrides]
-    if words or CONFIG.value is not None:
-        config = load_config(CONFIG.value or "custom")
-    else:
-        config = read_config(as_path(WORKDIR.value))
+    named = bool(words) or CONFIG.value is not None
+    config = load_config(CONFIG.value or "custom") if named else _config_of_run()
     if config is None:
         raise ValueError(
             "choose a config: --config=configs/polydigits.py, or name DATA of your own"
@@ -186,9 +184,17 @@ def _changed(config: Mapping[str, Any], overrides: Sequence[Override]) -> dict[s
     return config
 
 
+def _config_of_run() -> dict[str, Any] | None:
+    """Return the config of the run in WORKDIR, which leaves out what it has left out; None without a run."""
+    config = read_config(as_path(WORKDIR.value))
+    if config is not None and config["data"].get("name") == "files":
+        config["data"].setdefault("leave_out", None)
+    return config
+
+
 def _stored_config() -> dict[str, Any]:
     """Return the config of the run in WORKDIR; raises ValueError if there is none."""
-    config = read_config(as_path(WORKDIR.value))
+    config = _config_of_run()
     if config is None:
         raise ValueError(f"{WORKDIR.value} is not the workdir of a run: train one there first")
     return config

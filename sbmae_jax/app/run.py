@@ -173,6 +173,7 @@ def load_model(run: Run) -> Model:
         autoencoders=parts.autoencoders,
         scalings=tuple(sorted(run.data.description.scalings.items())),
         entries=_entries_of_vectors(run.data.description),
+        ignored=run.data.description.ignored,
         score_network=parts.network,
         energy_network=None if parts.energy is None else parts.energy.network,
         sde=parts.sde,

@@ -16,10 +16,11 @@ import numpy as np
 from sbmae_jax._batches import padded_batches
 from sbmae_jax._check import require_int, require_one_of
 from sbmae_jax.data.description import Description
+from sbmae_jax.data.names import as_name
 from sbmae_jax.data.units import in_training_dtype
 from sbmae_jax.data.user.frames import frame_package, put_into
 from sbmae_jax.data.user.profile import POLICIES
-from sbmae_jax.data.user.spool import write_folder
+from sbmae_jax.data.user.spool import named_as_given, write_folder
 from sbmae_jax.data.user.tables import open_table
 from sbmae_jax.models.rows import Rows, read_rows, writable_copy
 from sbmae_jax.types import CompleteFn, Key
@@ -56,7 +57,7 @@ def impute(
         raise ValueError("data must be {name: array}, or a data frame of pandas or polars")
     # The columns of an array without names are in the order of training.
     entries = dict(model.entries) if frame_package(data) else {}
-    known = Description({}, {}, entries, dict(model.scalings))
+    known = Description({}, {}, entries, dict(model.scalings), model.ignored)
     columns = set(map(str, getattr(data, "columns", ())))
     groups = {name: names for name, names in model.entries if columns & set(names)}
     for name, names in groups.items():
@@ -66,8 +67,13 @@ def impute(
                     f"data lack the column {column!r} of {name}: give all columns of {name}, with NaN where "
                     "it is missing, or none of them"
                 )
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        write_folder(data, Path(folder), groups)
+    names = set(map(as_name, columns or map(str, data)))
+    ignored = [name for name in model.ignored if name in names]
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        named_as_given(Path(folder)),
+    ):
+        write_folder(data, Path(folder), groups, ignored)
         rows = read_rows(open_table(folder, like=known), known, partial_rows)
     for notice in rows.notices:
         warnings.warn(notice, stacklevel=3)

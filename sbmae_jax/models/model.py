@@ -51,6 +51,7 @@ MAX_BATCH = 512
         "autoencoders",
         "scalings",
         "entries",
+        "ignored",
         "score_network",
         "energy_network",
         "sde",
@@ -73,6 +74,7 @@ class Model:
         autoencoders: One for each modality, in the order of `modalities`.
         scalings: `(name, scaling)` of the modalities whose data the networks see in other units.
         entries: `(name, names)` of the entries of vectors, where they have names.
+        ignored: What the training data had besides the modalities; `impute` does not look at it.
         score_network: A Flax module, see `score.score_task`.
         energy_network: A Flax module, see `energy.energy_task`, or None; used if `sampling.guidance` is
             above 0.
@@ -96,6 +98,7 @@ class Model:
     autoencoders: tuple[Autoencoder, ...]
     scalings: tuple[tuple[str, Scaling], ...] = ()
     entries: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    ignored: tuple[str, ...] = ()
     score_network: Any
     energy_network: Any = None
     sde: SDE
@@ -429,7 +432,7 @@ class Model:
         Args:
             data: `{name: [N, ...]}` of arrays or lists, or a data frame of pandas or polars, with None, NaN
                 or masked values where something is missing. Modalities may be absent; columns are found by
-                their names, in any order.
+                their names, in any order. What training has left out stays as it is.
             num_samples: Samples of each hole, in 2..10^6.
             key: A typed key, or a seed in 0..2^32 - 1.
             partial_rows: What to do with vectors that are NaN in part: "refuse" them, or take the whole

@@ -69,8 +69,8 @@ def read_rows(table: Table, data: Description, partial_rows: str) -> Rows:
                 f"{name} in {table.path} is not a modality of this run: remove it; the run has "
                 f"{', '.join(sorted(data.scalings))}"
             )
-    known = [name for name in table.names if name in data.scalings]
-    found = table.read(np.arange(table.num_rows), known)
+    table = table.only([name for name in table.all_names if name in data.scalings])
+    found = table.read(np.arange(table.num_rows), table.names)
     raw, observed, partial, notices = {}, [], [], list(table.notices)
     none = np.zeros(table.num_rows, bool)
     for name, scaling in sorted(data.scalings.items()):

@@ -11,7 +11,7 @@ import numpy as np
 
 from sbmae_jax._io import one_line
 from sbmae_jax._json import from_json
-from sbmae_jax.data.user.raw import RawArrays, by_name, unusable_names
+from sbmae_jax.data.user.raw import RawArrays, by_name, read_each, unusable_names
 
 ENTRIES = "entries.json"
 """A file beside `.npy` files: `{name: [names of the entries]}` of vectors whose entries have names."""
@@ -32,19 +32,20 @@ def read_npz(path: Path) -> RawArrays:
         path: The file.
 
     Returns:
-        Its arrays.
+        Its arrays. Object arrays and damaged ones are unreadable.
 
     Raises:
-        ValueError: If the file is damaged, two arrays have the same name, or one is an object array.
+        ValueError: If the file is damaged, or two arrays have the same name.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             named = by_name(path, ((m.filename.removesuffix(".npy"), m) for m in members))
-            arrays = {name: _read_member(path, archive, m) for name, m in named.items()}
+            arrays, unreadable = read_each(named, lambda m: _read_member(path, archive, m))
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise _damaged(path, error) from None
-    return RawArrays(arrays, unusable=unusable_names(dict.fromkeys(arrays, "the array")))
+    unusable = unusable_names(dict.fromkeys(named, "the array"))
+    return RawArrays(arrays, unusable=unusable, unreadable=unreadable)
 
 
 def read_npy_file(path: Path) -> RawArrays:
@@ -60,14 +61,16 @@ def read_npy_folder(path: Path) -> RawArrays:
     others = [c.name for c in children if c.suffix != ".npy" and c.name not in (ENTRIES, LEFT_OUT)]
     notices = (f"{path}: only .npy files are read, not {', '.join(others)}",) if others else ()
     files = by_name(path, ((child.stem, child) for child in children if child.suffix == ".npy"))
-    arrays = {name: _read_npy(file) for name, file in files.items()}
+    arrays, unreadable = read_each(files, _read_npy)
     things = {name: f"the file {file.name}" for name, file in files.items()}
     unusable, entries = unusable_names(things, ".npy"), _read_entries(path / ENTRIES, arrays)
     unusable |= dict.fromkeys(
         _read_left_out(path / LEFT_OUT),
         "was left out when these files were written: leave it out again by config.data.leave_out",
     )
-    return RawArrays(arrays, entries=entries, notices=notices, unusable=unusable)
+    return RawArrays(
+        arrays, entries=entries, notices=notices, unusable=unusable, unreadable=unreadable
+    )
 
 
 def _read_entries(path: Path, arrays: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
@@ -108,14 +111,17 @@ def _read_npy(path: Path) -> np.ndarray:
 def _read_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
     """Map one array of an archive, or read it if it is compressed."""
     start = None
-    if member.compress_type == zipfile.ZIP_STORED:
-        with open(path, "rb") as file:
-            # The lengths of the name and the extra field may differ from those in the directory.
-            file.seek(member.header_offset + 26)
-            lengths = np.frombuffer(file.read(4), "<u2")
-        start = member.header_offset + 30 + int(lengths.sum())
-    with archive.open(member) as file:
-        return _open_array(path, f"{path}, {member.filename}", file, start)
+    try:
+        if member.compress_type == zipfile.ZIP_STORED:
+            with open(path, "rb") as file:
+                # The lengths of the name and the extra field may differ from those in the directory.
+                file.seek(member.header_offset + 26)
+                lengths = np.frombuffer(file.read(4), "<u2")
+            start = member.header_offset + 30 + int(lengths.sum())
+        with archive.open(member) as file:
+            return _open_array(path, f"{path}, {member.filename}", file, start)
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        raise _damaged(path, error) from None
 
 
 def _open_array(path: Path, where: Any, file: Any, start: int | None) -> np.ndarray:

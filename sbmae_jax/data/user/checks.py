@@ -19,14 +19,8 @@ def as_strings(name: str, value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-def check_rows(path: Path, arrays: Mapping[str, Any]) -> int:
+def check_rows(path: Path, sizes: Mapping[str, int]) -> int:
     """Return the number of rows of all arrays; raises ValueError, naming two arrays, if they differ."""
-    for name, array in arrays.items():
-        if not array.shape:
-            raise ValueError(f"{name} in {path} is a scalar: the first axis must be rows")
-    sizes = {name: array.shape[0] for name, array in arrays.items()}
-    if not sizes:
-        raise ValueError(f"{path} holds no arrays")
     first = next(iter(sizes))
     if not sizes[first]:
         raise ValueError(f"{path} has no rows: {first} is empty")

@@ -23,7 +23,7 @@ from sbmae_jax.data.user.csv_numbers import (
     refuse_odd_cells,
     trained_numbers,
 )
-from sbmae_jax.data.user.raw import RawArrays, unusable_names
+from sbmae_jax.data.user.raw import RawArrays, read_each, unusable_names
 
 DELIMITERS = (",", ";", "\t", "|")
 KEYS = ("id", "file")
@@ -104,11 +104,11 @@ def infer_arrays(cells: Cells) -> RawArrays:
 
     Returns:
         The vector of numbers, named after the file, a category for each column of words, and `label` and
-        `split` if there are such columns.
+        `split` if there are such columns. A column that mixes many numbers with words, or has a number that
+        can be read in two ways, is unreadable.
 
     Raises:
-        ValueError: If a column mixes many numbers with words, a number can be read in two ways, or a column
-            has the name of the vector.
+        ValueError: If a column has the name of the vector.
     """
     stem, notices = as_name(cells.file.stem), []
     arrays: dict[str, Any] = {
@@ -117,15 +117,17 @@ def infer_arrays(cells: Cells) -> RawArrays:
     if "label" in arrays and (label := plain_numbers(cells, "label")) is not None:
         arrays["label"] = label
     cells = cells.without(*arrays)
-    numbers: dict[str, np.ndarray] = {}
-    for name, column in cells.columns.items():
+
+    def read_column(name):
         found = read_numbers(cells, name, notices)
         if found is None:
             refuse_odd_cells(cells, name)
-            arrays[name] = np.asarray(column)
-        else:
-            numbers[name] = found
-    words = [name for name in cells.columns if name not in numbers]
+        return found
+
+    found, unreadable = read_each({name: name for name in cells.columns}, read_column)
+    numbers = {name: column for name, column in found.items() if column is not None}
+    words = [name for name, column in found.items() if column is None]
+    arrays |= {name: np.asarray(cells.columns[name]) for name in words}
     if numbers and stem in RESERVED:  # before it is taken for the label of the rows
         problem = problem_of_name(stem, f"the file {cells.file.name}", cells.file.suffix)
         raise ValueError(
@@ -145,7 +147,9 @@ def infer_arrays(cells: Cells) -> RawArrays:
     unusable = unusable_names(dict.fromkeys(words, f"that column of {cells.file.name}"))
     if numbers:
         unusable |= unusable_names({stem: f"the file {cells.file.name}"}, cells.file.suffix)
-    return RawArrays(arrays, entries=entries, notices=tuple(notices), unusable=unusable)
+    return RawArrays(
+        arrays, entries=entries, notices=tuple(notices), unusable=unusable, unreadable=unreadable
+    )
 
 
 def as_trained(cells: Cells, data: Description, folders: Collection[str]) -> RawArrays:

@@ -17,7 +17,7 @@ from sbmae_jax.data.user.fit import fit_scalings
 from sbmae_jax.data.user.kinds import Kind, infer_kinds
 from sbmae_jax.data.user.profile import POLICIES, Profile, pieces, profile
 from sbmae_jax.data.user.splits import Classes, classes_of, split_rows
-from sbmae_jax.data.user.tables import MISSING_MARKERS, Table, open_table
+from sbmae_jax.data.user.tables import MISSING_MARKERS, Table, open_arrays
 
 BYTES_COMPARED = 2**28  # of raw rows, to tell files from others
 
@@ -138,7 +138,7 @@ def forget_opened() -> None:
 @functools.lru_cache(maxsize=4)
 def _table(path: Path, stamps: tuple, missing_markers: tuple[str, ...]) -> Table:
     del stamps  # only part of the cache key
-    return open_table(path, missing_markers)
+    return open_arrays(path, missing_markers)
 
 
 @functools.lru_cache(maxsize=4)

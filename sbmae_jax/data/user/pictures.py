@@ -9,6 +9,7 @@ the sorted names of all images; and a CSV file alone is a table of rows without 
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.names import RESERVED, as_name, problem_of_name
 from sbmae_jax.data.user.csv_file import as_trained, infer_arrays, key_of, read_cells
-from sbmae_jax.data.user.raw import RawArrays, by_name, row_numbers, unusable_names
+from sbmae_jax.data.user.raw import RawArrays, by_name, read_each, row_numbers, unusable_names
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 _NUM_CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
@@ -42,11 +43,11 @@ def read_pictures(
             types that they had. None infers the types.
 
     Returns:
-        One array per image folder, and those of the CSV file.
+        One array per image folder, and those of the CSV file. A folder with two files for one row, or with
+        images that differ in size or cannot be read, is unreadable.
 
     Raises:
-        ValueError: If there are several CSV files, two arrays have the same name, two files belong to one
-            row, or the images of a folder differ in size or cannot be read; and as `csv_file`.
+        ValueError: If there are several CSV files, or two arrays have the same name; and as `csv_file`.
     """
     children = [] if path.is_file() else sorted(path.iterdir())
     tables = [path] if path.is_file() else [file for file in children if is_table(file)]
@@ -55,7 +56,8 @@ def read_pictures(
             f"{path} has several CSV files, {tables[0].name} and {tables[1].name}: keep one"
         )
     subfolders = (c for c in children if c.is_dir() and not c.name.startswith("."))
-    folders = by_name(path, ((child.name, _image_files(child)) for child in subfolders))
+    found = by_name(path, ((child.name, child) for child in subfolders))
+    folders, unreadable = read_each(found, _image_files)
     folders = {name: files for name, files in folders.items() if files}
     for name in set(folders) & set(RESERVED):
         raise ValueError(f"{name} {problem_of_name(name, f'the folder {path / name}')}")
@@ -79,10 +81,11 @@ def read_pictures(
         chosen = [files.get(_stem_of(key)) for key in keys]
         num_unused = len(files) - sum(file is not None for file in chosen)
         if num_unused == len(files):
-            raise ValueError(
+            unreadable[name] = (
                 f"{tables[0].name} names no image of {path / name}: its key column must hold file names such "
                 f"as {next(iter(files))}"
             )
+            continue
         if num_unused:
             notices.append(
                 f"{name}: {num_unused:,} images are not used: {tables[0].name} lacks them"
@@ -90,11 +93,12 @@ def read_pictures(
         shape = (
             like.scalings[name].raw_shape if like is not None and name in like.scalings else None
         )
-        arrays[name] = _Images(chosen, shape)
+        opened, problems = read_each({name: chosen}, partial(_Images, like=shape))
+        arrays, unreadable = arrays | opened, unreadable | problems
         present[name] = np.array([file is not None for file in chosen])
     return RawArrays(
         arrays, present=present, entries=columns.entries, notices=tuple(notices),
-        ignored=columns.ignored, unusable=unusable,
+        ignored=columns.ignored, unusable=unusable, unreadable={**unreadable, **columns.unreadable},
     )  # fmt: skip
 
 

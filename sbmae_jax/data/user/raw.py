@@ -24,6 +24,8 @@ class RawArrays:
         entries: The names of the entries of vectors that have names.
         notices: Sentences on what was found and not used.
         unusable: By name, why something cannot be a modality; the user must leave it out.
+        unreadable: By name, in one sentence, why something cannot be read. It matters if it is to be a
+            modality.
         ignored: Columns that are known but not modelled: the names of the rows.
         read: Reads several arrays at once, where that is cheaper than one at a time.
     """
@@ -34,6 +36,7 @@ class RawArrays:
     entries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     unusable: Mapping[str, str] = field(default_factory=dict)
+    unreadable: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     read: ReadRows | None = None
 
@@ -48,6 +51,26 @@ def unusable_names(things: Mapping[str, str], suffix: str = "") -> dict[str, str
     modalities = {n: of for n, of in things.items() if n not in ABOUT_ROWS and n[-8:] != "_present"}
     problems = {name: problem_of_name(name, of, suffix) for name, of in modalities.items()}
     return {name: problem for name, problem in problems.items() if problem}
+
+
+def read_each(
+    things: Mapping[str, Any], read: Callable[[Any], Any]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Read things by their names: what can be read, and for what cannot be why, in one sentence.
+
+    Raises:
+        ValueError: If it is no modality that cannot be read, but what describes the rows.
+    """
+    found: dict[str, Any] = {}
+    unreadable: dict[str, str] = {}
+    for name, thing in things.items():
+        try:
+            found[name] = read(thing)
+        except ValueError as error:
+            if name in ABOUT_ROWS or name.endswith("_present"):
+                raise
+            unreadable[name] = str(error)
+    return found, unreadable
 
 
 def by_name(where: Any, things: Iterable[tuple[str, Any]]) -> dict[str, Any]:

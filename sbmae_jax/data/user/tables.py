@@ -45,6 +45,7 @@ class Table:
     Attributes:
         path: Where the data are.
         num_rows: The number of rows, N.
+        sizes: The number of rows of each array in the files, also of labels, splits and masks.
         shapes: The shape of one example of each modality.
         dtypes: The dtype of each modality; strings have a dtype of kind "U".
         read: Reads rows: (row numbers, names) -> {name: raw rows}.
@@ -54,6 +55,7 @@ class Table:
         entries: The names of the entries of vectors that have names.
         notices: Sentences on what was found and not used.
         unusable: By name, why something cannot be a modality.
+        unreadable: By name, in one sentence, why something cannot be read.
         ignored: Columns that are known but not modelled: the names of the rows.
         missing_markers: The strings that mark a missing category.
     """
@@ -63,12 +65,14 @@ class Table:
     shapes: Mapping[str, tuple[int, ...]]
     dtypes: Mapping[str, np.dtype]
     read: ReadRows
+    sizes: Mapping[str, int] = field(default_factory=dict)
     label: np.ndarray | None = None
     split: np.ndarray | None = None
     present: Mapping[str, np.ndarray] = field(default_factory=dict)
     entries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     unusable: Mapping[str, str] = field(default_factory=dict)
+    unreadable: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     missing_markers: tuple[str, ...] = MISSING_MARKERS
 
@@ -80,19 +84,33 @@ class Table:
     @property
     def all_names(self) -> tuple[str, ...]:
         """The modalities and what cannot be one, sorted."""
-        return tuple(sorted([*self.shapes, *self.unusable]))
+        return tuple(sorted({*self.shapes, *self.unusable, *self.unreadable}))
+
+    def check(self, names: Sequence[str]) -> int:
+        """Return the number of rows; raises ValueError if arrays differ in it, or if one is unreadable."""
+        for name in names:
+            if name in self.unreadable:
+                raise ValueError(self.unreadable[name])
+        asked = {"label", "split", *names, *(f"{name}_present" for name in names)}
+        sizes = {name: size for name, size in self.sizes.items() if name in asked}
+        return check_rows(self.path, sizes) if sizes else self.num_rows
 
     def only(self, names: Sequence[str]) -> "Table":
-        """Return the same rows with these modalities alone; raises ValueError for one that is unusable."""
+        """Return the same rows with these modalities alone.
+
+        Raises:
+            ValueError: For a modality that is unknown, unusable or unreadable, and as `check`.
+        """
         for name in names:
             if name in self.unusable:
                 shown = name if name.isidentifier() else repr(name)
                 raise ValueError(f"{shown} {self.unusable[name]}")
-            if name not in self.shapes:
+            if name not in self.shapes and name not in self.unreadable:
                 known = ", ".join(self.names)
                 raise ValueError(f"{self.path} has no modality {name!r}: choose from {known}")
         return dataclasses.replace(
             self,
+            num_rows=self.check(names),
             shapes={name: self.shapes[name] for name in names},
             dtypes={name: self.dtypes[name] for name in names},
             present={name: mask for name, mask in self.present.items() if name in names},
@@ -122,7 +140,8 @@ def open_table(
 
     Raises:
         ValueError: In one sentence that says what to fix: if the path does not exist or its format is
-            unknown, if arrays cannot be read, and as `assemble`.
+            unknown, if an array cannot be read or has other rows than the others, and as `assemble`. New rows
+            may hold anything in what training has left out.
 
     Example:
         >>> import tempfile
@@ -134,6 +153,18 @@ def open_table(
         >>> table.read(np.array([1]), ["age"])
         {'age': array([47.])}
     """
+    table = open_arrays(path, missing_markers, like)
+    ignored = () if like is None else like.ignored
+    table.check([name for name in table.all_names if name not in ignored])
+    return table
+
+
+def open_arrays(
+    path: str | Path,
+    missing_markers: Sequence[str] = MISSING_MARKERS,
+    like: Description | None = None,
+) -> Table:
+    """Open a user's data as `open_table`, but leave to `Table.only` what is wrong with single arrays."""
     path = Path(as_path(path))
     missing_markers = as_strings("missing_markers", missing_markers)
     read = _reader_of(path)
@@ -181,7 +212,7 @@ def _reader_of(path: Path) -> Callable[[Path], RawArrays]:
 def assemble(
     path: Path, raw: RawArrays, missing_markers: tuple[str, ...] = MISSING_MARKERS
 ) -> Table:
-    """Separate modalities from what describes them, and check that they fit together.
+    """Separate modalities from what describes them, and note what cannot be read.
 
     Args:
         path: Where the arrays come from, for messages.
@@ -189,31 +220,48 @@ def assemble(
         missing_markers: The strings that mark a missing category.
 
     Returns:
-        The table of modalities, with their labels, splits and masks.
+        The table of modalities, with their labels, splits and masks. An array without rows or of a dtype
+        that holds no values, or whose mask is not what it must be, is unreadable.
 
     Raises:
-        ValueError: If arrays differ in their number of rows, a name is reserved or invalid, a dtype holds
-            no values, or `label`, `split` or `NAME_present` is not what it must be.
+        ValueError: If there is no modality, or `label` or `split` is not what it must be.
     """
     arrays = dict(raw.arrays)
-    num_rows = check_rows(path, arrays)
+    if not arrays and not raw.unreadable:
+        raise ValueError(f"{path} holds no arrays")
+    unreadable = dict(raw.unreadable)
+    for name in [name for name, array in arrays.items() if not array.shape]:
+        unreadable[name] = f"{name} in {path} is a scalar: the first axis must be rows"
+        del arrays[name]
+    sizes = {name: array.shape[0] for name, array in arrays.items()}
     label = arrays.pop("label", None)
     split = arrays.pop("split", None)
     present = dict(raw.present)
     for name in [name for name in arrays if name.endswith("_present")]:
-        of = name.removesuffix("_present")
-        mask = check_mask(name, of, arrays, arrays.pop(name))
-        present[of] = mask & present.get(of, True)
-    arrays = {name: array for name, array in arrays.items() if name not in raw.unusable}
-    if not arrays and not raw.unusable:
+        of, mask = name.removesuffix("_present"), arrays.pop(name)
+        try:
+            mask = check_mask(name, of, arrays, mask)
+            present[of] = mask & present.get(of, True)
+        except ValueError as error:
+            if of not in unreadable:
+                unreadable[of if of in arrays else name] = str(error)
+    for name in raw.unusable.keys() & arrays.keys():
+        del arrays[name]
+    if not arrays and not raw.unusable and not unreadable:
         raise ValueError(f"{path} holds no modality, only {', '.join(raw.arrays) or 'nothing'}")
-    for name, array in arrays.items():
-        check_modality(name, array)
-        if array.dtype.kind == "S":
-            arrays[name] = decode(name, array)
+    for name, array in list(arrays.items()):
+        try:
+            check_modality(name, array)
+            if array.dtype.kind == "S":
+                arrays[name] = decode(name, array)
+        except ValueError as error:
+            unreadable.setdefault(name, str(error))
+        if name in unreadable:
+            del arrays[name]
     return Table(
         path=path,
-        num_rows=num_rows,
+        num_rows=next(iter(sizes.values()), 0),
+        sizes=sizes,
         shapes={name: tuple(array.shape[1:]) for name, array in arrays.items()},
         dtypes={name: array.dtype for name, array in arrays.items()},
         read=raw.read or _read_each(arrays),
@@ -223,6 +271,7 @@ def assemble(
         entries=raw.entries,
         notices=raw.notices,
         unusable=raw.unusable,
+        unreadable=unreadable,
         ignored=raw.ignored,
         missing_markers=missing_markers,
     )
