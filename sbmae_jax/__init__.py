@@ -57,11 +57,13 @@ from sbmae_jax.sampling.sde import EDM, SDE, VE, VP, SubVP
 if TYPE_CHECKING:
     from sbmae_jax.app.fit import fit as fit
     from sbmae_jax.app.loading import load as load
+    from sbmae_jax.models.coders import FrozenCoder as FrozenCoder
     from sbmae_jax.models.model import Model as Model
 
 __version__: str
 
 _LAZY = {
+    "FrozenCoder": "sbmae_jax.models.coders",
     "Model": "sbmae_jax.models.model",
     "fit": "sbmae_jax.app.fit",
     "load": "sbmae_jax.app.loading",
@@ -72,6 +74,7 @@ __all__ = [
     "SDE",
     "VE",
     "VP",
+    "FrozenCoder",
     "Model",
     "Particles",
     "SubVP",

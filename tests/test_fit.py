@@ -248,7 +248,7 @@ def test_a_second_interrupt_stops_at_once():
 
 def test_time_is_shared_by_the_trainings():
     now = [0.0]
-    callback = fit_module._time_limit(100.0, 2, clock=lambda: now[0])
+    callback = fit_module._time_limit(100.0, 2, 2, clock=lambda: now[0])
 
     def ends_at(stage, step_seconds):
         while True:
@@ -263,7 +263,7 @@ def test_time_is_shared_by_the_trainings():
 
 def test_time_that_is_left_goes_to_the_score():
     now = [0.0]
-    callback = fit_module._time_limit(100.0, 1, clock=lambda: now[0])
+    callback = fit_module._time_limit(100.0, 1, 1, clock=lambda: now[0])
     now[0] = 10.0
     assert not callback("autoencoder/a", 1, {})  # ended by patience after this call
     now[0] = 99.0

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from sbmae_jax.app.coders import freeze_coders
 from sbmae_jax.app.encoder_decoders import (
     Group,
     build_autoencoder,
@@ -27,6 +28,7 @@ from sbmae_jax.data.toyfaces.source import toyfaces
 from sbmae_jax.data.user.files import files
 from sbmae_jax.evaluation.base import EvaluationProtocol
 from sbmae_jax.models.autoencoder import Autoencoder, Modality
+from sbmae_jax.models.coders import FrozenAutoencoder
 from sbmae_jax.models.energy import NCEConfig, energy_task
 from sbmae_jax.models.latents import Layout
 from sbmae_jax.models.model import layout
@@ -74,7 +76,7 @@ class Parts:
 
     Attributes:
         modalities: What is learned, ordered by name.
-        autoencoders: One for each modality, in the same order.
+        autoencoders: One for each modality, in the same order; some may be frozen.
         groups: The trainings of the autoencoders.
         network: The score network, a Flax module.
         sde: The noise process.
@@ -86,7 +88,7 @@ class Parts:
     """
 
     modalities: tuple[Modality, ...]
-    autoencoders: tuple[Autoencoder, ...]
+    autoencoders: tuple[Autoencoder | FrozenAutoencoder, ...]
     groups: tuple[Group, ...]
     network: Any
     sde: SDE
@@ -101,6 +103,12 @@ class Parts:
         """The layout of the joint latents."""
         return layout(self.modalities)
 
+    @property
+    def frozen(self) -> dict[str, FrozenAutoencoder]:
+        """The autoencoders that are frozen, by modality."""
+        pairs = zip(self.modalities, self.autoencoders, strict=True)
+        return {m.name: a for m, a in pairs if isinstance(a, FrozenAutoencoder)}
+
     @cached_property
     def score_task(self) -> Task:
         """The score network and its loss."""
@@ -114,12 +122,15 @@ class Parts:
         return energy_task(self.energy.network, self.sde, self.layout, self.energy.nce)
 
 
-def build(config: Mapping[str, Any], data: Description) -> Parts:
-    """Build all parts of a run, without computing anything.
+def build(
+    config: Mapping[str, Any], data: Description, coders: Mapping[str, Any] | None = None
+) -> Parts:
+    """Build all parts of a run, without training anything.
 
     Args:
         config: Plain dicts, as `configs/polydigits.py` returns them.
         data: What the run learns: shapes, types and names.
+        coders: Frozen coders from Python, by modality, where the config says "given".
 
     Raises:
         ValueError: Naming the key, for anything in the config that does not fit.
@@ -136,8 +147,9 @@ def build(config: Mapping[str, Any], data: Description) -> Parts:
             print(parts.layout.size)
     """
     _check_missing(config, data)
-    root, modalities = Section("config", config), build_modalities(config, data)
-    autoencoders = tuple(build_autoencoder(config, m) for m in modalities)
+    root, frozen = Section("config", config), freeze_coders(config, data, coders)
+    modalities = build_modalities(config, data, frozen)
+    autoencoders = tuple(frozen.get(m.name) or build_autoencoder(config, m) for m in modalities)
     joint, sde = layout(modalities), root.part("sde").choose(SDES)
     parts = Parts(
         modalities=modalities,
@@ -225,7 +237,8 @@ def _build_score(root: Section, joint: Layout) -> Any:
     """Build the score network, and check that it takes the latents."""
     section = root.part("network")
     network = section.choose(SCORES, sizes=joint.sizes)
-    check_network(network, section.place, floats(joint.size), floats(len(joint.sizes)))
+    levels = floats(len(joint.sizes))
+    check_network(network, section.place, floats(joint.size), levels, outputs=[(joint.size,)])
     return network
 
 
@@ -237,7 +250,9 @@ def _build_energy(root: Section, sde: SDE, joint: Layout) -> EnergyParts | None:
     network = section.choose(ENERGIES, sizes=joint.sizes)
     levels = floats(len(joint.sizes))
     observed = jax.ShapeDtypeStruct(levels.shape, bool)
-    check_network(network, section.place, floats(joint.size), levels, observed)
+    check_network(
+        network, section.place, floats(joint.size), levels, observed, outputs=[(-1,), (-1,)]
+    )
     nce = nce_section.build(NCEConfig)
     # Refuse a loss that does not fit the network now rather than after the stages that come first.
     Section(nce_section.place, {}).build(

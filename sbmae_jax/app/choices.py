@@ -101,10 +101,12 @@ def choose_values(config: Config) -> tuple[dict[str, Any], list[Choice], Survey]
     for m in found.modalities:
         section = sections.setdefault(m.name, {})
         for key, value, reason in _for_modality(m, values["autoencoder"].get("kind")):
+            if section.get("coder") is not None and key != "likelihood":
+                continue  # it is frozen, and has the latents that it has
             if section.get(key) is None:
                 section[key] = value
                 choices.append(Choice(f"modalities.{m.name}.{key}", value, reason))
-        require_type(f"config.modalities.{m.name}: network", section["network"], str)
+        require_type(f"config.modalities.{m.name}: network", section.get("network", ""), str)
     _add_networks(values)
     return values, choices + _fill_in_run(values, found), found
 
@@ -115,7 +117,8 @@ def _add_networks(config: dict[str, Any]) -> None:
     A section of the config that has no name of its own changes some of their values.
     """
     sections = config["encoder_decoders"]
-    names = {section["network"] for section in config["modalities"].values()}
+    modalities = config["modalities"].values()
+    names = {section["network"] for section in modalities if "network" in section}
     for name in sections.keys() - names:
         raise ValueError(
             f"config.encoder_decoders: no modality has the network {name!r}, only {', '.join(sorted(names))}"
@@ -135,8 +138,8 @@ def explain(config: Mapping[str, Any], choices: list[Choice], found: Survey) -> 
     sections = config["modalities"]
     example = f"modalities.{next(iter(sections))}.latent_size=8"
     columns = {
-        "network": {name: section["network"] for name, section in sections.items()},
-        "latents": {name: str(section["latent_size"]) for name, section in sections.items()},
+        "network": {name: _network_of(section) for name, section in sections.items()},
+        "latents": {name: str(s.get("latent_size", "its own")) for name, s in sections.items()},
     }
     alike: dict[
         tuple[str, str, str], list[str]
@@ -157,6 +160,11 @@ def explain(config: Mapping[str, Any], choices: list[Choice], found: Survey) -> 
     )
     lines = ["", title, *(f"{cell:<{width}}  {reason}" for cell, reason in cells)]
     return "\n".join([format_survey(found, columns), *(lines if choices else [])])
+
+
+def _network_of(section: Mapping[str, Any]) -> str:
+    """Return what encodes a modality, in a word."""
+    return section["network"] if "network" in section else f"frozen ({section['coder']})"
 
 
 def choose_latent_size(m: ModalitySurvey) -> tuple[int, str]:

@@ -2,15 +2,20 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from sbmae_jax._io import one_line
+from sbmae_jax.app.imported import import_part, is_import_path
 from sbmae_jax.app.sections import Section
 from sbmae_jax.data.description import Description
 from sbmae_jax.models.autoencoder import Autoencoder, Modality
+from sbmae_jax.models.coders import FrozenAutoencoder
+from sbmae_jax.models.likelihoods import add_likelihood
 from sbmae_jax.models.task import Params, Task, stacked
 from sbmae_jax.nets.dense import DenseDecoder, DenseEncoder
 from sbmae_jax.nets.patch import PatchDecoder, PatchEncoder
@@ -19,7 +24,8 @@ from sbmae_jax.nets.vector import VectorDecoder, VectorEncoder
 from sbmae_jax.training.config import TrainingConfig
 
 # The classes of encoder and decoder, by name. The encoder gets `num_heads` and `latent_size`, the decoder
-# `shape`; the other arguments come from the section of `config.encoder_decoders` that a modality names.
+# `shape`; the other arguments come from the section of `config.encoder_decoders` that a modality names. There
+# the sections `encoder` and `decoder` may have names of their own, such as the import path of a class.
 ENCODER_DECODERS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "patch": (PatchEncoder, PatchDecoder),
     "resnet": (ResNetEncoder, ResNetDecoder),
@@ -77,11 +83,16 @@ class Group:
 def build_groups(
     config: Mapping[str, Any],
     modalities: tuple[Modality, ...],
-    autoencoders: tuple[Autoencoder, ...],
+    autoencoders: tuple[Autoencoder | FrozenAutoencoder, ...],
 ) -> tuple[Group, ...]:
-    """Build the trainings of the autoencoders: each alone or, if the config says so, alike ones as one."""
+    """Build the trainings of the autoencoders: each alone or, if the config says so, alike ones as one.
+
+    Frozen ones have none.
+    """
     alike: dict[Any, list[str]] = {}
     for modality, trained in zip(modalities, autoencoders, strict=True):
+        if isinstance(trained, FrozenAutoencoder):
+            continue
         training = _build_training(config, modality.name)
         alone = "" if config["stack_autoencoders"] else modality.name
         alike.setdefault((trained, training, alone), []).append(modality.name)
@@ -90,8 +101,10 @@ def build_groups(
     )
 
 
-def build_modalities(config: Mapping[str, Any], data: Description) -> tuple[Modality, ...]:
-    """Build the modalities, ordered by name. Each must be an array of the data."""
+def build_modalities(
+    config: Mapping[str, Any], data: Description, frozen: Mapping[str, FrozenAutoencoder]
+) -> tuple[Modality, ...]:
+    """Build the modalities, ordered by name. Each must be an array of the data, and may be frozen."""
     sections = Section("config", config).part("modalities")
     if not sections.values:
         raise ValueError("config.modalities: name at least one array of the data")
@@ -101,9 +114,28 @@ def build_modalities(config: Mapping[str, Any], data: Description) -> tuple[Moda
                 f"{sections.place}.{name}: the data have no such array, only {', '.join(data.shapes)}"
             )
     return tuple(
-        sections.part(name).without("training").build(Modality, name=name, shape=data.shapes[name])
+        dataclasses.replace(frozen[name].modality, name=name)
+        if name in frozen
+        else _build_modality(sections.part(name), name, data.shapes[name])
         for name in sorted(sections.values)
     )
+
+
+def _build_modality(section: Section, name: str, shape: tuple[int, ...]) -> Modality:
+    """Build a modality whose autoencoder is trained."""
+    add_imported_likelihood(section)
+    return section.without("training", "coder").build(Modality, name=name, shape=shape)
+
+
+def add_imported_likelihood(section: Section) -> None:
+    """Make the likelihood of a modality known, if its section names one by an import path."""
+    path = section.values.get("likelihood")
+    if isinstance(path, str) and is_import_path(path):
+        place = f"{section.place}.likelihood"
+        try:
+            add_likelihood(path, import_part(place, path))
+        except ValueError as error:
+            raise ValueError(f"{place}: {error}") from None
 
 
 def build_autoencoder(config: Mapping[str, Any], modality: Modality) -> Autoencoder:
@@ -119,20 +151,17 @@ def build_autoencoder(config: Mapping[str, Any], modality: Modality) -> Autoenco
 
 def build_encoder(config: Mapping[str, Any], modality: Modality, num_heads: int) -> Any:
     """Build an encoder of a modality, with `num_heads` outputs of the size of its latent."""
-    section = _networks(config, modality)
-    make, _ = section.look_up(ENCODER_DECODERS)
-    sizes = {"num_heads": num_heads, "latent_size": modality.latent_size}
-    encoder = section.part("encoder").build(make, **sizes)
-    check_network(encoder, section.place, floats(*modality.shape))
+    place, size = f"config.encoder_decoders.{modality.network}", modality.latent_size
+    encoder = _build(config, modality, "encoder", num_heads=num_heads, latent_size=size)
+    check_network(encoder, place, floats(*modality.shape), outputs=[(num_heads * size,)])
     return encoder
 
 
 def build_decoder(config: Mapping[str, Any], modality: Modality) -> Any:
     """Build a decoder of a modality."""
-    section = _networks(config, modality)
-    _, make = section.look_up(ENCODER_DECODERS)
-    decoder = section.part("decoder").build(make, shape=modality.shape)
-    check_network(decoder, section.place, floats(modality.latent_size))
+    place = f"config.encoder_decoders.{modality.network}"
+    decoder = _build(config, modality, "decoder", shape=modality.shape)
+    check_network(decoder, place, floats(modality.latent_size), outputs=[modality.shape])
     return decoder
 
 
@@ -141,19 +170,37 @@ def floats(*shape: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((1, *shape), jnp.float32)
 
 
-def check_network(network: Any, place: str, *arrays: jax.ShapeDtypeStruct, **options: Any) -> None:
-    """Raise ValueError if a network cannot take arrays of these shapes.
+def check_network(
+    network: Any, place: str, *arrays: jax.ShapeDtypeStruct, outputs: Sequence[tuple[int, ...]],
+    **options: Any,
+) -> None:  # fmt: skip
+    """Raise ValueError if a network cannot take arrays of these shapes, or returns other ones.
 
     Args:
         network: A Flax module.
         place: Its section of the config, for the message.
-        *arrays: Its inputs.
+        *arrays: Its inputs, of one row.
+        outputs: The shape for one row of each array that it must return; -1 stands for any length.
         **options: Further arguments of its call.
     """
+    what = type(network).__name__
+    if not hasattr(network, "init_with_output") or not hasattr(network, "apply"):
+        raise ValueError(f"{place}: {what} is not a Flax module: derive it from flax.linen.Module")
     try:
-        _init_shapes(network, arrays, tuple(sorted(options.items())))
+        found = _output_shapes(network, arrays, tuple(sorted(options.items())))
     except ValueError as error:
         raise ValueError(f"{place}: {error}") from None
+    except Exception as error:  # a network of one's own raises anything
+        raise ValueError(
+            f"{place}: {what} fails on arrays of shape {', '.join(str(a.shape) for a in arrays)} "
+            f"({type(error).__name__}: {one_line(error, 300)})"
+        ) from error
+    wanted = [(1, *shape) for shape in outputs]
+    if not _fit(found, wanted):
+        shapes = [" and ".join(map(str, shapes)) for shapes in (found, wanted)]
+        raise ValueError(
+            f"{place}: {what} returns shape {shapes[0]} for one row, and must return {shapes[1]}"
+        )
 
 
 def _build_training(config: Mapping[str, Any], name: str) -> TrainingConfig:
@@ -168,6 +215,15 @@ def _build_training(config: Mapping[str, Any], name: str) -> TrainingConfig:
     return section.build(TrainingConfig)
 
 
+def _build(config: Mapping[str, Any], modality: Modality, part: str, **sizes: Any) -> Any:
+    """Build the encoder or the decoder of a modality, of what its section or the one around it names."""
+    section = _networks(config, modality)
+    own, index = section.part(part), ("encoder", "decoder").index(part)
+    if "name" in own.values:
+        return own.choose({name: pair[index] for name, pair in ENCODER_DECODERS.items()}, **sizes)
+    return own.build(section.look_up(ENCODER_DECODERS)[index], **sizes)
+
+
 def _networks(config: Mapping[str, Any], modality: Modality) -> Section:
     """Return the section of the networks that a modality names."""
     sections = Section("config", config).part("encoder_decoders")
@@ -180,9 +236,19 @@ def _networks(config: Mapping[str, Any], modality: Modality) -> Section:
 
 
 @functools.cache
-def _init_shapes(
+def _output_shapes(
     network: Any, arrays: tuple[jax.ShapeDtypeStruct, ...], options: tuple[tuple[str, Any], ...]
-) -> Any:
-    """Trace the shapes of a network's parameters, without computing anything."""
-    init = functools.partial(network.init, **dict(options))
-    return jax.eval_shape(init, jax.random.key(0), *arrays)
+) -> list[tuple[int, ...]]:
+    """Trace the shapes of what a network returns, without computing anything."""
+    call = functools.partial(network.init_with_output, **dict(options))
+    output, _ = jax.eval_shape(call, jax.random.key(0), *arrays)
+    return [np.shape(one) for one in (output if isinstance(output, tuple) else (output,))]
+
+
+def _fit(found: Sequence[tuple[int, ...]], wanted: Sequence[tuple[int, ...]]) -> bool:
+    """Return whether shapes are those that are wanted, where -1 stands for any length."""
+    return [len(shape) for shape in found] == [len(shape) for shape in wanted] and all(
+        want in (-1, have)
+        for shapes in zip(found, wanted, strict=True)
+        for have, want in zip(*shapes, strict=True)
+    )

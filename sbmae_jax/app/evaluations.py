@@ -6,6 +6,7 @@ from typing import Any
 
 from sbmae_jax._check import require_type
 from sbmae_jax.app.encoder_decoders import build_decoder, build_encoder, check_network, floats
+from sbmae_jax.app.imported import is_import_path
 from sbmae_jax.app.sections import Section
 from sbmae_jax.data.description import Description
 from sbmae_jax.evaluation.base import EvaluationProtocol
@@ -14,6 +15,7 @@ from sbmae_jax.evaluation.labels.protocol import SharedLabelProtocol
 from sbmae_jax.evaluation.paired.protocol import PairedProtocol
 from sbmae_jax.models.autoencoder import Modality
 from sbmae_jax.models.classifier import Classifier
+from sbmae_jax.models.likelihoods import LIKELIHOODS
 from sbmae_jax.models.predictor import Predictor
 from sbmae_jax.nets.conv import ConvClassifier
 from sbmae_jax.nets.patch import PatchClassifier
@@ -37,7 +39,10 @@ def _shared_label_protocol(
     root = Section("config", config)
     section = root.needed("classifier", by="evaluation")
     network = section.choose(CLASSIFIERS, num_classes=len(data.entries["label"]))
-    check_network(network, section.place, floats(*modalities[0].shape), train=False)
+    outputs = [(len(data.entries["label"]),), (-1,)]
+    check_network(
+        network, section.place, floats(*modalities[0].shape), outputs=outputs, train=False
+    )
     training = root.needed("classifier_training", by="evaluation").build(TrainingConfig)
     return _options(config).build(
         SharedLabelProtocol,
@@ -91,7 +96,7 @@ def _paired_protocol(
 ) -> PairedProtocol:
     """Build the evaluation of any paired data."""
     del data
-    likelihoods = {modality.name: modality.likelihood for modality in modalities}
+    likelihoods = {m.name: LIKELIHOODS[m.likelihood].values for m in modalities}
     return _options(config).build(PairedProtocol, likelihoods=likelihoods)
 
 
@@ -110,7 +115,7 @@ PROTOCOLS: dict[str, Callable[..., EvaluationProtocol]] = {
 def build_protocol(
     config: Mapping[str, Any], modalities: tuple[Modality, ...], data: Description
 ) -> EvaluationProtocol:
-    """Build the evaluation that `config.evaluation.name` chooses.
+    """Build the evaluation that `config.evaluation.name` chooses, or imports.
 
     Args:
         config: The whole config: networks that judge have sections of their own.
@@ -120,5 +125,7 @@ def build_protocol(
     Raises:
         ValueError: Naming the key, for anything that does not fit.
     """
-    make = Section("config", config).part("evaluation").look_up(PROTOCOLS)
-    return make(config, modalities, data)
+    section = Section("config", config).part("evaluation")
+    if is_import_path(section.values.get("name")):
+        return section.choose({}, modalities=modalities, data=data)
+    return section.look_up(PROTOCOLS)(config, modalities, data)

@@ -16,6 +16,7 @@ from sbmae_jax._check import require_mapping, require_number, require_seed, requ
 from sbmae_jax._io import as_path, is_remote
 from sbmae_jax.app import changes, pipeline
 from sbmae_jax.app.choices import choose_values
+from sbmae_jax.app.coders import GIVEN
 from sbmae_jax.app.fit_messages import about_arguments
 from sbmae_jax.app.loading import load
 from sbmae_jax.app.overrides import Override, with_overrides
@@ -36,6 +37,7 @@ def fit(
     *,
     groups: Mapping[str, Sequence[str]] | None = None,
     modalities: Mapping[str, Mapping[str, Any]] | None = None,
+    coders: Mapping[str, Any] | None = None,
     leave_out: Sequence[str] = (),
     num_steps: int | None = None,
     minutes: float | None = None,
@@ -63,6 +65,9 @@ def fit(
         groups: `{name: columns}` of a data frame that form one vector. Every other column is a modality of
             its own.
         modalities: `{name: {option: value}}`, for example `{"lab": {"latent_size": 8, "kind": "counts"}}`.
+        coders: `{name: coder}` of modalities whose autoencoder is not trained: a `FrozenCoder`, a pair of
+            functions `(encode, decode)`, an object with `transform` and `inverse_transform` as those of
+            scikit-learn, or "identity" for data that are latents already.
         leave_out: Names of arrays and columns that are not modelled. They may hold anything: dates, objects.
         num_steps: Steps of each training, at least 1; None chooses them.
         minutes: How long all trainings together may take, above 0; None for no limit. A training whose time
@@ -121,7 +126,8 @@ def fit(
     with contextlib.ExitStack() as stack:
         folder = _folder(workdir, stack)
         stack.enter_context(about_arguments())
-        values, notes = _config(modalities, leave_out, num_steps, seed, config)
+        values, notes = _config(modalities, coders, leave_out, num_steps, seed, config)
+        given = {name: one for name, one in (coders or {}).items() if not isinstance(one, str)}
         if notes and not quiet:
             print("\n".join(notes))
         if not isinstance(data, str | Path):
@@ -133,12 +139,16 @@ def fit(
         else:
             values["data"]["path"] = str(as_path(data))
         if minutes is not None:
-            called.append(_time_limit(60 * minutes, len(choose_values(values)[0]["modalities"])))
+            sections = choose_values(values)[0]["modalities"].values()
+            num_trained = sum("coder" not in section for section in sections)
+            called.append(_time_limit(60 * minutes, num_trained, len(sections)))
         if keep_on_interrupt:
             called.append(stack.enter_context(_interrupts_noted()))
         callback = _any_of(called) if called else None
-        pipeline.run(values, folder, stage, callback=callback, quiet=quiet, redo=redo)
-        return load(folder)
+        pipeline.run(
+            values, folder, stage, callback=callback, quiet=quiet, redo=redo, coders=given
+        )
+        return load(folder, coders=given)
 
 
 def _folder(workdir: str | Path | None, stack: contextlib.ExitStack) -> Path:
@@ -150,8 +160,8 @@ def _folder(workdir: str | Path | None, stack: contextlib.ExitStack) -> Path:
 
 
 def _config(
-    modalities: Mapping[str, Mapping[str, Any]] | None, leave_out: Sequence[str],
-    num_steps: int | None, seed: int, config: Mapping[str, Any] | None,
+    modalities: Mapping[str, Mapping[str, Any]] | None, coders: Mapping[str, Any] | None,
+    leave_out: Sequence[str], num_steps: int | None, seed: int, config: Mapping[str, Any] | None,
 ) -> tuple[dict[str, Any], list[str]]:  # fmt: skip
     """Return the config of `configs/custom.py` with what the caller sets, and what this has replaced."""
     values: dict[str, Any] = custom.get_config().to_dict()
@@ -160,7 +170,13 @@ def _config(
     require_mapping("modalities", modalities)
     for name, options in (modalities or {}).items():
         require_mapping(f"modalities: {name}", options)
-    values["modalities"] = {name: dict(options) for name, options in (modalities or {}).items()}
+    values["modalities"] = plain(
+        {name: dict(options) for name, options in (modalities or {}).items()}, "modalities"
+    )
+    require_mapping("coders", coders)
+    for name, coder in (coders or {}).items():
+        found = coder if isinstance(coder, str) else GIVEN
+        values["modalities"].setdefault(name, {})["coder"] = found
     if num_steps is not None:
         for training in ("autoencoder_training", "score_training"):
             values[training]["num_steps"] = num_steps
@@ -267,15 +283,16 @@ def _any_of(callbacks: Sequence[Callback]) -> Callback:
 
 
 def _time_limit(
-    seconds: float, num_modalities: int, clock: Callable[[], float] = time.monotonic
-) -> Callback:
+    seconds: float, num_trained: int, num_modalities: int,
+    clock: Callable[[], float] = time.monotonic,
+) -> Callback:  # fmt: skip
     """Return a callback that ends each training when its share of the time is over.
 
-    What a training leaves unused is shared by those that follow. An autoencoder has the weight 1, the score
-    that of one and a half autoencoders for each modality.
+    What a training leaves unused is shared by those that follow. That of an autoencoder has the weight 1, that
+    of the score one and a half for each modality.
     """
     end = clock() + seconds
-    weights_left = 2.5 * num_modalities
+    weights_left = num_trained + 1.5 * num_modalities
     limits: dict[str, float] = {}
     last = clock()
 

@@ -1,8 +1,9 @@
 """A trained model from wherever it is kept: a saved model, a run's folder, or the Hugging Face Hub."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sbmae_jax._extras import require_extra
 from sbmae_jax._io import as_path, one_line
@@ -12,7 +13,9 @@ from sbmae_jax.models.saved import DOCUMENT, TENSORS, is_saved_model, load_saved
 HUB = "hf://"
 
 
-def load(path: str | Path, *, classes: Sequence[type] = ()) -> Model:
+def load(
+    path: str | Path, *, classes: Sequence[type] = (), coders: Mapping[str, Any] | None = None
+) -> Model:
     """Load a model that was saved, or that of a run whose trainings are finished.
 
     Nothing that is read is executed. The devices may be others than those that trained the model, and the
@@ -23,13 +26,16 @@ def load(path: str | Path, *, classes: Sequence[type] = ()) -> Model:
             bucket; or `hf://USER/NAME` of a saved model on the Hugging Face Hub, with `@REVISION` after it
             for a branch, a tag or a commit.
         classes: The classes of your own networks that a saved model has. Not needed for a run.
+        coders: The frozen coders that the model was trained with, by modality, as `fit` takes them. Not
+            needed for a run whose config names them.
 
     Returns:
         The model, which samples as it did when it was saved, or as the run's config says.
 
     Raises:
         ValueError: In one sentence, if there is no model; if its trainings are not finished; or if a file is
-            truncated, damaged or of a newer version of the format, or names a class that is not in `classes`.
+            truncated, damaged or of a newer version of the format, or names a class that is not in `classes`;
+            and if a coder is missing, or gives other latents than the one that the model was trained with.
         ImportError: For a model on the Hub without `huggingface_hub`, which `pip install 'sbmae_jax[hub]'`
             installs.
 
@@ -43,9 +49,9 @@ def load(path: str | Path, *, classes: Sequence[type] = ()) -> Model:
             completed = model.generate({"hubble": samples["hubble"][:1]})
     """
     if str(path).startswith(HUB):
-        return load_saved(_download(str(path)), classes)
+        return load_saved(_download(str(path)), classes, coders)
     if is_saved_model(as_path(path)):
-        return load_saved(path, classes)
+        return load_saved(path, classes, coders)
     # A saved model does not need what trains and evaluates, which takes seconds to import.
     from sbmae_jax.app.pipeline import open_run
     from sbmae_jax.app.run import load_model
@@ -55,7 +61,7 @@ def load(path: str | Path, *, classes: Sequence[type] = ()) -> Model:
         raise ValueError(
             f"{path} has no model: name what Model.save wrote, or the workdir of a run"
         )
-    return load_model(open_run(path))
+    return load_model(open_run(path, coders))
 
 
 def _download(url: str) -> Path:

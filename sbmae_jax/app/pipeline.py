@@ -21,6 +21,7 @@ from sbmae_jax._check import require_one_of
 from sbmae_jax._io import as_path, remove, write_npz
 from sbmae_jax._json import from_json, to_json
 from sbmae_jax.app.choices import choose_values, explain
+from sbmae_jax.app.coders import as_arrays
 from sbmae_jax.app.impute import Imputed, impute_file
 from sbmae_jax.app.request import generate_files
 from sbmae_jax.app.run import Run, load_evaluators, load_model
@@ -29,7 +30,7 @@ from sbmae_jax.data.source import PRESENT
 from sbmae_jax.evaluation.base import View
 from sbmae_jax.evaluation.generator import make_generator
 from sbmae_jax.evaluation.report import format_headlines, write_report
-from sbmae_jax.models.latents import moments
+from sbmae_jax.models.latents import MIN_STD, moments
 from sbmae_jax.models.model import Model, draw
 from sbmae_jax.models.task import Task
 from sbmae_jax.training import distributed
@@ -54,8 +55,12 @@ def train_score(run: Run) -> None:
     def latents():
         z = run.train_latents
         present = parts.layout.expand(jnp.asarray(z[PRESENT])) if PRESENT in z else None
-        scale = moments(jnp.asarray(z["z"]), present)
+        # An autoencoder of this package has latents of about variance 1, a frozen coder of any variance.
+        trained = jnp.array([name not in parts.frozen for name in parts.layout.names])
+        floor = jnp.where(parts.layout.expand(trained), MIN_STD, 0.0)
+        scale = moments(jnp.asarray(z["z"]), present, floor)
         arrays = {"mean": np.asarray(scale.mean), "std": np.asarray(scale.std)}
+        arrays |= as_arrays(parts.frozen, run.residuals())
         run.folder.write(MOMENTS, lambda file: write_npz(file, arrays))
         return run.standardised(z)
 
@@ -176,7 +181,7 @@ SEVERAL = {"all": tuple(STAGES), "train": ("autoencoders", "score", "energy")}
 def run(
     config: Config, workdir: str | Path, stage: str = "all", *,
     notice: Notice | None = None, callback: Callback | None = None, quiet: bool = False,
-    profile: bool = False, redo: str = "",
+    profile: bool = False, redo: str = "", coders: Mapping[str, Any] | None = None,
 ) -> Path:  # fmt: skip
     """Run one stage, or all in order, from where an earlier run was interrupted.
 
@@ -193,6 +198,7 @@ def run(
             evaluate and report have none.
         redo: A stage to do again, with all that depends on it, where the folder has it already. Needed where
             the config has changed since. A run that was interrupted meanwhile is resumed by the same call.
+        coders: Frozen coders by modality, where the config says "given", see `fit`.
 
     Returns:
         The folder, with `results.json` and `report/index.html` after the last stage.
@@ -223,7 +229,7 @@ def run(
         raise ValueError(f"profile traces trainings, and the stage {stage} has none: leave it out")
     this = Run(
         values, workdir, notice=notice, callback=callback, quiet=quiet, profile=profile, redo=redo,
-        data_at_hand=True,
+        data_at_hand=True, coders=coders,
     )  # fmt: skip
     with locked(this.folder.path) if distributed.is_first() else nullcontext():
         this.claim()
@@ -257,8 +263,12 @@ def resolve_open_values(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], s
     return config, explain(config, choices, found)
 
 
-def open_run(workdir: str | Path) -> Run:
+def open_run(workdir: str | Path, coders: Mapping[str, Any] | None = None) -> Run:
     """Open an existing run by the config in its folder.
+
+    Args:
+        workdir: The folder.
+        coders: Frozen coders by modality, where the run was given some from Python.
 
     Raises:
         ValueError: If the folder has no run.
@@ -266,7 +276,7 @@ def open_run(workdir: str | Path) -> Run:
     path = as_path(workdir) / CONFIG
     if not path.exists():
         raise ValueError(f"{workdir} is not the workdir of a run: it has no {CONFIG}")
-    return Run(json.loads(path.read_text()), workdir)
+    return Run(json.loads(path.read_text()), workdir, coders=coders)
 
 
 def generate(

@@ -13,6 +13,7 @@ import numpy as np
 from sbmae_jax._io import as_path, remove, write_atomically
 from sbmae_jax.app.build import build, build_source
 from sbmae_jax.app.changes import find_changes, outputs
+from sbmae_jax.app.coders import check_coders, load_residuals, measure_residuals
 from sbmae_jax.app.folder import RunFolder
 from sbmae_jax.app.run_data import MAX_HELD_OUT_ROWS, RunData, one_batch
 from sbmae_jax.app.sections import Config, check_keys, plain
@@ -52,15 +53,16 @@ class Run:
         profile: Whether to trace a few calls of each training.
         redo: A stage to do again, with all that depends on it; "" for none.
         data_at_hand: Whether to check that the data are those of the folder.
+        coders: Frozen coders by modality, where the config says "given".
 
     Raises:
-        ValueError: As `build`, and as `find_changes` if the folder does not fit the config.
+        ValueError: As `build`, and as `find_changes` and `check_coders` if the folder does not fit.
     """
 
     def __init__(
         self, config: Config, workdir: str | Path, *, notice: Notice | None = None,
         callback: Callback | None = None, quiet: bool = False, profile: bool = False,
-        redo: str = "", data_at_hand: bool = False,
+        redo: str = "", data_at_hand: bool = False, coders: Mapping[str, Any] | None = None,
     ):  # fmt: skip
         self.config: dict[str, Any] = plain(config)
         self.folder = RunFolder(as_path(workdir), quiet)
@@ -72,7 +74,9 @@ class Run:
             description.load(path / DATA) if kept
             else description.describe(build_source(self.config, "train", 1))
         )  # fmt: skip
-        self.parts = build(self.config, found)
+        self.parts = build(self.config, found, coders)
+        if "score" not in self.changes.stale:
+            check_coders(path / MOMENTS, self.parts.frozen)
         self.mesh = sharding.make_mesh(num_state_shards=self.config["num_state_shards"])
         self.data = RunData(
             config=self.config, description=found, modalities=self.parts.modalities,
@@ -135,7 +139,24 @@ class Run:
         rows = {name: source.arrays[name][:max_rows] for name in parts.layout.names}
         z = sharding.batched(partial(compiled, params), ENCODE_BATCH, self.mesh)(rows)
         missing = PRESENT in source.shapes
+        for m, (name, latents) in enumerate(parts.layout.unpack(z).items()):
+            finite = np.isfinite(np.asarray(latents)).all(axis=1)
+            bad = np.flatnonzero(
+                ~finite & source.arrays[PRESENT][:max_rows, m] if missing else ~finite
+            )
+            if len(bad):
+                raise ValueError(
+                    f"{name}: NaN or infinite latents in {len(bad):,} of {len(z):,} rows, the first in row "
+                    f"{bad[0]:,}: its encoder must return finite numbers for every row"
+                )
         return {"z": z} | ({PRESENT: source.arrays[PRESENT][:max_rows]} if missing else {})
+
+    def residuals(self) -> dict[str, np.ndarray]:
+        """Measure how far frozen coders are off, on rows of the training split."""
+        source = self.data.train_loaded
+        rows = {name: self.data.rows_of(source, {"x": name}) for name in self.parts.frozen}
+        present = {name: found for name, found in rows.items() if found is not None}
+        return measure_residuals(self.parts.frozen, source.arrays, present)
 
     def standardised(self, latents: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Standardise latents by the moments of the training split."""
@@ -148,8 +169,9 @@ class Run:
 
 
 def load_autoencoders(run: Run) -> dict[str, Params]:
-    """Load the parameters of all autoencoders."""
-    params = {}
+    """Load the parameters of all autoencoders; frozen ones have those that they came with."""
+    residuals = load_residuals(run.folder.path / MOMENTS) if run.parts.frozen else {}
+    params = {n: a.make_params(residuals.get(n)) for n, a in run.parts.frozen.items()}
     for group in run.parts.groups:
         example = run.data.example(group.view)
         params |= group.members(run.trainer.load(group.stage, group.task, group.training, example))

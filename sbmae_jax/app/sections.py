@@ -8,6 +8,7 @@ import inspect
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any, TypeVar
 
 import jax
@@ -22,6 +23,8 @@ from sbmae_jax._check import (
     require_type,
     short_repr,
 )
+from sbmae_jax._io import one_line
+from sbmae_jax.app.imported import import_part, is_import_path, path_of
 
 T = TypeVar("T")
 Config = Mapping[str, Any] | ml_collections.ConfigDict
@@ -94,14 +97,36 @@ class Section:
         return Section(self.place, left)
 
     def look_up(self, table: Mapping[str, T]) -> T:
-        """Return the entry of a table that the key `name` chooses."""
+        """Return the entry of a table that the key `name` chooses, or what its import path names."""
         name = self.values.get("name")
+        if isinstance(name, str) and is_import_path(name):
+            return import_part(f"{self.place}.name", name)
         require_one_of(f"{self.place}.name", name, list(table))
         return table[str(name)]
 
     def choose(self, table: Mapping[str, Callable[..., T]], **given: Any) -> T:
-        """Build the entry of a table that the key `name` chooses from the other keys."""
-        return self.without("name").build(self.look_up(table), **given)
+        """Build the entry of a table that the key `name` chooses from the other keys.
+
+        What `name` imports gets those of the given arguments that it has.
+        """
+        make, options = self.look_up(table), self.without("name")
+        if not is_import_path(self.values["name"]):
+            return options.build(make, **given)
+        place, path = f"{self.place}.name", self.values["name"]
+        if not callable(make):
+            raise ValueError(f"{place}: {path!r} is {short_repr(make)}: name a class or a function")
+        try:
+            parameters = inspect.signature(make).parameters
+            takes_all = any(p.kind == p.VAR_KEYWORD for p in parameters.values())
+            return options.build(
+                make, **{key: v for key, v in given.items() if takes_all or key in parameters}
+            )
+        except ValueError:
+            raise
+        except Exception as error:  # the code of others raises anything
+            raise ValueError(
+                f"{place}: {path!r} failed ({type(error).__name__}: {one_line(error, 300)})"
+            ) from error
 
     def build(self, make: Callable[..., T], **given: Any) -> T:
         """Call a function or class with the values of this section.
@@ -151,13 +176,17 @@ def check_keys(config: Mapping[str, Any]) -> None:
         root.part("modalities", name)
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, place: str = "config") -> Any:
     """Return a config, or a value of one, as Python's own types.
 
     Args:
         value: A `ConfigDict`, frozen or not, or any mapping; sections, tuples and lists within it may be of
-            these too. Numbers may be NumPy's or JAX's, paths may be objects. Other values stay as they are,
-            and are refused where they are used.
+            these too. Numbers may be NumPy's or JAX's, paths may be objects. Classes and functions become
+            their import paths. Other values stay as they are, and are refused where they are used.
+        place: Its key, for messages.
+
+    Raises:
+        ValueError: For a class or a function that no import finds.
 
     Example:
         >>> from pathlib import Path
@@ -165,12 +194,14 @@ def plain(value: Any) -> Any:
         {'data': {'path': 'own.npz'}, 'seed': 3}
     """
     if isinstance(value, ml_collections.FieldReference):
-        return plain(value.get())
+        return plain(value.get(), place)
     if isinstance(value, ml_collections.ConfigDict | Mapping):
-        return {key: plain(inner) for key, inner in value.items()}
+        return {key: plain(inner, f"{place}.{key}") for key, inner in value.items()}
     if isinstance(value, tuple | list):
-        entries = map(plain, value)
-        return tuple(entries) if isinstance(value, tuple) else list(entries)
+        entries = [plain(entry, place) for entry in value]
+        return tuple(entries) if isinstance(value, tuple) else entries
+    if isinstance(value, type | FunctionType) and not hasattr(value, "dtype"):
+        return path_of(place, value)
     if isinstance(value, np.generic | np.ndarray | jax.Array):
         return as_tuples(np.asarray(value).tolist())
     return str(value) if isinstance(value, os.PathLike) else value

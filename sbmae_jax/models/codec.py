@@ -21,11 +21,13 @@ import numpy as np
 from sbmae_jax._check import short_repr
 from sbmae_jax.data import scaling
 from sbmae_jax.data.scaling import Scaling
+from sbmae_jax.models.coders import FrozenCoder
 
 CLASSES = {
     "model": "sbmae_jax.models.model:Model",
     "modality": "sbmae_jax.models.autoencoder:Modality",
     "autoencoder": "sbmae_jax.models.autoencoder:Autoencoder",
+    "frozen": "sbmae_jax.models.coders:FrozenAutoencoder",
     "sampling": "sbmae_jax.sampling.generate:SamplingConfig",
     "sde/vp": "sbmae_jax.sampling.sde:VP",
     "sde/sub_vp": "sbmae_jax.sampling.sde:SubVP",
@@ -83,6 +85,8 @@ def encode(value: Any, place: str) -> Any:
         return value
     if isinstance(value, tuple | list):
         return [encode(entry, f"{place}[{i}]") for i, entry in enumerate(value)]
+    if isinstance(value, FrozenCoder):
+        return None  # functions are not saved: `load` is given them again
     if isinstance(value, Scaling):
         return {"class": "scaling", **scaling.to_json(value)}
     if _is_dtype(value):

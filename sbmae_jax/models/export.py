@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from sbmae_jax._check import require_type, short_repr
 from sbmae_jax._extras import require_extra
 from sbmae_jax._io import as_path, one_line, require_writable, write_atomically
+from sbmae_jax.models.coders import FrozenAutoencoder
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
@@ -33,6 +34,12 @@ def export_model(
         raise ValueError(
             f"platforms must be a list of {', '.join(PLATFORMS)}, got {short_repr(platforms)}"
         )
+    for m, autoencoder in zip(model.modalities, model.autoencoders, strict=True):
+        if isinstance(autoencoder, FrozenAutoencoder) and any(autoencoder.on_host):
+            raise ValueError(
+                f"the model cannot be exported, because the coder of {m.name} runs in Python: write it with "
+                "jax.numpy, so that JAX can trace it"
+            )
     require_extra("Model.export", "train", "flatbuffers")
     require_writable(path)
 

@@ -10,6 +10,9 @@ import numpy as np
 from sbmae_jax._check import require_fields, require_numbers
 from sbmae_jax.types import Array, Latents
 
+MIN_STD = 0.05
+"""The smallest standard deviation by which latents of autoencoders are divided."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -129,14 +132,15 @@ class Moments(NamedTuple):
         return x * self.std[None] + self.mean[None]
 
 
-def moments(x: Array, present: Array | None = None, floor: float = 0.05) -> Moments:
+def moments(x: Array, present: Array | None = None, floor: float | Array = MIN_STD) -> Moments:
     """Estimate the moments of latents.
 
     Args:
         x: Latents `[N, D]`.
         present: `[N, D]` bool, the entries to use; None uses all.
-        floor: The smallest standard deviation. A coordinate that a VAE does not use is nearly constant, and
-            dividing by its deviation would turn noise into signal.
+        floor: The smallest standard deviation, a number or one for each coordinate, `[D]`. A coordinate that
+            a VAE does not use is nearly constant, and dividing by its deviation would turn noise into signal.
+            With 0, only coordinates that are constant are not scaled.
 
     Raises:
         ValueError: For an x that is not `[N, D]` or has no rows, and for a `present` that is not bool or
@@ -149,7 +153,5 @@ def moments(x: Array, present: Array | None = None, floor: float = 0.05) -> Mome
         getattr(present, "dtype", None) != jnp.bool_ or present.shape != x.shape
     ):
         raise ValueError(f"present must be a bool array with the shape of x, {x.shape}")
-    return Moments(
-        jnp.mean(x, axis=0, where=present),
-        jnp.maximum(jnp.std(x, axis=0, where=present), floor),
-    )
+    std = jnp.maximum(jnp.std(x, axis=0, where=present), floor)
+    return Moments(jnp.mean(x, axis=0, where=present), jnp.where(std > 0, std, 1.0))

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from sbmae_jax._check import require_one_of, short_repr
 from sbmae_jax.types import Array, Key
 
 MIN_VARIANCE = 1e-3
@@ -31,8 +32,15 @@ LOG_VARIANCE_SCALE = 10.0
 Adam moves every parameter by about its learning rate, and a log-variance has farther to go than a weight.
 """
 
+MIN_PROBABILITY = 1e-6
+"""The smallest probability, or mean of a count, of which a logarithm is taken."""
+
 MAX_LOG_RATE = 15.0
 """The largest log-rate, three million counts: beyond it a network has diverged."""
+
+
+def _unchanged(x: Array) -> Array:
+    return x
 
 
 class Likelihood(NamedTuple):
@@ -48,6 +56,9 @@ class Likelihood(NamedTuple):
         mean: `y -> mean of p(x|z)`.
         draw: `(key, y, log_var) -> draw from p(x|z)`.
         has_variance: Whether `log_var` is learned.
+        link: The inverse of `mean`: mean of p(x|z) -> y.
+        values: The name of the likelihood in this module with the same values: "normal" for real numbers,
+            "poisson" for counts, and so on. It decides which data are valid, and how errors are measured.
     """
 
     features: Callable[[Array], Array]
@@ -55,15 +66,13 @@ class Likelihood(NamedTuple):
     mean: Callable[[Array], Array]
     draw: Callable[[Key, Array, Array | None], Array]
     has_variance: bool = False
+    link: Callable[[Array], Array] = _unchanged
+    values: str = "normal"
 
 
 def variance(log_var: Array, like: Array) -> Array:
     """Return the variance of each entry, at least `MIN_VARIANCE`, in the shape of `like` `[B, *shape]`."""
     return (MIN_VARIANCE + jnp.exp(LOG_VARIANCE_SCALE * log_var))[None] + jnp.zeros_like(like)
-
-
-def _unchanged(x: Array) -> Array:
-    return x
 
 
 def _normal_nll(x, y, log_var):
@@ -108,19 +117,72 @@ def _clipped(y: Array) -> Array:
     return jnp.clip(y, 0, 1)
 
 
+def _logit(p: Array) -> Array:
+    p = jnp.clip(p, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
+    return jnp.log(p) - jnp.log1p(-p)
+
+
+def _log(mean: Array) -> Array:
+    return jnp.log(jnp.maximum(mean, MIN_PROBABILITY))
+
+
 LIKELIHOODS: dict[str, Likelihood] = {
     "gaussian": Likelihood(
-        _unchanged, lambda x, y, _: (x - y) ** 2, _clipped, lambda key, y, _: _clipped(y)
+        _unchanged, lambda x, y, _: (x - y) ** 2, _clipped, lambda key, y, _: _clipped(y),
+        values="gaussian",
     ),
     "bernoulli": Likelihood(
         _unchanged, lambda x, y, _: optax.sigmoid_binary_cross_entropy(y, x), jax.nn.sigmoid,
-        _bernoulli_draw,
+        _bernoulli_draw, link=_logit, values="bernoulli",
     ),
     "normal": Likelihood(_unchanged, _normal_nll, _unchanged, _normal_draw, has_variance=True),
-    "categorical": Likelihood(_unchanged, _categorical_nll, jax.nn.softmax, _categorical_draw),
-    "poisson": Likelihood(jnp.log1p, _poisson_nll, _rate, _poisson_draw),
+    "categorical": Likelihood(
+        _unchanged, _categorical_nll, jax.nn.softmax, _categorical_draw, link=_log,
+        values="categorical",
+    ),
+    "poisson": Likelihood(
+        jnp.log1p, _poisson_nll, _rate, _poisson_draw, link=_log, values="poisson"
+    ),
 }  # fmt: skip
 """The likelihoods by the name that a modality's config has for them."""
+
+
+def add_likelihood(name: str, likelihood: Likelihood) -> None:
+    """Add a likelihood of your own, so that a modality can have it by its name.
+
+    A saved model holds the name alone: add the likelihood again before you load the model elsewhere.
+
+    Args:
+        name: Its name, which must be new. A config may also name the likelihood by its import path, as in
+            "my_package.kinds:STUDENT", and need not add it.
+        likelihood: Its functions. With `has_variance` the autoencoder learns a log-variance for it.
+
+    Raises:
+        ValueError: If the name is that of another likelihood, and for anything but a `Likelihood`.
+
+    Example:
+        Errors that are not squared, for data with outliers:
+
+        >>> LAPLACE = Likelihood(
+        ...     features=lambda x: x,
+        ...     nll=lambda x, y, _: jnp.abs(x - y),
+        ...     mean=lambda y: y,
+        ...     draw=lambda key, y, _: y + jax.random.laplace(key, y.shape),
+        ... )
+        >>> add_likelihood("laplace", LAPLACE)
+        >>> negative_log_likelihood("laplace", jnp.zeros((2, 3)), jnp.ones((2, 3))).tolist()
+        [3.0, 3.0]
+    """
+    if not isinstance(likelihood, Likelihood):
+        raise ValueError(f"likelihood must be a Likelihood, got {short_repr(likelihood)}")
+    if not isinstance(name, str) or name in BUILT_IN:
+        raise ValueError(f"name must be a new string, got {short_repr(name)}")
+    require_one_of("values", likelihood.values, BUILT_IN)
+    LIKELIHOODS[name] = likelihood
+
+
+BUILT_IN = tuple(LIKELIHOODS)
+"""The names of the likelihoods of this module."""
 
 
 def negative_log_likelihood(
@@ -158,6 +220,7 @@ def check_values(likelihood: str, name: str, array: np.ndarray) -> None:
             f"row {bad_rows[0]}: remove or fix these rows"
         )
     low, high = array.min(), array.max()
+    likelihood = LIKELIHOODS[likelihood].values
     if likelihood == "poisson" and low < 0:
         raise ValueError(
             f"{name}: counts must be at least 0, got {low:.4g}: fix them, or use likelihood 'normal'"

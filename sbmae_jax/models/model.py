@@ -23,6 +23,7 @@ from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.units import as_training_units, in_training_dtype
 from sbmae_jax.models import density, imputation
 from sbmae_jax.models.autoencoder import Autoencoder, Modality, as_float
+from sbmae_jax.models.coders import FrozenAutoencoder
 from sbmae_jax.models.density import Information, LogDensity
 from sbmae_jax.models.energy import energy_fn
 from sbmae_jax.models.export import export_model
@@ -71,7 +72,8 @@ class Model:
             energy network.
         moments: Mean and standard deviation of the latents, by which they are standardised.
         modalities: What is modelled, in the order of the joint latents.
-        autoencoders: One for each modality, in the order of `modalities`.
+        autoencoders: One for each modality, in the order of `modalities`; frozen ones are functions of your
+            own, see `FrozenCoder`.
         scalings: `(name, scaling)` of the modalities whose data the networks see in other units.
         entries: `(name, names)` of the entries of vectors, where they have names.
         ignored: What the training data had besides the modalities; `impute` does not look at it.
@@ -95,7 +97,7 @@ class Model:
     params: dict[str, Params]
     moments: Moments
     modalities: tuple[Modality, ...]
-    autoencoders: tuple[Autoencoder, ...]
+    autoencoders: tuple[Autoencoder | FrozenAutoencoder, ...]
     scalings: tuple[tuple[str, Scaling], ...] = ()
     entries: tuple[tuple[str, tuple[str, ...]], ...] = ()
     ignored: tuple[str, ...] = ()
@@ -591,7 +593,9 @@ class Model:
         network = {"score": self.score_network, "energy": self.energy_network}[name]
         return LatentNetwork(network.apply, self.params[name], self.sde, self.layout)
 
-    def _latents(self, x: Array) -> Iterator[tuple[str, Autoencoder, Params, Array]]:
+    def _latents(
+        self, x: Array
+    ) -> Iterator[tuple[str, Autoencoder | FrozenAutoencoder, Params, Array]]:
         """Yield the name, the autoencoder, its parameters and the latent [B, d] of each modality."""
         latents = self.layout.unpack(self.moments.restore(x))
         for modality, autoencoder in zip(self.modalities, self.autoencoders, strict=True):
@@ -637,7 +641,7 @@ def layout(modalities: tuple[Modality, ...]) -> Layout:
 
 def encode(
     modalities: tuple[Modality, ...],
-    autoencoders: tuple[Autoencoder, ...],
+    autoencoders: tuple[Autoencoder | FrozenAutoencoder, ...],
     params: Mapping[str, Params],
     batch: Mapping[str, Array],
 ) -> Array:

@@ -29,6 +29,7 @@ from sbmae_jax import _provenance
 from sbmae_jax._check import require_one_of
 from sbmae_jax._io import as_path, one_line, require_folder, require_writable, write_atomically
 from sbmae_jax.models import codec
+from sbmae_jax.models.coders import with_coders
 from sbmae_jax.models.latents import Moments
 from sbmae_jax.models.tensors import digest, flatten, read_tensors, unflatten, write_tensors
 
@@ -85,12 +86,15 @@ def is_saved_model(path: Path) -> bool:
     return any((path / name).exists() for name in (DOCUMENT, TENSORS))
 
 
-def load_saved(path: str | Path, classes: Sequence[type] = ()) -> Any:
+def load_saved(
+    path: str | Path, classes: Sequence[type] = (), coders: Mapping[str, Any] | None = None
+) -> Any:
     """Read a model that `save_model` wrote.
 
     Args:
         path: The folder or the file.
         classes: Classes from outside of this package that the model has parts of.
+        coders: The frozen coders that the model was trained with, by modality.
 
     Returns:
         The `Model`, on the default device.
@@ -126,7 +130,7 @@ def load_saved(path: str | Path, classes: Sequence[type] = ()) -> Any:
         raise ValueError(
             f"{source} does not fit its networks ({one_line(error, 300)}): {AGAIN}"
         ) from None
-    return model
+    return with_coders(model, coders)
 
 
 def _narrowed(name: str, array: np.ndarray) -> np.ndarray:

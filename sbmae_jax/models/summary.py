@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from sbmae_jax.models.coders import FrozenAutoencoder
+
 HEAD = ("modality", "shape", "kind", "latents", "parameters")
 
 
@@ -14,14 +16,15 @@ def summary_rows(model: Any) -> list[tuple[str, ...]]:
     """Return a row of words for each modality of a `Model`, as `HEAD` says."""
     scalings = dict(model.scalings)
     rows = []
-    for m in model.modalities:
+    for m, autoencoder in zip(model.modalities, model.autoencoders, strict=True):
         scaling = scalings.get(m.name)
         shape = m.shape if scaling is None else scaling.raw_shape
         kind = m.likelihood if scaling is None else scaling.kind
-        num = num_parameters(model.params["autoencoders"][m.name])
-        rows.append(
-            (m.name, " x ".join(map(str, shape)) or "1", kind, str(m.latent_size), f"{num:,}")
+        num = f"{num_parameters(model.params['autoencoders'][m.name]):,}"
+        cell = (
+            f"frozen ({autoencoder.origin})" if isinstance(autoencoder, FrozenAutoencoder) else num
         )
+        rows.append((m.name, " x ".join(map(str, shape)) or "1", kind, str(m.latent_size), cell))
     return rows
 
 
