@@ -1,6 +1,9 @@
 """The code on the pages of the documentation runs; their tables are held by test_benchmarks."""
 
+import json
 import re
+import sys
+import types
 import warnings
 from pathlib import Path
 from typing import Any
@@ -54,6 +57,19 @@ def test_the_page_from_python_runs(tmp_path, monkeypatch):
     assert not np.isnan(names["found"].filled["lab"]).any()
     assert names["z"].shape == (8, names["model"].layout.size)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_the_page_on_own_parts_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    module = types.ModuleType("own_parts_of_the_page")  # where imports find what the page defines
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    for block in blocks_of("docs/own_parts.md"):
+        quick = block.replace("minutes=1", "num_steps=30")
+        exec(compile(quick, "docs/own_parts.md", "exec"), module.__dict__)
+    assert type(module.model.score_network).__name__ == "HubScore"
+    results = json.loads((tmp_path / "my_run" / "results.json").read_text())
+    assert set(results["errors"]) == {"left", "right"}
 
 
 def test_own_data_are_surveyed_and_filled_as_the_page_says(tmp_path, monkeypatch, capsys):

@@ -411,7 +411,7 @@ def test_what_looks_wrong_is_a_warning(fitted):
 
 def test_sections_of_a_config_are_merged():
     nested = {"sampling": {"temperature": 0.5, "num_levels": 4}, "config.network.width": 16}
-    values, _ = fit_module._config(None, (), 7, 3, nested)
+    values, _ = fit_module._config(None, None, (), 7, 3, nested)
     assert values["sampling"]["temperature"] == 0.5
     assert values["sampling"]["snr"] == custom.get_config().sampling.snr
     assert values["score_training"]["num_steps"] == 7

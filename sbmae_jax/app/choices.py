@@ -136,7 +136,10 @@ def _add_networks(config: dict[str, Any]) -> None:
 def explain(config: Mapping[str, Any], choices: list[Choice], found: Survey) -> str:
     """Describe the data and what was chosen, for the screen."""
     sections = config["modalities"]
-    example = f"modalities.{next(iter(sections))}.latent_size=8"
+    trained = [name for name, section in sections.items() if "network" in section]
+    example = (
+        f"modalities.{trained[0]}.latent_size=8" if trained else "score_training.num_steps=500"
+    )
     columns = {
         "network": {name: _network_of(section) for name, section in sections.items()},
         "latents": {name: str(s.get("latent_size", "its own")) for name, s in sections.items()},

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from sbmae_jax._check import require_mapping, require_type
+from sbmae_jax._io import one_line
 from sbmae_jax.app.encoder_decoders import add_imported_likelihood
 from sbmae_jax.app.imported import import_part, is_import_path
 from sbmae_jax.app.sections import Section
@@ -53,7 +54,7 @@ def freeze_coders(
     require_mapping("coders", coders)
     sections, given = Section("config", config).part("modalities"), dict(coders or {})
     frozen = {}
-    for name in sections.values:
+    for name in sorted(sections.values):
         section = sections.part(name)
         if section.values.get("coder") is None or name not in data.shapes:
             continue
@@ -133,8 +134,14 @@ def _find(section: Section, name: str, given: Any) -> tuple[str, FrozenCoder | N
         return origin, None
     if is_import_path(origin):
         found = import_part(place, origin)
-        is_factory = callable(found) and not hasattr(found, "transform")
-        return origin, as_coder(name, found() if is_factory else found)
+        if callable(found) and not hasattr(found, "transform"):
+            try:
+                found = found()
+            except Exception as error:  # the code of others raises anything
+                raise ValueError(
+                    f"{place}: {origin!r} failed ({type(error).__name__}: {one_line(error, 300)})"
+                ) from error
+        return origin, as_coder(name, found)
     if origin != GIVEN:
         raise ValueError(
             f"{place} must be {IDENTITY!r} or an import path such as 'my_package.coders:pca', got {origin!r}"

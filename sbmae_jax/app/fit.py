@@ -288,8 +288,8 @@ def _time_limit(
 ) -> Callback:  # fmt: skip
     """Return a callback that ends each training when its share of the time is over.
 
-    What a training leaves unused is shared by those that follow. That of an autoencoder has the weight 1, that
-    of the score one and a half for each modality.
+    What a training leaves unused is shared by those that follow. That of an autoencoder has the weight 1,
+    and that of the score one and a half for each modality.
     """
     end = clock() + seconds
     weights_left = num_trained + 1.5 * num_modalities

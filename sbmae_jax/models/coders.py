@@ -280,7 +280,8 @@ def in_units(xp: Any, scaling: Scaling | None, x: Any) -> Any:
         x = xp.clip(x[:, :height, :width], 0, 1)
     if scaling.kind in ("mask", "binary"):
         x = xp.where(x > 0.5, 1.0, 0.0)
-    raw = xp.where(scaling.constant, scaling.shift, x * scaling.scale + scaling.shift)
+    scale, shift, constant = _for_rows(x, scaling.scale, scaling.shift, scaling.constant)
+    raw = xp.where(constant, shift, x * scale + shift)
     raw = xp.expm1(raw) if scaling.kind == "large_counts" else raw
     raw = xp.reshape(raw, (x.shape[0], *scaling.raw_shape))
     dtype = np.dtype(scaling.dtype)
@@ -307,13 +308,20 @@ def prepared(xp: Any, scaling: Scaling | None, raw: Any) -> Any:
     if scaling.kind in IMAGE_KINDS:
         height, width, channels = scaling.shape
         raw = xp.reshape(raw, (raw.shape[0], *scaling.raw_shape[:2], channels))
-        x = xp.clip((raw - scaling.shift) / scaling.scale, 0, 1)
+        scale, shift = _for_rows(raw, scaling.scale, scaling.shift)
+        x = xp.clip((raw - shift) / scale, 0, 1)
         sides = ((0, 0), (0, height - x.shape[1]), (0, width - x.shape[2]), (0, 0))
         return xp.pad(x, sides, mode="edge")
     raw = xp.reshape(raw, (raw.shape[0], *scaling.shape))
     if scaling.kind == "large_counts":
         raw = xp.log1p(xp.clip(raw, 0, None))
-    return (raw - scaling.shift) / scaling.scale
+    scale, shift = _for_rows(raw, scaling.scale, scaling.shift)
+    return (raw - shift) / scale
+
+
+def _for_rows(x: Any, *values: np.ndarray) -> list[np.ndarray]:
+    """Return values of features with all axes of rows [B, ...]."""
+    return [np.broadcast_to(value, x.shape[1:])[None] for value in values]
 
 
 def _same(xp: Any, scaling: Scaling | None, x: Any) -> Any:
