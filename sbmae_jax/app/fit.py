@@ -145,9 +145,7 @@ def fit(
         if keep_on_interrupt:
             called.append(stack.enter_context(_interrupts_noted()))
         callback = _any_of(called) if called else None
-        pipeline.run(
-            values, folder, stage, callback=callback, quiet=quiet, redo=redo, coders=given
-        )
+        pipeline.run(values, folder, stage, callback=callback, quiet=quiet, redo=redo, coders=given)
         return load(folder, coders=given)
 
 
