@@ -1,10 +1,12 @@
 """The command `sbmae`: what each command reads, its help, and an installation away from a clone."""
 
+import importlib.metadata
 import os
 import subprocess
 import sys
 import venv
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -138,6 +140,31 @@ def test_help_names_every_command_and_flag(monkeypatch, capsys):
         printed = capsys.readouterr().out
         assert command.summary in printed
         assert all(f"--{flag}\n" in printed for flag in command.flags)
+        listed = {line.strip()[2:] for line in printed.splitlines() if line.startswith("  --")}
+        assert listed <= {*command.flags, "config.KEY=VALUE"}
+        for other in commands.COMMANDS.keys() - {name, "train", "evaluate", "report"}:
+            assert f"for {other}" not in printed.lower()
+
+
+@pytest.mark.parametrize("word", ["--version", "version"])
+def test_the_version_is_that_of_the_package(monkeypatch, capsys, word):
+    monkeypatch.setattr("sys.argv", ["sbmae", word])
+    cli.main_of_commands()
+    assert capsys.readouterr().out == f"sbmae_jax {importlib.metadata.version('sbmae-jax')}\n"
+
+
+def test_of_several_processes_the_first_one_writes(tmp_path, monkeypatch, capsys, finished_run):
+    waited = []
+    for is_first in (False, True):
+        processes = SimpleNamespace(is_first=lambda first=is_first: first, barrier=waited.append)
+        monkeypatch.setattr("sbmae_jax.app.request.distributed", processes)
+        monkeypatch.setattr("sbmae_jax.app.commands.distributed", processes)
+        given = {"workdir": str(finished_run), "output": str(tmp_path / "made"), "num_samples": 1}
+        with flagsaver.flagsaver(**given):
+            commands.generate([], [])
+        assert (tmp_path / "made" / "sheet.png").exists() == is_first
+        assert bool(capsys.readouterr().out) == is_first
+    assert waited == ["generated"] * 2
 
 
 def test_an_unknown_command_is_named(monkeypatch):

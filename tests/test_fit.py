@@ -1,5 +1,6 @@
 """`fit` from Python: the same bits as the command line, data of any form, and what ends a training."""
 
+import copy
 import json
 import shutil
 import signal
@@ -433,3 +434,92 @@ def test_a_model_is_shown_as_a_table(fitted):
     assert len(text.splitlines()) == 4
     assert page.count("<tr>") == 3
     assert "category" in page
+
+
+HOLES = {
+    "NaN": ("lab", [[1.0, np.nan, 2.0], [1.0, 2.0, 3.0]]),
+    "None": ("town", ["Bonn", None]),
+    "None in a row": ("lab", [[1.0, None, 2.0]]),
+    "None for a row": ("lab", [[1.0, 2.0, 3.0], None]),
+    "masked": ("lab", np.ma.masked_equal([[1.0, 2.0, 3.0]], 2)),
+    "masked word": ("town", np.ma.array(["Bonn", "Oslo"], mask=[False, True])),
+    "pandas": ("town", pd.Series(["Bonn", pd.NA], dtype="string")),
+    "categorical": ("town", pd.Series(["Bonn", None], dtype="category")),
+    "polars": ("town", pl.Series(["Bonn", None])),
+    "NaT": ("town", [pd.NaT, "Bonn"]),
+}
+
+
+@pytest.mark.parametrize("form", HOLES)
+def test_what_has_holes_is_left_to_impute(fitted, form):
+    name, values = HOLES[form]
+    for ask in (fitted[1].generate, fitted[1].log_density, fitted[1].surprise):
+        with pytest.raises(
+            ValueError, match=rf"{name} has a hole in row [01]: use impute"
+        ) as refused:
+            ask({name: values})
+        assert "\n" not in str(refused.value)
+    modality = next(m for m in fitted[1].modalities if m.name == name)
+    with pytest.raises(ValueError, match="use impute"):
+        fitted[1].prepare(modality, values)
+
+
+def test_values_of_other_libraries_without_holes_are_generated_from(fitted):
+    for values in (pd.Series(["Bonn"], dtype="string"), pl.Series(["Bonn"]), np.ma.array(["Bonn"])):
+        assert fitted[1].generate({"town": values})["lab"].shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"lab": np.zeros((0, 3))}, "no rows"), ({"lab": []}, "no rows"), ({"town": []}, "no rows"),
+        (own_frame().iloc[:0], "data have no rows: give at least one$"),
+        (own_frame()[["town"]].iloc[:0], "data have no rows"),
+        (pl.DataFrame({"town": []}), "data have no rows"),
+        (pd.DataFrame(), "the data frame has no columns"), (pl.DataFrame(), "the data frame has no columns"),
+        (pd.DataFrame(index=range(3)), "the data frame has no columns"),
+    ],
+)  # fmt: skip
+def test_no_rows_are_refused_in_one_sentence(fitted, data, message):
+    asked = [short_fit, fitted[1].impute]
+    if isinstance(data, dict):
+        asked += [fitted[1].generate, fitted[1].log_density, fitted[1].surprise]
+    for ask in asked:
+        with pytest.raises(ValueError, match=message) as refused:
+            ask(data)
+        assert "\n" not in str(refused.value)
+        assert "iter" not in str(refused.value)
+
+
+def test_what_impute_refuses_says_what_is_wrong_and_what_to_do(fitted):
+    with pytest.raises(
+        ValueError, match=r"NaN in part of 1 of 1 rows.*impute\(partial_rows='missing'\)"
+    ):
+        fitted[1].impute({"lab": [[1.0, np.nan, 2.0]]}, num_samples=2)
+    half = fitted[1].impute({"lab": [[1.0, np.nan, 2.0]]}, num_samples=2, partial_rows="missing")
+    assert half.filled["lab"][0, [0, 2]].tolist() == [1.0, 2.0]
+    with pytest.raises(ValueError, match=r"^age in data is not a modality of this run") as refused:
+        fitted[1].impute({"age": [1.0]})
+    assert "/" not in str(refused.value)
+
+
+def test_load_says_how_to_finish_what_was_interrupted(tmp_path):
+    def interrupt(stage, step, metrics):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        short_fit(workdir=tmp_path / "run", callbacks=interrupt)
+    with pytest.raises(
+        ValueError,
+        match=r"train autoencoder/lab first, by the same call .*sbmae train --workdir=.*run$",
+    ):
+        sbmae_jax.load(tmp_path / "run")
+
+
+def test_models_are_compared_and_hashed_by_identity(fitted):
+    model, other = fitted[1], copy.deepcopy(fitted[1])
+    assert model == model
+    assert model != other
+    assert model in {model, other}
+    assert len({model, other}) == 2
+    assert same_bits(model, other)

@@ -130,7 +130,9 @@ def test_empty_strings_are_missing():
 )
 def test_another_kind_can_be_given(array, kind):
     found = kind_of(array, {"x": kind})
-    assert found == (kind, "set by config.data.kinds")
+    assert found == (kind, f"set (inferred: {kind_of(array, {}).name})")
+    inferred = kind_of(array, {})
+    assert kind_of(array, {"x": inferred.name}) == inferred  # as in a run that goes on
 
 
 @pytest.mark.parametrize(

@@ -223,7 +223,7 @@ def test_own_data_are_learned_and_their_holes_filled(tmp_path):
         f"--workdir={workdir}", "--config.modalities.count.kind=vector",
     )  # fmt: skip
     assert first.returncode == 0, first.stderr
-    for word in ("14.5%", "set by config.data.kinds", "rows: 160 train, 20 valid, 20 test"):
+    for word in ("14.5%", "set (inferred: category)", "rows: 160 train, 20 valid, 20 test"):
         assert word in first.stdout
     (tmp_path / "own.npz").unlink()  # a trained model needs no data
     np.savez(tmp_path / "new.npz", lab=values["lab"][:20], town=np.array(["Oslo", ""] * 10))

@@ -209,8 +209,11 @@ def test_a_draw_is_a_completion_with_noise():
     [
         ({"town": np.array(["Paris"])}, "town: unknown class 'Paris' in row 0: choose from Bonn"),
         ({"age": np.array([[40.0, 41.0]])}, r"age: examples must have shape \(\), got \(2,\)"),
-        ({"age": np.array([np.nan])}, "age: NaN or infinite values in 1 of 1 rows"),
-        ({"count": np.array([[1.5, 2]])}, "count: counts must be non-negative integers"),
+        ({"age": np.array([np.nan])}, "age has a hole in row 0: use impute"),
+        (
+            {"count": np.array([[1.5, 2]])},
+            "count: a count must be an integer from 0, got 1.5 in row 0",
+        ),
         ({"photo": np.full((1, 2, 2), 256)}, r"photo: its values are int64 from 256 to 256"),
     ],
 )

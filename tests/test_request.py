@@ -1,8 +1,10 @@
 """Generation from files: what is given, what comes out, and what cannot be read."""
 
 import csv
+import dataclasses
 import json
 import tempfile
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -358,3 +360,18 @@ def test_home_is_found_in_what_is_given(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     Image.new("RGB", (8, 8), (10, 20, 30)).save(tmp_path / "face.png")
     assert read_given(["image=~/face.png"], MODALITIES, DATA)["image"].shape == (8, 8, 3)
+
+
+def test_accented_names_are_the_same_however_they_are_written():
+    split, joined = (unicodedata.normalize(form, "Größe") for form in ("NFD", "NFC"))
+    modality = OWN_MODALITIES[0]
+    own = OWN_DATA._replace(scalings={joined: OWN_DATA.scalings[modality.name]})
+    reference = read_given([f"{joined}=51"], [dataclasses.replace(modality, name=joined)], own)
+    read = read_given([f"{split}=51"], [dataclasses.replace(modality, name=joined)], own)
+    assert list(read) == [joined]
+    np.testing.assert_array_equal(read[joined], reference[joined])
+    names = [split if name == "Bald" else name for name in DATA.entries["attributes"]]
+    accented = DATA._replace(entries={"attributes": tuple(names)})
+    for word in (split, joined):
+        made = read_given([f"attributes={word}"], MODALITIES, accented)["attributes"]
+        assert [name for name, has in zip(names, made, strict=True) if has] == [split]

@@ -4,6 +4,7 @@ There are two ways in. `launch.py`, in a clone, runs what `--stage` says; `main`
 `sbmae` runs what its first word says; `main_of_commands` is its code.
 """
 
+import importlib.metadata
 import os
 import sys
 import warnings
@@ -34,6 +35,8 @@ def main_of_commands() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("--help", "-h", "help"):
         print(_help_of_all())
+    elif name in ("--version", "version"):
+        print(f"sbmae_jax {importlib.metadata.version('sbmae_jax')}")
     elif name not in COMMANDS:
         known = ", ".join(COMMANDS)
         sys.exit(f"sbmae: no command {name!r}{did_you_mean(name, COMMANDS)}; choose from {known}")
@@ -130,7 +133,7 @@ def _help_of_all() -> str:
     """Return the list of all commands."""
     width = max(map(len, COMMANDS)) + 2
     lines = [f"  {name:<{width}}{command.summary}" for name, command in COMMANDS.items()]
-    end = "sbmae COMMAND --help lists the flags of a command."
+    end = "sbmae COMMAND --help lists the flags of a command, and sbmae --version says which version this is."
     return "\n".join(["usage: sbmae COMMAND [--FLAG=VALUE ...]", "", *lines, "", end])
 
 
@@ -139,7 +142,8 @@ def _help_of(name: str) -> str:
     command = COMMANDS[name]
     operand = [command.operand] if command.operand else []
     usage = " ".join(["usage: sbmae", name, *operand, "[--FLAG=VALUE ...]"])
-    lines = [f"  --{flag}\n      {flags.FLAGS[flag].help}" for flag in command.flags]
+    about = {flag: command.about.get(flag, flags.FLAGS[flag].help) for flag in command.flags}
+    lines = [f"  --{flag}\n      {meaning}" for flag, meaning in about.items()]
     if command.config and "config" not in command.flags:
         lines.append("  --config.KEY=VALUE\n      Set a value of the config.")
     return "\n".join([usage, "", command.summary, "", *lines])

@@ -36,22 +36,28 @@ REDO = flags.DEFINE_enum(
     "redo", "", ["", *pipeline.STAGES],
     "Do a stage again, and all that depends on it, in a WORKDIR that has it already.",
 )  # fmt: skip
-GIVEN = flags.DEFINE_multi_string(
-    "given", [],
-    'For generate: what a sample must agree with, NAME=VALUE. Repeatable. For example image=face.png, '
-    'attributes="Smiling,Eyeglasses" or lab=0.3,7. Without it, everything is generated.',
+_TRAINED = "Folder of the trained run, or the URL of a bucket."
+_ABOUT_GIVEN = (
+    'What a sample must agree with, NAME=VALUE. Repeatable. For example image=face.png, '
+    'attributes="Smiling,Eyeglasses" or lab=0.3,7. Without it, everything is generated.'
 )  # fmt: skip
+_ABOUT_INPUT = "Rows to fill in, in the same form as the training data."
+_FOLDER_OF_SAMPLES = (
+    "Folder for the samples (default: generated in WORKDIR, or in the current folder if WORKDIR is in a "
+    "bucket)."
+)
+_FILLED_FILE = "The .npz file for the filled rows and their samples."
+_EXPORTED_FILE = (
+    "A .safetensors file or a folder, which sbmae_jax.load reads, or a .jax file for JAX alone."
+)
+GIVEN = flags.DEFINE_multi_string("given", [], f"For generate: {_ABOUT_GIVEN}")
 NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples", None, "Number of samples (default: 5 for generate, 20 for impute)."
 )
-INPUT = flags.DEFINE_string(
-    "input", "", "For impute: rows to fill in, in the same form as the training data."
-)
+INPUT = flags.DEFINE_string("input", "", f"For impute: {_ABOUT_INPUT}")
 OUTPUT = flags.DEFINE_string(
     "output", "",
-    "For generate: folder for the samples (default: generated in WORKDIR, or in the current folder if "
-    "WORKDIR is a bucket). For impute: .npz file for the filled rows. For export: a .safetensors file or a "
-    "folder, which sbmae_jax.load reads, or a .jax file, which JAX alone runs.",
+    f"For generate: {_FOLDER_OF_SAMPLES} For impute: {_FILLED_FILE} For export: {_EXPORTED_FILE}",
 )  # fmt: skip
 SEED = flags.DEFINE_integer("seed", 0, "For generate and impute: seed of the samples.")
 PROFILE = flags.DEFINE_bool(
@@ -83,6 +89,7 @@ class Command(NamedTuple):
         operand: The name of the word that it takes besides flags, in brackets if it may be left out; "" if it
             takes none.
         config: Whether it reads --config.KEY=VALUE.
+        about: Flags that mean something of their own here, and what.
     """
 
     summary: str
@@ -90,6 +97,7 @@ class Command(NamedTuple):
     flags: tuple[str, ...]
     operand: str = ""
     config: bool = False
+    about: Mapping[str, str] = {}
 
 
 def train(words: Words, overrides: Sequence[Override]) -> None:
@@ -133,7 +141,7 @@ def generate(words: Words, overrides: Sequence[Override]) -> None:
     output = as_path(OUTPUT.value) if OUTPUT.value else here / "generated"
     num_samples = 5 if NUM_SAMPLES.value is None else NUM_SAMPLES.value
     page = pipeline.generate(WORKDIR.value, GIVEN.value, num_samples, output, seed=SEED.value)
-    print(f"samples: {page}")
+    _say(f"samples: {page}")
 
 
 def impute(words: Words, overrides: Sequence[Override]) -> None:
@@ -144,12 +152,16 @@ def impute(words: Words, overrides: Sequence[Override]) -> None:
     done = pipeline.impute(
         WORKDIR.value, INPUT.value, OUTPUT.value, num_samples=num_samples, seed=SEED.value
     )
-    for notice in done.notices:
-        print(notice)
-    for name, num in done.num_filled.items():
-        if num:
-            print(f"{name}: filled in {num:,} of {done.num_rows:,} rows")
-    print(f"{num_samples} samples for each hole, and a summary of them: {done.path}")
+    filled = [
+        f"{name}: filled in {num:,} of {done.num_rows:,} rows"
+        for name, num in done.num_filled.items()
+        if num
+    ]
+    _say(
+        *done.notices,
+        *filled,
+        f"{num_samples} samples for each hole, and a summary of them: {done.path}",
+    )
 
 
 def export(words: Words, overrides: Sequence[Override]) -> None:
@@ -179,9 +191,14 @@ def describe(words: Words, overrides: Sequence[Override]) -> None:
 def _changed(config: Mapping[str, Any], overrides: Sequence[Override]) -> dict[str, Any]:
     """Set values of a config, and print which of its values this has replaced."""
     config, notes = with_overrides(config, overrides)
-    if notes and distributed.is_first():
-        print("\n".join(notes))
+    _say(*notes)
     return config
+
+
+def _say(*lines: str) -> None:
+    """Print lines; of several processes, the first one does."""
+    if lines and distributed.is_first():
+        print("\n".join(lines))
 
 
 def _config_of_run() -> dict[str, Any] | None:
@@ -204,22 +221,35 @@ COMMANDS = {
     "train": Command(
         "Train on DATA of your own or as a config says, evaluate and report; or go on with a run.", train,
         ("config", "workdir", "redo", "profile", "stage", *_OF_PROCESSES), "[DATA]", config=True,
+        about={"stage": f"What to run: {', '.join([*pipeline.SEVERAL, *pipeline.STAGES])} (default: all)."},
     ),
     "generate": Command(
         "Generate what is not given, with a trained run.", generate,
         ("workdir", "given", "num_samples", "output", "seed", *_OF_PROCESSES),
+        about={
+            "workdir": _TRAINED, "num_samples": "Number of samples (default: 5).",
+            "given": _ABOUT_GIVEN, "output": _FOLDER_OF_SAMPLES, "seed": "Seed of the samples.",
+        },
     ),
     "impute": Command(
         "Fill in missing values of new rows, with a run trained on your own data.", impute,
         ("workdir", "input", "output", "num_samples", "seed", *_OF_PROCESSES),
+        about={
+            "workdir": _TRAINED, "num_samples": "Number of samples of each hole (default: 20).",
+            "input": _ABOUT_INPUT, "output": _FILLED_FILE, "seed": "Seed of the samples.",
+        },
     ),
     "evaluate": Command(
         "Measure a trained run, and write its report.", evaluate,
-        ("workdir", *_OF_PROCESSES), config=True,
+        ("workdir", *_OF_PROCESSES), config=True, about={"workdir": _TRAINED},
     ),
-    "report": Command("Write the report of an evaluated run anew.", report, ("workdir",)),
+    "report": Command(
+        "Write the report of an evaluated run anew.", report, ("workdir",),
+        about={"workdir": "Folder of the evaluated run, or the URL of a bucket."},
+    ),
     "export": Command(
-        "Save the model of a trained run in a file that lasts.", export, ("workdir", "output")
+        "Save the model of a trained run in a file that lasts.", export, ("workdir", "output"),
+        about={"workdir": _TRAINED, "output": _EXPORTED_FILE},
     ),
     "describe": Command(
         "Print what data are, and what a training would choose.", describe, (), "DATA", config=True

@@ -13,6 +13,7 @@ from sbmae_jax.data.description import Description
 from sbmae_jax.data.user.tables import MISSING_MARKERS, open_table
 from sbmae_jax.models.imputation import draw_samples, filled_in
 from sbmae_jax.models.rows import Rows, read_rows
+from sbmae_jax.training import distributed
 from sbmae_jax.types import CompleteFn
 
 
@@ -45,7 +46,7 @@ def impute_file(
     partial_rows: str = "refuse",
     missing_markers: Sequence[str] = MISSING_MARKERS,
 ) -> Imputed:
-    """Impute the rows of a file, and write an `.npz` file, whole or not at all.
+    """Impute the rows of a file, and write an `.npz` file, whole or not at all; the first process writes it.
 
     For a modality NAME that K of N rows lack, the file has
 
@@ -107,7 +108,9 @@ def impute_file(
     arrays: dict[str, np.ndarray] = {}
     for name in rows.names:
         arrays |= filled_in(name, rows, samples[name])
-    write_results(output.parent, {output.name: lambda file: write_npz(file, arrays)})
+    if distributed.is_first():
+        write_results(output.parent, {output.name: lambda file: write_npz(file, arrays)})
+    distributed.barrier("imputed")
     num_filled = {name: len(samples[name]) for name in rows.names}
     return Imputed(
         path=output, num_rows=len(rows.observed), num_filled=num_filled, notices=rows.notices

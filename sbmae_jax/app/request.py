@@ -10,13 +10,15 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sbmae_jax._check import require_int, require_seed
 from sbmae_jax._io import as_path
-from sbmae_jax.app.sample_files import MODES, check_folder, write_samples
+from sbmae_jax.app.sample_files import MODES, SHEET, check_folder, write_samples
 from sbmae_jax.data.description import Description
+from sbmae_jax.data.names import as_name
 from sbmae_jax.data.numbers import parse_bit, parse_number
 from sbmae_jax.data.scaling import IMAGE_KINDS, Scaling, abbreviate
 from sbmae_jax.data.user.pictures import READ_MODES
 from sbmae_jax.models.autoencoder import Modality
 from sbmae_jax.models.model import Model
+from sbmae_jax.training import distributed
 
 
 def generate_files(
@@ -28,7 +30,7 @@ def generate_files(
     *,
     seed: int = 0,
 ) -> Path:
-    """Generate what is not given, and write files.
+    """Generate what is not given, and write files. Of several processes, the first one writes.
 
     The folder gets `NAME_NUMBER.png` for each image, `NAME.npy` for images of more than four channels,
     `NAME.csv` for other modalities, and `sheet.png`, which shows everything. Data of one's own are drawn with
@@ -61,7 +63,8 @@ def generate_files(
     require_int("num_samples", num_samples, 1)
     seed = require_seed("seed", seed)
     examples = read_given(given, model.modalities, data)
-    check_folder(folder, [m for m in model.modalities if m.name not in examples], num_samples)
+    if distributed.is_first():
+        check_folder(folder, [m for m in model.modalities if m.name not in examples], num_samples)
     made = model.generate(
         {name: x[None] for name, x in examples.items()},
         key=seed, num_samples=num_samples, noise=bool(data.scalings),
@@ -69,13 +72,16 @@ def generate_files(
     if examples:
         made = {name: x[0] for name, x in made.items()}
     try:
-        return write_samples(folder, model.modalities, data, examples, made)
+        if distributed.is_first():
+            write_samples(folder, model.modalities, data, examples, made)
     except OSError as error:
         kept = Path(tempfile.mkdtemp(prefix="sbmae-"))
         write_samples(kept, model.modalities, data, examples, made)
         raise OSError(
             f"{folder} cannot be written ({error.strerror or error}): the samples are in {kept}"
         ) from None
+    distributed.barrier("generated")
+    return folder / SHEET
 
 
 def read_given(
@@ -100,6 +106,7 @@ def read_given(
     known, examples = {modality.name: modality for modality in modalities}, {}
     for word in given:
         name, equals, value = word.partition("=")
+        name = as_name(name)
         if not equals or name not in known:
             raise ValueError(
                 f"--given {word!r}: write NAME=VALUE, where NAME is one of {', '.join(known)}"
@@ -180,10 +187,10 @@ def _read_image(path: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
 def _read_names(value: str, modality: Modality, data: Description) -> np.ndarray:
     """Read a list of names as a vector of 0 and 1, one entry for each known name."""
     names = data.entries.get(modality.name, ())
-    wanted = [word.strip() for word in value.split(",") if word.strip()]
+    wanted = [as_name(word.strip()) for word in value.split(",") if word.strip()]
     for word in wanted:
-        if word not in names:
+        if word not in map(as_name, names):
             raise ValueError(
                 f"--given {modality.name}: unknown name {word!r}; choose from {', '.join(names)}"
             )
-    return np.array([name in wanted for name in names], np.float32)
+    return np.array([as_name(name) in wanted for name in names], np.float32)

@@ -16,7 +16,14 @@ from sbmae_jax.models.task import Params, Task
 from sbmae_jax.training import distributed
 from sbmae_jax.training.config import TrainingConfig
 from sbmae_jax.training.log import read_metrics
-from sbmae_jax.training.loop import Callback, Stage, is_finished, load_params, train
+from sbmae_jax.training.loop import (
+    Callback,
+    NotFinishedError,
+    Stage,
+    is_finished,
+    load_params,
+    train,
+)
 from sbmae_jax.training.preemption import Notice
 
 
@@ -73,8 +80,14 @@ class Trainer:
             log.line(f"{name}: {last['step']} steps, loss {last['loss']:.4g}, {seconds:.0f} s")
 
     def load(self, name: str, task: Task, training: TrainingConfig, example: Any) -> Params:
-        """Load the averaged parameters of a finished training; raises as `training.load_params`."""
-        return load_params(self.stage(name, task, training), example, self.mesh)
+        """Load the averaged parameters of a training; raises ValueError if it is not finished."""
+        try:
+            return load_params(self.stage(name, task, training), example, self.mesh)
+        except NotFinishedError as error:
+            raise ValueError(
+                f"{error}, by the same call or command as before, or by sbmae train "
+                f"--workdir={self.folder.path}"
+            ) from None
 
     def stage(self, name: str, task: Task, training: TrainingConfig) -> Stage:
         """Return a stage of this run, with its place in the folder."""

@@ -104,12 +104,17 @@ class Scaling:
             return self.pad(self._scaled_image(raw))
         raw = raw.reshape(len(raw), *self.shape).astype(np.float64)
         if self.kind in ("counts", "large_counts"):
-            _check_counts(raw)
+            _require(
+                raw,
+                (raw >= 0) & (raw == np.floor(raw)),
+                "a count must be an integer from 0",
+                "vector",
+            )
         if self.kind == "large_counts":
             raw = np.log1p(raw)
         x = (raw - self.shift) / self.scale
         if self.kind == "binary":
-            self._check_two_values(x)
+            self._check_two_values(raw, x)
         return x.astype(np.float32)
 
     def restore(self, x: np.ndarray) -> np.ndarray:
@@ -171,7 +176,7 @@ class Scaling:
             return raw if raw.dtype == np.uint8 else np.round(raw).astype(np.uint8)
         x = (raw.astype(np.float64) - self.shift) / self.scale
         if self.kind == "mask":
-            self._check_two_values(x)
+            self._check_two_values(raw, x)
             return (255 * x).astype(np.uint8)
         return np.clip(x, 0, 1).astype(np.float32)
 
@@ -182,10 +187,12 @@ class Scaling:
         )
         return np.pad(x, ((0, 0), (0, below), (0, right), (0, 0)), "edge") if below or right else x
 
-    def _check_two_values(self, x: np.ndarray) -> None:
-        if not ((x == 0) | (x == 1)).all():
-            high = float(np.ravel(self.shift + self.scale)[0])
-            raise ValueError(f"values of kind {self.kind!r} must be 0 or {high:g}")
+    def _check_two_values(self, raw: np.ndarray, x: np.ndarray) -> None:
+        high = float(np.ravel(self.shift + self.scale)[0])
+        other = "image" if self.kind == "mask" else "vector"
+        _require(
+            raw, (x == 0) | (x == 1), f"values of kind {self.kind!r} must be 0 or {high:g}", other
+        )
 
 
 def to_json(scaling: Scaling) -> dict[str, Any]:
@@ -307,8 +314,11 @@ def _check_range(raw: np.ndarray, high: int) -> None:
         )
 
 
-def _check_counts(x: np.ndarray) -> None:
-    if x.size and (x.min() < 0 or (x != np.floor(x)).any()):
+def _require(raw: np.ndarray, is_right: np.ndarray, what: str, other_kind: str) -> None:
+    """Raise ValueError, with the first wrong value and its row, if some value of rows [B, ...] is wrong."""
+    wrong = np.argwhere(~is_right)
+    if len(wrong):
+        value, row = float(raw[tuple(wrong[0])]), wrong[0][0]
         raise ValueError(
-            "counts must be non-negative integers: use the kind 'vector' for other values"
+            f"{what}, got {value:g} in row {row:,}: correct it, or train a model with the kind {other_kind!r}"
         )

@@ -108,10 +108,10 @@ def _latents(model: Any, given: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarr
     if not isinstance(given, Mapping) or not given:
         raise ValueError("given must be {name: array} of at least one modality")
     known = model.layout.observed(given, 1)[0]  # refuses names that are unknown
+    num_rows = count_rows(given, can_impute=bool(model.scalings))
     prepared = {
         m.name: model.prepare(m, given[m.name]) for m in model.modalities if m.name in given
     }
-    num_rows = count_rows(given)
     parts = []
     for rows, num_kept in padded_batches(num_rows, MAX_ROWS, powers_of_two=True):
         absent = {m.name: np.zeros((len(rows), *m.shape), np.float32) for m in model.modalities}

@@ -22,7 +22,7 @@ from sbmae_jax.data.user.frames import frame_package, put_into
 from sbmae_jax.data.user.profile import POLICIES
 from sbmae_jax.data.user.spool import named_as_given, write_folder
 from sbmae_jax.data.user.tables import open_table
-from sbmae_jax.models.rows import Rows, read_rows, writable_copy
+from sbmae_jax.models.rows import PARTIAL_ADVICE_IN_PYTHON, Rows, read_rows, writable_copy
 from sbmae_jax.types import CompleteFn, Key
 
 BATCH_SIZE = 500  # samples in one compiled call
@@ -69,12 +69,12 @@ def impute(
                 )
     names = set(map(as_name, columns or map(str, data)))
     ignored = [name for name in model.ignored if name in names]
-    with (
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-        named_as_given(Path(folder)),
-    ):
-        write_folder(data, Path(folder), groups, ignored)
-        rows = read_rows(open_table(folder, like=known), known, partial_rows)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        with named_as_given(folder):
+            write_folder(data, folder, groups, ignored)
+            table = open_table(folder, like=known)
+            rows = read_rows(table, known, partial_rows, PARTIAL_ADVICE_IN_PYTHON)
     for notice in rows.notices:
         warnings.warn(notice, stacklevel=3)
     samples = draw_samples(draw, rows, num_samples, key, BATCH_SIZE)

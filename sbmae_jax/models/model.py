@@ -34,7 +34,7 @@ from sbmae_jax.models.saved import save_model
 from sbmae_jax.models.score import score_fn
 from sbmae_jax.models.summary import as_text, model_as_html
 from sbmae_jax.models.task import Params
-from sbmae_jax.models.values import as_array, check_array, count_rows
+from sbmae_jax.models.values import as_array, check_array, count_rows, require_whole
 from sbmae_jax.sampling.generate import SamplingConfig, generate_latents
 from sbmae_jax.sampling.guidance import classifier_free, guide, noise_condition
 from sbmae_jax.sampling.sde import SDE
@@ -59,13 +59,14 @@ MAX_BATCH = 512
         "sampling",
     ),
 )
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Model:
     """Autoencoders of all modalities, and the score of their joint latents.
 
     As a pytree its leaves are the arrays, `params` and `moments`, so that a model can be an argument of a
-    compiled function. It can be pickled and copied, and a notebook shows it as a table. `sbmae_jax.fit`
-    trains one, and `sbmae_jax.load` returns one from a trained run.
+    compiled function. Models are compared and hashed by identity. A model can be pickled and copied, and a
+    notebook shows it as a table. `sbmae_jax.fit` trains one, and `sbmae_jax.load` returns one from a trained
+    run.
 
     Attributes:
         params: `{"autoencoders": {name: parameters}, "score": parameters}`, and "energy" for a model with an
@@ -286,9 +287,9 @@ class Model:
             exactly; with `num_samples` as a read-only view that repeats them for each sample.
 
         Raises:
-            ValueError: For an unknown modality; for values with the wrong shape, type or range, or with
-                NaNs; for arrays of different lengths; if nothing is given and `num_samples` does not say how
-                many samples to draw; and for an invalid key.
+            ValueError: For an unknown modality; for values with the wrong shape, type or range; for rows
+                with holes, which `impute` fills; for arrays of different lengths; if nothing is given and
+                `num_samples` does not say how many samples to draw; and for an invalid key.
 
         Example:
             With a model that was loaded by `sbmae_jax.load`::
@@ -305,7 +306,7 @@ class Model:
         given, key = {as_name(str(name)): array for name, array in given.items()}, as_key(key)
         require_type("noise", noise, bool)
         self.layout.observed(given, 1)  # refuses names that are unknown
-        num_rows = count_rows(given, num_samples)
+        num_rows = count_rows(given, num_samples, can_impute=bool(self.scalings))
         repeats = num_samples if given and num_samples else 1
         known, prepared = {}, {}
         for m in self.modalities:
@@ -551,6 +552,7 @@ class Model:
         Raises:
             ValueError: Naming the modality, for values with the wrong shape, type or range.
         """
+        require_whole(modality.name, values, bool(self.scalings))
         return self._prepare(modality, self._in_training_units(modality, values))
 
     def _in_training_units(self, modality: Modality, values: Any) -> np.ndarray:

@@ -16,6 +16,10 @@ _PARTIAL_ADVICE = (
     "fill them in, or set the whole row to NaN (in a CSV file, empty all its cells) to have it drawn; a run "
     "that is trained with config.data.partial_rows='missing' takes these rows for missing"
 )
+PARTIAL_ADVICE_IN_PYTHON = (
+    "fill them in, or call impute(partial_rows='missing'), which draws the whole row and keeps what was "
+    "measured"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +65,20 @@ class Rows:
         return x
 
 
-def read_rows(table: Table, data: Description, partial_rows: str) -> Rows:
-    """Read all rows of a table as a model knows them; raises ValueError for arrays that it does not know."""
+def read_rows(
+    table: Table, data: Description, partial_rows: str, advice: str = _PARTIAL_ADVICE
+) -> Rows:
+    """Read all rows of a table as a model knows them.
+
+    Args:
+        table: The user's rows.
+        data: What the model was trained on.
+        partial_rows: "refuse" rows that are NaN in part, or take them for "missing".
+        advice: What can be done about such rows.
+
+    Raises:
+        ValueError: For arrays that the model does not know, or that do not fit it.
+    """
     for name in table.all_names:
         if name not in data.scalings and name not in data.ignored:
             raise ValueError(
@@ -77,7 +93,7 @@ def read_rows(table: Table, data: Description, partial_rows: str) -> Rows:
         if name in found:
             marked = table.present.get(name)
             profile = profile_rows(found[name], marked, partial_rows, table.missing_markers)
-            require_usable(name, profile, partial_rows, _PARTIAL_ADVICE)
+            require_usable(name, profile, partial_rows, advice)
             raw[name], notice = _in_training_units(name, scaling, found[name], profile.present)
             notices += [f"{name}: {notice}"] * bool(notice)
             columns = data.entries.get(name, ())

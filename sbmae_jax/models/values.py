@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from sbmae_jax._check import require_int, short_repr
+from sbmae_jax.data.user.columns import as_column, is_missing
 from sbmae_jax.models.autoencoder import Modality
 from sbmae_jax.models.likelihoods import check_values
 
@@ -20,11 +21,61 @@ def as_array(name: str, values: Any) -> np.ndarray:
         ValueError: Naming the modality, for rows of different shapes.
     """
     try:
-        return np.asarray(values)
+        array = np.asarray(values)
+        # Words of a data frame, for example.
+        return as_column(name, values).values if array.dtype.kind == "O" and array.ndim else array
     except (ValueError, TypeError):
         raise ValueError(
             f"{name}: all rows must have the same shape, got {short_repr(values)}"
         ) from None
+
+
+def require_whole(name: str, values: Any, can_impute: bool) -> None:
+    """Raise ValueError if rows have holes: None, NaN, masked values, or those of data frames.
+
+    Args:
+        name: The modality.
+        values: Rows in whatever form a user has them.
+        can_impute: Whether the model fills holes.
+    """
+    holes = _rows_with_holes(values)
+    if not len(holes):
+        return
+    others = f" and {len(holes) - 1:,} others" if len(holes) > 1 else ""
+    advice = "use impute, which fills them, or leave these rows out"
+    raise ValueError(
+        f"{name} has a hole in row {holes[0]:,}{others}: "
+        + (advice if can_impute else "leave these rows out")
+    )
+
+
+def _rows_with_holes(values: Any) -> np.ndarray:
+    """Return the numbers of the rows in which something is missing."""
+    if isinstance(values, np.ma.MaskedArray):
+        missing = np.ma.getmaskarray(values)
+        values = values.filled() if values.dtype.kind != "f" else values.filled(0)
+    else:
+        missing = False
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError):  # rows of different shapes, of which some may be None
+        array = np.empty(len(values), object)
+        array[:] = list(values)
+    if array.dtype.kind == "f":
+        missing = missing | np.isnan(array)
+    elif array.dtype.kind == "O":
+        found = np.array([_has_hole(value) for value in array.ravel()], bool)
+        missing = missing | found.reshape(array.shape)
+    if not array.ndim:
+        return np.zeros(0)
+    missing = np.broadcast_to(missing, array.shape)
+    return np.flatnonzero(missing.any(axis=tuple(range(1, array.ndim))))
+
+
+def _has_hole(value: Any) -> bool:
+    if isinstance(value, list | tuple | np.ndarray):
+        return any(map(_has_hole, value))
+    return is_missing(value)
 
 
 def check_shape(modality: Modality, shape: tuple[int, ...]) -> None:
@@ -45,13 +96,20 @@ def check_array(modality: Modality, array: np.ndarray) -> None:
     check_values(modality.likelihood, modality.name, array)
 
 
-def count_rows(given: Mapping[str, Any], num_samples: int | None = None) -> int:
-    """Return the number of rows that are given, or of samples from nothing."""
+def count_rows(
+    given: Mapping[str, Any], num_samples: int | None = None, *, can_impute: bool = False
+) -> int:
+    """Return the number of rows that are given, or of samples from nothing; raises as `require_whole`."""
     if num_samples is not None:
         require_int("num_samples", num_samples, 1, MAX_SAMPLES)
+    for name, array in given.items():
+        require_whole(name, array, can_impute)
     sizes = {name: np.shape(as_array(name, array))[:1] for name, array in given.items()}
-    if () in sizes.values() or (0,) in sizes.values():
-        raise ValueError(f"given: arrays must be [B, ...] with B at least 1, got {sizes}")
+    for name, size in sizes.items():
+        if size == ():
+            raise ValueError(f"given: {name} is a single value: the first axis must be rows")
+        if size == (0,):
+            raise ValueError(f"given has no rows: {name} is empty")
     if len(set(sizes.values())) > 1:
         raise ValueError(f"given: arrays must have the same number of rows, got {sizes}")
     if not sizes and num_samples is None:

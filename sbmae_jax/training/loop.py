@@ -136,6 +136,10 @@ def _saved_if_raised(
         raise
 
 
+class NotFinishedError(ValueError):
+    """A training has not been finished."""
+
+
 def is_finished(stage: Stage) -> bool:
     """Return whether a stage has an intact checkpoint of its last step, in the first process's view."""
     path = stage.directory / str(stage.training.num_steps)
@@ -151,10 +155,10 @@ def load_params(stage: Stage, example: Batch, mesh: Mesh) -> Params:
         mesh: Devices that shall hold the parameters.
 
     Raises:
-        ValueError: The stage has no intact checkpoint of its last step.
+        NotFinishedError: The stage has no intact checkpoint of its last step.
     """
     if not is_finished(stage):
-        raise ValueError(
+        raise NotFinishedError(
             f"{stage.directory} holds no finished training, or a damaged one: train {stage.name} first"
         )
     init, _ = compile_training(stage.task, stage.training, mesh)

@@ -98,7 +98,7 @@ def _from_series(name: str, series: Any, missing: np.ndarray) -> Column:
 
 def _from_objects(name: str, values: Sequence[Any]) -> Column:
     """Convert a list, of which some values may be None."""
-    missing = np.array([_is_missing(v) for v in values], bool)
+    missing = np.array([is_missing(v) for v in values], bool)
     present = [v for v, gone in zip(values, missing, strict=True) if not gone]
     if not present:
         return Column(np.full(len(values), np.nan), ~missing)
@@ -122,7 +122,7 @@ def _from_objects(name: str, values: Sequence[Any]) -> Column:
     return _spread(np.stack(arrays), missing)
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
     """Return whether a value is None, pandas' NA or NaT, or a NaN."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True

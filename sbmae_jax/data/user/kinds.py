@@ -61,13 +61,22 @@ def infer_kinds(
     for name in table.names:
         shape, dtype, profile = table.shapes[name], table.dtypes[name], profiles[name]
         if name in given:
-            kinds[name] = Kind(given[name], "set by config.data.kinds")
+            kinds[name] = _given(given[name], name, shape, dtype, profile)
         else:
             kinds[name] = _infer(name, shape, dtype, profile)
         problem = _misfit(kinds[name].name, shape, dtype, profile)
         if problem:
             raise ValueError(f"{name} cannot be of the kind {kinds[name].name}: {problem}")
     return kinds
+
+
+def _given(kind: str, name: str, shape: tuple[int, ...], dtype: np.dtype, profile: Profile) -> Kind:
+    """Return a kind that is set, which in a run that goes on is the one that was inferred."""
+    try:
+        inferred = _infer(name, shape, dtype, profile)
+    except ValueError:  # channels first, which other kinds than images may have
+        return Kind(kind, "set")
+    return inferred if inferred.name == kind else Kind(kind, f"set (inferred: {inferred.name})")
 
 
 def _infer(name: str, shape: tuple[int, ...], dtype: np.dtype, profile: Profile) -> Kind:

@@ -82,7 +82,8 @@ def write_folder(
         for writer in writers.values():
             writer.close()
     if not num_rows:
-        raise ValueError("data have no rows: give at least one; an iterable is read only once")
+        once = "; an iterator is read only once" if isinstance(data, Iterator) else ""
+        raise ValueError(f"data have no rows: give at least one{once}")
     if entries:
         (folder / ENTRIES).write_text(json.dumps(entries))
     (folder / LEFT_OUT).write_text(
