@@ -20,6 +20,14 @@ def test_the_code_of_the_readme_runs(finished_run, tmp_path, monkeypatch):
     assert names["typical"].sampling.temperature == 0.7
 
 
+def test_a_run_is_trained_before_it_is_opened():
+    trained, opened = (
+        README.index("--workdir=runs/polydigits"),
+        README.index('load("runs/polydigits")'),
+    )
+    assert README.index("pip install") < README.index("make demo") < trained < opened
+
+
 def rows(text, *columns):
     """Return {name: {column: cell}} of the first table whose columns begin with these."""
     for table in re.findall(r"(?:^\|.*\n)+", text, re.M):

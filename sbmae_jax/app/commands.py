@@ -46,7 +46,10 @@ _FOLDER_OF_SAMPLES = (
     "Folder for the samples (default: generated in WORKDIR, or in the current folder if WORKDIR is in a "
     "bucket)."
 )
-_FILLED_FILE = "The .npz file for the filled rows and their samples."
+_FILLED_FILE = (
+    "The .npz file for the filled rows and their samples; or a .csv file, which is the .csv file of --input "
+    "with its holes filled, without samples."
+)
 _EXPORTED_FILE = (
     "A .safetensors file or a folder, which sbmae_jax.load reads, or a .jax file for JAX alone."
 )
@@ -147,7 +150,10 @@ def generate(words: Words, overrides: Sequence[Override]) -> None:
 def impute(words: Words, overrides: Sequence[Override]) -> None:
     """Fill in missing values of new rows, and print what was filled in."""
     if not (INPUT.value and OUTPUT.value):
-        raise ValueError("impute needs two files: --input=new.npz --output=filled.npz")
+        raise ValueError(
+            "impute needs two files: --input=new.npz --output=filled.npz, or --input=new.csv "
+            "--output=filled.csv"
+        )
     num_samples = 20 if NUM_SAMPLES.value is None else NUM_SAMPLES.value
     done = pipeline.impute(
         WORKDIR.value, INPUT.value, OUTPUT.value, num_samples=num_samples, seed=SEED.value
@@ -157,11 +163,10 @@ def impute(words: Words, overrides: Sequence[Override]) -> None:
         for name, num in done.num_filled.items()
         if num
     ]
-    _say(
-        *done.notices,
-        *filled,
-        f"{num_samples} samples for each hole, and a summary of them: {done.path}",
-    )
+    what = f"{num_samples} samples for each hole, and a summary of them"
+    if done.path.suffix == ".csv":
+        what = f"holes filled from {num_samples} samples each, which an .npz output holds as well"
+    _say(*done.notices, *filled, f"{what}: {done.path}")
 
 
 def export(words: Words, overrides: Sequence[Override]) -> None:

@@ -1,0 +1,104 @@
+"""Filled rows as the CSV file that they came from: the same columns, cells and number formats."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sbmae_jax.data.description import Description
+from sbmae_jax.data.names import as_name
+from sbmae_jax.data.user.csv_file import read_cells
+from sbmae_jax.data.user.csv_numbers import Cells
+from sbmae_jax.data.user.pictures import is_table
+from sbmae_jax.models.rows import Rows
+
+_BOM = "\ufeff"
+
+
+def columns_of(path: Path, rows: Rows, data: Description) -> dict[str, tuple[str, ...]]:
+    """Return the columns of each modality that has holes.
+
+    Args:
+        path: The file that the rows came from.
+        rows: The rows.
+        data: What the model was trained on.
+
+    Raises:
+        ValueError: If the rows did not come from a CSV file, or if a modality with holes is none of columns.
+    """
+    if not path.is_file() or not is_table(path):
+        raise ValueError(
+            f"a .csv output needs a .csv input, and {path} is none: choose an .npz output"
+        )
+    found = {}
+    for m, name in enumerate(rows.names):
+        scaling = rows.scalings[name]
+        shape = () if scaling.kind == "category" else scaling.raw_shape
+        columns = data.entries.get(name, ()) if shape else (name,)
+        if rows.observed[:, m].all():
+            continue
+        if shape not in ((), (len(columns),)):
+            raise ValueError(
+                f"{name} has examples of shape {shape}, which a CSV file cannot hold: choose an .npz output"
+            )
+        found[name] = tuple(columns)
+    return found
+
+
+def filled_csv(
+    path: Path, markers: Sequence[str], columns: Mapping[str, Sequence[str]],
+    filled: Mapping[str, np.ndarray], holes: Mapping[str, np.ndarray],
+) -> bytes:  # fmt: skip
+    """Return a CSV file in which the cells of holes are filled; all others stay as they are.
+
+    Args:
+        path: The file with holes.
+        markers: The cells that mark what is missing.
+        columns: The columns of each modality that has holes. Those that the file does not have are added.
+        filled: `{name: [N, ...]}`, the modalities that have holes, filled in.
+        holes: `{name: [K]}`, the rows that were filled in.
+    """
+    cells = read_cells(path, markers)
+    text = path.read_bytes().decode()
+    newline = "\r\n" if "\r\n" in text else "\n"
+    lines = list(
+        csv.reader(io.StringIO(text.removeprefix(_BOM), newline=""), delimiter=cells.delimiter)
+    )
+    header, rows = lines[0], [line for line in lines[1:] if line or len(lines[0]) == 1]
+    rows = [row or [""] for row in rows[: cells.num_rows]]
+    known = [as_name(name.strip()) for name in header]
+    for name, names in columns.items():
+        for column, values in zip(names, filled[name].reshape(len(rows), -1).T, strict=True):
+            if column not in known:
+                known.append(column)
+                header.append(column)
+                for row in rows:
+                    row.append("")
+            place = known.index(column)
+            formatted = _formatted(values[holes[name]], cells, column)
+            for row, cell in zip(holes[name], formatted, strict=True):
+                if rows[row][place].strip() in (*markers, ""):  # the rest was measured
+                    rows[row][place] = cell
+    out = io.StringIO(newline="")
+    csv.writer(out, delimiter=cells.delimiter, lineterminator=newline).writerows([header, *rows])
+    return ((_BOM if text.startswith(_BOM) else "") + out.getvalue()).encode()
+
+
+def _formatted(values: np.ndarray, cells: Cells, column: str) -> Iterator[str]:
+    """Yield values as the cells of a column are written."""
+    measured = [cell for cell in cells.columns.get(column, ()) if cell not in cells.markers]
+    comma = cells.has_decimal_commas
+    point, other = (",", ".") if comma else (".", ",")
+    numbers = [cell.rstrip("% ").replace(other, "") for cell in measured]
+    decimals = max((len(number.partition(point)[2]) for number in numbers), default=None)
+    if any("e" in number.lower() for number in numbers):
+        decimals = None
+    per_cent = "%" if measured and all(cell.endswith("%") for cell in measured) else ""
+    for value in values.tolist():
+        if isinstance(value, str | bool):
+            yield str(value)
+        else:
+            number = f"{value:.6g}" if decimals is None else f"{value:.{decimals}f}"
+            yield (number.replace(".", ",") if comma else number) + per_cent
