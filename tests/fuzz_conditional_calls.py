@@ -229,6 +229,20 @@ CONDITIONAL_CALLS = {
         (2, 3),
         num=whole,
     ),
+    "generate_latents by particles": Call(
+        lambda key, value, mask, num_particles: generate_latents(
+            key,
+            VP(),
+            score,
+            SamplingConfig("dpm_solver", "particles", 2, num_particles=num_particles),
+            value,
+            mask,
+        ),
+        (2, 3),
+        value=x,
+        mask=("array", X > 0),
+        num_particles=whole,
+    ),
     "generate_latents": Call(
         lambda key, value, mask: generate_latents(
             key, VP(), score, SamplingConfig(num_levels=2, num_corrections=1), value, mask

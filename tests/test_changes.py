@@ -192,7 +192,8 @@ def without(config, place):
 DEFAULTS = {
     "data.missing": 0.0, "modalities.hubble.code_noise": 0.01, "autoencoder_training.b2": 0.999,
     "sde.beta_min": 0.1, "score.level_std": 1.4, "score_training.num_microbatches": 1,
-    "sampling.temperature": 1.0, "evaluation.inception": "", "network.level_width": 128,
+    "sampling.temperature": 1.0, "sampling.num_particles": 64, "evaluation.inception": "",
+    "network.level_width": 128,
     "encoder_decoders.patch.decoder.width": 384, "encoder_decoders.patch.encoder.channels": 48,
     "energy.combine": True, "nce.level_std": 1.4, "classifier.dropout": 0.3,
     "predictor_training.mask.clip_norm": 1.0,

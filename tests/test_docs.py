@@ -55,7 +55,7 @@ def test_the_page_from_python_runs(tmp_path, monkeypatch):
         exec(compile(quick, "docs/python.md", "exec"), names)
     assert names["ill"]["lab"].shape == (2, 10, 3)
     assert not np.isnan(names["found"].filled["lab"]).any()
-    assert names["z"].shape == (8, names["model"].layout.size)
+    assert names["by_heun"]["lab"].shape == names["checked"]["lab"].shape == (2, 10, 3)
     assert not list(tmp_path.iterdir())
 
 

@@ -10,6 +10,7 @@ import pytest
 from networks import jit
 
 from sbmae_jax.data.scaling import Scaling
+from sbmae_jax.models import generation
 from sbmae_jax.models import model as models
 from sbmae_jax.models.autoencoder import Autoencoder, Modality, as_float
 from sbmae_jax.models.latents import Moments
@@ -263,7 +264,7 @@ def test_a_row_is_drawn_alike_however_many_rows_follow_it(sampler):
 
 
 def test_many_samples_are_drawn_in_pieces_and_few_sizes_are_compiled(monkeypatch):
-    monkeypatch.setattr(models, "MAX_BATCH", 8)
+    monkeypatch.setattr(generation, "MAX_BATCH", 8)
     plain = model()
     whole = plain.generate({}, num_samples=21, key=2)
     one, two = plain.generate({}, num_samples=8, key=2), plain.generate({}, num_samples=19, key=2)

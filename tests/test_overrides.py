@@ -322,6 +322,19 @@ def test_values_are_chosen_for_the_sampler_that_is_named(sampler, conditioning, 
     assert kept.num_corrections == 2
 
 
+@pytest.mark.parametrize("sampler", ["predictor_corrector", "dpm_solver"])
+def test_particles_are_chosen_by_the_config_and_need_the_joint_score_alone(sampler, vectors):
+    words = (f"sampling.sampler={sampler}", "sampling.conditioning=particles")
+    sampling = built(own_config(vectors, *words, "score.conditioning_prob=0"))[1].sampling
+    assert (sampling.num_particles, sampling.num_corrections) == (64, 0)
+    few = built(own_config(vectors, *words, "sampling.num_particles=8"))[1].sampling
+    assert few.num_particles == 8
+    with pytest.raises(ValueError, match=r"config\.sampling: num_particles must be at least 1"):
+        built(own_config(vectors, *words, "sampling.num_particles=0"))
+    with pytest.raises(ValueError, match=r"config\.sampling: .*set num_corrections to 0, got 2"):
+        built(own_config(vectors, *words, "sampling.num_corrections=2"))
+
+
 def test_networks_that_are_chosen_can_be_changed(vectors):
     closed, _ = built(own_config(vectors, "encoder_decoders.vector-128.encoder.width=32"))
     section = closed["encoder_decoders"]["vector-128"]

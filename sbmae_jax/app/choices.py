@@ -347,6 +347,8 @@ def _for_sampler(sampling: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
     """Yield key, value and reason of what a sampler needs that the config names."""
     if sampling.get("sampler") == "langevin":
         yield "sampling.num_corrections", 4, "langevin moves by corrections alone"
+    elif sampling.get("conditioning") == "particles":
+        yield "sampling.num_corrections", 0, "particles are weighed instead"
     elif sampling.get("conditioning") in ("clamp", "renoise"):
         name = sampling["conditioning"]
         yield (

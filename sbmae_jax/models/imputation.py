@@ -22,7 +22,13 @@ from sbmae_jax.data.user.frames import frame_package, put_into
 from sbmae_jax.data.user.profile import POLICIES
 from sbmae_jax.data.user.spool import named_as_given, write_folder
 from sbmae_jax.data.user.tables import open_table
-from sbmae_jax.models.rows import PARTIAL_ADVICE_IN_PYTHON, Rows, read_rows, writable_copy
+from sbmae_jax.models.rows import (
+    PARTIAL_ADVICE_IN_PYTHON,
+    Rows,
+    groups_in,
+    read_rows,
+    writable_copy,
+)
 from sbmae_jax.types import CompleteFn, Key
 
 BATCH_SIZE = 500  # samples in one compiled call
@@ -59,14 +65,7 @@ def impute(
     entries = dict(model.entries) if frame_package(data) else {}
     known = Description({}, {}, entries, dict(model.scalings), model.ignored)
     columns = set(map(str, getattr(data, "columns", ())))
-    groups = {name: names for name, names in model.entries if columns & set(names)}
-    for name, names in groups.items():
-        for column in names:
-            if column not in columns:
-                raise ValueError(
-                    f"data lack the column {column!r} of {name}: give all columns of {name}, with NaN where "
-                    "it is missing, or none of them"
-                )
+    groups = groups_in(data, model.entries)
     names = set(map(as_name, columns or map(str, data)))
     ignored = [name for name in model.ignored if name in names]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:

@@ -1,6 +1,5 @@
 """A trained model: it encodes, generates and decodes."""
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -10,23 +9,20 @@ from typing import Any
 import jax
 import numpy as np
 
-from sbmae_jax._batches import padded_batches
 from sbmae_jax._check import (
     as_key,
     require_mask,
     require_one_of,
     require_type,
-    short_repr,
 )
-from sbmae_jax.data.names import as_name
 from sbmae_jax.data.scaling import Scaling
-from sbmae_jax.data.units import as_training_units, in_training_dtype
-from sbmae_jax.models import density, imputation
-from sbmae_jax.models.autoencoder import Autoencoder, Modality, as_float
+from sbmae_jax.models import density, generation, imputation
+from sbmae_jax.models.autoencoder import Autoencoder, Modality
 from sbmae_jax.models.coders import FrozenAutoencoder
 from sbmae_jax.models.density import Information, LogDensity
 from sbmae_jax.models.energy import energy_fn
 from sbmae_jax.models.export import export_model
+from sbmae_jax.models.generation import StepMaker
 from sbmae_jax.models.imputation import Imputation
 from sbmae_jax.models.latents import Layout, Moments
 from sbmae_jax.models.noise_levels import LatentNetwork
@@ -34,14 +30,11 @@ from sbmae_jax.models.saved import save_model
 from sbmae_jax.models.score import score_fn
 from sbmae_jax.models.summary import as_text, model_as_html
 from sbmae_jax.models.task import Params
-from sbmae_jax.models.values import as_array, check_array, count_rows, require_whole
+from sbmae_jax.models.values import as_prepared, as_trained_on, require_whole
 from sbmae_jax.sampling.generate import SamplingConfig, generate_latents
 from sbmae_jax.sampling.guidance import classifier_free, guide, noise_condition
 from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.types import Array, Key, ScoreFn
-
-MAX_BATCH = 512
-"""Rows that `Model.generate` draws at once. More are drawn in pieces, so that they fit on the device."""
 
 
 @partial(
@@ -77,7 +70,8 @@ class Model:
             own, see `FrozenCoder`.
         scalings: `(name, scaling)` of the modalities whose data the networks see in other units.
         entries: `(name, names)` of the entries of vectors, where they have names.
-        ignored: What the training data had besides the modalities; `impute` does not look at it.
+        ignored: What the training data had besides the modalities; `impute` does not look at it, nor does
+            `generate` in a data frame.
         score_network: A Flax module, see `score.score_task`.
         energy_network: A Flax module, see `energy.energy_task`, or None; used if `sampling.guidance` is
             above 0.
@@ -136,16 +130,22 @@ class Model:
             encode(self.modalities, self.autoencoders, self.params["autoencoders"], batch)
         )
 
-    def decode(self, x: Array) -> dict[str, Array]:
+    def decode(self, x: Array, key: Key | None = None) -> dict[str, Array]:
         """Decode standardised latents.
 
         Args:
             x: Standardised latents `[B, D]`.
+            key: A typed key, to draw from p(x|z). None takes its mean.
 
         Returns:
-            `{name: [B, *shape]}`, the mean of p(x|z) of each modality, as the networks see them.
+            `{name: [B, *shape]}`, as the networks see them.
         """
-        return {name: a.decode(params, z) for name, a, params, z in self._latents(x)}
+        return {
+            name: a.decode(params, z)
+            if key is None
+            else a.draw(params, jax.random.fold_in(key, m), z)
+            for m, (name, a, params, z) in enumerate(self._latents(x))
+        }
 
     def score(self, key: Key, observed: Array) -> ScoreFn:
         """Return the score of the unobserved latents, guided as `sampling` says.
@@ -183,17 +183,11 @@ class Model:
             `(x [B, D], t) -> [B, D]`, where x holds observed latents without noise; 0 on these.
 
         Example:
-            Heun's rule on the probability flow, instead of the sampler of the model::
+            The score at some latents; `sample_with` draws by it::
 
-                from sbmae_jax import heun, sample, uniform_times
-
-                key = jax.random.key(0)
                 observed = model.layout.observed([], num_rows=8)  # nothing
-                score = model.conditional_score(observed)
-                x = model.sde.prior(key, (8, model.layout.size))
-                step = heun(model.sde, score)
-                z = sample(key, step, x, uniform_times(50))
-                model.decode(z)
+                x = model.sde.prior(jax.random.key(0), (8, model.layout.size))
+                model.conditional_score(observed)(x, 1.0)
         """
         require_mask(observed)
         if np.ndim(observed) != 2 or np.shape(observed)[1] != len(self.modalities):
@@ -245,11 +239,7 @@ class Model:
             `{name: [B, *shape]}`, all modalities, as the networks see them.
         """
         sample_key, noise_key = jax.random.split(key)
-        x = self.sample(sample_key, self.encode(batch), observed)
-        return {
-            name: a.draw(params, jax.random.fold_in(noise_key, m), z)
-            for m, (name, a, params, z) in enumerate(self._latents(x))
-        }
+        return self.decode(self.sample(sample_key, self.encode(batch), observed), noise_key)
 
     def reconstruct(self, batch: Mapping[str, Array]) -> dict[str, Array]:
         """Encode and decode all modalities.
@@ -263,18 +253,19 @@ class Model:
         return self.decode(self.encode(batch))
 
     def generate(
-        self, given: Mapping[str, Any], *, key: Key | int = 0, num_samples: int | None = None,
+        self, given: Any, *, key: Key | int = 0, num_samples: int | None = None,
         noise: bool = False,
     ) -> dict[str, np.ndarray]:  # fmt: skip
         """Generate all modalities from any subset of them, which may be empty.
 
-        At most `MAX_BATCH` rows are drawn at once, and the results are gathered in host memory. Fewer rows
+        At most 512 rows are drawn at once, and the results are gathered in host memory. Fewer rows
         are padded to a power of two, so that few executables serve any number of rows. Rows do not depend on
         each other: with one key, row i gets the same noise however many rows follow it.
 
         Args:
             given: `{name: [B, *shape]}`; bytes or floats in [0, 1], or the units of your data for
-                modalities with a scaling.
+                modalities with a scaling. Or a data frame of pandas or polars without holes, whose columns
+                are named as in training.
             key: A typed key, or a seed in 0..2^32 - 1. Piece i of the rows has the key `fold_in(key, i)`.
             num_samples: Number S of samples for each given row, or in all if nothing is given, 1 to 10^9.
                 None draws one for each given row, and no axis for samples is added then.
@@ -298,32 +289,47 @@ class Model:
                 model.generate({"picture": pictures}, key=1)  # one sample for each picture
                 model.generate({"picture": pictures}, num_samples=20)  # twenty: [B, 20, ...]
         """
-        if not isinstance(given, Mapping):
-            raise ValueError(
-                f"given must be {{name: array}}, got {short_repr(given)}"
-                + "; impute takes data frames" * hasattr(given, "columns")
-            )
-        given, key = {as_name(str(name)): array for name, array in given.items()}, as_key(key)
         require_type("noise", noise, bool)
-        self.layout.observed(given, 1)  # refuses names that are unknown
-        num_rows = count_rows(given, num_samples, can_impute=bool(self.scalings))
-        repeats = num_samples if given and num_samples else 1
-        known, prepared = {}, {}
-        for m in self.modalities:
-            if m.name in given:
-                known[m.name] = self._in_training_units(m, given[m.name])
-                prepared[m.name] = self._prepare(m, known[m.name])
-        generated = self._generate_rows(key, prepared, num_rows * repeats, repeats, noise)
-        scalings = dict(self.scalings)
-        made = generated | {
-            name: in_training_dtype(scalings[name], x) if name in scalings else x
-            for name, x in known.items()
-        }
-        if given and num_samples is not None:
-            for name, x in made.items():
-                rows = (num_rows, num_samples, *(x.shape[1:]))
-                made[name] = np.broadcast_to(x[:, None], rows) if name in given else x.reshape(rows)
-        return {name: made[name] for name in self.layout.names}
+        return generation.generate(self, draw if noise else complete, given, key, num_samples)
+
+    def sample_with(
+        self, make_step: StepMaker, given: Any, *, times: Array | None = None, key: Key | int = 0,
+        num_samples: int | None = None, noise: bool = False,
+    ) -> dict[str, np.ndarray]:  # fmt: skip
+        """Generate as `generate`, but by any step of `sbmae_jax.sampling`, or one of your own.
+
+        The score that the step gets is the one that `generate` uses: it knows what is observed, and is
+        guided, as `sampling` says. Observed latents are put back before and after each step, and in the end
+        the prediction of the clean latents replaces the rest.
+
+        Args:
+            make_step: `(sde, score) -> step`, such as `heun`, `dpm_solver`, or
+                `lambda sde, score: chain(ancestral(sde, score), langevin(sde, score))`. It is called once for
+                each compiled function; pass the same object again, and nothing is compiled again.
+            given: As for `generate`.
+            times: `[N + 1]`, falling from 1 to nearly 0, such as `uniform_times(20)`. None takes those of
+                `generate`.
+            key: As for `generate`.
+            num_samples: As for `generate`.
+            noise: Draw from p(x|z) instead of taking its mean.
+
+        Returns:
+            As `generate`.
+
+        Raises:
+            ValueError: As `generate`; for a `make_step` that does not make steps; for times that rise or do
+                not start at 1; if the samples are not finite; and for conditioning "particles", which has
+                steps of its own.
+
+        Example:
+            Twenty steps of the probability flow, by Heun's rule::
+
+                from sbmae_jax import heun, uniform_times
+
+                model.sample_with(heun, {"picture": pictures}, times=uniform_times(20))
+        """
+        run = generation.by_steps(self, make_step, times, noise)
+        return generation.generate(self, run, given, key, num_samples)
 
     def log_density(
         self, given: Mapping[str, Any], of: Sequence[str] | None = None, *, key: Key | int = 0,
@@ -553,30 +559,8 @@ class Model:
             ValueError: Naming the modality, for values with the wrong shape, type or range.
         """
         require_whole(modality.name, values, bool(self.scalings))
-        return self._prepare(modality, self._in_training_units(modality, values))
-
-    def _in_training_units(self, modality: Modality, values: Any) -> np.ndarray:
-        """Return a user's values as an array in the units of the training data."""
-        name, scalings = modality.name, dict(self.scalings)
-        values = as_array(name, values)
-        if name not in scalings:
-            check_array(modality, values)
-            return values
-        try:
-            values, notice = as_training_units(scalings[name], values)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
-        if notice:
-            warnings.warn(f"{name}: {notice}", stacklevel=3)
-        return values
-
-    def _prepare(self, modality: Modality, values: np.ndarray) -> np.ndarray:
-        """Convert values in the units of the training data to what the networks see."""
-        name, scalings = modality.name, dict(self.scalings)
-        try:
-            return scalings[name].prepare(values) if name in scalings else values
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
+        scaling = dict(self.scalings).get(modality.name)
+        return as_prepared(modality, scaling, as_trained_on(modality, scaling, values))
 
     def restore(self, name: str, generated: Any) -> np.ndarray:
         """Convert what the networks generated to the units of the user's data.
@@ -603,27 +587,6 @@ class Model:
         for modality, autoencoder in zip(self.modalities, self.autoencoders, strict=True):
             name = modality.name
             yield name, autoencoder, self.params["autoencoders"][name], latents[name]
-
-    def _generate_rows(
-        self, key: Key, prepared: Mapping[str, np.ndarray], num: int, repeats: int, noise: bool
-    ) -> dict[str, np.ndarray]:
-        """Generate the modalities that are not given, for `num` rows; each given row is repeated."""
-        observed = self.layout.observed(prepared, 1)
-        parts: dict[str, list[np.ndarray]] = {n: [] for n in self.layout.names if n not in prepared}
-        batches = padded_batches(num, MAX_BATCH, powers_of_two=True) if parts else ()
-        for i, (numbers, num_kept) in enumerate(batches):
-            # Floats alone, so that one executable serves bytes as well.
-            batch = {
-                m.name: as_float(prepared[m.name][numbers // repeats]).astype(np.float32)
-                if m.name in prepared
-                else np.zeros((len(numbers), *m.shape), np.float32)
-                for m in self.modalities
-            }
-            known = np.repeat(observed, len(numbers), axis=0)
-            made = (draw if noise else complete)(self, jax.random.fold_in(key, i), batch, known)
-            for name, pieces in parts.items():
-                pieces.append(self.restore(name, np.asarray(made[name])[:num_kept]))
-        return {name: np.concatenate(pieces) for name, pieces in parts.items()}
 
 
 complete = jax.jit(Model.complete)

@@ -1,15 +1,18 @@
 """New rows of a user, read by what training knew: units, dtypes, classes, names and holes."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from sbmae_jax.data.description import Description
+from sbmae_jax.data.names import as_name
 from sbmae_jax.data.scaling import Scaling, as_shape
 from sbmae_jax.data.units import as_training_units
 from sbmae_jax.data.user.profile import profile_rows, require_usable
+from sbmae_jax.data.user.spool import grouped_columns
 from sbmae_jax.data.user.tables import Table
 
 _PARTIAL_ADVICE = (
@@ -111,6 +114,55 @@ def read_rows(
         raw=raw, observed=np.stack(observed, 1), partial=np.stack(partial, 1),
         scalings=data.scalings, notices=tuple(notices),
     )  # fmt: skip
+
+
+def groups_in(frame: Any, entries: Sequence[tuple[str, Sequence[str]]]) -> dict[str, Sequence[str]]:
+    """Return the columns of a data frame that form vectors, by the name of the vector.
+
+    Args:
+        frame: A data frame; anything else has no columns.
+        entries: `(name, columns)` of the vectors that a model knows.
+
+    Raises:
+        ValueError: If some columns of a vector are there and others are not.
+    """
+    columns = set(map(str, getattr(frame, "columns", ())))
+    groups = {name: names for name, names in entries if columns & set(names)}
+    for name, names in groups.items():
+        for column in names:
+            if column not in columns:
+                raise ValueError(
+                    f"data lack the column {column!r} of {name}: give all columns of {name}, with NaN where "
+                    "it is missing, or none of them"
+                )
+    return groups
+
+
+def complete_columns(
+    frame: Any, entries: Sequence[tuple[str, Sequence[str]]], ignored: Collection[str] = ()
+) -> dict[str, np.ndarray]:
+    """Return the columns of a data frame as arrays `{name: [N, ...]}`, those of vectors joined.
+
+    Args:
+        frame: A data frame of pandas or polars.
+        entries: `(name, columns)` of the vectors that a model knows.
+        ignored: Columns that are left out.
+
+    Raises:
+        ValueError: As `groups_in`, and for a value that is missing.
+    """
+    kept = [column for column in frame.columns if as_name(str(column)) not in ignored]
+    found = grouped_columns(frame, groups_in(frame, entries), kept)
+    for name, (values, present) in found.items():
+        holes = np.zeros(len(values), bool) if present is None else ~present
+        if values.dtype.kind == "f":
+            holes = holes | np.isnan(values).any(axis=tuple(range(1, values.ndim)))
+        if holes.any():
+            raise ValueError(
+                f"{name} has a hole in row {np.flatnonzero(holes)[0]}: use impute, which fills them, or "
+                "leave these rows out"
+            )
+    return {name: column.values for name, column in found.items()}
 
 
 def _in_training_units(

@@ -1,11 +1,14 @@
-"""Checks of arrays that are to be examples of a modality."""
+"""A user's values of a modality: checked, in the units of the training data, and as the networks see them."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from sbmae_jax._check import require_int, short_repr
+from sbmae_jax.data.scaling import Scaling
+from sbmae_jax.data.units import as_training_units
 from sbmae_jax.data.user.columns import as_column, is_missing
 from sbmae_jax.models.autoencoder import Modality
 from sbmae_jax.models.likelihoods import check_values
@@ -115,3 +118,42 @@ def count_rows(
     if not sizes and num_samples is None:
         raise ValueError("num_samples must say how many samples to draw if nothing is given")
     return next(iter(sizes.values()))[0] if sizes else int(num_samples or 0)
+
+
+def as_trained_on(
+    modality: Modality, scaling: Scaling | None, values: Any, stacklevel: int = 3
+) -> np.ndarray:
+    """Return a user's values as an array in the units of the training data.
+
+    Args:
+        modality: The modality.
+        scaling: How it is scaled, or None.
+        values: `[B, ...]`.
+        stacklevel: Which caller a warning of a conversion shows.
+
+    Raises:
+        ValueError: Naming the modality, for values with the wrong shape or type.
+    """
+    values = as_array(modality.name, values)
+    if scaling is None:
+        check_array(modality, values)
+        return values
+    try:
+        values, notice = as_training_units(scaling, values)
+    except ValueError as error:
+        raise ValueError(f"{modality.name}: {error}") from None
+    if notice:
+        warnings.warn(f"{modality.name}: {notice}", stacklevel=stacklevel)
+    return values
+
+
+def as_prepared(modality: Modality, scaling: Scaling | None, values: np.ndarray) -> np.ndarray:
+    """Convert values in the units of the training data to what the networks see.
+
+    Raises:
+        ValueError: Naming the modality, for values out of range.
+    """
+    try:
+        return values if scaling is None else scaling.prepare(values)
+    except ValueError as error:
+        raise ValueError(f"{modality.name}: {error}") from None

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from sbmae_jax import _check as checks
 from sbmae_jax.sampling.conditioning import clamp, given, renoise
 from sbmae_jax.sampling.ode import dpm_solver, init_multistep, lift
+from sbmae_jax.sampling.particles import draw_particles, twisted_sample
 from sbmae_jax.sampling.samplers import (
     ancestral,
     chain,
@@ -21,7 +23,10 @@ from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.types import Array, Key, ScoreFn
 
 SAMPLERS = ("langevin", "predictor_corrector", "dpm_solver")
-CONDITIONINGS = ("amortised", "clamp", "renoise")
+CONDITIONINGS = ("amortised", "clamp", "renoise", "particles")
+
+MAX_PARTICLES = 8192
+"""Particles that are followed at once, of all rows together; it bounds memory."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,10 @@ class SamplingConfig:
             value, by a network that is told so, as it was in training
             (`ScoreMatchingConfig.conditioning_prob`); there is no bias but the network's own. "clamp": its
             clean value, by a network that is not told. "renoise": its value with fresh noise of that
-            level at every step. The last two need corrections.
+            level at every step. These two need corrections. "particles": each row is drawn from particles
+            with weights, as `twisted_sample` makes them. This needs the joint score alone, and is exact as
+            `num_particles` and `num_levels` grow, at `num_particles` times the evaluations, each with a
+            derivative.
         num_levels: noise levels, equally spaced in log-SNR from t = 1 to t_min; in 1..1,000,000.
         num_corrections: Langevin steps at each level, in 0..1,000,000; at least 1 for "langevin".
         snr: size of a Langevin step relative to the noise, above 0 and at most 1: a step is 2 (snr sigma)^2,
@@ -50,6 +58,8 @@ class SamplingConfig:
         temperature: in 0..1; it multiplies the standard deviation of the noise that each step adds, but not
             that of the prior. 1 samples the distribution; less is more coherent and less diverse, at no
             further evaluation.
+        num_particles: for conditioning "particles", how many are followed for each row that is drawn; in
+            1..1,000,000. The more is observed, the more are needed. 1 is reconstruction guidance.
 
     Raises:
         ValueError: for an unknown name, a value out of range or of another type, or values that contradict
@@ -71,6 +81,7 @@ class SamplingConfig:
     classifier_free: float = 1.0
     eta: float = 1.0
     temperature: float = 1.0
+    num_particles: int = 64
 
     def __post_init__(self):
         checks.require_one_of("sampler", self.sampler, SAMPLERS)
@@ -83,6 +94,9 @@ class SamplingConfig:
         checks.require_number("classifier_free", self.classifier_free, low=0, high=1e6)
         checks.require_number("eta", self.eta, low=0, high=1)
         checks.require_number("temperature", self.temperature, low=0, high=1)
+        checks.require_int("num_particles", self.num_particles, 1, checks.MAX_COUNT)
+        if self.conditioning == "particles":
+            self._require_weighable()
         if self.classifier_free != 1 and self.conditioning != "amortised":
             raise ValueError(
                 "classifier_free needs conditioning 'amortised', whose score knows what is observed, "
@@ -100,8 +114,25 @@ class SamplingConfig:
     @property
     def num_evaluations(self) -> int:
         """Evaluations of the score for one batch of samples, the final denoising included."""
+        if self.conditioning == "particles":
+            return self.num_particles * (self.num_levels + 1) + 1
         num = self.num_levels * (self.num_corrections + (self.sampler != "langevin")) + 1
         return num if self.classifier_free == 1 else 2 * num
+
+    def _require_weighable(self) -> None:
+        """Raise ValueError for settings with which particles have no weights, or wrong ones."""
+        for name, wanted in (("guidance", 0), ("temperature", 1), ("num_corrections", 0)):
+            value = getattr(self, name)
+            if value != wanted:
+                raise ValueError(
+                    f"conditioning 'particles' samples the joint score without {name}: set {name} to "
+                    f"{wanted}, got {value}"
+                )
+        if self.sampler == "langevin" or (self.sampler == "dpm_solver" and self.eta == 0):
+            raise ValueError(
+                "conditioning 'particles' needs steps with noise from level to level: set sampler to "
+                f"'predictor_corrector', or to 'dpm_solver' with eta above 0, got {self.sampler!r}"
+            )
 
 
 def generate_latents(
@@ -143,6 +174,8 @@ def generate_latents(
         raise ValueError(
             f"value and mask must both be [B, D], got {value.shape} and {np.shape(mask)}"
         )
+    if sampling.conditioning == "particles":
+        return _by_particles(key, sde, score, sampling, value, mask)
     prior_key, loop_key = jax.random.split(key)
     clamped = clamp(value, mask)
     observe = renoise(sde, value, mask) if sampling.conditioning == "renoise" else clamped
@@ -159,3 +192,29 @@ def generate_latents(
     predict = given(ancestral(sde, score, temperature=temperature), observe)
     step = chain(predict, correct) if sampling.sampler == "predictor_corrector" else correct
     return sample(loop_key, step, x, times, last=last)
+
+
+def _by_particles(
+    key: Key, sde: SDE, score: ScoreFn, sampling: SamplingConfig, value: Array, mask: Array
+) -> Array:
+    """Draw each row from a cloud of its own, so that rows may observe different coordinates."""
+    draw_key, last_key = jax.random.split(key)
+    times = log_snr_times(sde, sampling.num_levels, sampling.t_min)
+    eta = sampling.eta if sampling.sampler == "dpm_solver" else None
+
+    def draw(row):
+        number, value, mask = row
+        run_key, pick_key = jax.random.split(jax.random.fold_in(draw_key, number))
+        found = twisted_sample(
+            run_key, sde, score, value, mask, times, sampling.num_particles, eta=eta
+        )
+        return draw_particles(pick_key, found, 1)[0]
+
+    num_rows = value.shape[0]
+    num_at_once = max(1, MAX_PARTICLES // sampling.num_particles)
+    # A number of rows that is a symbol, while a function is exported, cannot be divided: one after another.
+    batch_size = min(num_at_once, num_rows) if isinstance(num_rows, int) else None
+    rows = jnp.arange(num_rows), value, mask
+    x = jax.lax.map(draw, rows, batch_size=batch_size)
+    last = chain(renoise(sde, value, mask), denoise(sde, score), clamp(value, mask))
+    return last(last_key, x, times[-1], times[-1])

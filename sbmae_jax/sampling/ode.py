@@ -219,20 +219,27 @@ def dpm_solver(sde: SDE, score: ScoreFn, eta: float = 0.0, temperature: float = 
 
     def kernel(key, state, t, t_next):
         _require_multistep(state)
-        x, denoised_before, half_log_snr_before = state
-        half_log_snr = 0.5 * sde.log_snr(t)
-        h, h_before = 0.5 * sde.log_snr(t_next) - half_log_snr, half_log_snr - half_log_snr_before
-        denoised = sde.denoised_from_score(score(x, t), x, t)
-        usable = (h_before > 0) & jnp.isfinite(h)
-        weight = jnp.where(usable, 0.5 * h / jnp.where(usable, h_before, 1.0), 0.0)
-        best = denoised + weight * (denoised - denoised_before)
-        kept = sde.sigma(t_next) / sde.sigma(t)
+        denoised = sde.denoised_from_score(score(state.x, t), state.x, t)
+        x, std = multistep_kernel(sde, state, denoised, t, t_next, eta, temperature)
         if eta > 0:
-            kept = kept * jnp.exp(-eta * h)
-        x = kept * x - sde.alpha(t_next) * jnp.expm1(-(1 + eta) * h) * best
-        if eta > 0:
-            std = temperature * sde.sigma(t_next) * jnp.sqrt(-jnp.expm1(-2 * eta * h))
             x = x + std * jax.random.normal(key, x.shape, x.dtype)
-        return MultistepState(x, denoised, half_log_snr)
+        return MultistepState(x, denoised, 0.5 * sde.log_snr(t))
 
     return kernel
+
+
+def multistep_kernel(
+    sde: SDE, state: MultistepState, denoised: Array, t: Array, t_next: Array, eta: float,
+    temperature: float = 1.0,
+) -> tuple[Array, Array]:  # fmt: skip
+    """Return the mean, of the shape of x, and the scalar standard deviation of `dpm_solver`'s step."""
+    half_log_snr = 0.5 * sde.log_snr(t)
+    h, h_before = 0.5 * sde.log_snr(t_next) - half_log_snr, half_log_snr - state.half_log_snr
+    usable = (h_before > 0) & jnp.isfinite(h)
+    weight = jnp.where(usable, 0.5 * h / jnp.where(usable, h_before, 1.0), 0.0)
+    best = denoised + weight * (denoised - state.denoised)
+    kept = sde.sigma(t_next) / sde.sigma(t)
+    if eta > 0:
+        kept = kept * jnp.exp(-eta * h)
+    mean = kept * state.x - sde.alpha(t_next) * jnp.expm1(-(1 + eta) * h) * best
+    return mean, temperature * sde.sigma(t_next) * jnp.sqrt(-jnp.expm1(-2 * eta * h))

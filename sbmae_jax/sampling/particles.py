@@ -17,7 +17,9 @@ One step from t to t', with m the mean and c the variance of the unguided kernel
     guided      x' = m + d + sqrt(c) n,      d = the shift of m when grad ln q joins the score
     weight      ln w = ln q(x', t') - ln q(x, t) - |d|^2 / (2 c) - d.n / sqrt(c)
 
-The last two terms are the log-ratio of the two kernels at x'. Particles are resampled,
+The last two terms are the log-ratio of the two kernels at x'. The kernel may remember the step
+before, as that of `dpm_solver` does: particles carry the memory that the unguided kernel would
+have, so that p is still the law of the unguided chain. Particles are resampled,
 systematically, when the effective sample size 1 / sum w^2 falls below a share of their number.
 With one particle this is reconstruction guidance; the product of the mean weights estimates
 p(z_O) without bias.
@@ -32,12 +34,14 @@ systematic resampling.
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from sbmae_jax import _check as checks
+from sbmae_jax.sampling.ode import MultistepState, multistep_kernel
 from sbmae_jax.sampling.samplers import reverse_kernel
 from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.types import Array, Key, ScoreFn
@@ -169,6 +173,7 @@ def twisted_sample(
     *,
     threshold: float = 0.5,
     data_scale: float = 1.0,
+    eta: float | None = None,
     covariance: Array | None = None,
 ) -> Particles:
     """Draw weighted particles from p(x_U | x_O = value): the twisted diffusion sampler.
@@ -184,7 +189,9 @@ def twisted_sample(
         times: `[N + 1]`, falling, as for `sample`.
         num_particles: P, in 1..1,000,000.
         threshold: resample when the effective sample size falls below this share of P, in 0..1.
-        data_scale: as for `ancestral`, whose steps these are.
+        data_scale: as for `ancestral`, whose steps these are unless eta is given.
+        eta: as for `dpm_solver`, and above 0; then these are its steps, which need fewer levels where the
+            data are clustered.
         covariance: `[D, D]`, of the data, for a better twist. Without it, particles degenerate when many
             correlated coordinates are observed.
 
@@ -209,23 +216,35 @@ def twisted_sample(
     _require_observation(key, value, mask, times, num_particles)
     checks.require_number("threshold", threshold, 0, 1)
     checks.require_number("data_scale", data_scale, low=0)
+    if eta is not None:
+        checks.require_number("eta", eta, above=0)
     times = jnp.asarray(times)
     shape = (num_particles, value.shape[0])
     log_twist = twist(sde, score, value, mask, covariance)
     prior_key, loop_key = jax.random.split(key)
+
+    def kernel(i, cloud, score_x):
+        t, t_next = times[i], times[i + 1]
+        if eta is None:
+            return reverse_kernel(sde, cloud.x, score_x, t, t_next, data_scale)
+        before = jnp.where(i > 0, 0.5 * sde.log_snr(times[jnp.maximum(i - 1, 0)]), jnp.inf)
+        state = MultistepState(cloud.x, cloud.denoised, before)
+        denoised = sde.denoised_from_score(score_x, cloud.x, t)
+        return multistep_kernel(sde, state, denoised, t, t_next, eta)
 
     def advance(carry, i):
         cloud, log_w, log_evidence = carry
         move_key, pick_key = jax.random.split(jax.random.fold_in(loop_key, i))
         log_w, ess = _normalise(log_w)
         cloud, log_w = _resample(pick_key, cloud, log_w, ess < threshold * num_particles)
-        x, ratio = _move(move_key, sde, cloud, times[i], times[i + 1], data_scale)
-        moved = _Cloud(x, *_evaluate(log_twist, x, times[i + 1]))
+        denoised = sde.denoised_from_score(cloud.score_x, cloud.x, times[i])
+        x, ratio = _move(move_key, partial(kernel, i), cloud)
+        moved = _Cloud(x, *_evaluate(log_twist, x, times[i + 1]), denoised)
         log_w = log_w + moved.log_q - cloud.log_q + ratio
         return (moved, log_w, log_evidence + jax.nn.logsumexp(log_w)), ess
 
     x = sde.prior(prior_key, shape)
-    cloud = _Cloud(x, *_evaluate(log_twist, x, times[0]))
+    cloud = _Cloud(x, *_evaluate(log_twist, x, times[0]), jnp.zeros_like(x))
     log_w = cloud.log_q - math.log(num_particles)
     start = (cloud, log_w, jax.nn.logsumexp(log_w))
     (cloud, log_w, log_evidence), ess = jax.lax.scan(advance, start, jnp.arange(len(times) - 1))
@@ -264,12 +283,13 @@ def draw_particles(key: Key, particles: Particles, num: int) -> Array:
 
 
 class _Cloud(NamedTuple):
-    """Where the particles are, and there the twist, the score, and the twist's gradient."""
+    """The particles: where they are, there the twist, the score and the twist's gradient, and a memory."""
 
     x: Array
     log_q: Array
     score_x: Array
     push: Array
+    denoised: Array  # what the score alone predicted at the step before
 
 
 def _evaluate(log_twist: Callable, x: Array, t: Array) -> tuple[Array, Array, Array]:
@@ -282,12 +302,10 @@ def _evaluate(log_twist: Callable, x: Array, t: Array) -> tuple[Array, Array, Ar
     return log_q, score_x, push
 
 
-def _move(
-    key: Key, sde: SDE, cloud: _Cloud, t: Array, t_next: Array, data_scale: float
-) -> tuple[Array, Array]:
+def _move(key: Key, kernel: Callable, cloud: _Cloud) -> tuple[Array, Array]:
     """Take the guided step; also return the log-ratio of the true kernel to the guided one, [P]."""
-    mean, std = reverse_kernel(sde, cloud.x, cloud.score_x, t, t_next, data_scale)
-    guided, _ = reverse_kernel(sde, cloud.x, cloud.score_x + cloud.push, t, t_next, data_scale)
+    mean, std = kernel(cloud, cloud.score_x)
+    guided, _ = kernel(cloud, cloud.score_x + cloud.push)
     shift = (guided - mean) / std
     noise = jax.random.normal(key, mean.shape, mean.dtype)
     return guided + std * noise, -jnp.sum(shift * (0.5 * shift + noise), axis=1)

@@ -70,7 +70,7 @@ def write_folder(
     entries: dict[str, Sequence[str]] = {}
     if frame_package(data):
         entries = {name: groups[name] for name in left.without(groups)}
-        batches = iter([_grouped(data, entries, left.without_columns(data, groups))])
+        batches = iter([grouped_columns(data, entries, left.without_columns(data, groups))])
     elif groups:
         raise ValueError("groups: only the columns of a data frame can be grouped")
     else:
@@ -124,8 +124,17 @@ def _write_batches(batches: Iterable[Batch], writers: dict[str, NpyWriter], fold
     return num_rows
 
 
-def _grouped(frame: Any, groups: Mapping[str, Sequence[str]], kept: Sequence[Any]) -> Batch:
-    """Return the columns of a data frame that are kept, some of them as the entries of vectors."""
+def grouped_columns(frame: Any, groups: Mapping[str, Sequence[str]], kept: Sequence[Any]) -> Batch:
+    """Return the columns of a data frame that are kept, some of them as the entries of vectors.
+
+    Args:
+        frame: A data frame of pandas or polars.
+        groups: The columns that form one vector, by the name of the vector.
+        kept: The columns to return, as the frame names them.
+
+    Raises:
+        ValueError: For columns that are named twice, or not there, or cannot be joined; and as `as_column`.
+    """
     columns = [str(name) for name in kept]
     by_name = dict(zip(columns, kept, strict=True))
     if len(by_name) < len(columns):
