@@ -4,6 +4,7 @@
     python -m benchmarks.door load     # load the saved demo and generate 16 rows in a new process
     python -m benchmarks.door memory   # generate 100,000 samples, against 5,000
     python -m benchmarks.door files    # the demo, saved as float32 and as bfloat16
+    python -m benchmarks.door coders   # digits in three views: PCA latents, against trained autoencoders
 
 The demo is the run polydigits-0 of `benchmarks.polydigits`, trained first if it is not there. Seconds are
 those of a quiet machine.
@@ -20,13 +21,15 @@ from typing import Any
 
 import jax
 import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
 
 from benchmarks.claims import Claim, claim
 from benchmarks.runner import ROOT, Options, Page, Report, main
 from benchmarks.runs import trained
 from benchmarks.tables import rows_table
 from configs import polydigits
-from sbmae_jax import load
+from sbmae_jax import fit, load
 from sbmae_jax.models.model import Model
 
 DATA = """
@@ -162,6 +165,45 @@ def measure_files(options: Options) -> dict[str, Any]:
     return {"rows": found}
 
 
+def measure_coders(options: Options) -> dict[str, Any]:
+    """Fit digits in three views twice, on frozen PCA latents and with trained autoencoders.
+
+    The error of a row is the squared difference, over the variance of the view, between a view and the mean
+    of 20 samples of it given the two others.
+    """
+    pixels, num_train = load_digits(return_X_y=True)[0], 100 if options.smoke else 1500
+    views = dict(zip(("top", "middle", "bottom"), np.split(pixels, (24, 40), axis=1), strict=True))
+    data = {name: x[:num_train] for name, x in views.items()}
+    test = {name: x[num_train:][: 20 if options.smoke else None] for name, x in views.items()}
+    errors: dict[str, list[dict[str, np.ndarray]]] = {"frozen": [], "trained": []}
+    seconds: dict[str, list[float]] = {"frozen": [], "trained": []}
+    for seed in range(1 if options.smoke else 3):
+        coders = {name: PCA(0.95, random_state=0).fit(x) for name, x in data.items()}
+        for kind, given in {"frozen": coders, "trained": None}.items():
+            start = time.perf_counter()
+            steps = 20 if options.smoke else None
+            model = fit(data, coders=given, seed=seed, num_steps=steps, quiet=True)
+            seconds[kind].append(time.perf_counter() - start)
+            errors[kind].append({name: error_of(model, test, name) for name in views})
+            jax.clear_caches()
+    rows = {}
+    for name in views:
+        found = {kind: np.mean([e[name] for e in all_], axis=0) for kind, all_ in errors.items()}
+        gap = found["frozen"] - found["trained"]
+        rows[name] = {kind: float(error.mean()) for kind, error in found.items()} | {
+            "frozen - trained": float(gap.mean()),
+            "its standard error": float(gap.std(ddof=1) / np.sqrt(len(gap))),
+        }
+    return {"seconds": seconds, "rows": rows}
+
+
+def error_of(model: Model, test: dict[str, np.ndarray], name: str) -> np.ndarray:
+    """Return the error of each test row of one view given the others, over the variance of the view."""
+    others = {n: x for n, x in test.items() if n != name}
+    mean = model.generate(others, num_samples=20)[name].mean(axis=1)
+    return np.mean((mean - test[name]) ** 2, axis=1) / test[name].var(axis=0).mean()
+
+
 def of_fit(page: Page) -> Iterator[Claim]:
     part = page["fit"]
     yield claim("lines of code from import to sample", part["lines"], "<=", 5)
@@ -182,9 +224,21 @@ def of_memory(page: Page) -> Iterator[Claim]:
     yield claim("peak memory of 100,000 samples over that of 5,000", many / few, "<=", 1.3)
 
 
+def of_coders(page: Page) -> Iterator[Claim]:
+    part = page["coders"]
+    yield claim("fit on frozen PCA latents, seconds", max(part["seconds"]["frozen"]), "<=", 60)
+    gap = max(row["frozen - trained"] / row["its standard error"] for row in part["rows"].values())
+    yield claim("error on PCA latents above the trained ones, in standard errors", gap, "<=", 1)
+
+
 def of_files(page: Page) -> Iterator[Claim]:
     gap = page["files"]["rows"]["float32"]["largest change of a parameter"]
     yield claim("largest change of a parameter saved as float32", gap, "<=", 0.0)
+
+
+def coders_table(page: Page) -> str:
+    """Return the errors on frozen and on trained latents."""
+    return rows_table(page["coders"]["rows"], title="view, given the two others")
 
 
 def files_table(page: Page) -> str:
@@ -199,9 +253,20 @@ def files_table(page: Page) -> str:
 
 REPORT = Report(
     "door",
-    [("fit", of_fit), ("load", of_load), ("memory", of_memory), ("files", of_files)],
-    {"door.files": ("files", files_table)},
+    [
+        ("fit", of_fit),
+        ("load", of_load),
+        ("memory", of_memory),
+        ("files", of_files),
+        ("coders", of_coders),
+    ],
+    {"door.files": ("files", files_table), "door.coders": ("coders", coders_table)},
 )
 
 if __name__ == "__main__":
-    main("door", __doc__, REPORT, (measure_fit, measure_load, measure_memory, measure_files))
+    main(
+        "door",
+        __doc__,
+        REPORT,
+        (measure_fit, measure_load, measure_memory, measure_files, measure_coders),
+    )
