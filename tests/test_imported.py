@@ -73,6 +73,10 @@ CODE = """
     def halves():
         return FrozenCoder(lambda x: x.reshape(len(x), -1) / 2, lambda z: 2 * z)
 
+    def on_host():
+        encode = lambda x: np.asarray(x).reshape(len(x), -1)[:, :4]
+        return FrozenCoder(encode, lambda z: jnp.zeros((z.shape[0], 28, 28, 3)))
+
     LAPLACE = Likelihood(lambda x: x, lambda x, y, _: jnp.abs(x - y), lambda y: y,
                          lambda key, y, _: y + jax.random.laplace(key, y.shape))
     WHITE = 3
@@ -174,6 +178,14 @@ def test_a_network_of_other_shapes_is_refused(parts):
         ValueError, match=r"config.network: unknown key 'depth'.*; its keys are width, more"
     ):
         built(network={"name": f"{parts}:Score", "depth": 1})
+
+
+def test_a_coder_that_runs_in_python_is_refused_in_several_processes(parts, monkeypatch):
+    modalities = {"hubble": {"likelihood": "gaussian", "coder": f"{parts}:on_host"}}
+    assert built(modalities=modalities).frozen["hubble"].on_host == (True, False)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(ValueError, match=r"runs in Python cannot be used in several processes"):
+        built(modalities=modalities)
 
 
 def test_a_coder_that_cannot_be_imported_is_refused(parts):

@@ -15,13 +15,14 @@ from sbmae_jax.app.build import build, build_source
 from sbmae_jax.app.choices import choose_values
 from sbmae_jax.app.config_files import load_config
 from sbmae_jax.app.overrides import (
+    Override,
     parse_value,
     split_overrides,
     with_overrides,
 )
 from sbmae_jax.app.pipeline import resolve_open_values
 from sbmae_jax.app.sections import check_keys
-from sbmae_jax.configs import custom
+from sbmae_jax.configs import custom, polydigits
 from sbmae_jax.data.description import describe
 
 ROOT = Path(__file__).parents[1]
@@ -449,3 +450,24 @@ def test_weights_of_another_kind_of_autoencoder_are_named(path):
     assert set_values(config, "autoencoder.kind=rae", *words)[1] == []
     given = custom.get_config().to_dict()
     assert set_values(given, f"data.path={path}", "autoencoder.kind=rae")[1] == []
+
+
+def test_a_coder_and_a_network_of_ones_own_replace_the_values_of_the_file():
+    config = polydigits.get_config().to_dict()
+    values, notes = with_overrides(
+        config,
+        [
+            Override("encoder_decoders.patch.encoder.width", "32"),
+            Override("encoder_decoders.patch.encoder.name", "my.nets:Encoder"),
+            Override("modalities.hubble.coder", "my.coders:pca"),
+        ],
+    )
+    assert values["modalities"]["hubble"] == {"likelihood": "gaussian", "coder": "my.coders:pca"}
+    encoder = {"name": "my.nets:Encoder", "width": 32}
+    assert values["encoder_decoders"]["patch"]["encoder"] == encoder
+    assert [note.partition(": ")[0] for note in notes] == [
+        "config.encoder_decoders.patch.encoder.name is 'my.nets:Encoder'",
+        "config.modalities.hubble.coder is 'my.coders:pca'",
+    ]
+    assert "patch" in notes[0]
+    assert "latent_size" in notes[1]

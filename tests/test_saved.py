@@ -223,8 +223,9 @@ def test_a_run_is_loaded_and_saved(finished_run, tmp_path):
     model.save(tmp_path / "mine.safetensors", dtype="bfloat16")
     given = {"hubble": np.zeros((2, 28, 28, 3), np.uint8)}
     made = [m.generate(given, key=3) for m in (model, load(tmp_path / "mine"))]
+    # The parameters of a run are on all devices. This is another program, which may round in another way.
     for name, x in made[0].items():
-        np.testing.assert_array_equal(made[1][name], x)
+        np.testing.assert_allclose(made[1][name], x, atol=1e-5)
 
 
 # ---------------------------------------------------------------- what is damaged

@@ -166,6 +166,11 @@ def _freeze(
         frozen = freeze(modality, origin, coder, data.scalings.get(name))
     except ValueError as error:
         raise ValueError(f"{section.place}.coder: {error}") from error
+    if jax.process_count() > 1 and any(frozen.on_host):
+        raise ValueError(
+            f"{section.place}.coder: a coder that runs in Python cannot be used in several processes: start "
+            "one process, or write it with jax.numpy, so that JAX can trace it"
+        )
     if size not in (None, frozen.modality.latent_size):
         raise ValueError(
             f"{section.place}.latent_size is {size!r}, but the coder returns latents of "

@@ -107,7 +107,7 @@ def with_overrides(
     """
     before, config, notes = config, copy.deepcopy(dict(config)), []
     # Names come first: they replace the values of the file, but none of the command line.
-    for key, text in sorted(overrides, key=lambda override: not _is_name(override.key)):
+    for key, text in sorted(overrides, key=lambda o: not (_is_name(o.key) or _is_coder(o.key))):
         words = _words(config, key, text)
         section = config
         for n, word in enumerate(words[:-1]):
@@ -121,6 +121,8 @@ def with_overrides(
         value = parse_value(text, current)
         if _is_name(key) and section.get("name") not in (None, value):
             notes.extend(_replace(section, key, value))
+        elif key.endswith((".encoder.name", ".decoder.name")) or (value and _is_coder(key)):
+            notes.extend(_drop_unread(section, key, value))
         section[words[-1]] = value
     _check_used(config, overrides)
     return config, notes + _weights_of_another_kind(before, config, overrides)
@@ -220,6 +222,21 @@ def _is_name(key: str) -> bool:
     first, *rest = key.split(".")
     named = first in (*NAMED, *SHARED_KEYS) and rest == ["name"]
     return named or (first == "encoder_decoders" and len(rest) > 1 and rest[-1] == "name")
+
+
+def _is_coder(key: str) -> bool:
+    """Return whether a key is that of a frozen coder, which takes the place of networks."""
+    return key.startswith("modalities.") and key.endswith(".coder")
+
+
+def _drop_unread(section: dict[str, Any], key: str, value: Any) -> list[str]:
+    """Remove, in place, the values that a frozen coder or a network of one's own does not have; say so."""
+    kept = ("name", "likelihood", "kind", "coder")
+    dropped = [k for k in section if k not in kept]
+    for k in dropped:
+        del section[k]
+    verb = "does" if len(dropped) == 1 else "do"
+    return [f"config.{key} is {value!r}: {', '.join(dropped)} {verb} not apply"] if dropped else []
 
 
 def _replace(section: dict[str, Any], key: str, name: Any) -> list[str]:
