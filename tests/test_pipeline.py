@@ -236,7 +236,7 @@ def test_generate_depends_on_the_key_alone(model):
         (
             {"hubble": np.full((1, 28, 28, 3), np.nan)},
             None,
-            "hubble: NaN or infinite values in 1 of 1",
+            "hubble has a hole in row 0: leave these rows out",
         ),
         ({"hubble": np.full((1, 28, 28, 3), 255.0)}, None, "hubble: values must be in 0..1"),
         ({}, None, "num_samples must say how many"),
