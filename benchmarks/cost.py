@@ -38,7 +38,7 @@ def parts_of(config: Mapping[str, Any], **changes: Any) -> Parts:
 
 def score_of(parts: Parts) -> tuple[Task, dict[str, Any]]:
     """Return the task of the score, and the shapes of an example."""
-    return parts.score_task, {"z": jax.ShapeDtypeStruct((parts.layout.size,), np.float32)}
+    return parts.score_task(), {"z": jax.ShapeDtypeStruct((parts.layout.size,), np.float32)}
 
 
 def model_of(parts: Parts, params: Mapping[str, Any], moments: Moments) -> Model:
@@ -60,7 +60,10 @@ def untrained(parts: Parts) -> Model:
         m.name: jax.jit(autoencoder.task.init)(next(keys), {"x": jnp.zeros((1, *m.shape))})
         for m, autoencoder in zip(parts.modalities, parts.autoencoders, strict=True)
     }
-    params = {"autoencoders": autoencoders, "score": jax.jit(parts.score_task.init)(next(keys), z)}
+    params = {
+        "autoencoders": autoencoders,
+        "score": jax.jit(parts.score_task().init)(next(keys), z),
+    }
     if parts.energy:
         params["energy"] = jax.jit(parts.energy_task.init)(next(keys), z)
     return model_of(parts, params, Moments(jnp.zeros(size), jnp.ones(size)))

@@ -34,7 +34,7 @@ def stage(run, name):
         evaluator = parts.protocol.evaluators()["classifier"]
         return evaluator.task, evaluator.training, pictures
     return (
-        parts.score_task,
+        parts.score_task(),
         parts.score_training,
         {"z": np.zeros((40, parts.layout.size), np.float32)},
     )

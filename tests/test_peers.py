@@ -144,7 +144,7 @@ def test_trained_together_the_score_moves_the_encoders_and_never_the_decoders(mo
     layout = SimpleNamespace(names=("a", "b"), size=6)
     parts = SimpleNamespace(
         layout=layout, modalities=None, autoencoders=(linear_coder(), linear_coder()),
-        score_task=Task(lambda key, batch: jnp.ones((1, 6)), loss),
+        score_task=lambda: Task(lambda key, batch: jnp.ones((1, 6)), loss),
     )  # fmt: skip
 
     def encode(modalities, autoencoders, params, batch):

@@ -30,6 +30,7 @@ from sbmae_jax.evaluation.base import EvaluationProtocol
 from sbmae_jax.models.autoencoder import Autoencoder, Modality
 from sbmae_jax.models.coders import FrozenAutoencoder
 from sbmae_jax.models.energy import NCEConfig, energy_task
+from sbmae_jax.models.factor_gaussian import FactorGaussian
 from sbmae_jax.models.latents import Layout
 from sbmae_jax.models.model import layout
 from sbmae_jax.models.score import ScoreMatchingConfig, score_task
@@ -109,10 +110,9 @@ class Parts:
         pairs = zip(self.modalities, self.autoencoders, strict=True)
         return {m.name: a for m, a in pairs if isinstance(a, FrozenAutoencoder)}
 
-    @cached_property
-    def score_task(self) -> Task:
-        """The score network and its loss."""
-        return score_task(self.network, self.sde, self.layout, self.matching)
+    def score_task(self, covariance: FactorGaussian | None = None) -> Task:
+        """Return the score network and its loss, which needs the covariance for base "gaussian"."""
+        return score_task(self.network, self.sde, self.layout, self.matching, covariance)
 
     @cached_property
     def energy_task(self) -> Task:

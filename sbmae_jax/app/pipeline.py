@@ -24,19 +24,20 @@ from sbmae_jax.app.choices import choose_values, explain
 from sbmae_jax.app.coders import as_arrays
 from sbmae_jax.app.impute import Imputed, impute_file
 from sbmae_jax.app.request import generate_files
-from sbmae_jax.app.run import Run, load_evaluators, load_model
+from sbmae_jax.app.run import Run, load_evaluators, load_model, load_moments
 from sbmae_jax.app.sections import Config, Section, plain
 from sbmae_jax.data.source import PRESENT
 from sbmae_jax.evaluation.base import View
 from sbmae_jax.evaluation.generator import make_generator
 from sbmae_jax.evaluation.report import format_headlines, write_report
+from sbmae_jax.models.factor_fit import fit_factors
 from sbmae_jax.models.latents import MIN_STD, moments
 from sbmae_jax.models.model import Model, draw
 from sbmae_jax.models.task import Task
 from sbmae_jax.training import distributed
 from sbmae_jax.training.config import TrainingConfig
 from sbmae_jax.training.log import read_metrics
-from sbmae_jax.training.loop import Callback
+from sbmae_jax.training.loop import Callback, is_finished
 from sbmae_jax.training.preemption import Notice
 from sbmae_jax.training.workdir import CHOICES, CONFIG, MOMENTS, REDO, RESULTS, SAMPLES, locked
 from sbmae_jax.types import CompleteFn
@@ -49,23 +50,35 @@ def train_autoencoders(run: Run) -> None:
 
 
 def train_score(run: Run) -> None:
-    """Standardise the latents of the training set, and train the score of the joint latents."""
-    parts = run.parts
+    """Measure the latents of the training set, and train the score of the joint latents."""
+    parts, training, covariance = run.parts, run.parts.score_training, None
+    if not is_finished(run.trainer.stage("score", parts.score_task(), training)):
+        measure_latents(run)
+        covariance = load_moments(run.folder.path / MOMENTS).covariance
+    batches = run.data.batches_of(lambda: run.standardised(run.train_latents))
+    task = parts.score_task(covariance)
+    run.trainer.train("score", task, training, batches, run.held_out_latents)
 
-    def latents():
-        z = run.train_latents
-        present = parts.layout.expand(jnp.asarray(z[PRESENT])) if PRESENT in z else None
-        # An autoencoder of this package has latents of about variance 1, a frozen coder of any variance.
-        trained = jnp.array([name not in parts.frozen for name in parts.layout.names])
-        floor = jnp.where(parts.layout.expand(trained), MIN_STD, 0.0)
-        scale = moments(jnp.asarray(z["z"]), present, floor)
-        arrays = {"mean": np.asarray(scale.mean), "std": np.asarray(scale.std)}
-        arrays |= as_arrays(parts.frozen, run.residuals())
-        run.folder.write(MOMENTS, lambda file: write_npz(file, arrays))
-        return run.standardised(z)
 
-    batches, held_out = run.data.batches_of(latents), run.held_out_latents
-    run.trainer.train("score", parts.score_task, parts.score_training, batches, held_out)
+def measure_latents(run: Run) -> None:
+    """Write the moments of the latents of the training set, with their covariance if the score needs it."""
+    parts, z = run.parts, run.train_latents
+    present = parts.layout.expand(jnp.asarray(z[PRESENT])) if PRESENT in z else None
+    # An autoencoder of this package has latents of about variance 1, a frozen coder of any variance.
+    trained = jnp.array([name not in parts.frozen for name in parts.layout.names])
+    floor = jnp.where(parts.layout.expand(trained), MIN_STD, 0.0)
+    scale = moments(jnp.asarray(z["z"]), present, floor)
+    found = {"mean": scale.mean, "std": scale.std}
+    if parts.matching.base == "gaussian":
+        standardised = np.asarray(scale.standardise(jnp.asarray(z["z"])))
+        shift, gaussian = fit_factors(
+            standardised, parts.layout.sizes, z.get(PRESENT), run.config["seed"]
+        )
+        found |= {"mean": scale.mean + scale.std * shift, **gaussian._asdict()}
+        run.folder.log.line(f"score: the latents have {gaussian.loadings.shape[1]} linear factors")
+    arrays = {name: np.asarray(array) for name, array in found.items()}
+    arrays |= as_arrays(parts.frozen, run.residuals())
+    run.folder.write(MOMENTS, lambda file: write_npz(file, arrays))
 
 
 def train_energy(run: Run) -> None:

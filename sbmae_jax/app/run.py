@@ -21,6 +21,7 @@ from sbmae_jax.app.trainer import Trainer
 from sbmae_jax.data import description
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.source import PRESENT, Source
+from sbmae_jax.models.factor_gaussian import FactorGaussian
 from sbmae_jax.models.latents import Moments
 from sbmae_jax.models.model import Model, encode
 from sbmae_jax.models.task import Params
@@ -184,7 +185,7 @@ def load_model(run: Run) -> Model:
     example = {"z": jax.ShapeDtypeStruct((1, parts.layout.size), np.float32)}
     params = {
         "autoencoders": load_autoencoders(run),
-        "score": load("score", parts.score_task, parts.score_training, example),
+        "score": load("score", parts.score_task(), parts.score_training, example),
     }
     if parts.energy is not None:
         params["energy"] = load("energy", parts.energy_task, parts.energy.training, example)
@@ -227,7 +228,11 @@ def load_moments(path: Path) -> Moments:
     """Load the moments of the latents. Raises ValueError if the file is missing or damaged."""
     try:
         with path.open("rb") as file, np.load(file) as arrays:
-            return Moments(mean=jnp.asarray(arrays["mean"]), std=jnp.asarray(arrays["std"]))
+            names = [name for name in ("loadings", "noise") if name in arrays.files]
+            factors = {name: jnp.asarray(arrays[name]) for name in names}
+            covariance = FactorGaussian(**factors) if factors else None
+            mean, std = jnp.asarray(arrays["mean"]), jnp.asarray(arrays["std"])
+            return Moments(mean, std, covariance)
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
         raise ValueError(
             f"{path} is missing or damaged: delete the folder {path.parent / 'score'}, and the stage "

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sbmae_jax._check import require_fields, require_numbers
+from sbmae_jax.models.factor_gaussian import FactorGaussian
 from sbmae_jax.types import Array, Latents
 
 MIN_STD = 0.05
@@ -113,15 +114,17 @@ class Layout:
 
 
 class Moments(NamedTuple):
-    """Mean and standard deviation of the latents over the training set.
+    """Mean and standard deviation of the latents over the training set, and perhaps their covariance.
 
     Attributes:
         mean: Mean of each coordinate, `[D]`.
         std: Standard deviation of each coordinate, `[D]`.
+        covariance: Of the standardised latents, for a score that starts from it; None for one that does not.
     """
 
     mean: Array
     std: Array
+    covariance: FactorGaussian | None = None
 
     def standardise(self, x: Array) -> Array:
         """Shift and scale x `[B, D]` so that each coordinate has mean 0 and variance 1."""

@@ -64,7 +64,8 @@ class Model:
     Attributes:
         params: `{"autoencoders": {name: parameters}, "score": parameters}`, and "energy" for a model with an
             energy network.
-        moments: Mean and standard deviation of the latents, by which they are standardised.
+        moments: Mean and standard deviation of the latents, by which they are standardised, and the
+            covariance that the score starts from, if it has one.
         modalities: What is modelled, in the order of the joint latents.
         autoencoders: One for each modality, in the order of `modalities`; frozen ones are functions of your
             own, see `FrozenCoder`.
@@ -115,7 +116,7 @@ class Model:
     @property
     def joint_score(self) -> ScoreFn:
         """The learned score of all latents together, none of them observed: `(x [B, D], t) -> [B, D]`."""
-        return score_fn(self._latent_network("score"))
+        return self._learned_score(None)
 
     def encode(self, batch: Mapping[str, Array]) -> Array:
         """Encode all modalities.
@@ -160,7 +161,7 @@ class Model:
         """
         known = observed if self.sampling.conditioning == "amortised" else None
         mask = self.layout.expand(observed)
-        score = score_fn(self._latent_network("score"), known)
+        score = self._learned_score(known)
         if self.sampling.classifier_free != 1:
             noise = jax.random.normal(key, mask.shape)
             joint = noise_condition(self.joint_score, self.sde, noise, mask)
@@ -195,7 +196,7 @@ class Model:
                 f"observed must be [B, {len(self.modalities)}], got {np.shape(observed)}: use "
                 "model.layout.observed(names, num_rows)"
             )
-        return score_fn(self._latent_network("score"), observed)
+        return self._learned_score(observed)
 
     def sample(self, key: Key, x: Array, observed: Array) -> Array:
         """Draw the unobserved latents given the observed ones.
@@ -574,6 +575,9 @@ class Model:
         """
         generated, scalings = np.asarray(generated), dict(self.scalings)
         return scalings[name].restore(generated) if name in scalings else generated
+
+    def _learned_score(self, observed: Array | None) -> ScoreFn:
+        return score_fn(self._latent_network("score"), observed, self.moments.covariance)
 
     def _latent_network(self, name: str) -> LatentNetwork:
         network = {"score": self.score_network, "energy": self.energy_network}[name]

@@ -30,6 +30,7 @@ from sbmae_jax._check import require_one_of
 from sbmae_jax._io import as_path, one_line, require_folder, require_writable, write_atomically
 from sbmae_jax.models import codec
 from sbmae_jax.models.coders import with_coders
+from sbmae_jax.models.factor_gaussian import FactorGaussian
 from sbmae_jax.models.latents import Moments
 from sbmae_jax.models.tensors import digest, flatten, read_tensors, unflatten, write_tensors
 
@@ -54,7 +55,7 @@ def save_model(model: Any, path: str | Path, dtype: str | None = None) -> None:
     path = as_path(path)
     if dtype is not None:
         require_one_of("dtype", dtype, DTYPES)
-    leaves = dict(_leaves(model.params, model.moments._asdict()))
+    leaves = dict(_leaves(model.params, model.moments))
     arrays = {name: np.asarray(leaf) for name, leaf in leaves.items() if leaf is not None}
     if dtype == "bfloat16":
         arrays = {name: _narrowed(name, array) for name, array in arrays.items()}
@@ -119,7 +120,7 @@ def load_saved(
     document = _parse(text, source)
     trees = unflatten(_restored(document, arrays, source, tensors))
     try:
-        moments = Moments(**trees["moments"])
+        moments = _moments_of(trees["moments"])
         model = codec.decode_object(
             document["model"], known, params=trees["params"], moments=moments
         )
@@ -219,16 +220,28 @@ def _check_networks(model: Any) -> None:
     if hasattr(model.energy_network, "init"):
         observed = jnp.zeros((1, num), bool)
         params["energy"] = jax.eval_shape(model.energy_network.init, key, x, levels, observed)
-    moments = dict.fromkeys(Moments._fields, x[0])
-    found = dict(_leaves(model.params, model.moments._asdict()))
-    for name, leaf in _leaves(params, moments):
+    covariance = model.moments.covariance
+    if covariance is not None:
+        loadings = jnp.zeros((size, jnp.shape(covariance.loadings)[-1]))
+        covariance = FactorGaussian(loadings, x[0])
+    found = dict(_leaves(model.params, model.moments))
+    for name, leaf in _leaves(params, Moments(x[0], x[0], covariance)):
         shape = None if name not in found else np.shape(found[name])
         if leaf is not None and shape != leaf.shape:
             has = "is missing" if shape is None else f"has shape {shape}"
             raise ValueError(f"the array {name} {has}, and must have {leaf.shape}")
 
 
-def _leaves(params: Any, moments: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _leaves(params: Any, moments: Moments) -> Iterator[tuple[str, Any]]:
     """Yield the names and the leaves of all arrays of a model."""
     yield from flatten(params, "params")
-    yield from flatten(moments, "moments")
+    yield from flatten({"mean": moments.mean, "std": moments.std}, "moments")
+    if moments.covariance is not None:
+        yield from flatten(moments.covariance._asdict(), "moments/covariance")
+
+
+def _moments_of(tree: Mapping[str, Any]) -> Moments:
+    """Return the moments whose arrays `_leaves` names; models of earlier versions have no covariance."""
+    arrays = dict(tree)
+    covariance = arrays.pop("covariance", None)
+    return Moments(**arrays, covariance=covariance and FactorGaussian(**covariance))

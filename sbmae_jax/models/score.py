@@ -2,20 +2,24 @@ r"""Denoising score matching on the joint latent vector.
 
 A standardised latent z is noised, x = alpha z + sigma eps. The score of the noised distribution is the
 minimiser of E |s(x, t) + eps / sigma|^2. This score grows without bound as sigma falls, so the network F
-predicts something of unit variance instead, from an input of unit variance. With v = alpha^2 + sigma^2 and
-the denoiser
+predicts something of unit variance instead, from an input of unit variance: what is left of z, once what a
+Gaussian knows is taken away. Let the Gaussian have the covariance W W^T + diag(psi), and let g(x) and sigma^2
+b^2 be the mean and the variance of z given x under it (`factor_gaussian`, equation 2). With the denoiser
 
-    den(x, t) = (alpha / v) x + (sigma / sqrt v) F(x / sqrt v, ln snr),                            (1)
+    den(x, t) = g(x) + sigma b F(x / sqrt v, ln snr),      v = alpha^2 + sigma^2,                  (1)
 
-the best F is the conditional mean of (sigma z - alpha eps) / sqrt v, which has variance 1 at every noise
-level. The score is s = (alpha den - x) / sigma^2, and its error in terms of that of F is
+the best F is the conditional mean of (z - g) / (sigma b), which has variance 1 at every noise level as far as
+the latents have that covariance. F = 0 is the exact score of the Gaussian, jointly and given any subset. With
+the covariance I this is the usual preconditioning: g = alpha x / v, b = 1 / sqrt v, and F predicts
+(sigma z - alpha eps) / sqrt v. The score is s = (alpha den - x) / sigma^2, and its error in terms of that of
+F is, for each coordinate,
 
-    sigma^2 |s + eps / sigma|^2 = (alpha^2 / v) |F - (sigma z - alpha eps) / sqrt v|^2.            (2)
+    sigma^2 |s + eps / sigma|^2 = alpha^2 b^2 |F - (z - g) / (sigma b)|^2.                         (2)
 
 A weighting of the loss is a distribution of noise levels and a factor on the error of F:
 
-    noise        t uniform, factor alpha^2 / v: sigma^2-weighted score matching
-    likelihood   ln snr uniform, factor alpha^2 / v: g^2-weighted, at lower variance
+    noise        t uniform, factor alpha^2 b^2: sigma^2-weighted score matching
+    likelihood   ln snr uniform, factor alpha^2 b^2: g^2-weighted, at lower variance
     unit         ln(sigma / alpha) normal with `level_mean`, `level_std`, factor 1
 
 One time per modality. The network gets ln snr for each modality, so the same network also serves when
@@ -23,7 +27,8 @@ some modalities are observed and clean. With probability `conditioning_prob` a t
 proper subset of its modalities at time 0, and its loss is on the others only.
 
 Rows that lack modalities. A row with only the modalities P is a draw of the marginal p(z_P). The network
-gets pure noise for the others, at the last time, which marginalises them out. The loss is on P alone:
+gets pure noise for the others, at the last time, which marginalises them out, and the Gaussian is told that
+they say nothing. The loss is on P alone:
 
     L = E over rows, t, eps, O inside P of  |F(x_P, noise elsewhere)_m - target_m|^2,  m in P \ O.   (3)
 
@@ -34,7 +39,8 @@ score of the rows with this pattern. The data do not tell how modalities go toge
 together: there the network interpolates.
 
 Sources: Vincent 2011; Song et al. 2021 (arXiv:2011.13456, 2101.09258) for the weightings; Karras et al.
-2022 (arXiv:2206.00364) for (1), there as c_skip, c_out, c_in with sigma_data = 1, and for `unit`;
+2022 (arXiv:2206.00364) for (1) with the covariance I, there as c_skip, c_out, c_in with sigma_data = 1, and
+for `unit`;
 Bounoua et al. 2024 (arXiv:2306.04445) for a time per modality.
 """
 
@@ -45,6 +51,7 @@ import jax
 import jax.numpy as jnp
 
 from sbmae_jax._check import require_number, require_one_of
+from sbmae_jax.models.factor_gaussian import FactorGaussian, Posterior, standard_gaussian
 from sbmae_jax.models.latents import Layout
 from sbmae_jax.models.noise_levels import MAX_LEVEL, T_MIN, LatentNetwork, lognormal_times
 from sbmae_jax.models.task import Task
@@ -53,6 +60,9 @@ from sbmae_jax.types import Array, Key, ScoreFn
 
 WEIGHTINGS = ("noise", "likelihood", "unit")
 """Weightings of the loss over noise levels; the head of this file defines them."""
+
+BASES = ("none", "gaussian")
+"""Covariances that the score starts from: I, or that of the latents."""
 
 MAX_POWER = 8.0
 """The largest `subset_size_power`, beyond which nearly all subsets hold one modality."""
@@ -72,6 +82,9 @@ class ScoreMatchingConfig:
             k^-subset_size_power: 0 makes all numbers equally likely, 1 makes one modality k times as
             likely as k. One modality says the least of the others, which makes this case the hardest
             to learn, and of many modalities it is the one that training sees least.
+        base: "none" or "gaussian". With "gaussian" the score starts from that of a Gaussian with the
+            covariance of the training latents, so that all linear relations are known before the first
+            step, and the network learns the rest.
 
     Raises:
         ValueError: For an unknown weighting, and for a value that is out of range or of the wrong type.
@@ -86,6 +99,7 @@ class ScoreMatchingConfig:
     level_std: float = 1.4
     conditioning_prob: float = 0.0
     subset_size_power: float = 0.0
+    base: str = "none"
 
     def __post_init__(self):
         require_one_of("weighting", self.weighting, WEIGHTINGS)
@@ -93,6 +107,7 @@ class ScoreMatchingConfig:
         require_number("level_std", self.level_std, 0, MAX_LEVEL)
         require_number("conditioning_prob", self.conditioning_prob, 0, 1)
         require_number("subset_size_power", self.subset_size_power, 0, MAX_POWER)
+        require_one_of("base", self.base, BASES)
 
     def draw_times(self, key: Key, sde: SDE, num: int) -> Array:
         """Draw training times `[num]` in `T_MIN`..1, as the weighting asks for."""
@@ -101,7 +116,13 @@ class ScoreMatchingConfig:
         return sde.sample_time(key, (num,), self.weighting, T_MIN)
 
 
-def score_task(network: Any, sde: SDE, layout: Layout, config: ScoreMatchingConfig) -> Task:
+def score_task(
+    network: Any,
+    sde: SDE,
+    layout: Layout,
+    config: ScoreMatchingConfig,
+    covariance: FactorGaussian | None = None,
+) -> Task:
     """Bind a score network to the denoising loss.
 
     Args:
@@ -109,18 +130,23 @@ def score_task(network: Any, sde: SDE, layout: Layout, config: ScoreMatchingConf
         sde: The process that noises the latents.
         layout: The order and the sizes of the modalities in x.
         config: What the network is trained on.
+        covariance: The Gaussian of equation (1), for base "gaussian", as `Moments` has it; None stands for
+            the covariance I.
 
     Returns:
         A task on batches `{"z": [B, D]}` of standardised latents. Where rows lack modalities, the batch
         also has `present`, `[B, M]` bool, true at least once in each row; see (3). Latents of absent
         modalities are not used. There are no metrics.
     """
+    gaussian = covariance if config.base == "gaussian" else standard_gaussian(layout.size)
 
     def init(key, batch):
         z = batch["z"][:1]
         return network.init(key, z, jnp.zeros((1, len(layout.sizes))))
 
     def loss(params, key, batch):
+        if gaussian is None:
+            raise ValueError("base 'gaussian' needs the covariance of the latents: pass it")
         z = batch["z"]
         present = batch.get("present", jnp.ones((len(z), len(layout.sizes)), bool))
         # NaN may stand for what is absent: it must not reach the gradient, even with the factor 0.
@@ -132,37 +158,50 @@ def score_task(network: Any, sde: SDE, layout: Layout, config: ScoreMatchingConf
         )
         absent, hidden = layout.expand(~present), layout.expand(present & ~observed)
         eps = jax.random.normal(noise_key, z.shape)
-        alpha, sigma, v = _coefficients(sde, t)
-        _, _, last_v = _coefficients(sde, jnp.ones(()))
+        alpha, sigma = sde.alpha(t), sde.sigma(t)
+        last_scale = jnp.hypot(sde.alpha(jnp.ones(())), sde.sigma(jnp.ones(())))
         x = jnp.where(hidden, alpha * z + sigma * eps, z)
-        x = jnp.where(absent, jnp.sqrt(last_v) * eps, x)
+        x = jnp.where(absent, last_scale * eps, x)
         predict = LatentNetwork(network.apply, params, sde, layout)
         output = predict(x, jnp.where(present, t, 1.0), observed)
-        target = (sigma * z - alpha * eps) / jnp.sqrt(v)
-        factor = jnp.ones_like(t) if config.weighting == "unit" else alpha**2 / v
-        error = jnp.where(hidden, (output - target) ** 2, 0)
-        return factor[:, 0] * jnp.sum(error, axis=-1) / jnp.sum(hidden, axis=-1), {}
+        known = _posterior(gaussian, x, alpha, sigma, layout.expand(observed), absent)
+        # Equation (4) of `factor_gaussian`, over sigma b.
+        target = sigma * known.gain * (z - known.common)
+        target -= alpha * gaussian.noise[None] * known.gain * eps
+        target /= known.spread
+        factor = 1.0 if config.weighting == "unit" else (alpha * known.spread) ** 2
+        error = jnp.where(hidden, factor * (output - target) ** 2, 0)
+        return jnp.sum(error, axis=-1) / jnp.sum(hidden, axis=-1), {}
 
     return Task(init, loss)
 
 
-def score_fn(network: LatentNetwork, observed: Array | None = None) -> ScoreFn:
+def score_fn(
+    network: LatentNetwork,
+    observed: Array | None = None,
+    covariance: FactorGaussian | None = None,
+) -> ScoreFn:
     """Return the learned score, `(x [B, D], t) -> [B, D]`.
 
     Args:
         network: The trained score network.
         observed: `[B, M]` bool, the modalities that are clean in x. The score is then that of the others
             given these, and 0 on these. None takes all modalities to be noised to time t.
+        covariance: The Gaussian that the network was trained with; None stands for the covariance I.
     """
+    gaussian = covariance or standard_gaussian(network.layout.size)
 
     def score(x, t):
         known = jnp.zeros((x.shape[0], len(network.layout.sizes)), bool)
         known = known if observed is None else observed
         t = jnp.broadcast_to(t, x.shape[:1])[:, None]
-        alpha, sigma, v = _coefficients(network.sde, t)
+        alpha, sigma = network.sde.alpha(t), network.sde.sigma(t)
         output = network(x, jnp.broadcast_to(t, known.shape), known)
-        denoised = (alpha / v) * x + (sigma / jnp.sqrt(v)) * output
-        return jnp.where(network.layout.expand(known), 0, (alpha * denoised - x) / sigma**2)
+        clean = network.layout.expand(known)
+        told = _posterior(gaussian, x, alpha, sigma, clean, jnp.zeros_like(clean))
+        # Equation (3) of `factor_gaussian`, over sigma^2, is the score of the Gaussian.
+        of_gaussian = told.gain * (alpha * told.common - x)
+        return jnp.where(clean, 0, of_gaussian + alpha / sigma * told.spread * output)
 
     return score
 
@@ -199,6 +238,9 @@ def draw_observed(
     return rows & (rank < size) & (num_present > 1)
 
 
-def _coefficients(sde: SDE, t: Array) -> tuple[Array, Array, Array]:
-    alpha, sigma = sde.alpha(t), sde.sigma(t)
-    return alpha, sigma, alpha**2 + sigma**2
+def _posterior(
+    gaussian: FactorGaussian, x: Array, alpha: Array, sigma: Array, clean: Array, absent: Array
+) -> Posterior:
+    """Return what a Gaussian knows of latents noised to alpha and sigma [B, 1], clean or absent [B, D]."""
+    signal = jnp.where(clean, 1.0, jnp.where(absent, 0.0, alpha))
+    return gaussian.posterior(x, signal, jnp.where(clean, 0.0, sigma))
