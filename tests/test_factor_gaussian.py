@@ -43,18 +43,23 @@ def exact(g, x, h, s):
 def test_mean_and_variance_are_those_of_dense_algebra(num_factors, x64):
     g, (h, s) = gaussian(num_factors), seen(40)
     x = np.random.default_rng(2).normal(size=h.shape)
-    common, gain, spread = jit(g.posterior)(x, h, s)
-    mean = common + g.noise * h * gain * (x - h * common)
+    common, own, gain, spread, guess = jit(g.posterior)(x, h, s)
+    np.testing.assert_allclose(own, g.noise * h * gain)
+    mean = common + own * (x - h * common)
     for row in range(len(x)):
         wanted, variance = exact(g, x[row], h[row], s[row])
         np.testing.assert_allclose(mean[row], wanted, atol=1e-9)
         np.testing.assert_allclose((s[row] * spread[row]) ** 2, variance, atol=1e-9)
+        told = np.sqrt(np.maximum(np.diag(dense(g)) - variance, 1e-8))
+        np.testing.assert_allclose(guess[row], wanted / told, atol=1e-5)
 
 
 def test_the_standard_gaussian_is_the_usual_preconditioning(x64):
     h, s = seen(40)
     x = np.random.default_rng(2).normal(size=h.shape)
-    common, gain, spread = standard_gaussian(8).posterior(x, h, s)
+    common, own, gain, spread, guess = standard_gaussian(8).posterior(x, h, s)
+    np.testing.assert_allclose(own, h / (h**2 + s**2))
+    np.testing.assert_allclose(guess, np.where(h > 0, x / np.hypot(h, s), 0))
     np.testing.assert_allclose(gain, 1 / (h**2 + s**2))
     np.testing.assert_allclose(spread, (h**2 + s**2) ** -0.5)
     assert not common.any()
@@ -65,10 +70,10 @@ def test_forms_without_cancellation_are_those_with_it(x64):
     g, (h, s) = gaussian(), seen(40)
     z, eps = np.random.default_rng(3).normal(size=(2, *h.shape))
     x = h * z + s * eps
-    common, gain, _ = g.posterior(x, h, s)
-    mean = common + g.noise * h * gain * (x - h * common)
+    common, own, gain, _, _ = g.posterior(x, h, s)
+    mean = common + own * (x - h * common)
     np.testing.assert_allclose(h * mean - x, -(s**2) * gain * (x - h * common), atol=1e-12)
-    left = s * (s * gain * (z - common) - g.noise * h * gain * eps)
+    left = s * (s * gain * (z - common) - own * eps)
     np.testing.assert_allclose(z - mean, left, atol=1e-12)
 
 
@@ -86,11 +91,15 @@ def test_float32_is_as_good_as_float64_at_every_noise_level(level):
     found = map(np.asarray, jit(narrow.posterior)(*(np.float32(a) for a in (x, h, s))))
     with jax.enable_x64(True):
         wanted = map(np.asarray, g.posterior(x, h, s))
-    (common, gain, spread), (right, right_gain, right_spread) = found, wanted
+    (common, _, gain, spread, guess), (right, _, right_gain, right_spread, right_guess) = (
+        found,
+        wanted,
+    )
     np.testing.assert_allclose(gain, right_gain, rtol=1e-5)
     np.testing.assert_allclose(spread, right_spread, rtol=0.02)
     # Where the rest is not known to a hundredth, the error is a small part of what is not known.
     assert np.abs(common - right).max() < 1e-3
+    assert np.abs(guess - right_guess).max() < 0.02
 
 
 def test_gradients_are_finite_where_all_is_clean_and_where_all_is_absent():

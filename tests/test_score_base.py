@@ -149,11 +149,10 @@ def hub():
     return HubScore(LAYOUT.sizes, width=8, hub_width=8, num_blocks=1, level_width=8)
 
 
-def losses_and_gradient(matching, gaussian, z):
+def losses_and_gradient(matching, gaussian, z, present):
     task = score_task(hub(), VP(), LAYOUT, matching, gaussian)
     params = jit(task.init)(jax.random.key(0), {"z": z})
     params = jax.tree.map(lambda leaf: leaf + 0.1, params)
-    present = jnp.asarray(SUBSETS[1 + np.arange(len(z)) % 7])
 
     @jit
     def both(params):
@@ -169,8 +168,10 @@ def losses_and_gradient(matching, gaussian, z):
 def test_with_the_covariance_one_it_is_the_usual_loss():
     z = jnp.asarray(np.random.default_rng(4).normal(size=(64, 5)), jnp.float32)
     plain = ScoreMatchingConfig(conditioning_prob=0.6)
-    found = losses_and_gradient(config(conditioning_prob=0.6), standard_gaussian(5), z)
-    chex.assert_trees_all_close(found, losses_and_gradient(plain, None, z), rtol=1e-4, atol=1e-5)
+    here = jnp.ones((64, 3), bool)
+    found = losses_and_gradient(config(conditioning_prob=0.6), standard_gaussian(5), z, here)
+    usual = losses_and_gradient(plain, None, z, here)
+    chex.assert_trees_all_close(found, usual, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("level", [-7.0, 5.0])
@@ -178,7 +179,8 @@ def test_loss_and_gradient_are_finite_at_both_ends_of_the_noise(level):
     z = jnp.asarray(np.random.default_rng(4).normal(size=(64, 5)), jnp.float32)
     sharp = covariance(np.float32)._replace(noise=np.full(5, 1e-4, np.float32))
     matching = config(level_mean=level, level_std=0.0, conditioning_prob=0.6)
-    gradient, losses = losses_and_gradient(matching, sharp, z)
+    present = jnp.asarray(SUBSETS[1 + np.arange(len(z)) % 7])
+    gradient, losses = losses_and_gradient(matching, sharp, z, present)
     chex.assert_tree_all_finite((gradient, losses))
     assert losses.max() < 1e6
 

@@ -17,17 +17,19 @@ over modalities:
 The mean g_i and the variance v_i of z_i given all of x follow from the two parts of z_i. Write c_i = w_i^T m
 for the part that the factors say:
 
-    g_i = c_i + psi_i h_i a_i (x_i - h_i c_i),
+    g_i = c_i + k_i (x_i - h_i c_i),      k_i = psi_i h_i a_i,
     v_i = psi_i s_i^2 a_i + (s_i^2 a_i)^2 w_i^T C w_i = s_i^2 b_i^2,                                  (2)
     b_i^2 = psi_i a_i + s_i^2 a_i^2 w_i^T C w_i.
 
 Two differences in which digits would cancel at low noise have forms in which none do:
 
     h_i g_i - x_i = -s_i^2 a_i (x_i - h_i c_i),                                                       (3)
-    z_i - g_i = s_i [ s_i a_i (z_i - c_i) - psi_i h_i a_i eps_i ].                                    (4)
+    z_i - g_i = s_i [ s_i a_i (z_i - c_i) - k_i eps_i ].                                              (4)
+
+Over rows, g_i varies by what z_i varies less v_i: by psi_i h_i k_i + w_i^T w_i - (s_i^2 a_i)^2 w_i^T C w_i.
 
 The cost of a row is in proportion to D K^2, thus linear in the number of modalities, plus K^3. With no
-factors and psi = 1 the covariance is I: c = 0 and b^2 = a = 1 / (h^2 + s^2).
+factors and psi = 1 the covariance is I: c = 0, k = h a and b^2 = a = 1 / (h^2 + s^2).
 
 Source: factor analysis, as in Rubin and Thayer 1982 (Psychometrika 47, 69-76); (1) is the matrix inversion
 lemma.
@@ -47,13 +49,17 @@ class Posterior(NamedTuple):
 
     Attributes:
         common: c, the part of each coordinate that the factors say, `[B, D]`.
+        own: k, how much of what x adds to the factors is taken over, `[B, D]`.
         gain: a, the precision of what is seen of a coordinate, given the factors, `[B, D]`.
         spread: b, the standard deviation of z over that of the noise, `[B, D]`.
+        guess: g, scaled to variance 1; 0 where nothing is known of a coordinate, `[B, D]`.
     """
 
     common: Array
+    own: Array
     gain: Array
     spread: Array
+    guess: Array
 
 
 class FactorGaussian(NamedTuple):
@@ -83,11 +89,21 @@ class FactorGaussian(NamedTuple):
             alpha: h, the signal in each coordinate, `[B, D]`: 1 where clean, 0 where x says nothing.
             sigma: s, the standard deviation of the noise, `[B, D]`: 0 where clean, above 0 where h is 0.
         """
-        size, num_factors = self.loadings.shape
         noise = self.noise[None]
         gain = 1 / (alpha**2 * noise + sigma**2)
+        own = noise * alpha * gain
+        common, left = self._factors(x, alpha, sigma, gain)
+        spread = jnp.sqrt(noise * gain + (sigma * gain) ** 2 * left)
+        total = jnp.sum(self.loadings**2, axis=1)[None]
+        variance = noise * alpha * own + total - (sigma**2 * gain) ** 2 * left
+        guess = (common + own * (x - alpha * common)) / jnp.sqrt(jnp.maximum(variance, 1e-8))
+        return Posterior(common, own, gain, spread, guess)
+
+    def _factors(self, x: Array, alpha: Array, sigma: Array, gain: Array) -> tuple[Array, Array]:
+        """Return c and w^T C w of (1) and (2), both `[B, D]`."""
+        size, num_factors = self.loadings.shape
         if not num_factors:
-            return Posterior(jnp.zeros_like(x), gain, jnp.sqrt(noise * gain))
+            return jnp.zeros_like(x), jnp.zeros_like(x)
         # In full precision: devices may round the factors of products to ten bits otherwise.
         product = partial(jnp.matmul, precision="highest")
         squares = self.loadings[:, :, None] * self.loadings[:, None, :]
@@ -98,9 +114,8 @@ class FactorGaussian(NamedTuple):
         inverse = jax.scipy.linalg.solve_triangular(root, identity, lower=True)
         cov = product(jnp.swapaxes(inverse, 1, 2), inverse)
         mean = product(cov, product(alpha * gain * x, self.loadings)[..., None])[..., 0]
-        of_factors = jnp.maximum(product(cov.reshape(-1, num_factors**2), squares.T), 0)
-        spread = jnp.sqrt(noise * gain + (sigma * gain) ** 2 * of_factors)
-        return Posterior(product(mean, self.loadings.T), gain, spread)
+        left = jnp.maximum(product(cov.reshape(-1, num_factors**2), squares.T), 0)
+        return product(mean, self.loadings.T), left
 
 
 def standard_gaussian(size: int) -> FactorGaussian:

@@ -6,13 +6,14 @@ predicts something of unit variance instead, from an input of unit variance: wha
 Gaussian knows is taken away. Let the Gaussian have the covariance W W^T + diag(psi), and let g(x) and sigma^2
 b^2 be the mean and the variance of z given x under it (`factor_gaussian`, equation 2). With the denoiser
 
-    den(x, t) = g(x) + sigma b F(x / sqrt v, ln snr),      v = alpha^2 + sigma^2,                  (1)
+    den(x, t) = g(x) + sigma b F(g(x) / std g, ln snr),                                            (1)
 
 the best F is the conditional mean of (z - g) / (sigma b), which has variance 1 at every noise level as far as
-the latents have that covariance. F = 0 is the exact score of the Gaussian, jointly and given any subset. With
-the covariance I this is the usual preconditioning: g = alpha x / v, b = 1 / sqrt v, and F predicts
-(sigma z - alpha eps) / sqrt v. The score is s = (alpha den - x) / sigma^2, and its error in terms of that of
-F is, for each coordinate,
+the latents have that covariance. F = 0 is the exact score of the Gaussian, jointly and given any subset. F is
+shown g and not x, so that each modality sees what all others say of it. With the covariance I this is the
+usual preconditioning: with v = alpha^2 + sigma^2, g = alpha x / v has the deviation alpha / sqrt v, b is
+1 / sqrt v, and F predicts (sigma z - alpha eps) / sqrt v from x / sqrt v. The score is
+s = (alpha den - x) / sigma^2, and its error in terms of that of F is, for each coordinate,
 
     sigma^2 |s + eps / sigma|^2 = alpha^2 b^2 |F - (z - g) / (sigma b)|^2.                         (2)
 
@@ -27,8 +28,8 @@ some modalities are observed and clean. With probability `conditioning_prob` a t
 proper subset of its modalities at time 0, and its loss is on the others only.
 
 Rows that lack modalities. A row with only the modalities P is a draw of the marginal p(z_P). The network
-gets pure noise for the others, at the last time, which marginalises them out, and the Gaussian is told that
-they say nothing. The loss is on P alone:
+gets pure noise for the others, at the last time, which marginalises them out; a Gaussian with factors is told
+that they say nothing, and F is shown its guess. The loss is on P alone:
 
     L = E over rows, t, eps, O inside P of  |F(x_P, noise elsewhere)_m - target_m|^2,  m in P \ O.   (3)
 
@@ -138,14 +139,14 @@ def score_task(
         also has `present`, `[B, M]` bool, true at least once in each row; see (3). Latents of absent
         modalities are not used. There are no metrics.
     """
-    gaussian = covariance if config.base == "gaussian" else standard_gaussian(layout.size)
+    gaussian = covariance if config.base == "gaussian" else None
 
     def init(key, batch):
         z = batch["z"][:1]
         return network.init(key, z, jnp.zeros((1, len(layout.sizes))))
 
     def loss(params, key, batch):
-        if gaussian is None:
+        if gaussian is None and config.base == "gaussian":
             raise ValueError("base 'gaussian' needs the covariance of the latents: pass it")
         z = batch["z"]
         present = batch.get("present", jnp.ones((len(z), len(layout.sizes)), bool))
@@ -162,12 +163,10 @@ def score_task(
         last_scale = jnp.hypot(sde.alpha(jnp.ones(())), sde.sigma(jnp.ones(())))
         x = jnp.where(hidden, alpha * z + sigma * eps, z)
         x = jnp.where(absent, last_scale * eps, x)
-        predict = LatentNetwork(network.apply, params, sde, layout)
-        output = predict(x, jnp.where(present, t, 1.0), observed)
-        known = _posterior(gaussian, x, alpha, sigma, layout.expand(observed), absent)
+        latent_network = LatentNetwork(network.apply, params, sde, layout)
+        known, output = _ask(latent_network, gaussian, x, t, observed, ~present)
         # Equation (4) of `factor_gaussian`, over sigma b.
-        target = sigma * known.gain * (z - known.common)
-        target -= alpha * gaussian.noise[None] * known.gain * eps
+        target = sigma * known.gain * (z - known.common) - known.own * eps
         target /= known.spread
         factor = 1.0 if config.weighting == "unit" else (alpha * known.spread) ** 2
         error = jnp.where(hidden, factor * (output - target) ** 2, 0)
@@ -189,19 +188,17 @@ def score_fn(
             given these, and 0 on these. None takes all modalities to be noised to time t.
         covariance: The Gaussian that the network was trained with; None stands for the covariance I.
     """
-    gaussian = covariance or standard_gaussian(network.layout.size)
 
     def score(x, t):
-        known = jnp.zeros((x.shape[0], len(network.layout.sizes)), bool)
-        known = known if observed is None else observed
+        nothing = jnp.zeros((x.shape[0], len(network.layout.sizes)), bool)
+        clean = nothing if observed is None else observed
         t = jnp.broadcast_to(t, x.shape[:1])[:, None]
         alpha, sigma = network.sde.alpha(t), network.sde.sigma(t)
-        output = network(x, jnp.broadcast_to(t, known.shape), known)
-        clean = network.layout.expand(known)
-        told = _posterior(gaussian, x, alpha, sigma, clean, jnp.zeros_like(clean))
+        known, output = _ask(network, covariance, x, t, clean, nothing)
         # Equation (3) of `factor_gaussian`, over sigma^2, is the score of the Gaussian.
-        of_gaussian = told.gain * (alpha * told.common - x)
-        return jnp.where(clean, 0, of_gaussian + alpha / sigma * told.spread * output)
+        of_gaussian = known.gain * (alpha * known.common - x)
+        found = of_gaussian + alpha / sigma * known.spread * output
+        return jnp.where(network.layout.expand(clean), 0, found)
 
     return score
 
@@ -238,9 +235,23 @@ def draw_observed(
     return rows & (rank < size) & (num_present > 1)
 
 
-def _posterior(
-    gaussian: FactorGaussian, x: Array, alpha: Array, sigma: Array, clean: Array, absent: Array
-) -> Posterior:
-    """Return what a Gaussian knows of latents noised to alpha and sigma [B, 1], clean or absent [B, D]."""
-    signal = jnp.where(clean, 1.0, jnp.where(absent, 0.0, alpha))
-    return gaussian.posterior(x, signal, jnp.where(clean, 0.0, sigma))
+def _ask(
+    network: LatentNetwork,
+    covariance: FactorGaussian | None,
+    x: Array,
+    t: Array,
+    clean: Array,
+    absent: Array,
+) -> tuple[Posterior, Array]:
+    """Return what the Gaussian knows of latents x [B, D] at times t [B, 1], and what the network says.
+
+    clean, absent: [B, M] bool. For the covariance I the network is shown x even where a modality is absent.
+    """
+    sde, expand = network.sde, network.layout.expand
+    alpha = jnp.where(expand(clean), 1.0, jnp.where(expand(absent), 0.0, sde.alpha(t)))
+    sigma = jnp.where(expand(clean), 0.0, sde.sigma(t))
+    gaussian = covariance or standard_gaussian(network.layout.size)
+    known = gaussian.posterior(x, alpha, sigma)
+    shown, log_snr = network.inputs(x, jnp.where(absent, 1.0, t), clean)
+    shown = shown if covariance is None else known.guess
+    return known, network.apply(network.params, shown, log_snr)
