@@ -1,14 +1,18 @@
 """What XLA makes of a training step on many devices: they talk once a step, and never to the host."""
 
+import dataclasses
 import re
 from collections import Counter
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
 
 from sbmae_jax.app.run import Run
+from sbmae_jax.models.factor_gaussian import FactorGaussian
+from sbmae_jax.models.score import ScoreMatchingConfig
 from sbmae_jax.training import sharding
 from sbmae_jax.training.batches import resident
 from sbmae_jax.training.step import compile_training
@@ -33,8 +37,13 @@ def stage(run, name):
     if name == "classifier":
         evaluator = parts.protocol.evaluators()["classifier"]
         return evaluator.task, evaluator.training, pictures
+    covariance = None
+    if name == "gaussian score":
+        parts = dataclasses.replace(parts, matching=ScoreMatchingConfig(base="gaussian"))
+        size = parts.layout.size
+        covariance = FactorGaussian(jnp.ones((size, 3)), jnp.ones(size))
     return (
-        parts.score_task(),
+        parts.score_task(covariance),
         parts.score_training,
         {"z": np.zeros((40, parts.layout.size), np.float32)},
     )
@@ -47,7 +56,7 @@ def operations(text):
 
 
 @pytest.mark.parametrize("steps_per_call", [1, 5])
-@pytest.mark.parametrize("name", ["autoencoder", "score", "classifier"])
+@pytest.mark.parametrize("name", ["autoencoder", "score", "gaussian score", "classifier"])
 def test_the_step_has_one_all_reduce_and_no_transfer(run, name, steps_per_call, key):
     task, training, arrays = stage(run, name)
     mesh = sharding.make_mesh()

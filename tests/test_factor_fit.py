@@ -132,6 +132,17 @@ def test_a_seed_gives_the_same_bits():
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_latents_that_are_no_numbers_are_refused(value):
+    z = rows(50)
+    z[3, 7] = value
+    with pytest.raises(ValueError, match="latents must be finite: the encoder"):
+        fit_factors(z, SIZES)
+    present = np.ones((50, 3), bool)
+    present[3, 1] = False
+    fit_factors(z, SIZES, present)
+
+
 def test_a_modality_that_no_row_has_is_left_at_variance_one():
     present = np.ones((300, 3), bool)
     present[:, 1] = False

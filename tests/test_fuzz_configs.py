@@ -14,6 +14,7 @@ from sbmae_jax.app.sections import check_keys
 from sbmae_jax.configs import celebahq, polydigits, polymnist
 from sbmae_jax.data.description import Description
 from sbmae_jax.models.energy import energy_task
+from sbmae_jax.models.factor_gaussian import FactorGaussian
 from sbmae_jax.models.score import score_task
 from sbmae_jax.sampling.generate import generate_latents
 
@@ -160,7 +161,8 @@ def named(made):
 @functools.lru_cache(maxsize=256)
 def shapes_of_score(network, sde, layout, matching, sampling):
     """Trace what a score is trained and sampled by, without computing anything."""
-    task, key = score_task(network, sde, layout, matching), jax.random.key(0)
+    covariance = FactorGaussian(jnp.ones((layout.size, 1)), jnp.ones(layout.size))
+    task, key = score_task(network, sde, layout, matching, covariance), jax.random.key(0)
     batch = {"z": jax.ShapeDtypeStruct((2, layout.size), jnp.float32)}
     params = jax.eval_shape(task.init, key, batch)
     loss, _ = jax.eval_shape(task.loss, params, key, batch)

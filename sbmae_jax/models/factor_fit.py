@@ -76,10 +76,17 @@ def fit_factors(
 
     Returns:
         The mean `[D]`, which is near 0 unless values are missing for a reason, and the Gaussian, in float32.
+
+    Raises:
+        ValueError: For latents that are present and not finite.
     """
     rows = np.random.default_rng(seed).permutation(len(z))[:MAX_ROWS]
     here = np.ones((len(rows), len(sizes)), bool) if present is None else np.asarray(present)[rows]
-    z = np.asarray(z, np.float64)[rows]
+    z = np.where(np.repeat(here, sizes, axis=1), np.asarray(z, np.float64)[rows], 0)
+    if not np.isfinite(z).all():
+        raise ValueError(
+            "latents must be finite: the encoder of some modality gives NaN or infinity"
+        )
     num_held_out = int(HELD_OUT_SHARE * len(rows))
     number = 0
     if num_held_out > 1:
