@@ -8,9 +8,13 @@ from sklearn.decomposition import PCA
 
 import sbmae_jax
 from sbmae_jax import FrozenCoder
+from sbmae_jax.app.coders import check_latents, measure_residuals
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.models.autoencoder import Modality
-from sbmae_jax.models.coders import as_coder, freeze, in_units, prepared
+from sbmae_jax.models.coder_units import in_units, prepared
+from sbmae_jax.models.coders import as_coder, coder_errors
+from sbmae_jax.models.freezing import freeze, require_same_coder
+from sbmae_jax.models.latents import Layout
 from sbmae_jax.training.workdir import MOMENTS
 
 SHORT = {
@@ -151,12 +155,14 @@ def test_what_numpy_computes_runs_on_the_host_in_compiled_and_mapped_code():
 @pytest.mark.parametrize(
     ("encode", "decode", "message"),
     [
-        (lambda x: x[:, 0], lambda z: z, r"lab: encode must return latents \[B, d\], got \(2,\)"),
+        (lambda x: x[:, 0], lambda z: z, r"encode must return latents \[B, d\], got \(3,\)"),
         (lambda x: x[:1], lambda z: z, r"encode must return latents"),
+        (lambda x: x.T, lambda z: z, r"encode must return latents"),
+        (lambda x: x - x.mean(0)[None], lambda z: z, r"it must map each row on its own"),
         (lambda x: x, lambda z: z[:, :2], r"decode must return rows \(3,\), .*, got \(2,\)"),
         (lambda x: x, lambda z: z[:1], r"decode must return rows"),
         (lambda x: str(x), lambda z: z, r"encode must return an array of numbers"),
-        (lambda x: x @ np.ones((4, 2)), lambda z: z, r"encode failed on rows of shape \(3,\)"),
+        (lambda x: x @ np.ones((4, 2)), lambda z: z, r"encode failed on 3 rows of shape \(3,\)"),
         (lambda x: x, lambda z: 1 / 0, r"decode failed .* \(ZeroDivisionError: division by zero\)"),
     ],
 )  # fmt: skip
@@ -245,7 +251,7 @@ def test_a_saved_model_gets_its_functions_again(fitted, coders, tmp_path):
     ):
         sbmae_jax.load(tmp_path / "model")
     other = functions(coders) | {"spectrum": PCA(2).fit(own_data()["spectrum"][:, ::-1])}
-    with pytest.raises(ValueError, match="the coder of spectrum gives other latents than the one"):
+    with pytest.raises(ValueError, match="the coder of spectrum encodes or decodes in another way"):
         sbmae_jax.load(tmp_path / "model", coders=other)
     with pytest.raises(ValueError, match="coders: town has no coder of your own in this model"):
         sbmae_jax.load(tmp_path / "model", coders=functions(coders) | {"town": lab_coder()})
@@ -256,12 +262,16 @@ def test_a_run_needs_the_same_coders_again(fitted, coders):
     again = sbmae_jax.load(folder, coders=functions(coders))
     for one, other in zip(jax.tree.leaves(model), jax.tree.leaves(again), strict=True):
         np.testing.assert_array_equal(one, other)
-    with pytest.raises(ValueError, match=r"lab was encoded by a coder of your own: pass it again"):
+    with pytest.raises(
+        ValueError, match=r"the coder of lab is passed from Python, to fit and load"
+    ):
         sbmae_jax.load(folder)
     steps = []
     short_fit(own_data(), coders, workdir=folder, callbacks=lambda *call: steps.append(call))
     assert not steps  # it is resumed
-    with pytest.raises(ValueError, match="the coder of lab gives other latents than the one"):
+    with pytest.raises(
+        ValueError, match="the coder of lab encodes or decodes in another way than the one"
+    ):
         short_fit(own_data(), coders | {"lab": lab_coder(3.0)}, workdir=folder)
 
 
@@ -295,10 +305,138 @@ def test_nan_latents_are_refused_before_anything_is_trained(tmp_path):
         ({"lab": "pca"}, {}, r"lab.coder must be 'identity' or an import path"),
         ([1], {}, "coders must be a dict"),
         ({"lab": lab_coder()}, {"latent_size": 5}, "latent_size is 5, but the coder returns latents of 2"),
-        ({"lab": lab_coder()}, {"network": "vector-64"}, "unknown key 'network'; its keys are coder"),
+        ({"lab": lab_coder()}, {"network": "vector-64"}, "a frozen coder, to which network does not apply"),
     ],
 )  # fmt: skip
 def test_coders_that_cannot_be_are_refused(coders, options, message):
     modalities = {"lab": options} if options else None
     with pytest.raises(ValueError, match=message):
         short_fit(own_data(), coders, modalities=modalities)
+
+
+# ------------------------------------------------------- what a tester has broken
+
+
+def picture():
+    return Modality("photo", (4, 4, 3), "gaussian", "", latent_size=1, weight=0.0)
+
+
+def test_pictures_with_channels_first_are_refused():
+    def decode(z):
+        return jnp.zeros((z.shape[0], 3, 4, 4))
+
+    with pytest.raises(
+        ValueError, match=r"decode must return rows \(4, 4, 3\), .*, got \(3, 4, 4\)"
+    ):
+        freeze(picture(), "given", FrozenCoder(lambda x: x.reshape(x.shape[0], -1), decode), None)
+
+
+def test_a_random_coder_is_refused():
+    rng = np.random.default_rng(0)
+
+    def encode(x):
+        return np.asarray(x) + rng.normal(size=x.shape)
+
+    with pytest.raises(ValueError, match="in the same way each time"):
+        freeze(vector(), "given", FrozenCoder(encode, lambda z: z), None)
+
+
+def test_decode_always_gets_floats_of_32_bits():
+    seen = set()
+
+    def decode(z):
+        seen.add(np.asarray(z).dtype)
+        return np.asarray(z, np.float64)
+
+    frozen = freeze(
+        vector(), "given", FrozenCoder(lambda x: np.asarray(x, np.float64), decode), None
+    )
+    frozen.decode({}, jnp.zeros((5, 3))).block_until_ready()
+    assert seen == {np.dtype(np.float32)}
+
+
+def test_an_offset_that_float32_cannot_hold():
+    scaling = Scaling("vector", (3,), "float64", np.full(3, 1e8), np.ones(3))
+    mean = np.full(3, 1e8)
+    on_host = freeze(
+        vector(), "given", FrozenCoder(lambda x: x - mean, lambda z: z + mean), scaling
+    )
+    assert on_host.on_host[0]
+    x = jnp.array([[0.5, -1.0, 2.0]])
+    np.testing.assert_allclose(on_host.encode({}, x), x, rtol=1e-5)
+    with pytest.raises(ValueError, match="encode computes in float32, which cannot hold values"):
+        freeze(
+            vector(),
+            "given",
+            FrozenCoder(lambda x: jnp.asarray(x, jnp.float32), lambda z: z),
+            scaling,
+        )
+
+
+@pytest.mark.parametrize("change", [lambda z: z + 1e6, lambda z: z * 1e30, lambda z: z * 0])
+def test_latents_that_float32_cannot_hold_are_refused(change):
+    layout = Layout(("lab",), (2,))
+    z = change(np.random.default_rng(0).normal(size=(50, 2)))
+    with pytest.raises(ValueError, match=r"lab: its (latents are too large|coder gives the same)"):
+        check_latents({"lab": freeze(vector(2), "identity", None, None)}, layout, z)
+
+
+def test_one_latent_that_does_not_vary_is_no_fault():
+    z = np.random.default_rng(0).normal(size=(50, 2)) * [[0, 1e-12]] + [[3e7, 0]]
+    check_latents({"lab": freeze(vector(2), "identity", None, None)}, Layout(("lab",), (2,)), z)
+
+
+def test_another_decode_and_a_flipped_small_latent_are_noticed():
+    axes = np.diag([1000.0, 1.0, 1.0])
+    one = freeze(vector(), "given", FrozenCoder(lambda x: x @ axes, lambda z: z @ np.eye(3)), None)
+    flipped = axes * [[1, -1, 1]]
+    for encode, decode in [
+        (lambda x: x @ flipped, lambda z: z @ np.eye(3)),
+        (lambda x: x @ axes, lambda z: z @ np.zeros((3, 3))),
+    ]:
+        other = freeze(vector(), "given", FrozenCoder(encode, decode), None)
+        with pytest.raises(ValueError, match="the coder of lab encodes or decodes in another way"):
+            require_same_coder("lab", other, one.probe)
+
+
+def test_a_failure_in_compiled_code_is_one_sentence():
+    def encode(x):
+        if len(x) > 3:
+            raise OSError("no more rows")
+        return np.asarray(x)
+
+    frozen = freeze(vector(), "given", FrozenCoder(encode, lambda z: z), None)
+    with (
+        pytest.raises(
+            ValueError, match=r"^lab: encode failed on 5 rows \(OSError: no more rows\)$"
+        ),
+        coder_errors(),
+    ):
+        jax.block_until_ready(jax.jit(frozen.encode)({}, jnp.zeros((5, 3))))
+
+
+def test_nan_of_decode_is_refused():
+    frozen = freeze(
+        vector(), "given", FrozenCoder(lambda x: x, lambda z: jnp.where(z > 2, jnp.nan, z)), None
+    )
+    rows = np.array([[0, 1, 2], [0, 1, 3]], np.float32)
+    with pytest.raises(
+        ValueError, match="lab: decode returns NaN or infinity for the latents of 1 of 2"
+    ):
+        measure_residuals({"lab": frozen}, {"lab": rows}, {})
+
+
+def test_a_category_is_tried_with_one_hot_rows():
+    def encode(x):
+        if not np.isin(x, (0, 1)).all():
+            raise ValueError("not one-hot")
+        return np.asarray(x)[:, 1:]
+
+    modality = Modality("town", (3,), "categorical", "", latent_size=1, weight=0.0)
+    decode = lambda z: np.concatenate([1 - z.sum(axis=1, keepdims=True), z], axis=1)  # noqa: E731
+    assert freeze(modality, "given", FrozenCoder(encode, decode), None).modality.latent_size == 2
+
+
+def test_parameters_must_be_arrays():
+    with pytest.raises(ValueError, match="params must be arrays in dicts, got 'hello'"):
+        FrozenCoder(lambda p, x: x, lambda p, z: z, params={"a": "hello"})

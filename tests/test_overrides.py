@@ -271,9 +271,7 @@ def test_only_what_does_not_apply_is_replaced():
     config, _ = CONFIGS["sbmae_jax.configs.polydigits:smoke"]
     made, notes = set_values(config, "network.width=24", "network.name=mlp")  # in any order
     assert made["network"] == {"name": "mlp", "width": 24}
-    assert notes == [
-        "config.network.name is 'mlp': hub_width, num_blocks, width of 'hub' do not apply"
-    ]
+    assert notes == ["config.network.name is 'mlp': hub_width, num_blocks of 'hub' do not apply"]
     assert set_values(config, "network.name=hub") == (config, [])
     made, notes = set_values(config, "evaluation.name=paired")
     assert made["evaluation"] == {

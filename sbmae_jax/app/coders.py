@@ -1,5 +1,6 @@
 """From a config to frozen coders, and what a run keeps of them: residuals, and latents that identify them."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ from sbmae_jax.models.coders import (
     FrozenAutoencoder,
     FrozenCoder,
     as_coder,
-    freeze,
-    require_same_coder,
+    coder_errors,
 )
+from sbmae_jax.models.freezing import MAX_OFFSET, freeze, require_same_coder
+from sbmae_jax.models.latents import Layout
 
 GIVEN = "given"
 """What a config says of a coder that a caller passes from Python."""
@@ -30,6 +32,8 @@ RESIDUAL_ROWS = 10_000
 """Training rows of which residuals are measured, at most."""
 
 _BATCH = 250
+_ROUNDING = 1e-6  # relative spread that floats of 32 bits make of one value
+_MAX_STD = 1e15  # whose square they hold
 _RESIDUAL, _PROBE = "residual_std/", "probe/"
 
 
@@ -86,22 +90,58 @@ def measure_residuals(
     found = {}
     for name, autoencoder in frozen.items():
         params = autoencoder.make_params(None)
-        if "residual_std" not in params:
-            continue
         rows = present[name][:RESIDUAL_ROWS] if name in present else slice(RESIDUAL_ROWS)
         x = np.asarray(arrays[name][rows])
         reconstruct = jax.jit(lambda p, x, a=autoencoder: a.decode(p, a.encode(p, x)))
-        pieces = [reconstruct(params, x[i : i + _BATCH]) for i in range(0, len(x), _BATCH)]
-        error = as_float(x) - np.concatenate([np.asarray(piece) for piece in pieces])
+        with coder_errors():
+            pieces = [
+                np.asarray(reconstruct(params, x[i : i + _BATCH])) for i in range(0, len(x), _BATCH)
+            ]
+        error = as_float(x) - np.concatenate(pieces)
+        bad = np.flatnonzero(~np.isfinite(error).reshape(len(error), -1).all(axis=1))
+        if len(bad):
+            raise ValueError(
+                f"{name}: decode returns NaN or infinity for the latents of {len(bad):,} of {len(error):,} "
+                "training rows: it must return finite numbers for every row"
+            )
+        if "residual_std" not in params:
+            continue
         found[name] = np.sqrt(np.mean(error.astype(np.float64) ** 2, axis=0)).astype(np.float32)
     return found
+
+
+def check_latents(frozen: Mapping[str, FrozenAutoencoder], layout: Layout, z: np.ndarray) -> None:
+    """Raise ValueError if frozen coders give latents of which nothing can be learned in float32.
+
+    Args:
+        frozen: The coders by modality.
+        layout: The order and the sizes of the latents.
+        z: Latents of the training rows `[N, D]`, NaN where a row lacks a modality.
+    """
+    starts = np.cumsum([0, *layout.sizes])
+    for name, start, end in zip(layout.names, starts[:-1], starts[1:], strict=True):
+        if name not in frozen:
+            continue
+        latents = np.asarray(z[:, start:end], np.float64)
+        std, size = np.nanstd(latents, axis=0), np.abs(np.nanmean(latents, axis=0))
+        if (std <= _ROUNDING * size).all():
+            raise ValueError(
+                f"{name}: its coder gives the same latents for all rows, at least in float32: leave it out, "
+                "or let encode subtract the mean of its latents"
+            )
+        varies = std > _ROUNDING * size  # a latent that does not is harmless beside others
+        if std.max() > _MAX_STD or (size > MAX_OFFSET * std)[varies].any():
+            raise ValueError(
+                f"{name}: its latents are too large, or too far from 0 beside their spread, for float32: let "
+                "encode subtract their mean, and divide by their standard deviation"
+            )
 
 
 def as_arrays(
     frozen: Mapping[str, FrozenAutoencoder], residuals: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Return what a run keeps of its frozen coders, as arrays of the file of moments."""
-    probes = {_PROBE + name: np.asarray(a.probe) for name, a in frozen.items() if a.probe}
+    probes = {_PROBE + n: np.asarray(json.dumps(a.probe)) for n, a in frozen.items() if a.probe}
     return {_RESIDUAL + name: x for name, x in residuals.items()} | probes
 
 
@@ -116,7 +156,7 @@ def check_coders(path: Path, frozen: Mapping[str, FrozenAutoencoder]) -> None:
         return
     for name, probe in _load(path, _PROBE).items():
         if name in frozen:
-            require_same_coder(name, frozen[name], tuple(probe.tolist()))
+            require_same_coder(name, frozen[name], json.loads(str(probe)))
 
 
 def _load(path: Path, prefix: str) -> dict[str, np.ndarray]:
@@ -133,30 +173,51 @@ def _find(section: Section, name: str, given: Any) -> tuple[str, FrozenCoder | N
     if origin == IDENTITY:
         return origin, None
     if is_import_path(origin):
-        found = import_part(place, origin)
-        if callable(found) and not hasattr(found, "transform"):
-            try:
-                found = found()
-            except Exception as error:  # the code of others raises anything
-                raise ValueError(
-                    f"{place}: {origin!r} failed ({type(error).__name__}: {one_line(error, 300)})"
-                ) from error
-        return origin, as_coder(name, found)
+        return origin, _import_coder(place, name, origin)
     if origin != GIVEN:
         raise ValueError(
             f"{place} must be {IDENTITY!r} or an import path such as 'my_package.coders:pca', got {origin!r}"
         )
     if given is None:
         raise ValueError(
-            f"{name} was encoded by a coder of your own: pass it again, as in coders={{{name!r}: coder}}"
+            f"the coder of {name} is passed from Python, to fit and load, as in coders={{{name!r}: coder}}; "
+            "a command needs a coder that has an import path"
         )
     return origin, as_coder(name, given)
+
+
+def _import_coder(place: str, name: str, path: str) -> FrozenCoder:
+    """Return the coder that an import path names, or that the function returns which it names."""
+    found = import_part(place, path)
+    if callable(found) and not hasattr(found, "transform"):
+        try:
+            found = found()
+        except Exception as error:  # the code of others raises anything
+            raise ValueError(
+                f"{place}: {path!r} failed ({type(error).__name__}: {one_line(error, 300)})"
+            ) from error
+    return as_coder(name, found)
+
+
+def functions_of(coders: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return coders that a caller of `load` passes, without "identity", and with paths imported."""
+    require_mapping("coders", coders)
+    return {
+        name: _import_coder(f"coders: {name}", name, coder) if is_import_path(coder) else coder
+        for name, coder in (coders or {}).items()
+        if coder != IDENTITY
+    }
 
 
 def _freeze(
     section: Section, name: str, origin: str, coder: FrozenCoder | None, data: Description
 ) -> FrozenAutoencoder:
     """Put a coder in the place of the autoencoder of a modality."""
+    for key in ("network", "weight", "code_noise", "training"):
+        if key in section.values:
+            raise ValueError(
+                f"{section.place}: {name} has a frozen coder, to which {key} does not apply: remove it"
+            )
     section.require_known("coder", "likelihood", "latent_size")
     own, size = section.without("coder", "latent_size"), section.values.get("latent_size")
     add_imported_likelihood(section)

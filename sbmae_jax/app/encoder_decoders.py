@@ -15,7 +15,7 @@ from sbmae_jax.app.sections import Section
 from sbmae_jax.data.description import Description
 from sbmae_jax.models.autoencoder import Autoencoder, Modality
 from sbmae_jax.models.coders import FrozenAutoencoder
-from sbmae_jax.models.likelihoods import add_likelihood
+from sbmae_jax.models.likelihoods import Likelihood, add_likelihood
 from sbmae_jax.models.task import Params, Task, stacked
 from sbmae_jax.nets.dense import DenseDecoder, DenseEncoder
 from sbmae_jax.nets.patch import PatchDecoder, PatchEncoder
@@ -129,11 +129,16 @@ def _build_modality(section: Section, name: str, shape: tuple[int, ...]) -> Moda
 
 def add_imported_likelihood(section: Section) -> None:
     """Make the likelihood of a modality known, if its section names one by an import path."""
-    path = section.values.get("likelihood")
+    path, place = section.values.get("likelihood"), f"{section.place}.likelihood"
+    if isinstance(path, Likelihood):
+        raise ValueError(
+            f"{place}: name the likelihood by its import path, as in 'my_package.kinds:LAPLACE', or by the "
+            "name that add_likelihood has for it"
+        )
     if isinstance(path, str) and is_import_path(path):
-        place = f"{section.place}.likelihood"
+        found = import_part(place, path)
         try:
-            add_likelihood(path, import_part(place, path))
+            add_likelihood(path, found)
         except ValueError as error:
             raise ValueError(f"{place}: {error}") from None
 

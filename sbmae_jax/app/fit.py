@@ -25,6 +25,7 @@ from sbmae_jax.configs import custom  # pyright: ignore[reportMissingImports] (t
 from sbmae_jax.data.user.arrays import ENTRIES, LEFT_OUT
 from sbmae_jax.data.user.spool import named_as_given, write_folder
 from sbmae_jax.data.user.survey import forget_files
+from sbmae_jax.models.coders import as_coder
 from sbmae_jax.models.model import Model
 from sbmae_jax.training.loop import Callback
 from sbmae_jax.training.workdir import CONFIG
@@ -174,6 +175,8 @@ def _config(
     require_mapping("coders", coders)
     for name, coder in (coders or {}).items():
         found = coder if isinstance(coder, str) else GIVEN
+        if found is GIVEN:
+            as_coder(name, coder)  # refuses what is none
         values["modalities"].setdefault(name, {})["coder"] = found
     if num_steps is not None:
         for training in ("autoencoder_training", "score_training"):

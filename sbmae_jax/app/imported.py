@@ -12,6 +12,8 @@ from sbmae_jax._check import short_repr
 from sbmae_jax._io import one_line
 
 EXAMPLE = "my_package.nets:Encoder"
+PATH = "MODULE:NAME"
+"""What an import path looks like, for messages."""
 
 
 def is_import_path(name: Any) -> bool:

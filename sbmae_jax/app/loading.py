@@ -48,6 +48,10 @@ def load(
             samples = model.generate({}, num_samples=5)
             completed = model.generate({"hubble": samples["hubble"][:1]})
     """
+    if isinstance(coders, Mapping) and any(isinstance(coder, str) for coder in coders.values()):
+        from sbmae_jax.app.coders import functions_of
+
+        coders = functions_of(coders)
     if str(path).startswith(HUB):
         return load_saved(_download(str(path)), classes, coders)
     if is_saved_model(as_path(path)):

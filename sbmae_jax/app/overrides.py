@@ -106,6 +106,7 @@ def with_overrides(
         ({'sde': {'name': 've'}}, ["config.sde.name is 've': beta_max of 'vp' does not apply"])
     """
     before, config, notes = config, copy.deepcopy(dict(config)), []
+    given = {override.key for override in overrides}
     # Names come first: they replace the values of the file, but none of the command line.
     for key, text in sorted(overrides, key=lambda o: not (_is_name(o.key) or _is_coder(o.key))):
         words = _words(config, key, text)
@@ -120,9 +121,9 @@ def with_overrides(
         current = ("a name",) if key == "data.leave_out" else section.get(words[-1])
         value = parse_value(text, current)
         if _is_name(key) and section.get("name") not in (None, value):
-            notes.extend(_replace(section, key, value))
+            notes.extend(_replace(section, key, value, given))
         elif key.endswith((".encoder.name", ".decoder.name")) or (value and _is_coder(key)):
-            notes.extend(_drop_unread(section, key, value))
+            notes.extend(_drop_unread(section, key, value, given))
         section[words[-1]] = value
     _check_used(config, overrides)
     return config, notes + _weights_of_another_kind(before, config, overrides)
@@ -229,17 +230,18 @@ def _is_coder(key: str) -> bool:
     return key.startswith("modalities.") and key.endswith(".coder")
 
 
-def _drop_unread(section: dict[str, Any], key: str, value: Any) -> list[str]:
+def _drop_unread(section: dict[str, Any], key: str, value: Any, given: set[str]) -> list[str]:
     """Remove, in place, the values that a frozen coder or a network of one's own does not have; say so."""
     kept = ("name", "likelihood", "kind", "coder")
     dropped = [k for k in section if k not in kept]
     for k in dropped:
         del section[k]
-    verb = "does" if len(dropped) == 1 else "do"
-    return [f"config.{key} is {value!r}: {', '.join(dropped)} {verb} not apply"] if dropped else []
+    told = [k for k in dropped if f"{key.rpartition('.')[0]}.{k}" not in given]
+    verb = "does" if len(told) == 1 else "do"
+    return [f"config.{key} is {value!r}: {', '.join(told)} {verb} not apply"] if told else []
 
 
-def _replace(section: dict[str, Any], key: str, name: Any) -> list[str]:
+def _replace(section: dict[str, Any], key: str, name: Any, given: set[str]) -> list[str]:
     """Remove, in place, the values that a section has for its old name, and say so."""
     old, place = section["name"], key.removesuffix(".name")
     if place in SHARED_KEYS:
@@ -258,10 +260,11 @@ def _replace(section: dict[str, Any], key: str, name: Any) -> list[str]:
     for k in dropped:
         del section[k]
     section |= fitting
-    if not dropped:
-        return []
-    verb = "does" if len(dropped) == 1 else "do"
-    return [f"config.{key} is {name!r}: {', '.join(dropped)} of {old!r} {verb} not apply"]
+    told = [k for k in dropped if f"{place}.{k}" not in given]
+    verb = "does" if len(told) == 1 else "do"
+    return (
+        [f"config.{key} is {name!r}: {', '.join(told)} of {old!r} {verb} not apply"] if told else []
+    )
 
 
 def _check_used(config: Mapping[str, Any], overrides: Sequence[Override]) -> None:

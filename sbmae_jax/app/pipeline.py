@@ -21,7 +21,7 @@ from sbmae_jax._check import require_one_of
 from sbmae_jax._io import as_path, remove, write_npz
 from sbmae_jax._json import from_json, to_json
 from sbmae_jax.app.choices import choose_values, explain
-from sbmae_jax.app.coders import as_arrays
+from sbmae_jax.app.coders import as_arrays, check_latents
 from sbmae_jax.app.impute import Imputed, impute_file
 from sbmae_jax.app.request import generate_files
 from sbmae_jax.app.run import Run, load_evaluators, load_model, load_moments
@@ -68,6 +68,9 @@ def measure_latents(run: Run) -> None:
     trained = jnp.array([name not in parts.frozen for name in parts.layout.names])
     floor = jnp.where(parts.layout.expand(trained), MIN_STD, 0.0)
     scale = moments(jnp.asarray(z["z"]), present, floor)
+    check_latents(
+        parts.frozen, parts.layout, np.where(True if present is None else present, z["z"], np.nan)
+    )
     found = {"mean": scale.mean, "std": scale.std}
     if parts.matching.base == "gaussian":
         standardised = np.asarray(scale.standardise(jnp.asarray(z["z"])))
@@ -233,7 +236,8 @@ def run(
     """
     require_one_of("stage", stage, [*SEVERAL, *STAGES])
     values, explanation = resolve_open_values(plain(config))
-    require_one_of("redo", redo, ["", *STAGES])
+    if redo:
+        require_one_of("redo", redo, list(STAGES))
     if redo and redo not in SEVERAL.get(stage, (stage,)):
         raise ValueError(
             f"redo removes what {redo} and later stages have left: run all stages, or the stage {redo!r}"

@@ -21,6 +21,7 @@ from sbmae_jax.app.trainer import Trainer
 from sbmae_jax.data import description
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.source import PRESENT, Source
+from sbmae_jax.models.coders import coder_errors
 from sbmae_jax.models.factor_gaussian import FactorGaussian
 from sbmae_jax.models.latents import Moments
 from sbmae_jax.models.model import Model, encode
@@ -138,7 +139,8 @@ class Run:
         encoding = partial(encode, parts.modalities, parts.autoencoders)
         compiled = jax.jit(encoding, out_shardings=sharding.replicated(self.mesh))
         rows = {name: source.arrays[name][:max_rows] for name in parts.layout.names}
-        z = sharding.batched(partial(compiled, params), ENCODE_BATCH, self.mesh)(rows)
+        with coder_errors():
+            z = sharding.batched(partial(compiled, params), ENCODE_BATCH, self.mesh)(rows)
         missing = PRESENT in source.shapes
         for m, (name, latents) in enumerate(parts.layout.unpack(z).items()):
             finite = np.isfinite(np.asarray(latents)).all(axis=1)

@@ -24,7 +24,7 @@ from sbmae_jax._check import (
     short_repr,
 )
 from sbmae_jax._io import one_line
-from sbmae_jax.app.imported import import_part, is_import_path, path_of
+from sbmae_jax.app.imported import PATH, import_part, is_import_path, path_of
 
 T = TypeVar("T")
 Config = Mapping[str, Any] | ml_collections.ConfigDict
@@ -99,9 +99,9 @@ class Section:
     def look_up(self, table: Mapping[str, T]) -> T:
         """Return the entry of a table that the key `name` chooses, or what its import path names."""
         name = self.values.get("name")
-        if isinstance(name, str) and is_import_path(name):
+        if isinstance(name, str) and is_import_path(name) and name != PATH:
             return import_part(f"{self.place}.name", name)
-        require_one_of(f"{self.place}.name", name, list(table))
+        require_one_of(f"{self.place}.name", name, [*table, PATH])
         return table[str(name)]
 
     def choose(self, table: Mapping[str, Callable[..., T]], **given: Any) -> T:
@@ -197,6 +197,8 @@ def plain(value: Any, place: str = "config") -> Any:
         return plain(value.get(), place)
     if isinstance(value, ml_collections.ConfigDict | Mapping):
         return {key: plain(inner, f"{place}.{key}") for key, inner in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return value  # an object, not a value: it is refused where it is used
     if isinstance(value, tuple | list):
         entries = [plain(entry, place) for entry in value]
         return tuple(entries) if isinstance(value, tuple) else entries

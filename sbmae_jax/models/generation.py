@@ -18,6 +18,7 @@ from sbmae_jax.data.names import as_name
 from sbmae_jax.data.units import in_training_dtype
 from sbmae_jax.data.user.frames import frame_package
 from sbmae_jax.models.autoencoder import as_float
+from sbmae_jax.models.coders import coder_errors
 from sbmae_jax.models.rows import complete_columns
 from sbmae_jax.models.values import as_prepared, as_trained_on, count_rows
 from sbmae_jax.sampling.conditioning import clamp, renoise
@@ -95,9 +96,10 @@ def _generate_rows(
             for m in model.modalities
         }
         known = np.repeat(observed, len(numbers), axis=0)
-        made = draw_rows(model, jax.random.fold_in(key, i), batch, known)
+        with coder_errors():
+            made = jax.device_get(draw_rows(model, jax.random.fold_in(key, i), batch, known))
         for name, pieces in parts.items():
-            pieces.append(model.restore(name, np.asarray(made[name])[:num_kept]))
+            pieces.append(model.restore(name, made[name][:num_kept]))
     return {name: np.concatenate(pieces) for name, pieces in parts.items()}
 
 

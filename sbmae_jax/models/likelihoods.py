@@ -205,6 +205,11 @@ def negative_log_likelihood(
         [3.0, 3.0]
     """
     nll = LIKELIHOODS[likelihood].nll(x, output, log_var)
+    if nll.shape != x.shape:
+        raise ValueError(
+            f"nll of the likelihood {likelihood!r} must return one value for each entry of x, shape "
+            f"{x.shape}, got {nll.shape}"
+        )
     return jnp.sum(nll, axis=tuple(range(1, x.ndim)))
 
 

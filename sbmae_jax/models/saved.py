@@ -29,8 +29,8 @@ from sbmae_jax import _provenance
 from sbmae_jax._check import require_one_of
 from sbmae_jax._io import as_path, one_line, require_folder, require_writable, write_atomically
 from sbmae_jax.models import codec
-from sbmae_jax.models.coders import with_coders
 from sbmae_jax.models.factor_gaussian import FactorGaussian
+from sbmae_jax.models.freezing import with_coders
 from sbmae_jax.models.latents import Moments
 from sbmae_jax.models.tensors import digest, flatten, read_tensors, unflatten, write_tensors
 
