@@ -159,6 +159,7 @@ def test_number_of_evaluations_is_what_is_called(name):
     assert run(name).num_evaluations == CONFIGS[name][0].num_evaluations
 
 
+@pytest.mark.slow
 def test_number_of_evaluations_counts_all_particles():
     sampling, rows = SamplingConfig("dpm_solver", "particles", 2, num_particles=3), []
 
@@ -230,6 +231,7 @@ def test_the_more_particles_the_closer_to_the_conditional_law():
     assert errors[2][0] < errors[1][0] < errors[0][0]
 
 
+@pytest.mark.slow
 def test_few_clouds_at_once_draw_the_same(monkeypatch):
     sampling = SamplingConfig("dpm_solver", "particles", 4, num_particles=3)
     whole = drawn_by(sampling, UNIT, VALUE, MASK, 7)

@@ -101,6 +101,7 @@ def test_particles_with_rows_that_observe_different_modalities_or_nothing():
     np.testing.assert_allclose(other["a"][:2], made["a"][:2], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_particles_fill_holes_and_run_in_exported_files(tmp_path):
     model = framed().with_sampling(**PARTICLES, num_levels=2)
     found = model.impute({"b": [1.0, np.nan, 2.0], "c": [0.5, 1.0, np.nan]}, num_samples=2)

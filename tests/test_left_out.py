@@ -109,6 +109,7 @@ def test_what_is_left_does_not_hide_what_is_missing(tmp_path):
         read_rows(open_table(tmp_path / "new.npz", like=data), data, "refuse")
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_and_is_evaluated_without_what_it_left_out(tmp_path, monkeypatch):
     np.savez(tmp_path / "d.npz", lab=LAB, odd=RAGGED)
     config = custom.get_config("smoke").to_dict()
