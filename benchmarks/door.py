@@ -178,7 +178,7 @@ def measure_coders(options: Options) -> dict[str, Any]:
     errors: dict[str, list[dict[str, np.ndarray]]] = {"frozen": [], "trained": []}
     seconds: dict[str, list[float]] = {"frozen": [], "trained": []}
     for seed in range(1 if options.smoke else 3):
-        coders = {name: PCA(0.95, random_state=0).fit(x) for name, x in data.items()}
+        coders = {name: PCA(0.99, random_state=0).fit(x) for name, x in data.items()}
         for kind, given in {"frozen": coders, "trained": None}.items():
             start = time.perf_counter()
             steps = 20 if options.smoke else None
