@@ -469,3 +469,10 @@ def test_a_coder_and_a_network_of_ones_own_replace_the_values_of_the_file():
     ]
     assert "patch" in notes[0]
     assert "latent_size" in notes[1]
+
+
+def test_a_modality_may_be_named_coder():
+    config = {"modalities": {"lab": {"latent_size": 2}}}
+    values, notes = with_overrides(config, [Override("modalities.coder", '{"latent_size": 3}')])
+    assert values["modalities"] == {"lab": {"latent_size": 2}, "coder": {"latent_size": 3}}
+    assert notes == []

@@ -43,13 +43,8 @@ READERS: dict[str, tuple[str, ...]] = {
     "resident_bytes": (),
 }
 _OF_EVALUATORS = ("evaluators",)
-_DATA = (
-    "data",
-    "modalities",
-    "seed",
-    "num_train",
-    _CONTENT,
-)  # what the description of the data depends on
+# What the description of the data depends on.
+_DATA = ("data", "modalities", "seed", "num_train", _CONTENT)
 _FOLDERS = {"autoencoder": "autoencoders", "score": "score", "energy": "energy", "report": "report"}
 _FILES = {MOMENTS: "score", RESULTS: "evaluate", SAMPLES: "evaluate"}
 _NOT_TRAINED = ("tensorboard", "profile", "generated")

@@ -35,7 +35,7 @@ def load(
     Raises:
         ValueError: In one sentence, if there is no model; if its trainings are not finished; or if a file is
             truncated, damaged or of a newer version of the format, or names a class that is not in `classes`;
-            and if a coder is missing, or gives other latents than the one that the model was trained with.
+            and if a coder is missing, or encodes or decodes in another way than in training.
         ImportError: For a model on the Hub without `huggingface_hub`, which `pip install 'sbmae_jax[hub]'`
             installs.
 

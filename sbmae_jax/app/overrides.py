@@ -227,7 +227,8 @@ def _is_name(key: str) -> bool:
 
 def _is_coder(key: str) -> bool:
     """Return whether a key is that of a frozen coder, which takes the place of networks."""
-    return key.startswith("modalities.") and key.endswith(".coder")
+    words = key.split(".")
+    return len(words) > 2 and words[0] == "modalities" and words[-1] == "coder"
 
 
 def _drop_unread(section: dict[str, Any], key: str, value: Any, given: set[str]) -> list[str]:
