@@ -114,6 +114,11 @@ class FactorGaussian(NamedTuple):
         inverse = jax.scipy.linalg.solve_triangular(root, identity, lower=True)
         cov = product(jnp.swapaxes(inverse, 1, 2), inverse)
         mean = product(cov, product(alpha * gain * x, self.loadings)[..., None])[..., 0]
+        # Terms as large as 1 / psi lose digits that the prior does not have to spare. What x leaves of the
+        # mean is small, so one step on it brings them back.
+        rest = x - alpha * product(mean, self.loadings.T)
+        gradient = product(alpha * gain * rest, self.loadings) - mean
+        mean = mean + product(cov, gradient[..., None])[..., 0]
         left = jnp.maximum(product(cov.reshape(-1, num_factors**2), squares.T), 0)
         return product(mean, self.loadings.T), left
 
