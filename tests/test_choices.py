@@ -13,10 +13,10 @@ from sbmae_jax.app.choices import (
     Choice,
     choose_network,
     choose_values,
-    explain,
     network_section,
 )
 from sbmae_jax.app.encoder_decoders import build_decoder, build_encoder
+from sbmae_jax.app.explanation import explain
 from sbmae_jax.configs import custom
 from sbmae_jax.data.description import describe
 from sbmae_jax.data.scaling import KINDS

@@ -1,5 +1,7 @@
 """Frozen coders: functions of a user in the place of an autoencoder, in the user's units."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -415,6 +417,26 @@ def test_a_failure_in_compiled_code_is_one_sentence():
         jax.block_until_ready(jax.jit(frozen.encode)({}, jnp.zeros((5, 3))))
 
 
+def test_a_failure_is_one_sentence_wherever_a_model_calls_a_coder(fitted, coders):
+    def encode(x):
+        if len(x) > 3:
+            raise OSError("no more rows")
+        return coders["spectrum"].transform(x)
+
+    model = fitted[1]
+    failing = FrozenCoder(encode, coders["spectrum"].inverse_transform)
+    changed = tuple(
+        dataclasses.replace(a, coder=failing) if a.modality.name == "spectrum" else a
+        for a in model.autoencoders
+    )
+    model = dataclasses.replace(model, autoencoders=changed)
+    rows = {name: values[1:6] for name, values in own_data().items()}
+    message = r"^spectrum: encode failed on \d+ rows \(OSError: no more rows\)$"
+    for call in (model.surprise, model.generate, lambda given: model.impute(own_data())):
+        with pytest.raises(ValueError, match=message):
+            call({"spectrum": rows["spectrum"], "latents": rows["latents"]})
+
+
 def test_nan_of_decode_is_refused():
     frozen = freeze(
         vector(), "given", FrozenCoder(lambda x: x, lambda z: jnp.where(z > 2, jnp.nan, z)), None
@@ -440,3 +462,15 @@ def test_a_category_is_tried_with_one_hot_rows():
 def test_parameters_must_be_arrays():
     with pytest.raises(ValueError, match="params must be arrays in dicts, got 'hello'"):
         FrozenCoder(lambda p, x: x, lambda p, z: z, params={"a": "hello"})
+
+
+def test_a_failure_in_compiled_code_of_ones_own_is_logged(caplog):
+    def encode(x):
+        if len(x) > 3:
+            raise OSError("no more rows")
+        return np.asarray(x)
+
+    frozen = freeze(vector(), "given", FrozenCoder(encode, lambda z: z), None)
+    found = jax.jit(frozen.encode)({}, jnp.zeros((5, 3)))
+    assert np.isnan(found).all()
+    assert "lab: encode failed on 5 rows (OSError: no more rows): NaN is returned" in caplog.text

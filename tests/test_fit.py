@@ -14,6 +14,7 @@ import pytest
 import sbmae_jax
 from sbmae_jax.app import fit as fit_module
 from sbmae_jax.app import pipeline
+from sbmae_jax.app.fit_callbacks import time_limit
 from sbmae_jax.configs import custom
 from sbmae_jax.data.user.frames import put_into
 from sbmae_jax.data.user.spool import write_folder
@@ -252,7 +253,7 @@ def test_a_second_interrupt_stops_at_once():
 
 def test_time_is_shared_by_the_trainings():
     now = [0.0]
-    callback = fit_module._time_limit(100.0, 2, 2, clock=lambda: now[0])
+    callback = time_limit(100.0, 2, 2, clock=lambda: now[0])
 
     def ends_at(stage, step_seconds):
         while True:
@@ -267,7 +268,7 @@ def test_time_is_shared_by_the_trainings():
 
 def test_time_that_is_left_goes_to_the_score():
     now = [0.0]
-    callback = fit_module._time_limit(100.0, 1, 1, clock=lambda: now[0])
+    callback = time_limit(100.0, 1, 1, clock=lambda: now[0])
     now[0] = 10.0
     assert not callback("autoencoder/a", 1, {})  # ended by patience after this call
     now[0] = 99.0

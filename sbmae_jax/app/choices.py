@@ -15,7 +15,7 @@ from sbmae_jax.app.sections import Config, Section, as_tuples, check_keys, plain
 from sbmae_jax.data.scaling import IMAGE_KINDS
 from sbmae_jax.data.user.checks import as_strings
 from sbmae_jax.data.user.opened import array_names
-from sbmae_jax.data.user.survey import ModalitySurvey, Survey, format_survey, survey
+from sbmae_jax.data.user.survey import ModalitySurvey, Survey, survey
 from sbmae_jax.data.user.tables import MISSING_MARKERS
 from sbmae_jax.models.autoencoder import Modality
 
@@ -131,43 +131,6 @@ def _add_networks(config: dict[str, Any]) -> None:
                 part: chosen.get(part, {}) | dict(own.part(part).values) for part in own.values
             }
             sections[name] = chosen | inner
-
-
-def explain(config: Mapping[str, Any], choices: list[Choice], found: Survey) -> str:
-    """Describe the data and what was chosen, for the screen."""
-    sections = config["modalities"]
-    trained = [name for name, section in sections.items() if "network" in section]
-    example = (
-        f"modalities.{trained[0]}.latent_size=8" if trained else "score_training.num_steps=500"
-    )
-    columns = {
-        "network": {name: _network_of(section) for name, section in sections.items()},
-        "latents": {name: str(s.get("latent_size", "its own")) for name, s in sections.items()},
-    }
-    alike: dict[
-        tuple[str, str, str], list[str]
-    ] = {}  # modalities that share a choice; none for others
-    for key, value, reason in choices:
-        name, _, last = key.removeprefix("modalities.").rpartition(".")
-        of_modality = key.startswith("modalities.")
-        entry = (last if of_modality else key, str(value), reason)
-        alike.setdefault(entry, []).extend([name] if of_modality else [])
-    cells = [
-        (f"{', '.join(names)}: {key} = {value}" if names else f"{key} = {value}", reason)
-        for (key, value, reason), names in alike.items()
-    ]
-    width = min(max((len(cell) for cell, _ in cells), default=0), 60)
-    title = (
-        "chosen from the data; --config.KEY=VALUE, or config={KEY: VALUE} in fit, changes a value, as "
-        f"{example}:"
-    )
-    lines = ["", title, *(f"{cell:<{width}}  {reason}" for cell, reason in cells)]
-    return "\n".join([format_survey(found, columns), *(lines if choices else [])])
-
-
-def _network_of(section: Mapping[str, Any]) -> str:
-    """Return what encodes a modality, in a word."""
-    return section["network"] if "network" in section else f"frozen ({section['coder']})"
 
 
 def choose_latent_size(m: ModalitySurvey) -> tuple[int, str]:

@@ -9,8 +9,9 @@ from absl import flags
 from sbmae_jax._io import as_path, is_remote
 from sbmae_jax.app import pipeline
 from sbmae_jax.app.build import build, build_source
-from sbmae_jax.app.choices import choose_values, explain
+from sbmae_jax.app.choices import choose_values
 from sbmae_jax.app.config_files import load_config
+from sbmae_jax.app.explanation import explain
 from sbmae_jax.app.loading import load
 from sbmae_jax.app.overrides import Override, with_overrides
 from sbmae_jax.data import description

@@ -1,36 +1,28 @@
 """Train a model from Python on data in memory. Inside, it is the pipeline of the command line."""
 
 import contextlib
-import filecmp
-import json
-import shutil
-import signal
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sbmae_jax._check import require_mapping, require_number, require_seed, require_type, short_repr
 from sbmae_jax._io import as_path, is_remote
-from sbmae_jax.app import changes, pipeline
+from sbmae_jax.app import pipeline
 from sbmae_jax.app.choices import choose_values
 from sbmae_jax.app.coders import GIVEN
+from sbmae_jax.app.fit_callbacks import any_of, interrupts_noted, time_limit
+from sbmae_jax.app.fit_data import FOLDER, removed_on_failure, write_data
 from sbmae_jax.app.fit_messages import about_arguments
 from sbmae_jax.app.loading import load
 from sbmae_jax.app.overrides import Override, with_overrides
 from sbmae_jax.app.sections import plain
 from sbmae_jax.configs import custom  # pyright: ignore[reportMissingImports] (the folder configs)
-from sbmae_jax.data.user.arrays import ENTRIES, LEFT_OUT
-from sbmae_jax.data.user.spool import named_as_given, write_folder
+from sbmae_jax.data.user.spool import named_as_given
 from sbmae_jax.data.user.survey import forget_files
 from sbmae_jax.models.coders import as_coder
 from sbmae_jax.models.model import Model
 from sbmae_jax.training.loop import Callback
-from sbmae_jax.training.workdir import CONFIG
-
-FOLDER = "data"  # of a workdir: the data that were given in memory
 
 
 def fit(
@@ -133,8 +125,8 @@ def fit(
             print("\n".join(notes))
         if not isinstance(data, str | Path):
             stack.enter_context(named_as_given(folder / FOLDER))
-            stack.enter_context(_removed_on_failure(folder))
-            values["data"]["path"] = str(_write_data(data, folder, groups, leave_out, redo))
+            stack.enter_context(removed_on_failure(folder))
+            values["data"]["path"] = str(write_data(data, folder, groups, leave_out, redo))
         elif groups:
             raise ValueError("groups: only the columns of a data frame can be grouped")
         else:
@@ -142,10 +134,10 @@ def fit(
         if minutes is not None:
             sections = choose_values(values)[0]["modalities"].values()
             num_trained = sum("coder" not in section for section in sections)
-            called.append(_time_limit(60 * minutes, num_trained, len(sections)))
+            called.append(time_limit(60 * minutes, num_trained, len(sections)))
         if keep_on_interrupt:
-            called.append(stack.enter_context(_interrupts_noted()))
-        callback = _any_of(called) if called else None
+            called.append(stack.enter_context(interrupts_noted()))
+        callback = any_of(called) if called else None
         pipeline.run(values, folder, stage, callback=callback, quiet=quiet, redo=redo, coders=given)
         return load(folder, coders=given)
 
@@ -203,135 +195,3 @@ def _flat(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, An
             yield from _flat(value, f"{key}.")
         else:
             yield key, value
-
-
-def _write_data(
-    data: Any, folder: Path, groups: Mapping[str, Sequence[str]] | None, leave_out: Sequence[str],
-    redo: str,
-) -> Path:  # fmt: skip
-    """Write data that are in memory into a folder of the workdir, and return that folder.
-
-    Raises:
-        ValueError: If the workdir has been trained on other data, and is not to be trained anew.
-    """
-    if is_remote(folder):
-        raise ValueError(
-            f"workdir {folder} is in a bucket, where data in memory cannot be kept: write them to files, and "
-            "give fit their path"
-        )
-    kept = folder / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{FOLDER}-", dir=folder) as written:
-        with named_as_given(Path(written)):
-            names = (leave_out,) if isinstance(leave_out, str) else leave_out
-            write_folder(data, Path(written), groups, names)
-        different = _different_files(Path(written), kept) if kept.exists() else []
-        if different:
-            _require_ours(folder, kept, different, redo)
-            shutil.rmtree(kept)
-        if not kept.exists():
-            Path(written).rename(kept)
-            Path(written).mkdir()  # for the context, which removes it
-    return kept
-
-
-def _different_files(one: Path, other: Path) -> list[str]:
-    """Return the names of the arrays, or the arguments, in which new data differ from those of a workdir."""
-    files = {path.name for folder in (one, other) for path in folder.iterdir()}
-    _, different, missing = filecmp.cmpfiles(one, other, files, shallow=False)
-    if LEFT_OUT in missing and not json.loads((one / LEFT_OUT).read_text()):
-        missing.remove(LEFT_OUT)  # which versions that left nothing out did not write
-    arguments = {ENTRIES: "groups", LEFT_OUT: "leave_out"}
-    return sorted(arguments.get(f, f.removesuffix(".npy")) for f in (*different, *missing))
-
-
-def _require_ours(folder: Path, kept: Path, different: Sequence[str], redo: str) -> None:
-    """Raise ValueError if the data in a workdir must not be replaced by others."""
-    if not (kept / LEFT_OUT).exists():
-        raise ValueError(
-            f"workdir {folder} has a folder {FOLDER} of something else: choose another workdir"
-        )
-    if redo != "autoencoders" and changes.find_done(folder):
-        raise ValueError(
-            f"workdir {folder} holds a run on other data than these, which differ in "
-            f"{', '.join(different)}: choose another workdir, or set redo='autoencoders' to train anew on "
-            "these data in this one"
-        )
-
-
-@contextlib.contextmanager
-def _removed_on_failure(folder: Path) -> Iterator[None]:
-    """Remove data that are new in a workdir if they are refused before the workdir belongs to a config."""
-    kept = folder / FOLDER
-    existed = is_remote(folder) or kept.exists()
-    try:
-        yield
-    except ValueError:
-        if not existed and kept.exists() and not (folder / CONFIG).exists():
-            forget_files()
-            shutil.rmtree(kept)
-        raise
-
-
-def _any_of(callbacks: Sequence[Callback]) -> Callback:
-    """Return a callback that calls all of them, and ends a training if one of them does."""
-
-    def callback(stage, step, metrics):
-        ends = [f(stage, step, metrics) for f in callbacks]  # all are called
-        return any(ends)
-
-    return callback
-
-
-def _time_limit(
-    seconds: float, num_trained: int, num_modalities: int,
-    clock: Callable[[], float] = time.monotonic,
-) -> Callback:  # fmt: skip
-    """Return a callback that ends each training when its share of the time is over.
-
-    What a training leaves unused is shared by those that follow. That of an autoencoder has the weight 1,
-    and that of the score one and a half for each modality.
-    """
-    end = clock() + seconds
-    weights_left = num_trained + 1.5 * num_modalities
-    limits: dict[str, float] = {}
-    last = clock()
-
-    def callback(stage, step, metrics):
-        nonlocal last, weights_left
-        del step, metrics
-        if stage not in limits:
-            weight = (
-                stage.count("+") + 1 if stage.startswith("autoencoder/") else 1.5 * num_modalities
-            )
-            share = min(1.0, weight / weights_left) if weights_left > 0 else 1.0
-            limits[stage] = last + share * (end - last)
-            weights_left -= weight
-        last = clock()
-        return last >= limits[stage]
-
-    return callback
-
-
-@contextlib.contextmanager
-def _interrupts_noted() -> Iterator[Callback]:
-    """Give a callback that ends every training after the first Ctrl-C; a second one is raised."""
-    interrupted = threading.Event()
-
-    def receive(number, frame):
-        if interrupted.is_set():
-            signal.default_int_handler(number, frame)
-        interrupted.set()
-
-    def callback(stage, step, metrics):
-        del stage, step, metrics
-        return interrupted.is_set()
-
-    if threading.current_thread() is not threading.main_thread():  # which alone gets signals
-        yield callback
-        return
-    before = signal.signal(signal.SIGINT, receive)
-    try:
-        yield callback
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -20,8 +20,9 @@ from sbmae_jax import _provenance
 from sbmae_jax._check import require_one_of
 from sbmae_jax._io import as_path, remove, write_npz
 from sbmae_jax._json import from_json, to_json
-from sbmae_jax.app.choices import choose_values, explain
+from sbmae_jax.app.choices import choose_values
 from sbmae_jax.app.coders import as_arrays, check_latents
+from sbmae_jax.app.explanation import explain
 from sbmae_jax.app.impute import Imputed, impute_file
 from sbmae_jax.app.request import generate_files
 from sbmae_jax.app.run import Run, load_evaluators, load_model, load_moments

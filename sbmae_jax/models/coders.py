@@ -13,7 +13,7 @@ is measured: the standard deviation of x - decode(encode(x)) over training rows,
 """
 
 import contextlib
-import re
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -74,10 +74,6 @@ class FrozenCoder:
         for leaf in jax.tree.leaves(self.params):
             if not isinstance(leaf, np.ndarray | jax.Array | np.generic | int | float):
                 raise ValueError(f"params must be arrays in dicts, got {short_repr(leaf)}")
-
-
-class CoderError(ValueError):
-    """A coder failed in compiled code; `coder_errors` shows its message."""
 
 
 def as_coder(name: str, given: Any) -> FrozenCoder:
@@ -176,22 +172,27 @@ class FrozenAutoencoder:
 
         def convert(xp, x, made):
             if not fits(made.shape, x.shape[0], given):
-                raise CoderError(
+                raise ValueError(
                     f"{self.modality.name}: {name} returned shape {made.shape} for {x.shape[0]} rows, and "
                     f"must return {(x.shape[0], *given)}"
                 )
             return xp.reshape(after(xp, self.scaling, made), (x.shape[0], *shape))
 
         def callback(x, *args):
+            # An exception in a callback may end the whole process, so it is noted instead of raised.
             try:
-                rows = before(np, self.scaling, np.asarray(x))
-                made = np.asarray(function(*args, rows))
+                made = np.asarray(function(*args, before(np, self.scaling, np.asarray(x))))
             except Exception as error:
-                raise CoderError(
+                _note(
                     f"{self.modality.name}: {name} failed on {len(x)} rows ({type(error).__name__}: "
                     f"{one_line(error, 300)})"
-                ) from error
-            return np.asarray(convert(np, x, made), np.float32)
+                )
+                return np.full((len(x), *shape), np.nan, np.float32)
+            try:
+                return np.asarray(convert(np, np.asarray(x), made), np.float32)
+            except Exception as error:
+                _note(str(error))
+                return np.full((len(x), *shape), np.nan, np.float32)
 
         if not on_host:
             made = jnp.asarray(function(*args, before(jnp, self.scaling, x)))
@@ -200,16 +201,33 @@ class FrozenAutoencoder:
         return jax.pure_callback(callback, result, x, *args, vmap_method="sequential")
 
 
+_failures: list[str] = []
+_watches: list[None] = []  # one for each `coder_errors` that is open
+
+
 @contextlib.contextmanager
 def coder_errors() -> Iterator[None]:
-    """Let errors of coders that run on the host end in one sentence, without the tracebacks of XLA."""
+    """Raise ValueError at the end if a coder that runs on the host has failed meanwhile.
+
+    Such a coder returns NaN where it fails. What it has computed must be read before the end. Outside of this
+    context the failure is logged.
+    """
+    if not _watches:
+        _failures.clear()
+    _watches.append(None)
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        found = re.search(r"CoderError: ([^\n]*)", str(error))
-        if found is None:
-            raise
-        raise ValueError(found[1]) from None
+    finally:
+        _watches.pop()
+    if _failures:
+        raise ValueError(_failures[0])
+
+
+def _note(failure: str) -> None:
+    """Note in a sentence that a coder has failed."""
+    _failures.append(failure)
+    if not _watches:
+        logging.getLogger("sbmae_jax").error("%s: NaN is returned", failure)
 
 
 def fits(found: tuple[int, ...], num_rows: int, shape: tuple[int, ...]) -> bool:

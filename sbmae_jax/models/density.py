@@ -25,6 +25,7 @@ import numpy as np
 
 from sbmae_jax._batches import padded_batches
 from sbmae_jax._check import as_key, require_int
+from sbmae_jax.models.coders import coder_errors
 from sbmae_jax.models.values import count_rows
 from sbmae_jax.sampling.likelihood import log_density as log_density_of
 from sbmae_jax.sampling.samplers import log_snr_times
@@ -116,7 +117,8 @@ def _latents(model: Any, given: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarr
     for rows, num_kept in padded_batches(num_rows, MAX_ROWS, powers_of_two=True):
         absent = {m.name: np.zeros((len(rows), *m.shape), np.float32) for m in model.modalities}
         batch = absent | {name: values[rows] for name, values in prepared.items()}
-        parts.append(np.asarray(_encode(model, batch))[:num_kept])
+        with coder_errors():
+            parts.append(np.asarray(_encode(model, batch))[:num_kept])
     return np.concatenate(parts), known
 
 

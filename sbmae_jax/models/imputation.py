@@ -22,6 +22,7 @@ from sbmae_jax.data.user.frames import frame_package, put_into
 from sbmae_jax.data.user.profile import POLICIES
 from sbmae_jax.data.user.spool import named_as_given, write_folder
 from sbmae_jax.data.user.tables import open_table
+from sbmae_jax.models.coders import coder_errors
 from sbmae_jax.models.rows import (
     PARTIAL_ADVICE_IN_PYTHON,
     Rows,
@@ -109,11 +110,12 @@ def draw_samples(
     for i, (numbers, num) in enumerate(batches):
         row, sample = incomplete[numbers // num_samples], numbers % num_samples
         batch = {name: x[row] for name, x in rows.prepared.items()}
-        made = draw(jax.random.fold_in(root, i), batch, rows.observed[row])
+        with coder_errors():
+            made = jax.device_get(draw(jax.random.fold_in(root, i), batch, rows.observed[row]))
         used = np.arange(len(numbers)) < num
         for m, name in enumerate(rows.names):
             holes = used & ~rows.observed[row, m]
-            restored = rows.scalings[name].restore(np.asarray(made[name])[holes])
+            restored = rows.scalings[name].restore(made[name][holes])
             if name not in samples:
                 num_holes = int(np.count_nonzero(~rows.observed[:, m]))
                 samples[name] = np.empty(
