@@ -1,3 +1,4 @@
+import chex
 import numpy as np
 import pytest
 from networks import jit
@@ -58,4 +59,4 @@ def test_moments_are_taken_over_the_rows_where_a_coordinate_is_present():
     np.testing.assert_allclose(scale.mean, [r.mean() for r in rows], rtol=1e-5)
     np.testing.assert_allclose(scale.std, [r.std() for r in rows], rtol=1e-5)
     everything = estimate(x, np.ones((200, 3), bool))
-    np.testing.assert_allclose(everything, estimate(x), rtol=1e-6)
+    chex.assert_trees_all_close(everything, estimate(x), rtol=1e-6)
