@@ -9,7 +9,7 @@ import pytest
 from sklearn.decomposition import PCA
 
 import sbmae_jax
-from sbmae_jax import FrozenCoder
+from sbmae_jax import FrozenCoder, heun
 from sbmae_jax.app.coders import check_latents, measure_residuals
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.models.autoencoder import Modality
@@ -432,7 +432,12 @@ def test_a_failure_is_one_sentence_wherever_a_model_calls_a_coder(fitted, coders
     model = dataclasses.replace(model, autoencoders=changed)
     rows = {name: values[1:6] for name, values in own_data().items()}
     message = r"^spectrum: encode failed on \d+ rows \(OSError: no more rows\)$"
-    for call in (model.surprise, model.generate, lambda given: model.impute(own_data())):
+    for call in (
+        model.surprise,
+        model.generate,
+        lambda given: model.sample_with(heun, given),
+        lambda given: model.impute(own_data()),
+    ):
         with pytest.raises(ValueError, match=message):
             call({"spectrum": rows["spectrum"], "latents": rows["latents"]})
 

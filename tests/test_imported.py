@@ -148,6 +148,7 @@ def test_a_coder_is_imported_as_itself_or_from_a_function(parts):
         ("broken_parts:Score", r"\(ModuleNotFoundError: No module named 'a_package_that_is"),
         ("PARTS:Scor", r"config.network.name: parts_of_a_test defines no 'Scor'"),
         ("PARTS:", r"defines no ''"),
+        ("MODULE:NAME", r"the module 'MODULE' .* cannot be imported"),
         (":Score", r"the module '' .* cannot be imported"),
         ("PARTS:WHITE", r"config.network.name: 'parts_of_a_test:WHITE' is 3: name a class or a"),
         ("PARTS:failing", r"'parts_of_a_test:failing' failed \(OSError: parameters.npz is not"),

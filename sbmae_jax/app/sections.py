@@ -99,7 +99,7 @@ class Section:
     def look_up(self, table: Mapping[str, T]) -> T:
         """Return the entry of a table that the key `name` chooses, or what its import path names."""
         name = self.values.get("name")
-        if isinstance(name, str) and is_import_path(name) and name != PATH:
+        if isinstance(name, str) and is_import_path(name):
             return import_part(f"{self.place}.name", name)
         require_one_of(f"{self.place}.name", name, [*table, PATH])
         return table[str(name)]

@@ -217,6 +217,10 @@ def coder_errors() -> Iterator[None]:
     _watches.append(None)
     try:
         yield
+    except ValueError as error:  # of what found the NaN
+        if _failures:
+            raise ValueError(_failures[0]) from error
+        raise
     finally:
         _watches.pop()
     if _failures:

@@ -86,9 +86,8 @@ def write_folder(
         raise ValueError(f"data have no rows: give at least one{once}")
     if entries:
         (folder / ENTRIES).write_text(json.dumps(entries))
-    (folder / LEFT_OUT).write_text(
-        json.dumps(sorted(left.names))
-    )  # it also marks what is written here
+    # The file also marks what is written here.
+    (folder / LEFT_OUT).write_text(json.dumps(sorted(left.names)))
 
 
 @contextmanager
