@@ -84,7 +84,7 @@ def over_seeds(runs: Mapping[str, Row], figures: Any = dict, words: str = "") ->
 def fill(text: str, tables: Mapping[str, str]) -> str:
     """Put tables between their marks, `<!-- NAME -->` and `<!-- end of NAME -->`, where a text has them."""
     for name, made in tables.items():
-        begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
         pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-        text = pattern.sub(lambda _, block=f"{begin}{made}{end}": block, text)
+        text = pattern.sub(lambda _, block=f"{begin}{made}\n{end}": block, text)
     return text
