@@ -12,17 +12,13 @@ from typing import Any, NamedTuple
 from sbmae_jax._check import did_you_mean, require_int, require_type
 from sbmae_jax._io import as_path
 from sbmae_jax.app.sections import Config, Section, as_tuples, check_keys, plain
-from sbmae_jax.data.scaling import IMAGE_KINDS
+from sbmae_jax.data.kinds import IMAGE_KINDS, KINDS
 from sbmae_jax.data.user.checks import as_strings
 from sbmae_jax.data.user.opened import array_names
 from sbmae_jax.data.user.survey import ModalitySurvey, Survey, survey
 from sbmae_jax.data.user.tables import MISSING_MARKERS
 from sbmae_jax.models.autoencoder import Modality
 
-LIKELIHOODS = {
-    "vector": "normal", "signal": "normal", "image": "gaussian", "mask": "gaussian",
-    "binary": "bernoulli", "category": "categorical", "counts": "poisson", "large_counts": "normal",
-}  # fmt: skip
 _OF_MODALITY = [f.name for f in dataclasses.fields(Modality) if f.name not in ("name", "shape")]
 MODALITY_KEYS = ("kind", *_OF_MODALITY, "coder", "training")  # of a section of `modalities`
 PATCHES = (2, 4, 8)
@@ -241,7 +237,7 @@ def _check_names(sections: Mapping[str, Any], found: Survey) -> None:
 
 def _for_modality(m: ModalitySurvey, autoencoder: Any) -> Iterator[tuple[str, Any, str]]:
     """Yield key, value and reason of what is chosen for a modality, for a kind of autoencoder."""
-    yield "likelihood", LIKELIHOODS[m.kind], f"its kind is {m.kind}"
+    yield "likelihood", KINDS[m.kind].likelihood, f"its kind is {m.kind}"
     yield "network", *choose_network(m)
     yield "latent_size", *choose_latent_size(m)
     if autoencoder == "rae":

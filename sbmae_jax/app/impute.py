@@ -143,7 +143,7 @@ def _check_names(rows: Rows) -> None:
     for m, name in enumerate(rows.names):
         summary = (
             ("classes", "probabilities")
-            if rows.scalings[name].kind == "category"
+            if rows.scalings[name].value_kind.is_category
             else ("mean", "std")
         )
         for key in () if rows.observed[:, m].all() else ("rows", "samples", *summary):

@@ -12,9 +12,11 @@ from sbmae_jax._check import require_int, require_seed
 from sbmae_jax._io import as_path
 from sbmae_jax.app.sample_files import MODES, SHEET, check_folder, write_samples
 from sbmae_jax.data.description import Description
+from sbmae_jax.data.kinds import IMAGE_KINDS
+from sbmae_jax.data.kinds.base import abbreviate
 from sbmae_jax.data.names import as_name
 from sbmae_jax.data.numbers import parse_bit, parse_number
-from sbmae_jax.data.scaling import IMAGE_KINDS, Scaling, abbreviate
+from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.user.pictures import READ_MODES
 from sbmae_jax.models.autoencoder import Modality
 from sbmae_jax.models.model import Model
@@ -132,7 +134,7 @@ def _read_own(value: str, modality: Modality, scaling: Scaling) -> np.ndarray:
         if scaling.kind == "mask" and image.max() == 1:
             image = 255 * image  # a mask of 0 and 1, of whatever units those of training were
         return scaling.restore(scaling.pad(image[None])[0])
-    if scaling.kind == "category":
+    if scaling.value_kind.is_category:
         code = int(scaling.class_codes(np.array([value]))[0])
         if code >= 0:
             return np.asarray(scaling.class_values[code])

@@ -211,7 +211,7 @@ def _entries_of_vectors(data: Description) -> tuple[tuple[str, tuple[str, ...]],
     named = {
         name: entries
         for name, entries in data.entries.items()
-        if name in data.scalings and data.scalings[name].kind != "category"
+        if name in data.scalings and not data.scalings[name].value_kind.is_category
     }
     return tuple(sorted(named.items()))
 

@@ -129,7 +129,7 @@ def _fills(
 def _table(modality: Modality, samples: np.ndarray, data: Description) -> str:
     """Return samples that are not images as the text of a CSV file."""
     scaling = data.scalings.get(modality.name)
-    if scaling is not None and scaling.kind == "category":
+    if scaling is not None and scaling.value_kind.is_category:
         names, lines = [modality.name], [[value] for value in samples]
     else:
         names = data.entries.get(modality.name) or list(map(str, range(np.prod(modality.shape))))
@@ -158,7 +158,7 @@ def _text_of(value: np.ndarray, names: Sequence[str], scaling: Scaling | None) -
     """Return a few lines of text for a value that is not an image."""
     if scaling is None:
         return "\n".join(n for n, v in zip(names, value, strict=True) if v > 0.5) or "(none)"
-    if scaling.kind == "category":
+    if scaling.value_kind.is_category:
         return str(value)
     numbers = np.ravel(value)
     lines = [f"{n}: {v:.6g}" for n, v in zip(names, numbers[:MAX_LINES], strict=False)]

@@ -7,8 +7,10 @@ refused.
 
 import numpy as np
 
+from sbmae_jax.data.kinds import IMAGE_KINDS
+from sbmae_jax.data.kinds.base import as_shape
 from sbmae_jax.data.numbers import parse_bit
-from sbmae_jax.data.scaling import IMAGE_KINDS, Scaling, as_shape
+from sbmae_jax.data.scaling import Scaling
 
 FAR = 10.0  # standard deviations from the training mean at which a median value has other units
 _DARK = 32.0  # images of bytes that were made floats are not darker than this
@@ -33,14 +35,7 @@ def summarise(scaling: Scaling, raw: np.ndarray) -> np.ndarray:
         [B, S]: for an image its smallest and its largest value; for a signal the mean size of each channel;
         for vectors and counts the size of each feature; nothing for other kinds, which have no units.
     """
-    kind, num = scaling.kind, len(raw)
-    if kind == "image":
-        flat = raw.reshape(num, -1)
-        return np.stack([flat.min(axis=1), flat.max(axis=1)], axis=1).astype(np.float64)
-    if kind not in ("vector", "signal", "counts", "large_counts"):
-        return np.zeros((num, 0))
-    sizes = np.abs(raw.reshape(num, *scaling.shape).astype(np.float64))
-    return sizes.mean(axis=1) if kind == "signal" else sizes
+    return scaling.value_kind.summarise(scaling, raw)
 
 
 def as_training_units(scaling: Scaling, raw: np.ndarray) -> tuple[np.ndarray, str]:
@@ -65,7 +60,7 @@ def as_training_units(scaling: Scaling, raw: np.ndarray) -> tuple[np.ndarray, st
     raw = as_shape(raw, scaling.raw_shape)
     if scaling.kind == "binary" and raw.dtype.kind in "US":
         return _bits_of(raw), ""
-    if raw.dtype.kind not in "buif" or scaling.kind == "category":
+    if raw.dtype.kind not in "buif" or scaling.value_kind.is_category:
         return raw, ""
     known = raw[np.isfinite(raw)] if raw.dtype.kind == "f" else raw
     if not known.size:
@@ -114,7 +109,7 @@ def in_training_dtype(scaling: Scaling, raw: np.ndarray) -> np.ndarray:
         >>> in_training_dtype(photo, np.array([[7.5, 255.0]])).dtype
         dtype('float64')
     """
-    if scaling.kind == "category":
+    if scaling.value_kind.is_category:
         codes = scaling.class_codes(raw)
         return scaling.class_values[codes] if (codes >= 0).all() else raw
     if raw.dtype.kind not in "buif":
@@ -202,7 +197,7 @@ def _clipped(scaling: Scaling, known: np.ndarray) -> str:
 def _far_off(scaling: Scaling, raw: np.ndarray) -> str:
     """Say that most values are far from those in training, as they are in other units."""
     x = raw.reshape(len(raw), *scaling.shape).astype(np.float64)
-    x = np.log1p(x.clip(0)) if scaling.kind == "large_counts" else x
+    x = scaling.value_kind.transform(np, x)
     x = np.abs((x - scaling.shift) / scaling.scale).reshape(-1, np.size(scaling.scale))
     x = x[~np.isnan(x).any(axis=1)]
     distances = np.median(x, axis=0) if len(x) else np.zeros(1)
@@ -226,7 +221,7 @@ def _other_size(scaling: Scaling, raw: np.ndarray) -> str:
     if found is None:
         return ""
     few, middle, many = scaling.typical
-    one = 1.0 if "counts" in scaling.kind else 0.0  # so that few differ little from none
+    one = 1.0 if scaling.value_kind.is_integer else 0.0  # so that few differ little from none
     larger = (found > many) & (found + one >= _TIMES * (middle + one))
     smaller = (found < few) & (_TIMES * (found + one) <= middle + one)
     far = np.flatnonzero(larger | smaller)

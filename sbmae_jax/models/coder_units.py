@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sbmae_jax.data.scaling import IMAGE_KINDS, Scaling
+from sbmae_jax.data.scaling import Scaling
 
 
 def in_units(xp: Any, scaling: Scaling | None, x: Any) -> Any:
@@ -23,22 +23,21 @@ def in_units(xp: Any, scaling: Scaling | None, x: Any) -> Any:
         scaling: How the networks see the data; None for data that come prepared.
         x: Prepared rows `[B, *shape]`, floats.
     """
-    if scaling is None or scaling.kind == "category":
+    if scaling is None or scaling.value_kind.is_category:
         return x
     x = x.astype(np.float64) if xp is np else x
-    if scaling.kind in IMAGE_KINDS:
+    if scaling.value_kind.is_image:
         height, width = scaling.raw_shape[:2]
         x = xp.clip(x[:, :height, :width], 0, 1)
-    if scaling.kind in ("mask", "binary"):
+    if scaling.value_kind.has_two_values:
         x = xp.where(x > 0.5, 1.0, 0.0)
     scale, shift, constant = _for_rows(x, scaling.scale, scaling.shift, scaling.constant)
     raw = xp.where(constant, shift, x * scale + shift)
-    raw = xp.expm1(raw) if scaling.kind == "large_counts" else raw
-    raw = xp.reshape(raw, (x.shape[0], *scaling.raw_shape))
+    raw = xp.reshape(scaling.value_kind.invert(xp, raw), (x.shape[0], *scaling.raw_shape))
     dtype = np.dtype(scaling.dtype)
     if dtype.kind == "b":
         return raw > 0.5
-    if dtype.kind in "iu" or scaling.kind in ("counts", "large_counts"):
+    if dtype.kind in "iu" or scaling.value_kind.is_integer:
         raw = xp.round(raw)
     return raw.astype(dtype if xp is np else jax.dtypes.canonicalize_dtype(dtype))
 
@@ -54,9 +53,9 @@ def prepared(xp: Any, scaling: Scaling | None, raw: Any) -> Any:
         raw: Decoded rows `[B, ...]` in the user's units.
     """
     raw = raw.astype(np.float64 if xp is np else jnp.float32)
-    if scaling is None or scaling.kind == "category":
+    if scaling is None or scaling.value_kind.is_category:
         return raw
-    if scaling.kind in IMAGE_KINDS:
+    if scaling.value_kind.is_image:
         height, width, channels = scaling.shape
         raw = xp.reshape(raw, (raw.shape[0], *scaling.raw_shape[:2], channels))
         scale, shift = _for_rows(raw, scaling.scale, scaling.shift)
@@ -64,8 +63,7 @@ def prepared(xp: Any, scaling: Scaling | None, raw: Any) -> Any:
         sides = ((0, 0), (0, height - x.shape[1]), (0, width - x.shape[2]), (0, 0))
         return xp.pad(x, sides, mode="edge")
     raw = xp.reshape(raw, (raw.shape[0], *scaling.shape))
-    if scaling.kind == "large_counts":
-        raw = xp.log1p(xp.clip(raw, 0, None))
+    raw = scaling.value_kind.transform(xp, raw)
     scale, shift = _for_rows(raw, scaling.scale, scaling.shift)
     return (raw - shift) / scale
 

@@ -132,7 +132,7 @@ def filled_in(name: str, rows: Rows, samples: np.ndarray) -> dict[str, np.ndarra
     if not len(holes):
         return {name: in_training_dtype(scaling, raw)}
     about = {f"{name}_rows": holes, f"{name}_samples": samples}
-    if scaling.kind == "category":
+    if scaling.value_kind.is_category:
         classes = scaling.class_values
         shares = np.stack([(samples == c).mean(axis=1) for c in classes], axis=1)
         fill = classes[shares.argmax(axis=1)]

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from sbmae_jax.data.description import Description
+from sbmae_jax.data.kinds.base import as_shape
 from sbmae_jax.data.names import as_name
-from sbmae_jax.data.scaling import Scaling, as_shape
+from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.units import as_training_units
 from sbmae_jax.data.user.profile import profile_rows, require_usable
 from sbmae_jax.data.user.spool import grouped_columns
@@ -100,7 +101,7 @@ def read_rows(
             raw[name], notice = _in_training_units(name, scaling, found[name], profile.present)
             notices += [f"{name}: {notice}"] * bool(notice)
             columns = data.entries.get(name, ())
-            if columns and scaling.kind != "category" and name not in table.entries:
+            if columns and not scaling.value_kind.is_category and name not in table.entries:
                 order = f"{', '.join(columns)}, in this order"
                 notices.append(f"{name} has no names of columns: they are taken to be {order}")
             observed.append(profile.present)
@@ -183,7 +184,7 @@ def _in_training_units(
 
 def writable_copy(raw: np.ndarray, scaling: Scaling) -> np.ndarray:
     """Copy an array, with a dtype that also holds what the model makes: longer strings, or floats."""
-    made = scaling.class_values.dtype if scaling.kind == "category" else np.dtype(scaling.dtype)
+    made = scaling.class_values.dtype if scaling.value_kind.is_category else np.dtype(scaling.dtype)
     both = {raw.dtype.kind, made.kind}
     if "U" in both and both != {"U"}:
         made = np.dtype(str)

@@ -173,7 +173,7 @@ def as_trained(cells: Cells, data: Description, folders: Collection[str]) -> Raw
     unknown = set(cells.columns) - set(NOT_MODELLED) - set(data.ignored)
     for name, scaling in data.scalings.items():
         wanted = data.entries.get(name, ())
-        if scaling.kind == "category" or not wanted:
+        if scaling.value_kind.is_category or not wanted:
             wanted = (name,)
         found = [column for column in wanted if column in cells.columns]
         lacking = [column for column in wanted if column not in cells.columns]
@@ -185,7 +185,7 @@ def as_trained(cells: Cells, data: Description, folders: Collection[str]) -> Raw
                 "column, with empty cells where it was not measured"
             )
         unknown -= set(found)
-        if scaling.kind == "category":
+        if scaling.value_kind.is_category:
             arrays[name] = np.asarray(cells.columns[name])
             continue
         numbers = [
@@ -213,7 +213,7 @@ def _sizes(scaling: Scaling, num: int) -> list[float]:
 
 
 def _columns_of(name: str, scaling: Any, data: Description) -> tuple[str, ...]:
-    return (name,) if scaling.kind == "category" else data.entries.get(name, (name,))
+    return (name,) if scaling.value_kind.is_category else data.entries.get(name, (name,))
 
 
 def _delimiter_of(lines: list[str]) -> str:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sbmae_jax.data.kinds import KINDS
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.units import QUANTILES, summarise
 from sbmae_jax.data.user.kinds import Kind
@@ -141,33 +142,17 @@ def _measure_moments(
 
     Moments of pieces are merged by the formulas of Chan, Golub and LeVeque (1983), which do not cancel.
     """
-    names = [name for name in kinds if _needs_moments(kinds[name].name, table.dtypes[name])]
+    names = [name for name in kinds if KINDS[kinds[name].name].needs_moments(table.dtypes[name])]
     found: dict[str, RunningMoments] = {}
     for part in pieces(table, names, rows) if names else ():
         for name, raw in table.read(part, names).items():
             x = raw[profiles[name].present[part]]
             if len(x):
-                kind = kinds[name].name
-                x = np.log1p(x.astype(np.float64)) if kind == "large_counts" else x
-                this = _moments_of(x.reshape(-1, _num_features(kind, x.shape[1:])))
+                kind = KINDS[kinds[name].name]
+                x = kind.transform(np, x.astype(np.float64))
+                this = _moments_of(x.reshape(-1, kind.num_features(x.shape[1:])))
                 found[name] = _merge(found[name], this) if name in found else this
     return found
-
-
-def _needs_moments(kind: str, dtype: np.dtype) -> bool:
-    """Return whether a modality's features are measured: to scale it, or to count constant ones."""
-    return kind in ("vector", "signal", "binary", "counts", "large_counts") or (
-        kind == "image" and dtype != np.uint8
-    )
-
-
-def _num_features(kind: str, shape: tuple[int, ...]) -> int:
-    """Return how many features are scaled separately: channels of a signal or image, else all entries."""
-    if kind == "signal":
-        return shape[1] if len(shape) == 2 else 1
-    if kind == "image":
-        return shape[2] if len(shape) == 3 else 1
-    return int(np.prod(shape, dtype=np.int64))
 
 
 def _moments_of(x: np.ndarray) -> RunningMoments:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sbmae_jax.data.scaling import IMAGE_KINDS, KINDS
+from sbmae_jax.data.kinds import IMAGE_KINDS, KINDS
 from sbmae_jax.data.user.profile import MAX_CLASSES, Profile
 from sbmae_jax.data.user.tables import Table
 
@@ -22,7 +22,7 @@ class Kind(NamedTuple):
     """A kind of modality, and why it was chosen.
 
     Attributes:
-        name: One of `scaling.KINDS`.
+        name: One of `data.kinds.KINDS`.
         reason: The reason, for the survey: a few words.
     """
 

@@ -10,9 +10,11 @@ import numpy as np
 
 from sbmae_jax._check import require_seed, require_type, short_repr
 from sbmae_jax._io import as_path
+from sbmae_jax.data.kinds import IMAGE_KINDS
+from sbmae_jax.data.kinds.base import abbreviate
 from sbmae_jax.data.names import as_name
 from sbmae_jax.data.numbers import parse_number
-from sbmae_jax.data.scaling import IMAGE_KINDS, Scaling, abbreviate
+from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.user.checks import as_strings
 from sbmae_jax.data.user.opened import OpenedFiles, array_names, forget_opened, open_files
 from sbmae_jax.data.user.tables import MISSING_MARKERS
@@ -30,7 +32,7 @@ class ModalitySurvey:
 
     Attributes:
         name: The name of its array.
-        kind: One of `scaling.KINDS`.
+        kind: One of `data.kinds.KINDS`.
         reason: Why it is of this kind.
         raw_shape: The shape of one example in the files.
         raw_dtype: The dtype in the files; "str" for strings.

@@ -1,0 +1,23 @@
+"""The kinds of modalities: for each, how values become what the networks see, and come back."""
+
+from sbmae_jax.data.kinds.base import ValueKind
+from sbmae_jax.data.kinds.categories import Category
+from sbmae_jax.data.kinds.images import Images, Masks
+from sbmae_jax.data.kinds.numbers import Binary, Counts, LargeCounts, Signal
+
+_ALL = (
+    ValueKind("vector", "normal"),
+    Signal("signal", "normal"),
+    Images("image", "gaussian"),
+    Masks("mask", "gaussian"),
+    Binary("binary", "bernoulli"),
+    Category("category", "categorical"),
+    Counts("counts", "poisson"),
+    LargeCounts("large_counts", "normal"),
+)
+
+KINDS: dict[str, ValueKind] = {kind.name: kind for kind in _ALL}
+"""The kinds by their names, in the order in which messages list them."""
+
+IMAGE_KINDS = tuple(name for name, kind in KINDS.items() if kind.is_image)
+"""The names of the kinds of images."""
