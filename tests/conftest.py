@@ -5,6 +5,8 @@ import os
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
     " --xla_force_host_platform_device_count=8"
+    # Most of the time goes into compiling programs that run once.
+    " --xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Matrices are small here: more threads of NumPy and scikit-learn would only wait for each other.
