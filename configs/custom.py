@@ -3,8 +3,8 @@
 python launch.py --config=configs/custom.py --config.data.path=DATA --workdir=runs/mine
 python launch.py --workdir=runs/mine --stage=impute --input=new.npz --output=filled.npz --num_samples=20
 
-DATA is an .npz or .csv file, a folder of .npy files, a TFDS directory, or a folder of image folders and a
-.csv file.
+DATA is an .npz file, a table (.csv, .parquet, .feather, .xlsx), a folder of .npy files or of tables with a
+common key, a TFDS directory, or a folder of image folders and tables.
 Open values here are chosen from the data, and printed with the reason. Values that you set are kept, for
 example the kind of the modality lab with --config.modalities.lab.kind=counts, or None for any value.
 """
@@ -12,7 +12,7 @@ example the kind of the modality lab with --config.modalities.lab.kind=counts, o
 import ml_collections
 from ml_collections.config_dict import placeholder
 
-from sbmae_jax.data.user.tables import MISSING_MARKERS
+from sbmae_jax.data.user.table_files import MISSING_MARKERS
 
 
 def get_config(variant: str = "default") -> ml_collections.ConfigDict:
@@ -25,7 +25,11 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
         "name": "files",
         "path": "",
         "kinds": {},  # {name: kind} to correct kinds that are inferred wrongly
-        "leave_out": (),  # names of arrays that are not modelled
+        "leave_out": (),  # names of arrays and columns that are not modelled
+        # Which columns of a table form which vector: {"labs": ("hb", "crp"), "vitals": ("vital_*",)}, with
+        # every other column its own; "each" column its own; by "prefix"; None makes one of each file.
+        "groups": placeholder(object),
+        "key": "",  # the column of a table that names the rows; "" for id or file
         "missing_markers": MISSING_MARKERS,  # strings that mark a missing cell or category
         "partial_rows": "refuse",  # vectors that are NaN in part; "missing" treats them as not measured
     }

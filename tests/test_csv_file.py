@@ -5,6 +5,7 @@ import pytest
 from opening import one_sentence, rows_of
 
 from sbmae_jax.data.numbers import has_decimal_comma, parse_formatted, parse_number
+from sbmae_jax.data.user.groups import HOW_TO_GROUP
 from sbmae_jax.data.user.profile import profile
 from sbmae_jax.data.user.tables import open_table
 
@@ -36,6 +37,7 @@ def test_a_file_alone_is_a_table_and_a_feature_is_no_key(tmp_path):
     assert table.entries == {"lab": ("age", "height")}
     assert table.notices == (
         "lab.csv has columns of numbers, together the vector lab: age, height",
+        HOW_TO_GROUP,
     )
     (tmp_path / "lab.csv").rename(tmp_path / "lab.tsv")
     assert open_table(tmp_path / "lab.tsv").shapes == {"lab": (2,)}

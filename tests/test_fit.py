@@ -288,7 +288,7 @@ def test_time_that_is_left_goes_to_the_score():
         (None, {"config": {"smapling.snr": 0.1}}, "unknown key 'smapling'.*sampling"),
         (None, {"num_steps": 0}, "num_steps must be at least 1"),
         (None, {"leave_out": ("x",)}, "leave_out names 'x'"),
-        (None, {"groups": {"lab": ["a"]}}, "groups: only the columns of a data frame"),
+        (None, {"groups": {"lab": ["a"]}}, "groups: only the columns of (a data frame|tables)"),
         (None, {"workdir": "gs://bucket/run"}, "bucket.*give fit their path"),
         ({"x": [[1, 2], [3]]}, {}, "x is ragged: row 1 has shape"),
         ({"x": np.zeros((5, 2)), "y": np.zeros(4)}, {}, "x has 5 rows and y has 4"),

@@ -1,6 +1,10 @@
 """What a user leaves out of files is not read and not refused, in training and in new rows."""
 
+from types import SimpleNamespace
+
+import jax
 import numpy as np
+import pandas as pd
 import pytest
 from absl import flags
 from absl.testing import flagsaver
@@ -12,9 +16,11 @@ from sbmae_jax.configs import custom
 from sbmae_jax.data.description import describe
 from sbmae_jax.data.user.files import files
 from sbmae_jax.data.user.opened import open_files
+from sbmae_jax.data.user.spool import write_folder
 from sbmae_jax.data.user.survey import survey
 from sbmae_jax.data.user.tables import open_table
-from sbmae_jax.models.rows import read_rows
+from sbmae_jax.models.imputation import impute
+from sbmae_jax.models.rows import complete_columns, read_rows
 
 N = 40
 LAB = np.random.default_rng(0).normal(size=(N, 2))
@@ -107,6 +113,34 @@ def test_what_is_left_does_not_hide_what_is_missing(tmp_path):
     data = describe(files("train", path=tmp_path / "d.npz", names=["lab"]))
     with pytest.raises(ValueError, match=r"lab\.npy is an object array"):
         read_rows(open_table(tmp_path / "new.npz", like=data), data, "refuse")
+
+
+def test_columns_of_a_vector_that_is_left_out_may_be_in_new_rows(tmp_path):
+    towns = np.resize(["Bonn", "Oslo"], N)
+    frame = pd.DataFrame({"a": LAB[:, 0], "b": LAB[:, 1], "hb": 1.5, "crp": 2.0, "town": towns})
+    frame["label"] = [1, None] * (N // 2)  # of no use here, holes or not
+    groups = {"lab": ["a", "b"], "blood": ["hb", "crp"]}
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write_folder(frame, folder, groups, ["blood", "label"])
+    data = describe(files("train", path=folder, names=["lab", "town"]))
+    assert {"blood", "hb", "crp"} <= set(data.ignored)
+    frame.loc[3, "town"] = None
+    frame.to_csv(tmp_path / "new.csv", index=False)
+    found = read_rows(open_table(tmp_path / "new.csv", like=data), data, "refuse")
+    assert (~found.observed).sum() == 1
+    model = SimpleNamespace(
+        scalings=data.scalings, entries=(("lab", ("a", "b")),), ignored=data.ignored
+    )
+    towns = {"town": np.array([[0.0, 1.0]])}
+    done = impute(
+        model, lambda key, batch, observed: {
+            n: np.resize(towns.get(n, x), x.shape) for n, x in batch.items()
+        }, frame, 2, jax.random.key(0), "refuse",
+    )  # fmt: skip
+    assert done.filled.town[3] == "Oslo"
+    assert done.filled.drop(columns="town").equals(frame.drop(columns="town"))
+    assert set(complete_columns(frame.drop(3), model.entries, data.ignored)) == {"lab", "town"}
 
 
 @pytest.mark.slow

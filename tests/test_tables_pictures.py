@@ -5,6 +5,7 @@ import pytest
 from opening import one_sentence, rows_of
 from PIL import Image
 
+from sbmae_jax.data.user.groups import HOW_TO_GROUP
 from sbmae_jax.data.user.tables import open_table
 
 
@@ -45,6 +46,7 @@ def test_pictures_are_put_beside_their_rows_of_the_table(pictures):
         "facts.csv: the column id names the rows",
         "facts.csv has columns of numbers, together the vector facts: age, height; words, each a category: "
         "town",
+        HOW_TO_GROUP,
     )
     assert table.ignored == ("id",)
 
@@ -60,7 +62,7 @@ def test_without_a_table_the_rows_are_all_names_of_pictures(pictures):
 def test_pictures_that_the_table_does_not_name_are_reported(pictures):
     text = (pictures / "facts.csv").read_text().splitlines()
     (pictures / "facts.csv").write_text("\n".join(text[:-1]))
-    assert open_table(pictures).notices[2:] == (
+    assert open_table(pictures).notices[3:] == (
         "photo: 1 images are not used: facts.csv lacks them",
         "sketch: 1 images are not used: facts.csv lacks them",
     )
@@ -110,7 +112,7 @@ def spoil(pictures, what):
         ("no picture", r"r3.png is not an image, or damaged"),
         ("deep", r"r3.png has pixels of type I;16: save it with 8 bits"),
         ("two files", r"photo has r3.jpg and r3.png: keep one per row"),
-        ("two tables", r"several CSV files, facts.csv and other.csv: keep one"),
+        ("two tables", r"other.csv has no rows below its header"),
         (
             "folder and column",
             r"photo is both an image folder and an array from facts.csv: rename one",

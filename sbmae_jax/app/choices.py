@@ -13,10 +13,10 @@ from sbmae_jax._check import did_you_mean, require_int, require_type
 from sbmae_jax._io import as_path
 from sbmae_jax.app.sections import Config, Section, as_tuples, check_keys, plain
 from sbmae_jax.data.kinds import IMAGE_KINDS, KINDS
-from sbmae_jax.data.user.checks import as_strings
-from sbmae_jax.data.user.opened import array_names
-from sbmae_jax.data.user.survey import ModalitySurvey, Survey, survey
-from sbmae_jax.data.user.tables import MISSING_MARKERS
+from sbmae_jax.data.user.opened import whole_table
+from sbmae_jax.data.user.survey import ModalitySurvey, Survey, groups_without, survey
+from sbmae_jax.data.user.table_files import MISSING_MARKERS
+from sbmae_jax.data.user.tables import table_options
 from sbmae_jax.models.autoencoder import Modality
 
 _OF_MODALITY = [f.name for f in dataclasses.fields(Modality) if f.name not in ("name", "shape")]
@@ -92,6 +92,13 @@ def choose_values(config: Config) -> tuple[dict[str, Any], list[Choice], Survey]
     )  # fmt: skip
     _check_names(sections, found)
     data["path"] = str(found.path)
+    groups = groups_without(
+        found.path, leave_out, data.get("missing_markers", MISSING_MARKERS), data.get("groups"),
+        data.get("key", ""),
+    )  # fmt: skip
+    data |= {"groups": groups}
+    if groups is None:  # as in earlier versions
+        del data["groups"]
     data["kinds"] = {m.name: m.kind for m in found.modalities}
     choices: list[Choice] = []
     for m in found.modalities:
@@ -211,8 +218,11 @@ def _fill_in_run(config: dict[str, Any], found: Survey) -> list[Choice]:
 def _others(data: Mapping[str, Any], sections: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the arrays and columns that have no section."""
     path = Section("config.data", {"path": data["path"]}).build(as_path)
-    markers = as_strings("missing_markers", data.get("missing_markers", MISSING_MARKERS))
-    return tuple(n for n in array_names(path.resolve(), markers) if n not in sections)
+    options = table_options(
+        data.get("missing_markers", MISSING_MARKERS), data.get("groups"), data.get("key", "")
+    )
+    names = whole_table(path.resolve(), options).all_names
+    return tuple(name for name in names if name not in sections)
 
 
 def _check_left_out(sections: Mapping[str, Any], leave_out: tuple[str, ...]) -> None:

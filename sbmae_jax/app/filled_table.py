@@ -11,7 +11,7 @@ from sbmae_jax.data.description import Description
 from sbmae_jax.data.names import as_name
 from sbmae_jax.data.user.csv_file import read_cells
 from sbmae_jax.data.user.csv_numbers import Cells
-from sbmae_jax.data.user.pictures import is_table
+from sbmae_jax.data.user.table_files import CSV_FILES
 from sbmae_jax.models.rows import Rows
 
 _BOM = "\ufeff"
@@ -28,7 +28,7 @@ def columns_of(path: Path, rows: Rows, data: Description) -> dict[str, tuple[str
     Raises:
         ValueError: If the rows did not come from a CSV file, or if a modality with holes is none of columns.
     """
-    if not path.is_file() or not is_table(path):
+    if not path.is_file() or path.suffix.lower() not in CSV_FILES:
         raise ValueError(
             f"a .csv output needs a .csv input, and {path} is none: choose an .npz output"
         )

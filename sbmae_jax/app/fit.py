@@ -55,8 +55,8 @@ def fit(
             Face, or a dict of its splits; anything with `len` whose `data[i]` is a row, a dict; an iterable
             of batches `{name: [B, ...]}`, which is read once and need not fit into memory; or the path of
             files, as on the command line. None, NaN and masked values are missing.
-        groups: `{name: columns}` of a data frame that form one vector. Every other column is a modality of
-            its own.
+        groups: `{name: columns}` of a data frame, or of tables at a path, that form one vector. Every other
+            column is a modality of its own. None groups the columns of a table at a path by their file.
         modalities: `{name: {option: value}}`, for example `{"lab": {"latent_size": 8, "kind": "counts"}}`.
         coders: `{name: coder}` of modalities whose autoencoder is not trained: a `FrozenCoder`, a pair of
             functions `(encode, decode)`, an object with `transform` and `inverse_transform` as those of
@@ -127,10 +127,11 @@ def fit(
             stack.enter_context(named_as_given(folder / FOLDER))
             stack.enter_context(removed_on_failure(folder))
             values["data"]["path"] = str(write_data(data, folder, groups, leave_out, redo))
-        elif groups:
-            raise ValueError("groups: only the columns of a data frame can be grouped")
         else:
             values["data"]["path"] = str(as_path(data))
+            require_mapping("groups", groups)
+            if groups:
+                values["data"]["groups"] = dict(groups)
         if minutes is not None:
             sections = choose_values(values)[0]["modalities"].values()
             num_trained = sum("coder" not in section for section in sections)

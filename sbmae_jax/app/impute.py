@@ -12,7 +12,8 @@ from sbmae_jax._check import require_int, require_seed, require_type
 from sbmae_jax._io import as_path, require_writable, write_npz, write_results
 from sbmae_jax.app.filled_table import columns_of, filled_csv
 from sbmae_jax.data.description import Description
-from sbmae_jax.data.user.tables import MISSING_MARKERS, open_table
+from sbmae_jax.data.user.table_files import MISSING_MARKERS
+from sbmae_jax.data.user.tables import open_table
 from sbmae_jax.models.imputation import draw_samples, filled_in
 from sbmae_jax.models.rows import Rows, read_rows
 from sbmae_jax.training import distributed
@@ -47,6 +48,7 @@ def impute_file(
     batch_size: int = 500,
     partial_rows: str = "refuse",
     missing_markers: Sequence[str] = MISSING_MARKERS,
+    key: str = "",
 ) -> Imputed:
     """Impute the rows of a file, and write an `.npz` or a `.csv` file, whole or not at all.
 
@@ -76,6 +78,7 @@ def impute_file(
         partial_rows: "refuse" rows that are NaN in part, or take them for "missing"; what was measured in
             such a row is then kept.
         missing_markers: The strings that mark a missing cell or category.
+        key: The column of a table that names the rows, as in `open_table`.
 
     Raises:
         ValueError: If the run was not trained on files, if an array or a column is unknown, is lacking or
@@ -102,7 +105,7 @@ def impute_file(
         raise ValueError(
             f"output {output} is the input: choose another file, to keep what was measured"
         )
-    rows = read_rows(open_table(path, missing_markers, like=data), data, partial_rows)
+    rows = read_rows(open_table(path, missing_markers, like=data, key=key), data, partial_rows)
     if rows.observed.all():
         raise ValueError(
             f"{path} has nothing to fill in: put NaN where a modality was not measured, mark its rows in "

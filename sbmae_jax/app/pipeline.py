@@ -348,7 +348,9 @@ def impute(
     """
     this = open_run(workdir)
     options = {
-        k: v for k, v in this.config["data"].items() if k in ("partial_rows", "missing_markers")
+        k: v
+        for k, v in this.config["data"].items()
+        if k in ("partial_rows", "missing_markers", "key")
     }
     return impute_file(
         partial(draw, load_model(this)), this.data.description, path, output,

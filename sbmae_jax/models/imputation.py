@@ -20,6 +20,7 @@ from sbmae_jax.data.names import as_name
 from sbmae_jax.data.units import in_training_dtype
 from sbmae_jax.data.user.frames import frame_package, put_into
 from sbmae_jax.data.user.profile import POLICIES
+from sbmae_jax.data.user.raw import ABOUT_ROWS
 from sbmae_jax.data.user.spool import named_as_given, write_folder
 from sbmae_jax.data.user.tables import open_table
 from sbmae_jax.models.coders import coder_errors
@@ -64,11 +65,12 @@ def impute(
         raise ValueError("data must be {name: array}, or a data frame of pandas or polars")
     # The columns of an array without names are in the order of training.
     entries = dict(model.entries) if frame_package(data) else {}
-    known = Description({}, {}, entries, dict(model.scalings), model.ignored)
+    others = (*model.ignored, *ABOUT_ROWS)
+    known = Description({}, {}, entries, dict(model.scalings), others)
     columns = set(map(str, getattr(data, "columns", ())))
     groups = groups_in(data, model.entries)
     names = set(map(as_name, columns or map(str, data)))
-    ignored = [name for name in model.ignored if name in names]
+    ignored = [name for name in others if name in names]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         with named_as_given(folder):

@@ -13,6 +13,7 @@ from sbmae_jax.data.names import as_name
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.units import as_training_units
 from sbmae_jax.data.user.profile import profile_rows, require_usable
+from sbmae_jax.data.user.raw import ABOUT_ROWS
 from sbmae_jax.data.user.spool import grouped_columns
 from sbmae_jax.data.user.tables import Table
 
@@ -147,12 +148,13 @@ def complete_columns(
     Args:
         frame: A data frame of pandas or polars.
         entries: `(name, columns)` of the vectors that a model knows.
-        ignored: Columns that are left out.
+        ignored: Columns that are left out, as `label` and `split` are.
 
     Raises:
         ValueError: As `groups_in`, and for a value that is missing.
     """
-    kept = [column for column in frame.columns if as_name(str(column)) not in ignored]
+    others = {*ignored, *ABOUT_ROWS}
+    kept = [column for column in frame.columns if as_name(str(column)) not in others]
     found = grouped_columns(frame, groups_in(frame, entries), kept)
     for name, (values, present) in found.items():
         holes = np.zeros(len(values), bool) if present is None else ~present

@@ -3,7 +3,7 @@
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +63,10 @@ def read_npy_folder(path: Path) -> RawArrays:
     files = by_name(path, ((child.stem, child) for child in children if child.suffix == ".npy"))
     arrays, unreadable = read_each(files, _read_npy)
     things = {name: f"the file {file.name}" for name, file in files.items()}
-    unusable, entries = unusable_names(things, ".npy"), _read_entries(path / ENTRIES, arrays)
+    left_out = _read_left_out(path / LEFT_OUT)
+    unusable, entries = unusable_names(things, ".npy"), _read_entries(path, arrays, left_out)
     unusable |= dict.fromkeys(
-        _read_left_out(path / LEFT_OUT),
+        left_out,
         "was left out when these files were written: leave it out again by config.data.leave_out",
     )
     return RawArrays(
@@ -73,8 +74,11 @@ def read_npy_folder(path: Path) -> RawArrays:
     )
 
 
-def _read_entries(path: Path, arrays: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+def _read_entries(
+    folder: Path, arrays: Mapping[str, Any], left_out: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
     """Read the names of the entries of vectors, if there is a file of them."""
+    path = folder / ENTRIES
     if not path.exists():
         return {}
     try:
@@ -84,6 +88,8 @@ def _read_entries(path: Path, arrays: Mapping[str, Any]) -> dict[str, tuple[str,
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise _damaged(path, error) from None
     for name, names in entries.items():
+        if name in left_out:
+            continue
         if name not in arrays or arrays[name].shape[1:] != (len(names),):
             raise ValueError(
                 f"{path} names {len(names)} entries of {name}, which is no array of so many: correct the file"

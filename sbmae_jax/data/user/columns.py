@@ -1,6 +1,6 @@
 """A user's values in memory, as arrays and masks: NumPy and JAX arrays, lists, columns of data frames."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -140,3 +140,26 @@ def _spread(present: np.ndarray, missing: np.ndarray) -> Column:
         whole[missing] = np.nan
     whole[~missing] = present
     return Column(whole, None if is_float else ~missing)
+
+
+def join_columns(group: str, columns: Mapping[str, Column]) -> Column:
+    """Join columns as the entries of one vector; holes are NaN."""
+    if not columns:
+        raise ValueError(f"groups: {group} names no column")
+    for name, column in columns.items():
+        if column.values.ndim > 1 or column.values.dtype.kind not in "buif":
+            raise ValueError(
+                f"groups: {name} in {group} has no numbers: make it a modality of its own"
+            )
+    present = [
+        np.ones(len(c.values), bool) if c.present is None else c.present for c in columns.values()
+    ]
+    values = np.stack([c.values for c in columns.values()], axis=1)
+    present = np.stack(present, axis=1)
+    if present.all():
+        return Column(values)
+    if values.dtype.kind != "f" and (present.any(axis=1) == present.all(axis=1)).all():
+        return Column(values, present[:, 0])
+    values = values.astype(np.result_type(values.dtype, np.float32))
+    values[~present] = np.nan
+    return Column(values)

@@ -11,10 +11,11 @@ import numpy as np
 from sbmae_jax._check import require_one_of, require_type
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.source import PRESENT, SPLITS, LazyArrays, require_arrays, require_rows
+from sbmae_jax.data.user.groups import GroupsGiven
 from sbmae_jax.data.user.opened import OpenedFiles, open_files
 from sbmae_jax.data.user.profile import pieces
 from sbmae_jax.data.user.raw import row_numbers
-from sbmae_jax.data.user.tables import MISSING_MARKERS
+from sbmae_jax.data.user.table_files import MISSING_MARKERS
 
 LABEL = "label"
 
@@ -29,6 +30,8 @@ def files(
     kinds: Mapping[str, str] | None = None,
     partial_rows: str = "refuse",
     missing_markers: Sequence[str] = MISSING_MARKERS,
+    groups: GroupsGiven = None,
+    key: str = "",
 ) -> "FileSource":
     """Open one split of a user's files.
 
@@ -41,6 +44,8 @@ def files(
         kinds: Kinds that are set rather than inferred, by modality.
         partial_rows: What to do with rows that have NaN in part: "refuse" them, or take them for "missing".
         missing_markers: The strings that mark a missing cell or category.
+        groups: Which columns of a table form which vector, as in `open_table`.
+        key: The column of a table that names the rows, as in `open_table`.
 
     Returns:
         The data set. Its arrays are the prepared modalities; `present` [N, M] bool, in the sorted order of
@@ -62,7 +67,9 @@ def files(
     require_one_of("split", split, SPLITS)
     if num_rows is not None:
         require_type("num_rows", num_rows, int)
-    opened = open_files(path, kinds, seed, partial_rows, names, missing_markers)
+    opened = open_files(
+        path, kinds, seed, partial_rows, names, missing_markers, groups=groups, key=key
+    )
     modalities, rows = opened.table.names, opened.rows[split]
     require_rows(split, opened.table.path, len(rows), num_rows)
     present = opened.present(modalities)

@@ -14,10 +14,12 @@ from sbmae_jax._io import as_path
 from sbmae_jax.data.scaling import Scaling, to_json
 from sbmae_jax.data.user.checks import as_strings
 from sbmae_jax.data.user.fit import fit_scalings
+from sbmae_jax.data.user.groups import GroupsGiven
 from sbmae_jax.data.user.kinds import Kind, infer_kinds
 from sbmae_jax.data.user.profile import POLICIES, Profile, pieces, profile
 from sbmae_jax.data.user.splits import Classes, classes_of, split_rows
-from sbmae_jax.data.user.tables import MISSING_MARKERS, Table, open_arrays
+from sbmae_jax.data.user.table_files import MISSING_MARKERS, TableOptions
+from sbmae_jax.data.user.tables import Table, open_arrays, table_options
 
 BYTES_COMPARED = 2**28  # of raw rows, to tell files from others
 
@@ -92,6 +94,9 @@ def open_files(
     partial_rows: str = "refuse",
     names: Sequence[str] = (),
     missing_markers: Sequence[str] = MISSING_MARKERS,
+    *,
+    groups: GroupsGiven = None,
+    key: str = "",
 ) -> OpenedFiles:
     """Open a user's files: profile them, split their rows, and fit the scalings to the training rows.
 
@@ -104,6 +109,8 @@ def open_files(
         partial_rows: What to do with rows that have NaN in part: "refuse" them, or take them for "missing".
         names: The modalities to open; none for all. Problems with others do not matter.
         missing_markers: The strings that mark a missing cell or category.
+        groups: Which columns of a table form which vector, as in `open_table`.
+        key: The column of a table that names the rows, as in `open_table`.
 
     Returns:
         The opened files.
@@ -115,18 +122,18 @@ def open_files(
     seed = require_seed("seed", seed)
     require_one_of("partial_rows", partial_rows, POLICIES)
     require_type("kinds", kinds, Mapping[str, str] | None)
-    path, markers = Path(as_path(path)).resolve(), as_strings("missing_markers", missing_markers)
-    known = array_names(path, markers)
+    path, options = Path(as_path(path)).resolve(), table_options(missing_markers, groups, key)
+    known = whole_table(path, options).all_names
     chosen = tuple(sorted(as_strings("names", names))) or known
     # Kinds of arrays that exist and are not opened do not matter; those of unknown arrays are mistakes.
     given = {n: kind for n, kind in (kinds or {}).items() if n in chosen or n not in known}
     kinds_given = tuple(sorted(given.items()))
-    return _open(path, _stamps(path), kinds_given, seed, partial_rows, chosen, markers)
+    return _open(path, _stamps(path), kinds_given, seed, partial_rows, chosen, options)
 
 
-def array_names(path: Path, missing_markers: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the modalities of the data at a path and what cannot be one, sorted."""
-    return _table(path, _stamps(path), missing_markers).all_names
+def whole_table(path: Path, options: TableOptions) -> Table:
+    """Open all arrays of the data at a path, and what cannot be a modality; once, unless the files change."""
+    return _table(path, _stamps(path), options)
 
 
 def forget_opened() -> None:
@@ -136,9 +143,9 @@ def forget_opened() -> None:
 
 
 @functools.lru_cache(maxsize=4)
-def _table(path: Path, stamps: tuple, missing_markers: tuple[str, ...]) -> Table:
+def _table(path: Path, stamps: tuple, options: TableOptions) -> Table:
     del stamps  # only part of the cache key
-    return open_arrays(path, missing_markers)
+    return open_arrays(path, options)
 
 
 @functools.lru_cache(maxsize=4)
@@ -149,9 +156,9 @@ def _open(
     seed: int,
     partial_rows: str,
     names: tuple[str, ...],
-    missing_markers: tuple[str, ...],
+    options: TableOptions,
 ) -> OpenedFiles:
-    whole = _table(path, stamps, missing_markers)
+    whole = _table(path, stamps, options)
     table = whole.only(names)
     profiles = profile(table, partial_rows)
     kinds = infer_kinds(table, profiles, dict(given_kinds))

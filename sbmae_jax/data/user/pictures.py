@@ -1,14 +1,11 @@
-"""A folder that holds a folder of image files for each modality, and a CSV file with the rest of each row.
+"""A folder that holds a folder of image files for each modality, and tables with the rest of each row.
 
-The column `id` or `file` names the image files, with or without their suffix; without one, the first column
-that names any. The columns `label` and `split` are no modalities, the others are as in `csv_file`. A row
-lacks a modality where its image file does not exist or its cell is missing. Without a CSV file, the rows are
-the sorted names of all images; and a CSV file alone is a table of rows without images.
+The key of the tables (see `table_files`) names the image files, with or without their suffix. The columns
+`label` and `split` are no modalities. A row lacks a modality where its image file does not exist or its cell
+is missing. Without a table, the rows are the sorted names of all images; and a table alone is one of rows
+without images.
 """
 
-from collections import Counter
-from collections.abc import Collection
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +15,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.names import RESERVED, as_name, problem_of_name
-from sbmae_jax.data.user.csv_file import as_trained, infer_arrays, key_of, read_cells
 from sbmae_jax.data.user.raw import RawArrays, by_name, read_each, row_numbers, unusable_names
+from sbmae_jax.data.user.table_files import TableOptions, is_table, read_tables
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 _NUM_CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
@@ -31,30 +28,24 @@ _TURNED = (5, 6, 7, 8)  # values of the EXIF tag at which a camera was held upri
 _ORIENTATION = 0x0112
 
 
-def read_pictures(
-    path: Path, markers: Collection[str] = ("",), like: Description | None = None
-) -> RawArrays:
-    """Open a folder of image folders, or a CSV file alone; images are decoded when they are indexed.
+def read_pictures(path: Path, options: TableOptions, like: Description | None = None) -> RawArrays:
+    """Open a folder of image folders and tables, or a table alone; images are decoded when they are indexed.
 
     Args:
         path: The folder, or the file.
-        markers: The cells that mark what is missing.
+        options: How tables are read.
         like: What a model was trained on, for new rows: columns are then read by their names, and as the
             types that they had. None infers the types.
 
     Returns:
-        One array per image folder, and those of the CSV file. A folder with two files for one row, or with
+        One array per image folder, and those of the tables. A folder with two files for one row, or with
         images that differ in size or cannot be read, is unreadable.
 
     Raises:
-        ValueError: If there are several CSV files, or two arrays have the same name; and as `csv_file`.
+        ValueError: If two arrays have the same name; and as `read_tables`.
     """
     children = [] if path.is_file() else sorted(path.iterdir())
     tables = [path] if path.is_file() else [file for file in children if is_table(file)]
-    if len(tables) > 1:
-        raise ValueError(
-            f"{path} has several CSV files, {tables[0].name} and {tables[1].name}: keep one"
-        )
     subfolders = (c for c in children if c.is_dir() and not c.name.startswith("."))
     found = by_name(path, ((child.name, child) for child in subfolders))
     folders, unreadable = read_each(found, _image_files)
@@ -64,32 +55,29 @@ def read_pictures(
     stems = {stem for files in folders.values() for stem in files}
     keys, columns = sorted(stems), RawArrays({})
     if tables:
-        keys, columns = _read_table(tables[0], markers, like, folders)
+        keys, columns = read_tables(path, tables, options, like, folders, stems, _stem_of)
+    table = " and ".join(file.name for file in tables)
     arrays: dict[str, Any] = dict(columns.arrays)
-    present, notices = {}, list(columns.notices)
+    present, notices = dict(columns.present), list(columns.notices)
     unusable = dict(columns.unusable) | unusable_names(dict.fromkeys(folders, "the folder"))
     others = [c.name for c in children if c.is_file() and c not in tables and c.name[0] != "."]
     if others:
-        notices.append(
-            f"{path}: only image folders and a .csv file are read, not {', '.join(others)}"
-        )
+        notices.append(f"{path}: only image folders and tables are read, not {', '.join(others)}")
     for name, files in folders.items():
         if name in arrays:
             raise ValueError(
-                f"{name} is both an image folder and an array from {tables[0].name}: rename one of them"
+                f"{name} is both an image folder and an array from {table}: rename one of them"
             )
         chosen = [files.get(_stem_of(key)) for key in keys]
         num_unused = len(files) - sum(file is not None for file in chosen)
         if num_unused == len(files):
             unreadable[name] = (
-                f"{tables[0].name} names no image of {path / name}: its key column must hold file names such "
+                f"{table} names no image of {path / name}: its key column must hold file names such "
                 f"as {next(iter(files))}"
             )
             continue
         if num_unused:
-            notices.append(
-                f"{name}: {num_unused:,} images are not used: {tables[0].name} lacks them"
-            )
+            notices.append(f"{name}: {num_unused:,} images are not used: {table} lacks them")
         shape = (
             like.scalings[name].raw_shape if like is not None and name in like.scalings else None
         )
@@ -100,34 +88,6 @@ def read_pictures(
         arrays, present=present, entries=columns.entries, notices=tuple(notices),
         ignored=columns.ignored, unusable=unusable, unreadable={**unreadable, **columns.unreadable},
     )  # fmt: skip
-
-
-def _read_table(
-    file: Path, markers: Collection[str], like: Description | None, folders: dict[str, Any]
-) -> tuple[list[str], RawArrays]:
-    """Return the keys of the rows of a CSV file, and its columns."""
-    cells = read_cells(file, markers)
-    key = key_of(cells, {stem for files in folders.values() for stem in files})
-    if key is None:
-        keys, ignored = [str(i) for i in range(cells.num_rows)], ()
-    else:
-        keys, ignored = list(cells.columns[key]), (key,)
-        twice = [name for name, count in Counter(map(_stem_of, keys)).items() if count > 1]
-        if twice and folders:  # without images, a key may come back, as a patient does
-            raise ValueError(
-                f"{file} has {twice[0]!r} twice in the column {key}: keep one row of each"
-            )
-        if len(cells.columns) == 1:
-            return keys, RawArrays({}, ignored=ignored)
-        cells = cells.without(key)
-    columns = as_trained(cells, like, folders) if like is not None else infer_arrays(cells)
-    notices = (f"{file.name}: the column {key} names the rows",) * (key is not None)
-    return keys, replace(columns, notices=(*notices, *columns.notices), ignored=ignored)
-
-
-def is_table(file: Path) -> bool:
-    """Return whether a file is a table that `csv_file` reads, by its name."""
-    return file.suffix.lower() in (".csv", ".tsv") and not file.name.startswith(".")
 
 
 def _stem_of(name: str) -> str:

@@ -19,7 +19,7 @@ from sbmae_jax._check import require_mapping, short_repr
 from sbmae_jax.data.names import problem_of_name
 from sbmae_jax.data.user.arrays import ENTRIES, LEFT_OUT
 from sbmae_jax.data.user.checks import check_modality
-from sbmae_jax.data.user.columns import Column, as_column
+from sbmae_jax.data.user.columns import Column, as_column, join_columns
 from sbmae_jax.data.user.frames import frame_package
 from sbmae_jax.data.user.left_out import LeftOut
 from sbmae_jax.data.user.npy_writer import NpyWriter
@@ -67,10 +67,9 @@ def write_folder(
                 f"groups: {group} must be a list of columns, got {short_repr(members)}"
             )
     left = LeftOut(leave_out)
-    entries: dict[str, Sequence[str]] = {}
     if frame_package(data):
-        entries = {name: groups[name] for name in left.without(groups)}
-        batches = iter([grouped_columns(data, entries, left.without_columns(data, groups))])
+        kept = {name: groups[name] for name in left.without(groups)}
+        batches = iter([grouped_columns(data, kept, left.without_columns(data, groups))])
     elif groups:
         raise ValueError("groups: only the columns of a data frame can be grouped")
     else:
@@ -84,8 +83,10 @@ def write_folder(
     if not num_rows:
         once = "; an iterator is read only once" if isinstance(data, Iterator) else ""
         raise ValueError(f"data have no rows: give at least one{once}")
-    if entries:
-        (folder / ENTRIES).write_text(json.dumps(entries))
+    if (
+        frame_package(data) and groups
+    ):  # those of left-out vectors too, so that new rows may have them
+        (folder / ENTRIES).write_text(json.dumps(groups))
     # The file also marks what is written here.
     (folder / LEFT_OUT).write_text(json.dumps(sorted(left.names)))
 
@@ -160,35 +161,12 @@ def grouped_columns(frame: Any, groups: Mapping[str, Sequence[str]], kept: Seque
         name: as_column(name, frame[by_name[name]]) for name in columns if name not in grouped
     }
     vectors = {
-        group: _joined(group, {m: as_column(m, frame[by_name[m]]) for m in members})
+        group: join_columns(group, {m: as_column(m, frame[by_name[m]]) for m in members})
         for group, members in groups.items()
     }
     if not len(frame.columns):
         raise ValueError("the data frame has no columns")
     return single | vectors
-
-
-def _joined(group: str, columns: Mapping[str, Column]) -> Column:
-    """Join columns as the entries of one vector; holes are NaN."""
-    if not columns:
-        raise ValueError(f"groups: {group} names no column")
-    for name, column in columns.items():
-        if column.values.ndim > 1 or column.values.dtype.kind not in "buif":
-            raise ValueError(
-                f"groups: {name} in {group} has no numbers: make it a modality of its own"
-            )
-    present = [
-        np.ones(len(c.values), bool) if c.present is None else c.present for c in columns.values()
-    ]
-    values = np.stack([c.values for c in columns.values()], axis=1)
-    present = np.stack(present, axis=1)
-    if present.all():
-        return Column(values)
-    if values.dtype.kind != "f" and (present.any(axis=1) == present.all(axis=1)).all():
-        return Column(values, present[:, 0])
-    values = values.astype(np.result_type(values.dtype, np.float32))
-    values[~present] = np.nan
-    return Column(values)
 
 
 def _batches(data: Any, left: LeftOut) -> Iterator[Batch]:

@@ -1,7 +1,7 @@
 """What a user's data are, in figures and in words, before anything is learned from them."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ from sbmae_jax.data.names import as_name
 from sbmae_jax.data.numbers import parse_number
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.user.checks import as_strings
-from sbmae_jax.data.user.opened import OpenedFiles, array_names, forget_opened, open_files
-from sbmae_jax.data.user.tables import MISSING_MARKERS
+from sbmae_jax.data.user.groups import EACH, GroupsGiven
+from sbmae_jax.data.user.opened import OpenedFiles, forget_opened, open_files, whole_table
+from sbmae_jax.data.user.table_files import MISSING_MARKERS
+from sbmae_jax.data.user.tables import table_options
 
 VARIANCE_SHARES = (0.9, 0.95, 0.99)
 # Principal components are counted in so many rows. Their matrix is [features, features] or, for wide
@@ -92,6 +94,8 @@ def survey(
     partial_rows: str = "refuse",
     leave_out: Sequence[str] = (),
     missing_markers: Sequence[str] = MISSING_MARKERS,
+    groups: GroupsGiven = None,
+    key: str = "",
 ) -> Survey:
     """Survey a user's data.
 
@@ -100,8 +104,10 @@ def survey(
         kinds: Kinds that are set rather than inferred, by modality.
         seed: Decides the order of the rows, and random splits.
         partial_rows: What to do with rows that have NaN in part: "refuse" them, or take them for "missing".
-        leave_out: Arrays that are not to be modelled; they are ignored.
+        leave_out: Arrays that are not to be modelled, and columns of vectors; they are ignored.
         missing_markers: The strings that mark a missing cell or category.
+        groups: Which columns of a table form which vector, as in `open_table`.
+        key: The column of a table that names the rows, as in `open_table`.
 
     Returns:
         The survey.
@@ -120,9 +126,9 @@ def survey(
     """
     require_seed("seed", seed)
     path = Path(as_path(path)).resolve()
-    missing_markers = as_strings("missing_markers", missing_markers)
     leave_out = tuple(map(as_name, as_strings("leave_out", leave_out)))
-    names = array_names(path, missing_markers)
+    groups = groups_without(path, leave_out, missing_markers, groups, key)
+    names = whole_table(path, table_options(missing_markers, groups, key)).all_names
     for name in leave_out:
         if name not in names:
             raise ValueError(
@@ -131,7 +137,31 @@ def survey(
     kept = tuple(name for name in names if name not in leave_out)
     if not kept:
         raise ValueError(f"leave_out names all modalities of {path}: leave out fewer")
-    return _survey(open_files(path, kinds, seed, partial_rows, kept, missing_markers))
+    opened = open_files(
+        path, kinds, seed, partial_rows, kept, missing_markers, groups=groups, key=key
+    )
+    return _survey(opened)
+
+
+def groups_without(
+    path: Path, leave_out: Collection[str], missing_markers: Sequence[str], groups: GroupsGiven,
+    key: str,
+) -> GroupsGiven:  # fmt: skip
+    """Return groups of columns in which those that are left out belong to no vector; the same if none is.
+
+    Args:
+        path: Where the data are, resolved.
+        leave_out: Names of arrays and columns.
+        missing_markers: As in `open_table`.
+        groups: As in `open_table`.
+        key: As in `open_table`.
+    """
+    table = whole_table(path, table_options(missing_markers, groups, key))
+    gone = {*leave_out} - {*table.all_names}
+    if not gone & {column for columns in table.entries.values() for column in columns}:
+        return groups
+    left = {name: [c for c in columns if c not in gone] for name, columns in table.entries.items()}
+    return {name: columns for name, columns in left.items() if columns} or EACH
 
 
 def forget_files() -> None:

@@ -1,9 +1,9 @@
 """A user's data on disk, opened as raw arrays that share their rows, and checked.
 
-The formats are an `.npz` file; an `.npy` file, or a folder of them; a folder that TFDS wrote; a CSV file; and
-a folder that holds a folder of images for each modality, and a CSV file (`pictures`). Some names are not
-modalities: `label` is the class of each row; `split` holds the strings train, valid and test; and
-`NAME_present` [N] bool is True where the modality NAME is present.
+The formats are an `.npz` file; an `.npy` file, or a folder of them; a folder that TFDS wrote; a table (CSV,
+Parquet, Feather, Excel), or several that a key joins; and a folder that holds a folder of images for each
+modality, and tables (`pictures`). Some names are not modalities: `label` is the class of each row; `split`
+holds the strings train, valid and test; and `NAME_present` [N] bool is True where the modality NAME is there.
 """
 
 import dataclasses
@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from sbmae_jax._check import require_type
 from sbmae_jax._io import as_path
 from sbmae_jax.data.description import Description
+from sbmae_jax.data.names import as_name
 from sbmae_jax.data.user.arrays import read_npy_file, read_npy_folder, read_npz
 from sbmae_jax.data.user.checks import (
     as_strings,
@@ -27,15 +29,12 @@ from sbmae_jax.data.user.checks import (
     check_split,
     decode,
 )
-from sbmae_jax.data.user.pictures import is_table, read_pictures
+from sbmae_jax.data.user.frame_file import EXCEL
+from sbmae_jax.data.user.groups import GroupsGiven, as_groups
+from sbmae_jax.data.user.pictures import read_pictures
 from sbmae_jax.data.user.raw import RawArrays, ReadRows
 from sbmae_jax.data.user.records import read_records
-
-# What people and programs write where there is no value; those of pandas, and a few more.
-MISSING_MARKERS = (
-    "", "NA", "N/A", "n/a", "NaN", "nan", "NAN", "-nan", "-NaN", "None", "none", "null", "NULL", "Null",
-    "<NA>", "#N/A", "#NA", "NaT",
-)  # fmt: skip
+from sbmae_jax.data.user.table_files import MISSING_MARKERS, TableOptions, is_table
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -126,14 +125,22 @@ def open_table(
     path: str | Path,
     missing_markers: Sequence[str] = MISSING_MARKERS,
     like: Description | None = None,
+    *,
+    groups: GroupsGiven = None,
+    key: str = "",
 ) -> Table:
     """Open a user's data; arrays are mapped or read when their rows are asked for.
 
     Args:
         path: A file or a folder in one of the formats above. `~` is the home folder.
         missing_markers: The strings that mark a missing cell or category.
-        like: What a model was trained on, where these are new rows for it: the columns of a CSV file are then
+        like: What a model was trained on, where these are new rows for it: the columns of a table are then
             found by their names, and have the types that they had. None infers them.
+        groups: Which columns of a table form which vector: `{name: columns}`, where a column may be a pattern
+            such as "lab_*" and every other column is a modality of its own; "each" for one modality per
+            column; or "prefix" for vectors of the columns that have the same letters before their first
+            underscore or point. None makes one vector of all numbers of a file.
+        key: The column of a table that names the rows; "" for one that is called `id` or `file`.
 
     Returns:
         The arrays, checked to have the same rows.
@@ -153,32 +160,48 @@ def open_table(
         >>> table.read(np.array([1]), ["age"])
         {'age': array([47.])}
     """
-    table = open_arrays(path, missing_markers, like)
+    options = table_options(missing_markers, groups, key)
+    table = open_arrays(path, options, like)
     ignored = () if like is None else like.ignored
     table.check([name for name in table.all_names if name not in ignored])
     return table
 
 
-def open_arrays(
-    path: str | Path,
-    missing_markers: Sequence[str] = MISSING_MARKERS,
-    like: Description | None = None,
-) -> Table:
+def table_options(
+    missing_markers: Sequence[str] = MISSING_MARKERS, groups: GroupsGiven = None, key: str = ""
+) -> TableOptions:
+    """Return how tables are read, checked; the arguments are those of `open_table`."""
+    require_type("key", key, str)
+    markers = as_strings("missing_markers", missing_markers)
+    return TableOptions(markers=markers, groups=as_groups(groups), key=as_name(key))
+
+
+def open_arrays(path: str | Path, options: TableOptions, like: Description | None = None) -> Table:
     """Open a user's data as `open_table`, but leave to `Table.only` what is wrong with single arrays."""
     path = Path(as_path(path))
-    missing_markers = as_strings("missing_markers", missing_markers)
-    read = _reader_of(path)
-    if read is read_pictures:
-        read = partial(read_pictures, markers=missing_markers, like=like)
-    raw = read(path)
+    raw = _reader_of(path, options, like)(path)
     if like is not None:  # which needs neither labels nor splits
         arrays = {name: x for name, x in raw.arrays.items() if name not in ("label", "split")}
         raw = replace(raw, arrays=arrays)
-    return assemble(path, raw, missing_markers)
+    return assemble(path, raw, options.markers)
 
 
-def _reader_of(path: Path) -> Callable[[Path], RawArrays]:
-    """Return the function that reads a path; raises ValueError if none can."""
+def _reader_of(
+    path: Path, options: TableOptions, like: Description | None
+) -> Callable[[Path], RawArrays]:
+    """Return the function that reads a path; raises ValueError if none can, or if it reads no tables."""
+    read = _find_reader(path)
+    if read is None:
+        return partial(read_pictures, options=options, like=like)
+    if options.groups:
+        raise ValueError(
+            f"groups: only the columns of tables can be grouped, and {path} holds arrays"
+        )
+    return read
+
+
+def _find_reader(path: Path) -> Callable[[Path], RawArrays] | None:
+    """Return the function that reads a path, None for tables and pictures; raises ValueError if none can."""
     if not path.exists():
         raise ValueError(f"{path} does not exist: name a file or a folder of data")
     if path.is_file():
@@ -186,11 +209,11 @@ def _reader_of(path: Path) -> Callable[[Path], RawArrays]:
             return read_npz
         if path.suffix == ".npy":
             return read_npy_file
-        if is_table(path):
-            return read_pictures
+        if is_table(path) or path.suffix.lower() in EXCEL:
+            return None
         raise ValueError(
             f"{path} is not an .npz file: save the arrays with np.savez, or as a folder of .npy files, or a "
-            "table as a .csv file"
+            "table as a .csv or .parquet file"
         )
     if (path / "dataset_info.json").exists():
         return read_records
@@ -202,10 +225,10 @@ def _reader_of(path: Path) -> Callable[[Path], RawArrays]:
             f"{path} holds the versions of a TFDS data set: name one, such as {versions[-1].parent}"
         )
     if any(is_table(child) or child.is_dir() for child in path.iterdir()):
-        return read_pictures
+        return None
     raise ValueError(
-        f"{path} holds no known data: expected .npy files, a TFDS data set, or folders of images with a CSV "
-        "file"
+        f"{path} holds no known data: expected .npy files, a TFDS data set, tables such as CSV files, or "
+        "folders of images"
     )
 
 
