@@ -51,10 +51,12 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     }  # fmt: skip
     config.score = {
         "weighting": "unit", "level_mean": placeholder(float), "level_std": 1.4, "conditioning_prob": 0.6,
+        "base": placeholder(str),
     }  # fmt: skip
     config.score_training = {
         "num_steps": placeholder(int), "patience": placeholder(int), "batch_size": 256,
-        "learning_rate": 1e-3, "b2": 0.99, "warmup_steps": 200, "ema_decay": 0.999,
+        "learning_rate": placeholder(float), "weight_decay": placeholder(float),
+        "b2": 0.99, "warmup_steps": 200, "ema_decay": 0.999,
         "steps_per_call": 100, "checkpoint_every": 1000, "held_out_every": 100,
     }  # fmt: skip
     config.energy = None

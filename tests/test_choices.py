@@ -176,6 +176,16 @@ def test_pictures_are_sampled_otherwise_than_vectors(path, vectors):
     assert (plain["sampler"], plain["num_corrections"]) == ("dpm_solver", 0)
 
 
+def test_linear_relations_are_known_from_the_start_where_there_are_no_pictures(path, vectors):
+    for data, base in ((path, "none"), (vectors, "gaussian")):
+        closed, made, _ = choose_values(config(data))
+        assert closed["score"]["base"] == base
+        assert "score.base" in [choice.key for choice in made]
+    given = config(vectors)
+    given["score"]["base"] = "none"
+    assert choose_values(given)[0]["score"]["base"] == "none"
+
+
 def test_fewer_training_rows_are_those_that_are_asked_for(vectors):
     _, made, _ = choose_values(config(vectors, num_train=20))
     assert "20 training rows" in {choice.key: choice for choice in made}["network.width"].reason

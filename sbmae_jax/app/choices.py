@@ -274,6 +274,7 @@ def _for_run(
     yield "score_training.num_steps", steps, f"{rows}; {stop}"
     yield "score_training.patience", steps // 4, "steps without improvement on held-out rows"
     yield from _for_network(config["network"], num_rows)
+    yield from _for_base(config["score"], has_images)
     yield from _for_sampler(config["sampling"])
     if has_images:
         coarse = "images share coarse structure"
@@ -289,6 +290,25 @@ def _for_run(
         yield "sampling.sampler", "dpm_solver", "no images: it keeps the variance of values"
         yield "sampling.num_corrections", 0, "dpm_solver needs none"
         yield "sampling.num_levels", 24, "dpm_solver needs no more"
+
+
+def _for_base(score: Mapping[str, Any], has_images: bool) -> Iterator[tuple[str, Any, str]]:
+    """Yield key, value and reason of what the score starts from, and of how the rest is learned."""
+    if has_images:
+        yield "score.base", "none", "images: their latents are far from a Gaussian"
+    else:
+        yield "score.base", "gaussian", "linear relations are exact before the first step"
+    base = score.get("base") or ("none" if has_images else "gaussian")
+    if base == "gaussian":
+        why = (
+            "what a Gaussian leaves is mostly noise: learn it fast, and forget what does not recur"
+        )
+        yield "score_training.learning_rate", 3e-3, why
+        yield "score_training.weight_decay", 1.0, why
+    else:
+        why = "a score that starts from nothing"
+        yield "score_training.learning_rate", 1e-3, why
+        yield "score_training.weight_decay", 0.0, why
 
 
 def _for_network(network: Mapping[str, Any], num_rows: int) -> Iterator[tuple[str, Any, str]]:

@@ -26,20 +26,27 @@ Two differences in which digits would cancel at low noise have forms in which no
     h_i g_i - x_i = -s_i^2 a_i (x_i - h_i c_i),                                                       (3)
     z_i - g_i = s_i [ s_i a_i (z_i - c_i) - k_i eps_i ].                                              (4)
 
+The precision in (1) is not formed: where latents are known to a hundredth, its terms are 10,000 times as
+large as the prior's, and rounding them would leave nothing of what is small. With the rows h_i a_i^(1/2) w_i^T
+of A and orthonormal columns in Q and R^-1 (Cholesky QR, repeated as it is exact only to the square of the
+condition number),
+
+    [A; I] = [Q; R^-1] R,      C = R^-1 R^-T,      m = R^-1 Q^T (a^(1/2) x),                          (5)
+    w_i^T C w_i = |R^-T w_i|^2.                                                                       (6)
+
 Over rows, g_i varies by what z_i varies less v_i: by psi_i h_i k_i + w_i^T w_i - (s_i^2 a_i)^2 w_i^T C w_i.
 
 The cost of a row is in proportion to D K^2, thus linear in the number of modalities, plus K^3. With no
 factors and psi = 1 the covariance is I: c = 0, k = h a and b^2 = a = 1 / (h^2 + s^2).
 
 Source: factor analysis, as in Rubin and Thayer 1982 (Psychometrika 47, 69-76); (1) is the matrix inversion
-lemma.
+lemma. (5): Yamamoto et al. 2015, "Roundoff error analysis of the CholeskyQR2 algorithm".
 """
 
-from functools import partial
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sbmae_jax.types import Array
 
@@ -100,27 +107,57 @@ class FactorGaussian(NamedTuple):
         return Posterior(common, own, gain, spread, guess)
 
     def _factors(self, x: Array, alpha: Array, sigma: Array, gain: Array) -> tuple[Array, Array]:
-        """Return c and w^T C w of (1) and (2), both `[B, D]`."""
+        """Return c and w^T C w of (1) and (2), both `[B, D]`, by (5) and (6)."""
         size, num_factors = self.loadings.shape
         if not num_factors:
             return jnp.zeros_like(x), jnp.zeros_like(x)
-        # In full precision: devices may round the factors of products to ten bits otherwise.
-        product = partial(jnp.matmul, precision="highest")
-        squares = self.loadings[:, :, None] * self.loadings[:, None, :]
-        squares = squares.reshape(size, num_factors**2)
-        precision = product(alpha**2 * gain, squares).reshape(-1, num_factors, num_factors)
-        root = jnp.linalg.cholesky(precision + jnp.eye(num_factors)[None])
-        identity = jnp.broadcast_to(jnp.eye(num_factors, dtype=root.dtype)[None], root.shape)
-        inverse = jax.scipy.linalg.solve_triangular(root, identity, lower=True)
-        cov = product(jnp.swapaxes(inverse, 1, 2), inverse)
-        mean = product(cov, product(alpha * gain * x, self.loadings)[..., None])[..., 0]
-        # Terms as large as 1 / psi lose digits that the prior does not have to spare. What x leaves of the
-        # mean is small, so one step on it brings them back.
-        rest = x - alpha * product(mean, self.loadings.T)
-        gradient = product(alpha * gain * rest, self.loadings) - mean
-        mean = mean + product(cov, gradient[..., None])[..., 0]
-        left = jnp.maximum(product(cov.reshape(-1, num_factors**2), squares.T), 0)
-        return product(mean, self.loadings.T), left
+        scale = jnp.sqrt(gain)
+        identity = jnp.broadcast_to(jnp.eye(num_factors), (len(x), num_factors, num_factors))
+        basis = jnp.concatenate([(alpha * scale)[..., None] * self.loadings, identity], axis=1)
+        for _ in range(2):
+            basis = _product(basis, _inverse_root(_product(_transposed(basis), basis)))
+        root = basis[:, size:]
+        told = _product(_transposed(basis[:, :size]), (scale * x)[..., None])
+        common = _product(_product(root, told)[..., 0], self.loadings.T)
+        return common, jnp.sum(_product(self.loadings, root) ** 2, axis=-1)
+
+
+def _inverse_root(gram: Array) -> Array:
+    """Return R^-1 of gram = R^T R with R upper triangular, `[B, K, K]`."""
+    return _transposed(_invert_lower(jnp.linalg.cholesky(gram)))
+
+
+def _transposed(matrices: Array) -> Array:
+    return jnp.swapaxes(matrices, -1, -2)
+
+
+def _product(a: Array, b: Array) -> Array:
+    """Return a @ b in full precision: a device may round the factors of products to ten bits otherwise."""
+    return jnp.matmul(a, b, precision="highest")
+
+
+def _invert_lower(root: Array) -> Array:
+    """Invert lower triangular matrices [B, K, K], by products of blocks of twice the size each time.
+
+    Many small systems of equations would each start the threads of a linear algebra library.
+    """
+    size = root.shape[-1]
+    padded = 1 << (size - 1).bit_length()
+    root = jnp.pad(root, ((0, 0), (0, padded - size), (0, padded - size)))
+    diagonal = jnp.diagonal(root, axis1=1, axis2=2) + jnp.asarray(np.arange(padded) >= size)[None]
+    inverse, half = (1 / diagonal)[:, :, None, None], 1  # of the blocks on the diagonal
+    while half < padded:
+        num = padded // (2 * half)
+        blocks = root.reshape(-1, num, 2 * half, num, 2 * half)[
+            :, np.arange(num), :, np.arange(num)
+        ]
+        below = jnp.moveaxis(blocks, 0, 1)[:, :, half:, :half]
+        first, second = inverse[:, 0::2], inverse[:, 1::2]
+        below = -_product(_product(second, below), first)
+        upper = jnp.concatenate([first, jnp.zeros_like(first)], axis=-1)
+        lower = jnp.concatenate([below, second], axis=-1)
+        inverse, half = jnp.concatenate([upper, lower], axis=-2), 2 * half
+    return inverse[:, 0, :size, :size]
 
 
 def standard_gaussian(size: int) -> FactorGaussian:
