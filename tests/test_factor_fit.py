@@ -1,7 +1,12 @@
 """Factors found in rows, complete or not, whose covariance is known."""
 
+import itertools
+
+import chex
+import jax
 import numpy as np
 import pytest
+from scipy import linalg
 
 from sbmae_jax.models import factor_fit
 from sbmae_jax.models.factor_fit import MIN_NOISE, fit_factors
@@ -10,30 +15,52 @@ SIZES = (6, 4, 8)
 SIZE = sum(SIZES)
 
 
-def truth(num_factors=3):
-    """Return loadings and noise of coordinates of variance 1."""
+def truth():
+    """Return loadings, and covariances that modalities have of their own, of coordinates of variance 1."""
     rng = np.random.default_rng(0)
-    loadings, noise = rng.normal(size=(SIZE, num_factors)), rng.uniform(0.3, 1.5, SIZE)
-    scale = np.sqrt((loadings**2).sum(axis=1) + noise)
-    return loadings / scale[:, None], noise / scale**2
+    loadings, roots = rng.normal(size=(SIZE, 3)), [rng.normal(size=(d, d + 2)) for d in SIZES]
+    own = [0.5 * root @ root.T / len(root) + 0.2 * np.eye(len(root)) for root in roots]
+    scale = np.sqrt((loadings**2).sum(axis=1) + blocks(own).diagonal())
+    ends = np.cumsum((0, *SIZES))
+    scales = [scale[a:b] for a, b in itertools.pairwise(ends)]
+    own = [cov / np.outer(s, s) for cov, s in zip(own, scales, strict=True)]
+    return loadings / scale[:, None], own
 
 
-def rows(num, num_factors=3, seed=1):
-    rng, (loadings, noise) = np.random.default_rng(seed), truth(num_factors)
-    factors = rng.normal(size=(num, num_factors))
-    return factors @ loadings.T + rng.normal(size=(num, SIZE)) * np.sqrt(noise)
+def rows(num, seed=1):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(num, SIZE)) @ np.linalg.cholesky(right()).T
 
 
-def dense(loadings, noise):
-    return loadings @ loadings.T + np.diag(noise)
+def blocks(matrices):
+    """Return the matrix that has these on its diagonal."""
+    return linalg.block_diag(*(np.asarray(m, np.float64) for m in matrices))
+
+
+def dense(found):
+    """Return the covariance of a fit, of latents that are not rotated."""
+    loadings, noise = (np.asarray(a, np.float64) for a in found.gaussian)
+    rotation = blocks(found.rotation)
+    return rotation @ (loadings @ loadings.T + np.diag(noise)) @ rotation.T
+
+
+def right():
+    """Return the true covariance: each modality has one of its own, and factors are shared."""
+    loadings, own = truth()
+    return loadings @ loadings.T + blocks(own)
+
+
+NUM_PARAMETERS = SIZE * 4 + sum(d * (d + 1) // 2 for d in SIZES)
 
 
 def divergence(found):
     """Return how far the found Gaussian is from the true one, in nats: KL(truth, found)."""
-    loadings, noise = (np.asarray(a, np.float64) for a in found)
-    right, cov = dense(*truth()), dense(loadings, noise)
-    logs = np.linalg.slogdet(cov)[1] - np.linalg.slogdet(right)[1]
-    return 0.5 * (np.trace(np.linalg.solve(cov, right)) - SIZE + logs)
+    return divergence_of(dense(found))
+
+
+def divergence_of(cov):
+    logs = np.linalg.slogdet(cov)[1] - np.linalg.slogdet(right())[1]
+    return 0.5 * (np.trace(np.linalg.solve(cov, right())) - SIZE + logs)
 
 
 def patterns(num, seed=2):
@@ -43,29 +70,31 @@ def patterns(num, seed=2):
 
 
 def test_complete_rows_give_the_covariance_and_the_number_of_factors():
-    mean, found = fit_factors(rows(4000), SIZES)
-    assert found.loadings.shape == (SIZE, 3)
-    assert found.loadings.dtype == found.noise.dtype == mean.dtype == np.float32
+    found = fit_factors(rows(4000), SIZES)
+    assert found.gaussian.loadings.shape == (SIZE, 3)
+    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {np.dtype(np.float32)}
     # The expected divergence of the estimate is the number of parameters over twice that of rows.
-    assert divergence(found) < 2 * (SIZE * 4) / (2 * 4000)
-    assert np.abs(mean).max() < 5 / np.sqrt(4000)
+    assert divergence(found) < 2 * NUM_PARAMETERS / (2 * 4000)
+    assert np.abs(found.mean).max() < 5 / np.sqrt(4000)
+    for matrix in found.rotation:
+        np.testing.assert_allclose(matrix @ matrix.T, np.eye(len(matrix)), atol=1e-5)
 
 
 def test_rows_with_holes_give_it_too_and_what_is_absent_is_not_read():
     z, present = rows(8000), patterns(8000)
     here = np.repeat(present, SIZES, axis=1)
-    _, found = fit_factors(np.where(here, z, np.nan), SIZES, present)
-    assert found.loadings.shape == (SIZE, 3)
-    assert divergence(found) < 5 * (SIZE * 4) / (2 * 8000)
+    found = fit_factors(np.where(here, z, np.nan), SIZES, present)
+    assert found.gaussian.loadings.shape == (SIZE, 3)
+    assert divergence(found) < 4 * NUM_PARAMETERS / (2 * 8000)
     # Zeros instead of what is absent would halve every covariance.
-    _, filled = fit_factors(np.where(here, z, 0), SIZES)
+    filled = fit_factors(np.where(here, z, 0), SIZES)
     assert divergence(filled) > 20 * divergence(found)
 
 
 def test_pairs_of_modalities_are_enough():
     present = np.array([[1, 1, 0], [1, 0, 1], [0, 1, 1]], bool)[np.arange(6000) % 3]
-    _, found = fit_factors(rows(6000), SIZES, present)
-    assert divergence(found) < 5 * (SIZE * 4) / (2 * 6000)
+    found = fit_factors(rows(6000), SIZES, present)
+    assert divergence(found) < 4 * NUM_PARAMETERS / (2 * 6000)
 
 
 def test_a_mean_is_right_where_values_are_missing_for_a_reason_that_is_seen():
@@ -73,63 +102,69 @@ def test_a_mean_is_right_where_values_are_missing_for_a_reason_that_is_seen():
     z = rows(8000)
     present = np.ones((8000, 3), bool)
     present[:, 1:] = z[:, :1] > 0
-    mean, found = fit_factors(z, SIZES, present)
+    found = fit_factors(z, SIZES, present)
     naive = z[present[:, 1], 6:].mean(axis=0)
     assert np.abs(naive).max() > 0.3
-    assert np.abs(mean).max() < 0.1
+    assert np.abs(found.mean).max() < 0.1
     assert divergence(found) < 0.1
 
 
-def test_latents_that_have_nothing_in_common_have_no_factors():
-    z = np.random.default_rng(3).normal(size=(2000, SIZE))
-    _, found = fit_factors(z, SIZES)
-    assert found.loadings.shape == (SIZE, 0)
-    np.testing.assert_allclose(found.noise, z.var(axis=0), rtol=2e-3)
+def test_modalities_that_have_nothing_in_common_have_no_factors_whatever_each_is_like():
+    z = rows(2000)
+    for m, block in enumerate((slice(0, 6), slice(6, 10), slice(10, 18))):
+        z[:, block] = rows(2000, seed=m)[:, block]
+    found = fit_factors(z, SIZES)
+    assert found.gaussian.loadings.shape == (SIZE, 0)
+    np.testing.assert_allclose(dense(found)[:6, :6], np.cov(z[:, :6].T), atol=0.01)
 
 
-def test_the_likelihood_never_falls_and_is_that_of_dense_algebra():
+def test_the_likelihood_never_falls_and_is_that_of_dense_algebra(monkeypatch):
     z, present = rows(300), patterns(300)
-    groups = factor_fit._grouped(z, present, SIZES)
-    found, values = factor_fit._initial(groups, 3, SIZES), []
+    data = factor_fit._rows(z, present, SIZES)
+    # Without the prior of `_shrunk`, under which it is not the likelihood that rises.
+    monkeypatch.setattr(factor_fit, "_shrunk", lambda cov, num: (cov + cov.T) / 2)
+    found, values = factor_fit._initial(data, 3), []
     for _ in range(30):
-        before = found
-        found, value = factor_fit._iteration(found, groups, SIZES)
-        values.append(value)
+        parts = [factor_fit._of_group(found, group, data.blocks) for group in data.groups]
+        values.append(sum(part.sum() for part in parts))
+        found = factor_fit._iteration(found, data)
     assert (np.diff(values) > 0).all()
-    wanted, here = 0.0, np.repeat(present, SIZES, axis=1)
-    cov = dense(before.loadings, before.noise)
-    for row, mask in zip(z, here, strict=True):
-        some, gap = cov[np.ix_(mask, mask)], row[mask] - before.mean[mask]
-        wanted -= 0.5 * (gap @ np.linalg.solve(some, gap) + np.linalg.slogdet(2 * np.pi * some)[1])
-    assert values[-1] == pytest.approx(wanted, rel=1e-9)
-    each = factor_fit._log_likelihoods(before, z, present, SIZES)
-    assert each.sum() == pytest.approx(wanted, rel=1e-9)
+    each, here = factor_fit._log_likelihoods(found, z, present, data.blocks), present
+    cov = found.loadings @ found.loadings.T + blocks(found.noise)
+    for value, row, mask in zip(each, z, np.repeat(here, SIZES, axis=1), strict=True):
+        some, gap = cov[np.ix_(mask, mask)], row[mask] - found.mean[mask]
+        wanted = gap @ np.linalg.solve(some, gap) + np.linalg.slogdet(2 * np.pi * some)[1]
+        assert value == pytest.approx(-0.5 * wanted, rel=1e-9)
+    parts = [factor_fit._of_group(found, group, data.blocks) for group in data.groups]
+    assert sum(part.sum() for part in parts) == pytest.approx(each.sum(), rel=1e-9)
 
 
 @pytest.mark.parametrize("num", [1, 2, 5, 40])
 def test_few_rows_give_a_covariance_that_is_no_worse_than_none(num):
-    _, found = fit_factors(rows(num), SIZES)
-    assert all(np.isfinite(a).all() for a in found)
-    assert (found.noise >= np.float32(MIN_NOISE)).all()
+    found = fit_factors(rows(num), SIZES)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
+    assert (found.gaussian.noise >= 0.99 * MIN_NOISE).all()
     if num == 40:
-        nothing = np.zeros((SIZE, 0)), np.ones(SIZE)
-        assert divergence(found) < divergence(nothing)
+        assert divergence(found) < divergence_of(np.eye(SIZE))
 
 
 def test_copies_and_constants_leave_a_covariance_that_is_positive():
     z = rows(500)
     z[:, 1], z[:, 2] = z[:, 0], 0.0
-    _, found = fit_factors(z, SIZES)
-    assert (found.noise >= np.float32(MIN_NOISE)).all()
-    np.linalg.cholesky(dense(*found))
+    found = fit_factors(z, SIZES)
+    assert (found.gaussian.noise >= 0.99 * MIN_NOISE).all()
+    np.linalg.cholesky(dense(found))
 
 
 def test_a_seed_gives_the_same_bits():
-    z = rows(500)
-    for one, other in zip(
-        fit_factors(z, SIZES, seed=3)[1], fit_factors(z, SIZES, seed=3)[1], strict=True
-    ):
-        np.testing.assert_array_equal(one, other)
+    one, other = (fit_factors(rows(500), SIZES, seed=3) for _ in range(2))
+    chex.assert_trees_all_equal(one, other)
+
+
+def test_one_modality_has_no_factors():
+    found = fit_factors(rows(500), (SIZE,))
+    assert found.gaussian.loadings.shape == (SIZE, 0)
+    np.testing.assert_allclose(dense(found), np.cov(rows(500).T), atol=0.1)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -146,5 +181,5 @@ def test_latents_that_are_no_numbers_are_refused(value):
 def test_a_modality_that_no_row_has_is_left_at_variance_one():
     present = np.ones((300, 3), bool)
     present[:, 1] = False
-    _, found = fit_factors(rows(300), SIZES, present)
-    np.testing.assert_allclose(dense(*found).diagonal()[6:10], 1, atol=1e-6)
+    found = fit_factors(rows(300), SIZES, present)
+    np.testing.assert_allclose(dense(found)[6:10, 6:10], np.eye(4), atol=1e-6)

@@ -25,8 +25,14 @@ SIZE = sum(golden_model.SIZES.values())
 
 
 def with_covariance(model, loadings, noise):
+    """Return a model with a covariance, whose latents are rotated by some angle within each modality."""
     covariance = FactorGaussian(jnp.asarray(loadings, jnp.float32), jnp.asarray(noise, jnp.float32))
-    return dataclasses.replace(model, moments=model.moments._replace(covariance=covariance))
+    rng, sizes = np.random.default_rng(1), model.layout.sizes
+    rotation = tuple(
+        jnp.asarray(np.linalg.qr(rng.normal(size=(d, d)))[0], jnp.float32) for d in sizes
+    )
+    scale = model.moments._replace(rotation=rotation, covariance=covariance)
+    return dataclasses.replace(model, moments=scale)
 
 
 def model():
@@ -79,6 +85,15 @@ def test_densities_and_information_are_exact_before_training():
     loadings = vectors * np.sqrt(values - noise)
     start = dataclasses.replace(test_density.gaussian_model(), score_network=Zero())
     start = with_covariance(start, loadings, np.full(4, noise))
+    rotated = [np.asarray(r).T for r in start.moments.rotation]
+    turned = np.concatenate(
+        [r @ w for r, w in zip(rotated, np.split(loadings, [2, 3]), strict=True)]
+    )
+    scale = start.moments
+    scale = scale._replace(
+        covariance=scale.covariance._replace(loadings=jnp.asarray(turned, jnp.float32))
+    )
+    start = dataclasses.replace(start, moments=scale)
     data = test_density.rows()
     for of, given in ((("a", "b", "c"), ()), (("a",), ("c",)), (("b",), ())):
         names = [*of, *given]
@@ -111,9 +126,13 @@ def test_a_run_keeps_the_covariance_and_its_model_has_it(trained):
         scale.covariance.noise
     )
     assert np.abs(dense - z.T @ z / len(z)).mean() < 0.1
+    batch = {name: this.data.train_loaded.arrays[name][:9] for name in this.parts.layout.names}
     loaded = load(trained)
     chex.assert_trees_all_equal(loaded.moments, scale)
     assert all(np.isfinite(x).all() for x in loaded.generate({}, num_samples=2).values())
+    np.testing.assert_allclose(loaded.encode(batch), z[:9], atol=1e-4)
+    plain = dataclasses.replace(loaded, moments=loaded.moments._replace(rotation=()))
+    chex.assert_trees_all_close(loaded.reconstruct(batch), plain.reconstruct(batch), atol=1e-4)
     before = (trained / MOMENTS).stat().st_mtime_ns
     pipeline.run(config(base="gaussian"), trained, stage="train")
     assert (trained / MOMENTS).stat().st_mtime_ns == before
@@ -145,7 +164,13 @@ def test_rows_that_lack_modalities_count_for_what_they_have(tmp_path):
     }
     pipeline.measure_latents(this)
     this.folder.log.close()
-    mean, _, covariance = load_moments(tmp_path / MOMENTS)
+    mean, _, rotation, covariance = load_moments(tmp_path / MOMENTS)
     np.testing.assert_allclose(mean, 2, atol=0.6)
     assert covariance.loadings.shape == (size, 1)
-    np.testing.assert_allclose(covariance.loadings**2, 0.8, atol=0.1)
+    loadings = np.concatenate(
+        [
+            np.asarray(r) @ w
+            for r, w in zip(rotation, np.split(np.asarray(covariance.loadings), 2), strict=True)
+        ]
+    )
+    np.testing.assert_allclose(loadings**2, 0.8, atol=0.1)

@@ -32,9 +32,10 @@ from sbmae_jax.evaluation.base import View
 from sbmae_jax.evaluation.generator import make_generator
 from sbmae_jax.evaluation.report import format_headlines, write_report
 from sbmae_jax.models.factor_fit import fit_factors
-from sbmae_jax.models.latents import MIN_STD, moments
+from sbmae_jax.models.latents import MIN_STD, Moments, moments
 from sbmae_jax.models.model import Model, draw
 from sbmae_jax.models.task import Task
+from sbmae_jax.models.tensors import flatten
 from sbmae_jax.training import distributed
 from sbmae_jax.training.config import TrainingConfig
 from sbmae_jax.training.log import read_metrics
@@ -72,15 +73,14 @@ def measure_latents(run: Run) -> None:
     check_latents(
         parts.frozen, parts.layout, np.where(True if present is None else present, z["z"], np.nan)
     )
-    found = {"mean": scale.mean, "std": scale.std}
     if parts.matching.base == "gaussian":
         standardised = np.asarray(scale.standardise(jnp.asarray(z["z"])))
-        shift, gaussian = fit_factors(
-            standardised, parts.layout.sizes, z.get(PRESENT), run.config["seed"]
-        )
-        found |= {"mean": scale.mean + scale.std * shift, **gaussian._asdict()}
-        run.folder.log.line(f"score: the latents have {gaussian.loadings.shape[1]} linear factors")
-    arrays = {name: np.asarray(array) for name, array in found.items()}
+        fit = fit_factors(standardised, parts.layout.sizes, z.get(PRESENT), run.config["seed"])
+        mean, number = scale.mean + scale.std * fit.mean, fit.gaussian.loadings.shape[1]
+        scale = Moments(mean, scale.std, fit.rotation, fit.gaussian)
+        run.folder.log.line(f"score: the modalities share {number} linear factors")
+    leaves = flatten(scale.as_tree(), "moments")
+    arrays = {name.removeprefix("moments/"): np.asarray(array) for name, array in leaves}
     arrays |= as_arrays(parts.frozen, run.residuals())
     run.folder.write(MOMENTS, lambda file: write_npz(file, arrays))
 

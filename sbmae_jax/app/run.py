@@ -22,10 +22,10 @@ from sbmae_jax.data import description
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.source import PRESENT, Source
 from sbmae_jax.models.coders import coder_errors
-from sbmae_jax.models.factor_gaussian import FactorGaussian
-from sbmae_jax.models.latents import Moments
+from sbmae_jax.models.latents import Moments, moments_of_tree
 from sbmae_jax.models.model import Model, encode
 from sbmae_jax.models.task import Params
+from sbmae_jax.models.tensors import unflatten
 from sbmae_jax.training import distributed, sharding
 from sbmae_jax.training.log import forget_metrics
 from sbmae_jax.training.loop import Callback
@@ -230,12 +230,10 @@ def load_moments(path: Path) -> Moments:
     """Load the moments of the latents. Raises ValueError if the file is missing or damaged."""
     try:
         with path.open("rb") as file, np.load(file) as arrays:
-            names = [name for name in ("loadings", "noise") if name in arrays.files]
-            factors = {name: jnp.asarray(arrays[name]) for name in names}
-            covariance = FactorGaussian(**factors) if factors else None
-            mean, std = jnp.asarray(arrays["mean"]), jnp.asarray(arrays["std"])
-            return Moments(mean, std, covariance)
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+            owned = [n for n in arrays.files if n.split("/")[0] in Moments._fields]
+            tree = unflatten({name: jnp.asarray(arrays[name]) for name in owned})
+            return moments_of_tree(tree)
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile):
         raise ValueError(
             f"{path} is missing or damaged: delete the folder {path.parent / 'score'}, and the stage "
             "score writes it again"

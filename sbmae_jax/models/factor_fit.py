@@ -1,18 +1,24 @@
-r"""Fit a `FactorGaussian` to rows, some of which may lack modalities, by maximum likelihood.
+r"""Fit the Gaussian from which a score starts: what modalities share by factors, the rest in full.
 
-EM alternates two steps. With P the coordinates that a row has, the posterior of its factors is that of
-`factor_gaussian` without noise,
+Standardised latents of modality m are modelled as z_m = mu_m + W_m f + u_m, with factors f ~ N(0, I) that all
+modalities share, and u_m ~ N(0, Psi_m) of its own, of any covariance. So K factors need to hold only what one
+modality says of another, and K is small. With the eigenvectors R_m of Psi_m = R_m diag(psi_m) R_m^T, the
+rotated latents R_m^T (z_m - mu_m) have loadings R_m^T W_m and independent remainders. Noise of one level for
+a whole modality stays the same noise when it is rotated. So rotated latents are all that a `FactorGaussian`
+needs: the score is learned of them, and they are rotated back before they are decoded.
 
-    C_P = (I + W_P^T psi_P^-1 W_P)^-1,      m = C_P W_P^T psi_P^-1 (z_P - mu_P),
+EM alternates two steps. With P the coordinates that a row has, the posterior of its factors has
 
-and the rows that have coordinate i give its new values by a regression on the factors,
+    C_P = (I + sum_{m in P} W_m^T Psi_m^-1 W_m)^-1,      f_P = C_P sum_{m in P} W_m^T Psi_m^-1 (z_m - mu_m),
 
-    (w_i, mu_i) = [sum z_i (m, 1)^T] [sum (m, 1) (m, 1)^T + (C_P, 0)]^-1,
-    psi_i = mean of z_i^2 - z_i (w_i, mu_i)^T (m, 1).
+and the rows that have modality m give its new values by a regression on the factors,
+
+    (W_m, mu_m) = [sum z_m (f_P, 1)^T] [sum (f_P, 1) (f_P, 1)^T + (C_P, 0)]^-1,
+    Psi_m = mean of z_m z_m^T - z_m (f_P, 1)^T (W_m, mu_m)^T.
 
 Where the factors are known well, this hardly moves the scale of W. So the factors are given a mean eta and a
 covariance L L^T too, found from all rows and then put into mu + W eta and W L: the model is the same, and the
-iterations are few (PX-EM).
+iterations are few (PX-EM). Of few rows, Psi_m is drawn towards its diagonal, as if by d_m + 1 more rows.
 
 A row counts for what it has, which is right if values are missing at random given those that are not. Sums
 over the rows of one pattern P depend on these rows through their second moments only. So the rows of a
@@ -22,8 +28,10 @@ iteration does not grow with the number of complete rows.
 The number of factors is the smallest whose likelihood of held-out rows is within one standard error of the
 best (Breiman et al. 1984, Classification and Regression Trees, section 3.4.3).
 
-Sources: Rubin and Thayer 1982 (Psychometrika 47, 69-76) for EM; Little and Rubin 2002, section 11.3, for rows
-that lack values; Liu, Rubin and Wu 1998 (Biometrika 85, 755-770) for PX-EM.
+Sources: Browne 1980 (Brit. J. Math. Stat. Psych. 33, 184-199) and Bach and Jordan 2005 for the model, which
+for two modalities is canonical correlation analysis; Rubin and Thayer 1982 (Psychometrika 47, 69-76) for EM;
+Little and Rubin 2002, section 11.3, for rows that lack values; Liu, Rubin and Wu 1998 (Biometrika 85,
+755-770) for PX-EM.
 """
 
 from collections.abc import Sequence
@@ -33,6 +41,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sbmae_jax.models.factor_gaussian import FactorGaussian
+from sbmae_jax.types import Array
 
 NUMBERS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 """Numbers of factors that are tried."""
@@ -48,6 +57,20 @@ TOLERANCE = 1e-3  # nats per row gained in `CHECK_EVERY` iterations, below which
 HELD_OUT_SHARE = 0.2
 
 
+class Fit(NamedTuple):
+    """A Gaussian of standardised latents.
+
+    Attributes:
+        mean: mu, `[D]`; near 0 unless values are missing for a reason.
+        rotation: R_m of each modality, `[d_m, d_m]`.
+        gaussian: The Gaussian of the rotated latents.
+    """
+
+    mean: Array
+    rotation: tuple[Array, ...]
+    gaussian: FactorGaussian
+
+
 class _Group(NamedTuple):
     """The rows of one pattern: their number, what they have, and R, whose last column stands for the 1."""
 
@@ -57,16 +80,25 @@ class _Group(NamedTuple):
     r: np.ndarray  # [m, P + 1]
 
 
+class _Rows(NamedTuple):
+    """Rows by their patterns, and the moments that no iteration changes."""
+
+    groups: list[_Group]
+    blocks: list[slice]  # the coordinates of each modality
+    squares: list[np.ndarray]  # sums of z z^T, [d, d] of each modality
+    counts: np.ndarray  # rows that have it, [M]
+
+
 class _Parameters(NamedTuple):
     loadings: np.ndarray  # [D, K]
-    noise: np.ndarray  # [D]
+    noise: list[np.ndarray]  # [d, d] of each modality
     mean: np.ndarray  # [D]
 
 
 def fit_factors(
     z: np.ndarray, sizes: Sequence[int], present: np.ndarray | None = None, seed: int = 0
-) -> tuple[np.ndarray, FactorGaussian]:
-    """Fit a mean and a covariance, with as many factors as held-out rows ask for.
+) -> Fit:
+    """Fit a mean and a covariance, with as many shared factors as held-out rows ask for.
 
     Args:
         z: Standardised latents, `[N, D]`.
@@ -75,7 +107,7 @@ def fit_factors(
         seed: Decides which rows are held out, and which are used if there are many.
 
     Returns:
-        The mean `[D]`, which is near 0 unless values are missing for a reason, and the Gaussian, in float32.
+        The Gaussian and the rotation of the latents that it is for.
 
     Raises:
         ValueError: For latents that are present and not finite.
@@ -87,24 +119,19 @@ def fit_factors(
         raise ValueError(
             "latents must be finite: the encoder of some modality gives NaN or infinity"
         )
-    num_held_out = int(HELD_OUT_SHARE * len(rows))
-    number = 0
-    if num_held_out > 1:
-        train = _grouped(z[num_held_out:], here[num_held_out:], sizes)
-        number = _choose_number(train, z[:num_held_out], here[:num_held_out], sizes)
-    found = _fit(_grouped(z, here, sizes), number, sizes)
-    loadings, noise = (jnp.asarray(array, jnp.float32) for array in found[:2])
-    return found.mean.astype(np.float32), FactorGaussian(loadings, noise)
+    num, number = int(HELD_OUT_SHARE * len(rows)), 0
+    if num > 1 and len(sizes) > 1:
+        number = _choose_number(_rows(z[num:], here[num:], sizes), z[:num], here[:num])
+    return _rotated(_fit(_rows(z, here, sizes), number))
 
 
-def _choose_number(
-    train: list[_Group], z: np.ndarray, present: np.ndarray, sizes: Sequence[int]
-) -> int:
+def _choose_number(train: _Rows, z: np.ndarray, present: np.ndarray) -> int:
     """Return the smallest number of factors whose likelihood of held-out rows is as good as the best."""
-    numbers = [k for k in NUMBERS if k <= sum(sizes) // 2]
+    numbers = [k for k in NUMBERS if k <= z.shape[1] // 2]
     values: list[np.ndarray] = []
     for number in numbers:
-        values.append(_log_likelihoods(_fit(train, number, sizes), z, present, sizes))
+        found = _fit(train, number)
+        values.append(_log_likelihoods(found, z, present, train.blocks))
         if len(values) > np.argmax(np.mean(values, axis=1)) + 2:  # two in a row have not helped
             break
     best = values[int(np.argmax(np.mean(values, axis=1)))]
@@ -116,95 +143,149 @@ def _choose_number(
     )
 
 
-def _fit(groups: list[_Group], number: int, sizes: Sequence[int]) -> _Parameters:
-    """Return the parameters of largest likelihood, from those of principal components."""
-    found, last = _initial(groups, number, sizes), -np.inf
-    num_rows = sum(group.num for group in groups)
+def _rotated(found: _Parameters) -> Fit:
+    """Return the Gaussian of the latents rotated to the eigenvectors of each modality's own covariance."""
+    pairs = [np.linalg.eigh(noise) for noise in found.noise]
+    rotation = [vectors for _, vectors in pairs]
+    parts = np.split(found.loadings, np.cumsum([len(r) for r in rotation])[:-1])
+    loadings = np.concatenate([r.T @ w for r, w in zip(rotation, parts, strict=True)])
+    noise = np.concatenate([values for values, _ in pairs])
+    gaussian = FactorGaussian(jnp.asarray(loadings, jnp.float32), jnp.asarray(noise, jnp.float32))
+    rotations = tuple(jnp.asarray(r, jnp.float32) for r in rotation)
+    return Fit(jnp.asarray(found.mean, jnp.float32), rotations, gaussian)
+
+
+def _fit(rows: _Rows, number: int) -> _Parameters:
+    """Return the parameters of largest likelihood, from those of canonical correlations."""
+    found, last = _initial(rows, number), -np.inf
+    num_rows = sum(group.num for group in rows.groups)
     for i in range(MAX_ITERATIONS):
-        found, value = _iteration(found, groups, sizes)
         if i % CHECK_EVERY == 0:
+            value = sum(_of_group(found, group, rows.blocks).sum() for group in rows.groups)
             if value - last < TOLERANCE * num_rows:
                 break
             last = value
+        found = _iteration(found, rows)
     return found
 
 
-def _iteration(
-    found: _Parameters, groups: list[_Group], sizes: Sequence[int]
-) -> tuple[_Parameters, float]:
-    """Return the parameters after an iteration of EM, and the log-likelihood of all rows before it."""
+def _iteration(found: _Parameters, rows: _Rows) -> _Parameters:
+    """Return the parameters after an iteration of EM."""
     size, number = found.loadings.shape
-    with_factors, squares = np.zeros((size, number + 1)), np.zeros(size)
-    second = np.zeros((len(sizes), number + 1, number + 1))
+    with_factors = np.zeros((size, number + 1))
+    second = np.zeros((len(rows.blocks), number + 1, number + 1))
     of_all = np.zeros((number + 1, number + 1))
-    counts, total = np.zeros(len(sizes)), 0.0
-    for group in groups:
-        z = group.r[:, :-1]
-        factors, cov, value = _posterior(found, group)
-        total += value.sum()
-        known = np.concatenate([factors, group.r[:, -1:]], axis=1)
+    weighted = _weighted(found, rows.blocks)
+    for group in rows.groups:
+        _, said, cov = _posterior(found, weighted, group)
+        known = np.concatenate([said @ cov, group.r[:, -1:]], axis=1)
         of_group = known.T @ known
         of_group[:number, :number] += group.num * cov
         second[group.modalities] += of_group[None]
         of_all += of_group
-        with_factors[group.coordinates] += z.T @ known
-        squares[group.coordinates] += (z**2).sum(axis=0)
-        counts[group.modalities] += group.num
-    # The identity is for modalities that no row has.
-    inverse = np.repeat(np.linalg.inv(second + 1e-6 * np.eye(number + 1)), sizes, axis=0)
-    weights = (inverse @ with_factors[..., None])[..., 0]
-    spent = np.einsum("dk,dkl,dl->d", weights, np.repeat(second, sizes, axis=0), weights)
-    left = squares - 2 * (weights * with_factors).sum(axis=1) + spent
-    noise = np.maximum(left / np.repeat(np.maximum(counts, 1), sizes), MIN_NOISE)
-    noise = np.where(np.repeat(counts, sizes) > 0, noise, 1.0)
+        with_factors[group.coordinates] += group.r[:, :-1].T @ known
     of_all /= of_all[-1, -1]
     eta = of_all[:-1, -1]
     root = np.linalg.cholesky(of_all[:-1, :-1] - np.outer(eta, eta))
-    mean = weights[:, -1] + weights[:, :-1] @ eta
-    return _Parameters(weights[:, :-1] @ root, noise, mean), total
+    loadings, noise, mean = np.zeros((size, number)), [], np.zeros(size)
+    for m, block in enumerate(rows.blocks):
+        # The identity is for a modality that no row has.
+        w = np.linalg.solve(second[m] + 1e-6 * np.eye(number + 1), with_factors[block].T).T
+        explained = with_factors[block] @ w.T
+        left = rows.squares[m] - explained - explained.T + w @ second[m] @ w.T
+        noise.append(_shrunk(left / max(rows.counts[m], 1), rows.counts[m]))
+        loadings[block], mean[block] = w[:, :-1] @ root, w[:, -1] + w[:, :-1] @ eta
+    return _Parameters(loadings, noise, mean)
 
 
-def _posterior(found: _Parameters, group: _Group) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return means and covariance of the factors, and log-likelihoods, which sum to those of the rows."""
-    w, psi = found.loadings[group.coordinates], found.noise[group.coordinates]
-    gap = group.r[:, :-1] - group.r[:, -1:] * found.mean[group.coordinates]
-    precision = np.eye(w.shape[1]) + w.T @ (w / psi[:, None])
-    cov, said = np.linalg.inv(precision), gap @ (w / psi[:, None])
-    factors = said @ cov
-    square = (gap**2 / psi).sum(axis=1) - (said * factors).sum(axis=1)
-    constant = np.linalg.slogdet(precision)[1] + np.log(2 * np.pi * psi).sum()
-    return factors, cov, -0.5 * (square + constant * group.num / len(gap))
+def _weighted(found: _Parameters, blocks: list[slice]) -> np.ndarray:
+    """Return Psi^-1 W, `[D, K]`."""
+    return np.concatenate([
+        np.linalg.solve(noise, found.loadings[block])
+        for noise, block in zip(found.noise, blocks, strict=True)
+    ])  # fmt: skip
+
+
+def _posterior(
+    found: _Parameters, weighted: np.ndarray, group: _Group
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return z - mu, the sum of W^T Psi^-1 (z - mu), and the covariance C of the factors."""
+    here = group.coordinates
+    gap = group.r[:, :-1] - group.r[:, -1:] * found.mean[here]
+    precision = np.eye(found.loadings.shape[1]) + found.loadings[here].T @ weighted[here]
+    return gap, gap @ weighted[here], np.linalg.inv((precision + precision.T) / 2)
+
+
+def _of_group(found: _Parameters, group: _Group, blocks: list[slice]) -> np.ndarray:
+    """Return log-likelihoods of R; they sum to that of the rows that it stands for."""
+    gap, said, cov = _posterior(found, _weighted(found, blocks), group)
+    square = -np.einsum("nk,kl,nl->n", said, cov, said)
+    constant = -np.linalg.slogdet(cov)[1] + gap.shape[1] * np.log(2 * np.pi)
+    start = 0
+    for m in np.flatnonzero(group.modalities):
+        noise = found.noise[m]
+        part = gap[:, start : start + len(noise)]
+        square += (part * np.linalg.solve(noise, part.T).T).sum(axis=1)
+        constant += np.linalg.slogdet(noise)[1]
+        start += len(noise)
+    return -0.5 * (square + constant * group.num / len(gap))
 
 
 def _log_likelihoods(
-    found: _Parameters, z: np.ndarray, present: np.ndarray, sizes: Sequence[int]
+    found: _Parameters, z: np.ndarray, present: np.ndarray, blocks: list[slice]
 ) -> np.ndarray:
     """Return the log-likelihood of each row [N]."""
     values = np.zeros(len(z))
     for pattern, rows in _patterns(present):
-        values[rows] = _posterior(found, _group(z[rows], pattern, sizes, compressed=False))[2]
+        group = _group(z[rows], pattern, blocks, compressed=False)
+        values[rows] = _of_group(found, group, blocks)
     return values
 
 
-def _initial(groups: list[_Group], number: int, sizes: Sequence[int]) -> _Parameters:
-    """Return the probabilistic principal components of the second moments of pairs, 0 where none are seen."""
-    size = sum(sizes)
+def _initial(rows: _Rows, number: int) -> _Parameters:
+    """Return parameters by the leading correlations of whitened modalities; pairs never seen have none."""
+    size = rows.blocks[-1].stop
     sums, counts = np.zeros((size, size)), np.zeros((size, size))
-    for group in groups:
+    for group in rows.groups:
         here = np.ix_(group.coordinates, group.coordinates)
         sums[here] += group.r[:, :-1].T @ group.r[:, :-1]
         counts[here] += group.num
-    values, vectors = np.linalg.eigh(sums / np.maximum(counts, 1))
+    cov, root, whiten = sums / np.maximum(counts, 1), np.zeros_like(sums), np.zeros_like(sums)
+    for m, block in enumerate(rows.blocks):
+        values, vectors = np.linalg.eigh(_shrunk(cov[block, block], rows.counts[m]))
+        root[block, block] = (vectors * np.sqrt(values)) @ vectors.T
+        whiten[block, block] = (vectors / np.sqrt(values)) @ vectors.T
+    values, vectors = np.linalg.eigh(whiten @ cov @ whiten)
     kept = slice(size - number, size)
-    rest = values[: size - number].mean()
-    loadings = vectors[:, kept] * np.sqrt(np.maximum(values[kept] - rest, 0))
-    noise = np.diag(sums) / np.maximum(np.diag(counts), 1) - (loadings**2).sum(axis=1)
-    return _Parameters(loadings, np.maximum(noise, 0.01), np.zeros(size))
+    white = vectors[:, kept] * np.sqrt(np.maximum(values[kept] - 1, 0))
+    noise = []
+    for block in rows.blocks:
+        left = np.eye(len(white[block])) - white[block] @ white[block].T
+        values, vectors = np.linalg.eigh(left)
+        vectors = root[block, block] @ vectors
+        noise.append((vectors * np.maximum(values, 0.05)) @ vectors.T)
+    return _Parameters(root @ white, noise, np.zeros(size))
 
 
-def _grouped(z: np.ndarray, present: np.ndarray, sizes: Sequence[int]) -> list[_Group]:
-    """Return the rows by their patterns."""
-    return [_group(z[rows], pattern, sizes) for pattern, rows in _patterns(present)]
+def _shrunk(cov: np.ndarray, num: float) -> np.ndarray:
+    """Return a covariance [d, d] of `num` rows, drawn towards its diagonal and bounded from below."""
+    if not num:
+        return np.eye(len(cov))
+    diagonal = np.diag(np.diag(cov))
+    cov = cov + (len(cov) + 1) / (num + len(cov) + 1) * (diagonal - cov)
+    values, vectors = np.linalg.eigh((cov + cov.T) / 2)
+    return (vectors * np.maximum(values, MIN_NOISE)) @ vectors.T
+
+
+def _rows(z: np.ndarray, present: np.ndarray, sizes: Sequence[int]) -> _Rows:
+    """Return rows [N, D] by their patterns, and the moments of each modality."""
+    ends = np.cumsum((0, *sizes)).tolist()
+    blocks = [slice(*ends[m : m + 2]) for m in range(len(sizes))]
+    groups = [_group(z[rows], pattern, blocks) for pattern, rows in _patterns(present)]
+    squares = [
+        z[here, block].T @ z[here, block] for here, block in zip(present.T, blocks, strict=True)
+    ]
+    return _Rows(groups, blocks, squares, present.sum(axis=0))
 
 
 def _patterns(present: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -215,10 +296,12 @@ def _patterns(present: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def _group(
-    z: np.ndarray, pattern: np.ndarray, sizes: Sequence[int], compressed: bool = True
+    z: np.ndarray, pattern: np.ndarray, blocks: list[slice], compressed: bool = True
 ) -> _Group:
     """Return rows of one pattern, by the R of their QR decomposition if that is smaller."""
-    coordinates = np.flatnonzero(np.repeat(pattern, sizes))
+    coordinates = np.concatenate([
+        np.arange(block.start, block.stop) for block, here in zip(blocks, pattern, strict=True) if here
+    ])  # fmt: skip
     rows = np.concatenate([z[:, coordinates], np.ones((len(z), 1))], axis=1)
     if compressed and len(rows) > rows.shape[1]:
         rows = np.asarray(np.linalg.qr(rows, mode="r"))

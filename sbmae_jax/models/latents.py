@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -119,20 +119,53 @@ class Moments(NamedTuple):
     Attributes:
         mean: Mean of each coordinate, `[D]`.
         std: Standard deviation of each coordinate, `[D]`.
-        covariance: Of the standardised latents, for a score that starts from it; None for one that does not.
+        rotation: Orthogonal matrices by modality, `[d_m, d_m]`, by which latents are rotated once they are
+            scaled; none for a score without a covariance.
+        covariance: Of the rotated latents, for a score that starts from it; None for one that does not.
     """
 
     mean: Array
     std: Array
+    rotation: tuple[Array, ...] = ()
     covariance: FactorGaussian | None = None
 
+    def as_tree(self) -> dict[str, Any]:
+        """Return the arrays as dicts of dicts, as they are named in files; `moments_of_tree` reads them."""
+        tree: dict[str, Any] = {"mean": self.mean, "std": self.std}
+        if self.covariance is not None:
+            tree["rotation"] = {str(m): matrix for m, matrix in enumerate(self.rotation)}
+            tree["covariance"] = self.covariance._asdict()
+        return tree
+
     def standardise(self, x: Array) -> Array:
-        """Shift and scale x `[B, D]` so that each coordinate has mean 0 and variance 1."""
-        return (x - self.mean[None]) / self.std[None]
+        """Shift and scale x `[B, D]` so that each coordinate has mean 0 and variance 1, and rotate it."""
+        return _rotated((x - self.mean[None]) / self.std[None], self.rotation)
 
     def restore(self, x: Array) -> Array:
         """Undo `standardise`."""
+        x = _rotated(x, tuple(matrix.T for matrix in self.rotation))
         return x * self.std[None] + self.mean[None]
+
+
+def moments_of_tree(tree: Mapping[str, Any]) -> Moments:
+    """Return the moments of a tree of arrays. Those of earlier versions have no covariance.
+
+    Raises:
+        KeyError, TypeError: For a tree that lacks arrays, or has others.
+    """
+    if "covariance" not in tree:
+        return Moments(**tree)
+    rotation = tuple(tree["rotation"][str(m)] for m in range(len(tree["rotation"])))
+    return Moments(tree["mean"], tree["std"], rotation, FactorGaussian(**tree["covariance"]))
+
+
+def _rotated(x: Array, matrices: tuple[Array, ...]) -> Array:
+    """Return x [B, D] with the part of each modality times its matrix, if there are any."""
+    if not matrices:
+        return x
+    parts = jnp.split(x, np.cumsum([len(matrix) for matrix in matrices])[:-1].tolist(), axis=1)
+    pairs = zip(parts, matrices, strict=True)
+    return jnp.concatenate([jnp.matmul(p, m, precision="highest") for p, m in pairs], axis=1)
 
 
 def moments(x: Array, present: Array | None = None, floor: float | Array = MIN_STD) -> Moments:

@@ -31,7 +31,7 @@ from sbmae_jax._io import as_path, one_line, require_folder, require_writable, w
 from sbmae_jax.models import codec
 from sbmae_jax.models.factor_gaussian import FactorGaussian
 from sbmae_jax.models.freezing import with_coders
-from sbmae_jax.models.latents import Moments
+from sbmae_jax.models.latents import Moments, moments_of_tree
 from sbmae_jax.models.tensors import digest, flatten, read_tensors, unflatten, write_tensors
 
 FORMAT, FORMAT_VERSION = "sbmae_jax model", 1
@@ -120,7 +120,7 @@ def load_saved(
     document = _parse(text, source)
     trees = unflatten(_restored(document, arrays, source, tensors))
     try:
-        moments = _moments_of(trees["moments"])
+        moments = moments_of_tree(trees["moments"])
         model = codec.decode_object(
             document["model"], known, params=trees["params"], moments=moments
         )
@@ -220,12 +220,13 @@ def _check_networks(model: Any) -> None:
     if hasattr(model.energy_network, "init"):
         observed = jnp.zeros((1, num), bool)
         params["energy"] = jax.eval_shape(model.energy_network.init, key, x, levels, observed)
-    covariance = model.moments.covariance
+    moments, covariance = Moments(x[0], x[0]), model.moments.covariance
     if covariance is not None:
         loadings = jnp.zeros((size, jnp.shape(covariance.loadings)[-1]))
-        covariance = FactorGaussian(loadings, x[0])
+        rotation = tuple(jnp.zeros((d, d)) for d in model.layout.sizes)
+        moments = Moments(x[0], x[0], rotation, FactorGaussian(loadings, x[0]))
     found = dict(_leaves(model.params, model.moments))
-    for name, leaf in _leaves(params, Moments(x[0], x[0], covariance)):
+    for name, leaf in _leaves(params, moments):
         shape = None if name not in found else np.shape(found[name])
         if leaf is not None and shape != leaf.shape:
             has = "is missing" if shape is None else f"has shape {shape}"
@@ -235,13 +236,4 @@ def _check_networks(model: Any) -> None:
 def _leaves(params: Any, moments: Moments) -> Iterator[tuple[str, Any]]:
     """Yield the names and the leaves of all arrays of a model."""
     yield from flatten(params, "params")
-    yield from flatten({"mean": moments.mean, "std": moments.std}, "moments")
-    if moments.covariance is not None:
-        yield from flatten(moments.covariance._asdict(), "moments/covariance")
-
-
-def _moments_of(tree: Mapping[str, Any]) -> Moments:
-    """Return the moments whose arrays `_leaves` names; models of earlier versions have no covariance."""
-    arrays = dict(tree)
-    covariance = arrays.pop("covariance", None)
-    return Moments(**arrays, covariance=covariance and FactorGaussian(**covariance))
+    yield from flatten(moments.as_tree(), "moments")
