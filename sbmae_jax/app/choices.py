@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from sbmae_jax._check import did_you_mean, require_int, require_type
 from sbmae_jax._io import as_path
+from sbmae_jax.app.run_choices import choices_for_run
 from sbmae_jax.app.sections import Config, Section, as_tuples, check_keys, plain
 from sbmae_jax.data.kinds import IMAGE_KINDS, KINDS
 from sbmae_jax.data.user.opened import whole_table
@@ -24,9 +25,6 @@ MODALITY_KEYS = ("kind", *_OF_MODALITY, "coder", "training")  # of a section of 
 PATCHES = (2, 4, 8)
 MAX_PATCHES = 100  # with more, the dense layers on patches become too wide
 MAX_LATENTS = 64  # of one modality
-TRANSFORMER_HEADS = 4  # all of the widths below are multiples
-# Widths of the score network's streams and hub, for fewer training rows than the first number.
-WIDTHS = ((1000, (48, 64)), (5000, (64, 96)), (20_000, (96, 128)), (math.inf, (128, 192)))
 
 
 class Choice(NamedTuple):
@@ -196,7 +194,7 @@ def _fill_in_run(config: dict[str, Any], found: Survey) -> list[Choice]:
     num_train, num_test = found.num_rows["train"], found.num_rows["test"]
     num_train = min(config["num_train"] or num_train, num_train)
     has_images = any(m.kind in IMAGE_KINDS for m in found.modalities)
-    for key, value, reason in _for_run(config, num_train, has_images):
+    for key, value, reason in choices_for_run(config, num_train, has_images):
         section, name = key.split(".")
         # A key that is absent has a default, or is named where it is needed. For another network than that of
         # configs/custom.py no key is named, and the defaults are for more rows.
@@ -257,91 +255,3 @@ def _for_modality(m: ModalitySurvey, autoencoder: Any) -> Iterator[tuple[str, An
         yield "weight", 0.35, "images: sharp enough to read, smooth enough to learn"
     else:
         yield "weight", 0.2, "below 1, so that the latent keeps what matters to other modalities"
-
-
-def _for_run(
-    config: Mapping[str, Any], num_rows: int, has_images: bool
-) -> Iterator[tuple[str, Any, str]]:
-    """Yield key, value and reason of what is chosen for the trainings, the score and the sampling."""
-    rows = f"{num_rows:,} training rows"
-    stop = "the maximum: early stopping may end it before"
-    batch = 2 ** int(math.log2(max(16, min(128, num_rows / 8))))
-    yield "autoencoder_training.batch_size", batch, f"about an eighth of {rows}, in 16..128"
-    yield "autoencoder_training.num_steps", 2000 if has_images else 1500, stop
-    yield "autoencoder_training.patience", 400, "steps without improvement on held-out rows"
-    few, many = num_rows < 500, num_rows >= 2000
-    steps = 2000 if few else 4000 if many or has_images else 3000
-    yield "score_training.num_steps", steps, f"{rows}; {stop}"
-    yield "score_training.patience", steps // 4, "steps without improvement on held-out rows"
-    yield from _for_network(config["network"], num_rows)
-    yield from _for_base(config["score"], has_images)
-    yield from _for_sampler(config["sampling"])
-    if has_images:
-        coarse = "images share coarse structure"
-        yield "score.level_mean", 0.0, coarse
-        yield "sampling.t_min", 3e-3, coarse
-        yield "sampling.sampler", "predictor_corrector", "images"
-        yield "sampling.num_corrections", 1, "one Langevin step per level keeps images coherent"
-        yield "sampling.num_levels", 32, "images"
-    else:
-        fine = "vectors may determine each other to a hundredth of their standard deviation"
-        yield "score.level_mean", -0.4, fine
-        yield "sampling.t_min", 1e-3, fine
-        yield "sampling.sampler", "dpm_solver", "no images: it keeps the variance of values"
-        yield "sampling.num_corrections", 0, "dpm_solver needs none"
-        yield "sampling.num_levels", 24, "dpm_solver needs no more"
-
-
-def _for_base(score: Mapping[str, Any], has_images: bool) -> Iterator[tuple[str, Any, str]]:
-    """Yield key, value and reason of what the score starts from, and of how the rest is learned."""
-    if has_images:
-        yield "score.base", "none", "images: their latents are far from a Gaussian"
-    else:
-        yield "score.base", "gaussian", "linear relations are exact before the first step"
-    base = score.get("base") or ("none" if has_images else "gaussian")
-    if base == "gaussian":
-        why = (
-            "what a Gaussian leaves is mostly noise: learn it fast, and forget what does not recur"
-        )
-        yield "score_training.learning_rate", 3e-3, why
-        yield "score_training.weight_decay", 1.0, why
-    else:
-        why = "a score that starts from nothing"
-        yield "score_training.learning_rate", 1e-3, why
-        yield "score_training.weight_decay", 0.0, why
-
-
-def _for_network(network: Mapping[str, Any], num_rows: int) -> Iterator[tuple[str, Any, str]]:
-    """Yield key, value and reason of what is chosen for the score network, which the config may name."""
-    width, hub = next(widths for limit, widths in WIDTHS if num_rows < limit)
-    why = f"{num_rows:,} training rows: a wider network would memorise them"
-    name = network.get("name")  # if it is missing, it is refused where the network is built
-    if name == "hub":
-        yield "network.width", width, why
-        yield "network.hub_width", hub, why
-    elif name == "mlp":
-        yield "network.width", 2 * hub, why
-    elif name == "transformer":
-        yield "network.num_heads", TRANSFORMER_HEADS, f"a {name} of this width"
-        heads = network.get("num_heads") or TRANSFORMER_HEADS
-        if isinstance(heads, int) and heads > 0:
-            yield "network.width", heads * max(1, hub // heads), why
-    elif name == "unet":
-        yield "network.per_modality_levels", True, "a score that conditions must know what is clean"
-    if name in ("mlp", "transformer"):
-        yield "network.num_blocks", 2, why.replace("wider", "deeper")
-
-
-def _for_sampler(sampling: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
-    """Yield key, value and reason of what a sampler needs that the config names."""
-    if sampling.get("sampler") == "langevin":
-        yield "sampling.num_corrections", 4, "langevin moves by corrections alone"
-    elif sampling.get("conditioning") == "particles":
-        yield "sampling.num_corrections", 0, "particles are weighed instead"
-    elif sampling.get("conditioning") in ("clamp", "renoise"):
-        name = sampling["conditioning"]
-        yield (
-            "sampling.num_corrections",
-            4,
-            f"conditioning {name!r} is less biased the more there are",
-        )
