@@ -3,9 +3,9 @@ r"""Denoising score matching on the joint latent vector.
 A standardised latent z is noised, x = alpha z + sigma eps. The score of the noised distribution is the
 minimiser of E |s(x, t) + eps / sigma|^2. This score grows without bound as sigma falls, so the network F
 predicts something of unit variance instead, from an input of unit variance: what is left of z, once what a
-Gaussian knows is taken away. Let the Gaussian have the covariance W W^T + diag(psi), to which any covariance
-of latents can be rotated (`factor_fit`), and let g(x) and sigma^2 b^2 be the mean and the variance of z given x
-under it (`factor_gaussian`, equation 2). With the denoiser
+Gaussian knows is taken away. Let the Gaussian have the covariance W W^T + diag(psi), which latents can be
+rotated to have (`factor_fit`), and let g(x) and sigma^2 b^2 be the mean and the variance of z given x under it
+(`factor_gaussian`, equation 2). With the denoiser
 
     den(x, t) = g(x) + sigma b F(g(x) / std g, ln snr),                                            (1)
 
