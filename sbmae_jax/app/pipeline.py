@@ -15,6 +15,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from sbmae_jax import _provenance
 from sbmae_jax._check import require_one_of
@@ -75,7 +76,11 @@ def measure_latents(run: Run) -> None:
     )
     if parts.matching.base == "gaussian":
         standardised = np.asarray(scale.standardise(jnp.asarray(z["z"])))
-        fit = fit_factors(standardised, parts.layout.sizes, z.get(PRESENT), run.config["seed"])
+        sizes, seed = parts.layout.sizes, run.config["seed"]
+        with threadpool_limits(
+            1, "blas"
+        ):  # the matrices are small: threads would wait for each other
+            fit = fit_factors(standardised, sizes, z.get(PRESENT), seed)
         mean, number = scale.mean + scale.std * fit.mean, fit.gaussian.loadings.shape[1]
         scale = Moments(mean, scale.std, fit.rotation, fit.gaussian)
         run.folder.log.line(f"score: the modalities share {number} linear factors")

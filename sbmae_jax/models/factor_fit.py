@@ -52,7 +52,7 @@ MAX_ROWS = 20_000
 MIN_NOISE = 1e-4
 """The smallest psi: nothing is taken to be known to better than a hundredth of its standard deviation."""
 
-MAX_ITERATIONS, CHECK_EVERY = 500, 20
+MAX_ITERATIONS, CHECK_EVERY = 200, 20
 TOLERANCE = 1e-3  # nats per row gained in `CHECK_EVERY` iterations, below which EM ends
 HELD_OUT_SHARE = 0.2
 
@@ -268,13 +268,12 @@ def _initial(rows: _Rows, number: int) -> _Parameters:
 
 
 def _shrunk(cov: np.ndarray, num: float) -> np.ndarray:
-    """Return a covariance [d, d] of `num` rows, drawn towards its diagonal and bounded from below."""
+    """Return a covariance [d, d] of `num` rows, drawn towards its diagonal, with a little more on it."""
     if not num:
         return np.eye(len(cov))
     diagonal = np.diag(np.diag(cov))
     cov = cov + (len(cov) + 1) / (num + len(cov) + 1) * (diagonal - cov)
-    values, vectors = np.linalg.eigh((cov + cov.T) / 2)
-    return (vectors * np.maximum(values, MIN_NOISE)) @ vectors.T
+    return (cov + cov.T) / 2 + MIN_NOISE * np.eye(len(cov))
 
 
 def _rows(z: np.ndarray, present: np.ndarray, sizes: Sequence[int]) -> _Rows:

@@ -4,7 +4,7 @@ A standardised latent z is noised, x = alpha z + sigma eps. The score of the noi
 minimiser of E |s(x, t) + eps / sigma|^2. This score grows without bound as sigma falls, so the network F
 predicts something of unit variance instead, from an input of unit variance: what is left of z, once what a
 Gaussian knows is taken away. Let the Gaussian have the covariance W W^T + diag(psi), which latents can be
-rotated to have (`factor_fit`), and let g(x) and sigma^2 b^2 be the mean and the variance of z given x under it
+rotated to have (`factor_fit`). Let g(x) and sigma^2 b^2 be the mean and the variance of z given x under it
 (`factor_gaussian`, equation 2). With the denoiser
 
     den(x, t) = g(x) + sigma b F(g(x) / std g, ln snr),                                            (1)
