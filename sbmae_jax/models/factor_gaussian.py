@@ -27,12 +27,13 @@ Two differences in which digits would cancel at low noise have forms in which no
     z_i - g_i = s_i [ s_i a_i (z_i - c_i) - k_i eps_i ].                                              (4)
 
 The precision in (1) is not formed: where latents are known to a hundredth, its terms are 10,000 times as
-large as the prior's, and rounding them would leave nothing of what is small. With the rows h_i a_i^(1/2) w_i^T
-of A and orthonormal columns in Q and R^-1 (Cholesky QR, repeated as it is exact only to the square of the
-condition number),
+large as the prior's, and rounding them would leave nothing of what is small. Let A have the rows
+h_i a_i^(1/2) w_i^T, and [Q; R^-1] orthonormal columns. Then
 
     [A; I] = [Q; R^-1] R,      C = R^-1 R^-T,      m = R^-1 Q^T (a^(1/2) x),                          (5)
     w_i^T C w_i = |R^-T w_i|^2.                                                                       (6)
+
+R is found by Cholesky QR, twice, as once is exact only to the square of the condition number of A.
 
 Over rows, g_i varies by what z_i varies less v_i: by psi_i h_i k_i + w_i^T w_i - (s_i^2 a_i)^2 w_i^T C w_i.
 
@@ -112,14 +113,15 @@ class FactorGaussian(NamedTuple):
         if not num_factors:
             return jnp.zeros_like(x), jnp.zeros_like(x)
         scale = jnp.sqrt(gain)
-        identity = jnp.broadcast_to(jnp.eye(num_factors), (len(x), num_factors, num_factors))
-        basis = jnp.concatenate([(alpha * scale)[..., None] * self.loadings, identity], axis=1)
+        identity = jnp.broadcast_to(jnp.eye(num_factors), (x.shape[0], num_factors, num_factors))
+        basis = (alpha * scale)[..., None] * self.loadings[None]
+        basis = jnp.concatenate([basis, identity], axis=1)
         for _ in range(2):
             basis = _product(basis, _inverse_root(_product(_transposed(basis), basis)))
         root = basis[:, size:]
         told = _product(_transposed(basis[:, :size]), (scale * x)[..., None])
         common = _product(_product(root, told)[..., 0], self.loadings.T)
-        return common, jnp.sum(_product(self.loadings, root) ** 2, axis=-1)
+        return common, jnp.sum(_product(self.loadings[None], root) ** 2, axis=-1)
 
 
 def _inverse_root(gram: Array) -> Array:
