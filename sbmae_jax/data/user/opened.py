@@ -16,6 +16,7 @@ from sbmae_jax.data.user.checks import as_strings
 from sbmae_jax.data.user.fit import fit_scalings
 from sbmae_jax.data.user.groups import GroupsGiven
 from sbmae_jax.data.user.kinds import Kind, infer_kinds
+from sbmae_jax.data.user.problems import told_together
 from sbmae_jax.data.user.profile import POLICIES, Profile, pieces, profile
 from sbmae_jax.data.user.splits import Classes, classes_of, split_rows
 from sbmae_jax.data.user.table_files import MISSING_MARKERS, TableOptions
@@ -117,7 +118,7 @@ def open_files(
 
     Raises:
         ValueError: As `open_table`, `profile`, `infer_kinds`, `split_rows` and `fit_scalings`, and if a name
-            is unknown.
+            is unknown. What is wrong with several modalities is told in one message.
     """
     seed = require_seed("seed", seed)
     require_one_of("partial_rows", partial_rows, POLICIES)
@@ -159,9 +160,10 @@ def _open(
     options: TableOptions,
 ) -> OpenedFiles:
     whole = _table(path, stamps, options)
-    table = whole.only(names)
-    profiles = profile(table, partial_rows)
-    kinds = infer_kinds(table, profiles, dict(given_kinds))
+    with told_together(whole, names, dict(given_kinds), partial_rows):
+        table = whole.only(names)
+        profiles = profile(table, partial_rows)
+        kinds = infer_kinds(table, profiles, dict(given_kinds))
     every_row = np.arange(table.num_rows)
     classes = {
         name: classes_of(table.read(every_row, [name])[name], profiles[name].present)

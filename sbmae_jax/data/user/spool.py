@@ -7,7 +7,7 @@ same bits as the same values in files, and data that do not fit into memory need
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -23,6 +23,7 @@ from sbmae_jax.data.user.columns import Column, as_column, join_columns
 from sbmae_jax.data.user.frames import frame_package
 from sbmae_jax.data.user.left_out import LeftOut
 from sbmae_jax.data.user.npy_writer import NpyWriter
+from sbmae_jax.data.user.problems import all_problems
 from sbmae_jax.data.user.raw import ABOUT_ROWS
 
 ROWS_AT_ONCE = 1000  # of a data set that is read row by row
@@ -69,7 +70,7 @@ def write_folder(
     left = LeftOut(leave_out)
     if frame_package(data):
         kept = {name: groups[name] for name in left.without(groups)}
-        batches = iter([grouped_columns(data, kept, left.without_columns(data, groups))])
+        batches = iter([grouped_columns(data, kept, left.without_columns(data, groups), left)])
     elif groups:
         raise ValueError("groups: only the columns of a data frame can be grouped")
     else:
@@ -124,13 +125,17 @@ def _write_batches(batches: Iterable[Batch], writers: dict[str, NpyWriter], fold
     return num_rows
 
 
-def grouped_columns(frame: Any, groups: Mapping[str, Sequence[str]], kept: Sequence[Any]) -> Batch:
+def grouped_columns(
+    frame: Any, groups: Mapping[str, Sequence[str]], kept: Sequence[Any],
+    left: LeftOut | None = None,
+) -> Batch:  # fmt: skip
     """Return the columns of a data frame that are kept, some of them as the entries of vectors.
 
     Args:
         frame: A data frame of pandas or polars.
         groups: The columns that form one vector, by the name of the vector.
         kept: The columns to return, as the frame names them.
+        left: What is left out already, for messages.
 
     Raises:
         ValueError: For columns that are named twice, or not there, or cannot be joined; and as `as_column`.
@@ -157,9 +162,10 @@ def grouped_columns(frame: Any, groups: Mapping[str, Sequence[str]], kept: Seque
             grouped[member] = group
         if group in by_name and group not in members:
             raise ValueError(f"groups: {group} is also a column: give the vector another name")
-    single = {
-        name: as_column(name, frame[by_name[name]]) for name in columns if name not in grouped
-    }
+    single = _each_column(
+        {name: frame[by_name[name]] for name in columns if name not in grouped},
+        left.names if left else (),
+    )
     vectors = {
         group: join_columns(group, {m: as_column(m, frame[by_name[m]]) for m in members})
         for group, members in groups.items()
@@ -206,7 +212,26 @@ def _batches(data: Any, left: LeftOut) -> Iterator[Batch]:
 
 
 def _as_columns(batch: Mapping[Any, Any], left: LeftOut) -> Batch:
-    return {str(name): as_column(str(name), batch[name]) for name in left.kept(batch)}
+    return _each_column({str(name): batch[name] for name in left.kept(batch)}, left.names)
+
+
+def _each_column(values: Mapping[str, Any], left_out: Collection[str]) -> Batch:
+    """Convert each modality; raises ValueError that tells of all that cannot be one."""
+    found: Batch = {}
+    problems: dict[str, ValueError] = {}
+    for name, column in values.items():
+        try:
+            column = as_column(name, column)
+            if name not in ABOUT_ROWS and not name.endswith("_present"):
+                check_modality(name, column.values)
+            found[name] = column
+        except ValueError as error:
+            problems[name] = error
+    told = {name: str(error) for name, error in problems.items()}
+    message = all_problems("the data", told, left_out, found)
+    if problems:
+        raise ValueError(message) if message else next(iter(problems.values()))
+    return found
 
 
 def _of_hugging_face(data: Any, left: LeftOut) -> Iterator[Batch]:
@@ -257,7 +282,7 @@ def _stacked(rows: Sequence[Any], left: LeftOut) -> Batch:
                 "all rows the same names, and None where a value is missing"
             )
     names = left.kept(rows[0])
-    return {str(name): as_column(str(name), [row[name] for row in rows]) for name in names}
+    return _each_column({str(n): [row[n] for row in rows] for n in names}, left.names)
 
 
 def _num_rows(batch: Batch) -> int:
