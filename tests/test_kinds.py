@@ -13,6 +13,7 @@ from sbmae_jax.data.user.tables import assemble
 
 RNG = np.random.default_rng(0)
 N = 60
+WORDS = np.array([f"row number {i}" for i in range(N)])
 
 
 def bits(*shape):
@@ -33,6 +34,7 @@ def kind_of(array, given=None):
     [
         (np.array(["a", "b", "c"] * 20), "category", "strings"),
         (np.array([b"a", b"b", b"c"] * 20), "category", "strings"),
+        (WORDS, "text", "strings, 60 of 60 distinct"),
         (bits(7).astype(bool), "binary", "booleans, two axes, only 0 and 1"),
         (bits(7), "binary", "integers, two axes, only 0 and 1"),
         (bits(7).astype(np.float32), "binary", "floats, two axes, only 0 and 1"),
@@ -151,7 +153,10 @@ def test_another_kind_can_be_given(array, kind):
         (bits(2, 2), {"x": "binary"}, r"examples must be \[\] or \[F\], got \(2, 2\)"),
         (np.array(["a", "b"] * 30), {"x": "vector"}, "its values are strings, which must be a category"),
         (np.array([["a", "b"]] * N), None, r"x cannot be of the kind category: it must be \[N\]"),
-        (np.arange(N).astype(str), None, "60 of 60 values are distinct: leave out names"),
+        (WORDS, {"x": "category"}, "60 of 60 values are distinct: make it text, or leave it out"),
+        (np.arange(N), {"x": "text"}, "x cannot be of the kind text: its values are integers, not strings"),
+        (np.array([["a", "b"]] * N), {"x": "text"}, r"it must be \[N\], one string per row, got"),
+        (np.array(["a" * 20_000] * N), {"x": "text"}, "has 20,000 characters, and at most 10,000 fit"),
         (np.zeros((N, 3, 32, 32)), None, r"channels first: move them last, as np.moveaxis\(x, 1, -1\)"),
         (np.zeros((N, 3, 32, 32)), {"x": "image"}, r"with C in 1..4, got \(3, 32, 32\)"),
     ],

@@ -69,7 +69,8 @@ def log_var(likelihood):
 
 
 def test_every_likelihood_is_tested():
-    assert CASES.keys() == MOMENTS.keys() == set(BUILT_IN)
+    # Tokens have no moments: see tests/test_text.py.
+    assert CASES.keys() == MOMENTS.keys() == set(BUILT_IN) - {"tokens"}
 
 
 @pytest.mark.parametrize("likelihood", CASES)

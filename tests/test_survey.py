@@ -87,7 +87,7 @@ def test_what_a_user_may_not_expect_of_values_is_said(tmp_path):
 
 
 def test_what_is_left_out_is_not_looked_at(tmp_path):
-    names = np.arange(N).astype(str)  # no category
+    names = np.arange(2 * N).astype(str).reshape(N, 2)  # no category
     np.savez(tmp_path / "d.npz", **arrays(), names=names, bad=np.full((N, 2), np.inf))
     for call in (survey, open_files):
         with pytest.raises(ValueError, match=r"bad: infinite values|names cannot be of the kind"):

@@ -44,8 +44,8 @@ def test_pictures_are_put_beside_their_rows_of_the_table(pictures):
     assert table.split.tolist() == ["train", "train", "test", "valid"]
     assert table.notices == (
         "facts.csv: the column id names the rows",
-        "facts.csv has columns of numbers, together the vector facts: age, height; words, each a category: "
-        "town",
+        "facts.csv has columns of numbers, together the vector facts: age, height; words, each a category "
+        "or text: town",
         HOW_TO_GROUP,
     )
     assert table.ignored == ("id",)

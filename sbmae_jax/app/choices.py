@@ -25,6 +25,7 @@ MODALITY_KEYS = ("kind", *_OF_MODALITY, "coder", "training")  # of a section of 
 PATCHES = (2, 4, 8)
 MAX_PATCHES = 100  # with more, the dense layers on patches become too wide
 MAX_LATENTS = 64  # of one modality
+MIN_TEXT_LATENTS = 16
 
 
 class Choice(NamedTuple):
@@ -139,6 +140,9 @@ def choose_latent_size(m: ModalitySurvey) -> tuple[int, str]:
     if m.kind == "category":
         size = max(1, min(len(m.classes) - 1, MAX_LATENTS // 4))
         return size, f"{len(m.classes)} classes"
+    if m.kind == "text":
+        size = min(max(m.num_components[2], MIN_TEXT_LATENTS), MAX_LATENTS)
+        return size, f"99 % of how its tokens vary, in {MIN_TEXT_LATENTS}..{MAX_LATENTS}"
     num = math.prod(m.shape)
     if num <= 8:
         return num, "one for each value, as there are few"
@@ -153,6 +157,8 @@ def choose_latent_size(m: ModalitySurvey) -> tuple[int, str]:
 
 def choose_network(m: ModalitySurvey) -> tuple[str, str]:
     """Return the name of a modality's networks, and why."""
+    if m.kind == "text":
+        return f"text-{m.vocabulary}", f"{m.shape[0]} tokens of a vocabulary of {m.vocabulary:,}"
     if m.kind not in IMAGE_KINDS:
         num = math.prod(m.shape)
         return f"vector-{128 if num <= 64 else 256}", f"{num} values"
@@ -171,11 +177,14 @@ def network_section(name: str) -> dict[str, Any]:
     An unknown name is refused where the networks are built, together with the names that are known.
     """
     kind, _, number = name.rpartition("-")
-    if kind not in ("vector", "patch", "resnet") or not number.isdecimal():
+    if kind not in ("vector", "patch", "resnet", "text") or not number.isdecimal():
         return {}
     if kind == "vector":
         widths = {"width": int(number)}
         return {name: {"name": "vector", "encoder": widths, "decoder": widths}}
+    if kind == "text":
+        sizes = {"vocabulary": int(number)}
+        return {name: {"name": "text", "encoder": sizes, "decoder": sizes}}
     if kind == "patch":
         widths = {"patch": int(number), "channels": 48, "width": 384}
         return {name: {"name": "patch", "encoder": widths, "decoder": widths}}

@@ -15,11 +15,12 @@ from sbmae_jax.app.sections import Section
 from sbmae_jax.data.description import Description
 from sbmae_jax.models.autoencoder import Autoencoder, Modality
 from sbmae_jax.models.coders import FrozenAutoencoder
-from sbmae_jax.models.likelihoods import Likelihood, add_likelihood
+from sbmae_jax.models.likelihoods import LIKELIHOODS, Likelihood, add_likelihood
 from sbmae_jax.models.task import Params, Task, stacked
 from sbmae_jax.nets.dense import DenseDecoder, DenseEncoder
 from sbmae_jax.nets.patch import PatchDecoder, PatchEncoder
 from sbmae_jax.nets.resnet import ResNetDecoder, ResNetEncoder
+from sbmae_jax.nets.text import TextDecoder, TextEncoder
 from sbmae_jax.nets.vector import VectorDecoder, VectorEncoder
 from sbmae_jax.training.config import TrainingConfig
 
@@ -31,6 +32,7 @@ ENCODER_DECODERS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "resnet": (ResNetEncoder, ResNetDecoder),
     "dense": (DenseEncoder, DenseDecoder),
     "vector": (VectorEncoder, VectorDecoder),
+    "text": (TextEncoder, TextDecoder),
 }
 
 # Modalities that differ only by name share these functions, and so the compiled training step.
@@ -166,7 +168,10 @@ def build_decoder(config: Mapping[str, Any], modality: Modality) -> Any:
     """Build a decoder of a modality."""
     place = f"config.encoder_decoders.{modality.network}"
     decoder = _build(config, modality, "decoder", shape=modality.shape)
-    check_network(decoder, place, floats(modality.latent_size), outputs=[modality.shape])
+    # Of tokens there is a logit for each of the vocabulary.
+    is_tokens = LIKELIHOODS[modality.likelihood].values == "tokens"
+    output = (*modality.shape, -1) if is_tokens else modality.shape
+    check_network(decoder, place, floats(modality.latent_size), outputs=[output])
     return decoder
 
 

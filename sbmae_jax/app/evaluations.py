@@ -95,9 +95,13 @@ def _paired_protocol(
     config: Mapping[str, Any], modalities: tuple[Modality, ...], data: Description
 ) -> PairedProtocol:
     """Build the evaluation of any paired data."""
-    del data
     likelihoods = {m.name: LIKELIHOODS[m.likelihood].values for m in modalities}
-    return _options(config).build(PairedProtocol, likelihoods=likelihoods)
+    strings = {
+        name: scaling.restore
+        for name, scaling in data.scalings.items()
+        if name in likelihoods and scaling.value_kind.is_text
+    }
+    return _options(config).build(PairedProtocol, likelihoods=likelihoods, strings=strings)
 
 
 def _options(config: Mapping[str, Any]) -> Section:

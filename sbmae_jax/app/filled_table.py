@@ -35,7 +35,7 @@ def columns_of(path: Path, rows: Rows, data: Description) -> dict[str, tuple[str
     found = {}
     for m, name in enumerate(rows.names):
         scaling = rows.scalings[name]
-        shape = () if scaling.value_kind.is_category else scaling.raw_shape
+        shape = () if scaling.value_kind.is_one_cell else scaling.raw_shape
         columns = data.entries.get(name, ()) if shape else (name,)
         if rows.observed[:, m].all():
             continue

@@ -62,7 +62,7 @@ def impute_file(
     - NAME_rows [K]: the rows that were filled in;
     - NAME_samples [K, num_samples, ...];
     - NAME_mean and NAME_std [K, ...] of the samples, or for a category NAME_classes [C] and
-      NAME_probabilities [K, C], the frequencies of the classes.
+      NAME_probabilities [K, C], the frequencies of the classes; text has neither.
 
     For other modalities it has NAME alone, as given. An output that ends in `.csv` is the CSV file of the
     input with its holes filled, in its columns, their order and number formats; it does not have the samples.
@@ -144,11 +144,9 @@ def _check_output(output: str | Path) -> Path:
 def _check_names(rows: Rows) -> None:
     """Raise ValueError if a modality has the name of an array that is written about another one."""
     for m, name in enumerate(rows.names):
-        summary = (
-            ("classes", "probabilities")
-            if rows.scalings[name].value_kind.is_category
-            else ("mean", "std")
-        )
+        kind = rows.scalings[name].value_kind
+        summary = ("classes", "probabilities") if kind.is_category else ("mean", "std")
+        summary = () if kind.is_text else summary
         for key in () if rows.observed[:, m].all() else ("rows", "samples", *summary):
             if f"{name}_{key}" in rows.names:
                 raise ValueError(

@@ -94,8 +94,8 @@ def read_given(
     Args:
         given: For each modality, `NAME=VALUE`. The value is a file for an image, which is cropped and resized
             to the model's shape; comma-separated names for a vector of attributes, where the other attributes
-            are absent. For data of one's own it is a class for a category, comma-separated numbers for other
-            kinds, or an `.npy` file; all in their units.
+            are absent. For data of one's own it is a class for a category, the string for text,
+            comma-separated numbers for other kinds, or an `.npy` file; all in their units.
         modalities: What the model knows.
         data: Names and scalings of the modalities.
 
@@ -134,6 +134,8 @@ def _read_own(value: str, modality: Modality, scaling: Scaling) -> np.ndarray:
         if scaling.kind == "mask" and image.max() == 1:
             image = 255 * image  # a mask of 0 and 1, of whatever units those of training were
         return scaling.restore(scaling.pad(image[None])[0])
+    if scaling.value_kind.is_text:
+        return np.asarray(value)
     if scaling.value_kind.is_category:
         code = int(scaling.class_codes(np.array([value]))[0])
         if code >= 0:

@@ -211,7 +211,7 @@ def _entries_of_vectors(data: Description) -> tuple[tuple[str, tuple[str, ...]],
     named = {
         name: entries
         for name, entries in data.entries.items()
-        if name in data.scalings and not data.scalings[name].value_kind.is_category
+        if name in data.scalings and not data.scalings[name].value_kind.is_one_cell
     }
     return tuple(sorted(named.items()))
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from sbmae_jax.models.autoencoder import Modality
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # those of image files, by their number of channels
 SHEET = "sheet.png"
 LIST = "files.json"  # what the last call has written in the folder
+MAX_CHARACTERS = 24  # of a line in a cell of the contact sheet
 MAX_LINES = 6  # numbers shown in a cell of the contact sheet
 
 
@@ -129,7 +131,7 @@ def _fills(
 def _table(modality: Modality, samples: np.ndarray, data: Description) -> str:
     """Return samples that are not images as the text of a CSV file."""
     scaling = data.scalings.get(modality.name)
-    if scaling is not None and scaling.value_kind.is_category:
+    if scaling is not None and scaling.value_kind.is_one_cell:
         names, lines = [modality.name], [[value] for value in samples]
     else:
         names = data.entries.get(modality.name) or list(map(str, range(np.prod(modality.shape))))
@@ -158,8 +160,8 @@ def _text_of(value: np.ndarray, names: Sequence[str], scaling: Scaling | None) -
     """Return a few lines of text for a value that is not an image."""
     if scaling is None:
         return "\n".join(n for n, v in zip(names, value, strict=True) if v > 0.5) or "(none)"
-    if scaling.value_kind.is_category:
-        return str(value)
+    if scaling.value_kind.is_one_cell:
+        return textwrap.fill(str(value), MAX_CHARACTERS)
     numbers = np.ravel(value)
     lines = [f"{n}: {v:.6g}" for n, v in zip(names, numbers[:MAX_LINES], strict=False)]
     return "\n".join([*lines, *["..."] * (numbers.size > MAX_LINES)])

@@ -2,8 +2,8 @@
 
 A value x of a feature with training mean m and standard deviation s is seen as (x - m) / s. An image is seen
 as bytes, or as (x - low) / (high - low) in [0, 1]; a category as a one-hot vector; counts as they are, but
-large counts as standardised ln(1 + x). Images with an odd side are padded to a multiple of 4. What each kind
-does is in `data.kinds`.
+large counts as standardised ln(1 + x); text as numbers of tokens. Images with an odd side are padded to a
+multiple of 4. What each kind does is in `data.kinds`.
 
 The way back ends in the dtype of the user, and in values that the user's array could hold.
 """
@@ -61,12 +61,12 @@ class Scaling(Fitted):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of one prepared example: [H, W, C], [T, C] for signals, or [F]."""
+        """The shape of one prepared example: [H, W, C], [T, C] for signals, [T] for text, or [F]."""
         return self.value_kind.shape(self)
 
     @property
     def prepared_dtype(self) -> np.dtype:
-        """The dtype of prepared examples: uint8 for masks and images of bytes, otherwise float32."""
+        """The dtype of prepared examples: uint8 for masks and bytes, uint16 for text, otherwise float32."""
         return self.value_kind.prepared_dtype(self)
 
     def prepare(self, raw: np.ndarray) -> np.ndarray:
@@ -89,7 +89,7 @@ class Scaling(Fitted):
         """Convert what the networks made to the user's units.
 
         Args:
-            x: Prepared examples, [..., *shape]: floats, or uint8 for images and masks.
+            x: Prepared examples, [..., *shape]: floats, or uint8 for images and masks, or tokens.
 
         Returns:
             Examples in the user's units and dtype, [..., *raw_shape]. A category becomes its most probable

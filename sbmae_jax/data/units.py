@@ -9,6 +9,7 @@ import numpy as np
 
 from sbmae_jax.data.kinds import IMAGE_KINDS
 from sbmae_jax.data.kinds.base import as_shape
+from sbmae_jax.data.kinds.text import unlike_training
 from sbmae_jax.data.numbers import parse_bit
 from sbmae_jax.data.scaling import Scaling
 
@@ -60,6 +61,8 @@ def as_training_units(scaling: Scaling, raw: np.ndarray) -> tuple[np.ndarray, st
     raw = as_shape(raw, scaling.raw_shape)
     if scaling.kind == "binary" and raw.dtype.kind in "US":
         return _bits_of(raw), ""
+    if scaling.value_kind.is_text:
+        return raw, unlike_training(scaling, raw)
     if raw.dtype.kind not in "buif" or scaling.value_kind.is_category:
         return raw, ""
     known = raw[np.isfinite(raw)] if raw.dtype.kind == "f" else raw

@@ -93,7 +93,8 @@ class Autoencoder:
         kind: "vae" or "rae".
         encoder: A Flax module, `x [B, *shape] -> [B, 2 latent_size]`, mean and log-variance, for the VAE, or
             `-> [B, latent_size]` for the RAE.
-        decoder: A Flax module, `z [B, latent_size] -> [B, *shape]`.
+        decoder: A Flax module, `z [B, latent_size] -> [B, *shape]`; for the likelihood "tokens"
+            `-> [B, T, V]`.
 
     Raises:
         ValueError: For an unknown kind.
@@ -128,7 +129,7 @@ class Autoencoder:
         return self._code(params, x)[:, : self.modality.latent_size]
 
     def decode(self, params: Params, z: Array) -> Array:
-        """Return the mean of p(x|z), `[B, *shape]`."""
+        """Return the mean of p(x|z), `[B, *shape]`; of tokens the most probable ones."""
         return self._likelihood.mean(self._output(params, z))
 
     def draw(self, params: Params, key: Key, z: Array) -> Array:

@@ -41,6 +41,8 @@ CLASSES = {
     "decoder/dense": "sbmae_jax.nets.dense:DenseDecoder",
     "encoder/vector": "sbmae_jax.nets.vector:VectorEncoder",
     "decoder/vector": "sbmae_jax.nets.vector:VectorDecoder",
+    "encoder/text": "sbmae_jax.nets.text:TextEncoder",
+    "decoder/text": "sbmae_jax.nets.text:TextDecoder",
     "score/hub": "sbmae_jax.nets.hub:HubScore",
     "score/mlp": "sbmae_jax.nets.mlp:MLPScore",
     "score/transformer": "sbmae_jax.nets.transformer:TransformerScore",

@@ -46,9 +46,13 @@ def freeze(
         scaling: How the networks see the data; None for data that come prepared.
 
     Raises:
-        ValueError: If a function fails, returns arrays of other shapes, does not map each row on its own, or
-            computes in float32 what float32 cannot hold.
+        ValueError: For text; if a function fails, returns arrays of other shapes, does not map each row on
+            its own, or computes in float32 what float32 cannot hold.
     """
+    if LIKELIHOODS[modality.likelihood].values == "tokens":
+        raise ValueError(
+            "text has no frozen coder: leave it out of coders, and its networks are trained"
+        )
     if coder is None:
         size = int(np.prod(modality.shape, dtype=np.int64))
         return FrozenAutoencoder(replace(modality, latent_size=size), origin, scaling)

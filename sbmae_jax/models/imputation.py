@@ -17,6 +17,7 @@ from sbmae_jax._batches import padded_batches
 from sbmae_jax._check import require_int, require_one_of
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.names import as_name
+from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.units import in_training_dtype
 from sbmae_jax.data.user.frames import frame_package, put_into
 from sbmae_jax.data.user.profile import POLICIES
@@ -41,7 +42,7 @@ class Imputation(NamedTuple):
 
     Attributes:
         filled: The rows, as the type that was given. Holes hold the mean of their samples, rounded for
-            integers, or the most frequent class.
+            integers, or the most frequent class, or the string that shares the most tokens with the others.
         samples: `{name: [K, S, ...]}`, S samples of each of K holes.
         rows: `{name: [K]}`, the numbers of the rows that had a hole.
         notices: Sentences on what was converted, or looks wrong; each is a warning as well.
@@ -142,6 +143,10 @@ def filled_in(name: str, rows: Rows, samples: np.ndarray) -> dict[str, np.ndarra
         whole = np.empty(len(raw), classes.dtype)
         whole[holes], kept = fill, rows.observed[:, m]
         whole[kept] = in_training_dtype(scaling, raw[kept])
+    elif scaling.value_kind.is_text:
+        fill = _most_alike(scaling, samples)
+        whole = raw.astype(np.result_type(raw.dtype, fill.dtype))
+        whole[holes] = fill
     else:
         dtype = np.result_type(samples.dtype, np.float32)
         fill = samples.mean(axis=1, dtype=np.float64).astype(dtype)
@@ -154,6 +159,16 @@ def filled_in(name: str, rows: Rows, samples: np.ndarray) -> dict[str, np.ndarra
         dtype = scaling.dtype if measured.dtype == scaling.dtype else whole.dtype
         whole = _put(whole, holes, fill, partial[holes], np.dtype(dtype))
     return {name: whole, **about}
+
+
+def _most_alike(scaling: Scaling, samples: np.ndarray) -> np.ndarray:
+    """Return of the strings [K, S] for each hole the one that shares the most tokens with the others."""
+    fill = []
+    for strings in samples:
+        tokens = scaling.prepare(strings)
+        same = [(tokens == one).mean() for one in tokens]
+        fill.append(strings[int(np.argmax(same))])
+    return np.array(fill, str)
 
 
 def _put(

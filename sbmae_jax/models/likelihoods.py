@@ -8,6 +8,8 @@ y is the decoder's output:
     bernoulli     bits; y are logits
     categorical   one-hot vectors; y are logits along the last axis
     poisson       counts; y is the logarithm of the rate
+    tokens        strings as the numbers of their tokens [T], of which 0 ends the string; y are logits
+                  [T, V]. Given the latent, tokens are independent, and what follows the end does not count
 
 Source: Rybkin et al. 2021 (arXiv:2006.13202) for learned variances in VAEs.
 """
@@ -21,6 +23,7 @@ import numpy as np
 import optax
 
 from sbmae_jax._check import require_one_of, short_repr
+from sbmae_jax.data.tokens import END
 from sbmae_jax.types import Array, Key
 
 MIN_VARIANCE = 1e-3
@@ -35,6 +38,8 @@ Adam moves every parameter by about its learning rate, and a log-variance has fa
 MIN_PROBABILITY = 1e-6
 """The smallest probability, or mean of a count, of which a logarithm is taken."""
 
+TOKEN_DTYPE = jnp.uint16
+
 MAX_LOG_RATE = 15.0
 """The largest log-rate, three million counts: beyond it a network has diverged."""
 
@@ -44,7 +49,7 @@ def _unchanged(x: Array) -> Array:
 
 
 class Likelihood(NamedTuple):
-    """One kind of p(x|z), as functions of the decoder's output y `[B, *shape]`.
+    """One kind of p(x|z), as functions of the decoder's output y `[B, *shape]`, for "tokens" `[B, T, V]`.
 
     `log_var` is the learned log-variance divided by `LOG_VARIANCE_SCALE`: `[*shape]`, with an axis of
     length 1 where entries share a variance, or None for likelihoods without a learned variance.
@@ -53,7 +58,7 @@ class Likelihood(NamedTuple):
         features: `x -> what the encoder sees`, of the same shape.
         nll: `(x, y, log_var) -> -ln p(x|z)` in nats up to a constant, one value for each entry of x; for
             "categorical" the values of one category add up to it.
-        mean: `y -> mean of p(x|z)`.
+        mean: `y -> mean of p(x|z)`; for "tokens" the most probable ones.
         draw: `(key, y, log_var) -> draw from p(x|z)`.
         has_variance: Whether `log_var` is learned.
         link: The inverse of `mean`: mean of p(x|z) -> y.
@@ -113,6 +118,35 @@ def _poisson_draw(key, y, log_var):
     return jax.random.poisson(key, _rate(y)).astype(jnp.float32)
 
 
+def _until_end(tokens: Array) -> Array:
+    """Return which tokens `[B, T]` belong to their string, its end included."""
+    is_end = tokens == END
+    return jnp.cumsum(is_end, axis=-1) - is_end == 0
+
+
+def _ended(tokens: Array) -> Array:
+    return jnp.where(_until_end(tokens), tokens, END).astype(TOKEN_DTYPE)
+
+
+def _token_nll(x, y, log_var):
+    del log_var
+    right = jnp.take_along_axis(jax.nn.log_softmax(y), x.astype(jnp.int32)[..., None], axis=-1)
+    return -right[..., 0] * _until_end(x)
+
+
+def _most_probable_tokens(y: Array) -> Array:
+    return _ended(jnp.argmax(y, axis=-1))
+
+
+def _token_draw(key, y, log_var):
+    del log_var
+    return _ended(jax.random.categorical(key, y))
+
+
+def _token_link(tokens: Array) -> Array:
+    raise ValueError("tokens have no mean from which logits could be computed")
+
+
 def _clipped(y: Array) -> Array:
     return jnp.clip(y, 0, 1)
 
@@ -142,6 +176,9 @@ LIKELIHOODS: dict[str, Likelihood] = {
     ),
     "poisson": Likelihood(
         jnp.log1p, _poisson_nll, _rate, _poisson_draw, link=_log, values="poisson"
+    ),
+    "tokens": Likelihood(
+        _unchanged, _token_nll, _most_probable_tokens, _token_draw, link=_token_link, values="tokens"
     ),
 }  # fmt: skip
 """The likelihoods by the name that a modality's config has for them."""
@@ -193,7 +230,7 @@ def negative_log_likelihood(
     Args:
         likelihood: A name in `LIKELIHOODS`.
         x: Data `[B, *shape]`.
-        output: The decoder's output `[B, *shape]`.
+        output: The decoder's output `[B, *shape]`, for "tokens" `[B, T, V]`.
         log_var: The learned variance of "normal", see `Likelihood`; None for the others.
 
     Returns:
@@ -226,6 +263,10 @@ def check_values(likelihood: str, name: str, array: np.ndarray) -> None:
         )
     low, high = array.min(), array.max()
     likelihood = LIKELIHOODS[likelihood].values
+    if likelihood == "tokens":
+        if low < 0 or (array != np.floor(array)).any():
+            raise ValueError(f"{name}: tokens must be integers from 0, got {low:.4g} to {high:.4g}")
+        return
     if likelihood == "poisson" and low < 0:
         raise ValueError(
             f"{name}: counts must be at least 0, got {low:.4g}: fix them, or use likelihood 'normal'"

@@ -4,6 +4,7 @@ from sbmae_jax.data.kinds.base import ValueKind
 from sbmae_jax.data.kinds.categories import Category
 from sbmae_jax.data.kinds.images import Images, Masks
 from sbmae_jax.data.kinds.numbers import Binary, Counts, LargeCounts, Signal
+from sbmae_jax.data.kinds.text import Text
 
 _ALL = (
     ValueKind("vector", "normal"),
@@ -14,6 +15,7 @@ _ALL = (
     Category("category", "categorical"),
     Counts("counts", "poisson"),
     LargeCounts("large_counts", "normal"),
+    Text("text", "tokens"),
 )
 
 KINDS: dict[str, ValueKind] = {kind.name: kind for kind in _ALL}

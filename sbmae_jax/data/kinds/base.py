@@ -34,11 +34,17 @@ class ValueKind:
 
     is_image = False  # [H, W, C] for the networks
     is_category = False  # each value is one of `classes`
+    is_text = False
     has_two_values = False
     is_integer = False  # whatever the dtype
 
     def __init__(self, name: str, likelihood: str):
         self.name, self.likelihood = name, likelihood
+
+    @property
+    def is_one_cell(self) -> bool:
+        """Whether an example is one cell of a table: a class, or a string."""
+        return self.is_category or self.is_text
 
     def shape(self, fitted: Fitted) -> tuple[int, ...]:
         """Return the shape of one prepared example."""

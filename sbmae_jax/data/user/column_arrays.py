@@ -20,7 +20,7 @@ def infer_arrays(table: TableColumns, groups: Groups = "") -> RawArrays:
         groups: Which columns of numbers form which vector.
 
     Returns:
-        The vectors of numbers, a category for each column of words, and `label` and `split` if there are
+        The vectors of numbers, an array for each column of words, and `label` and `split` if there are
         such columns. In a CSV file, a column that mixes many numbers with words, or has a number that can be
         read in two ways, is unreadable; so is a vector that has one.
 
@@ -73,7 +73,7 @@ def _grouping(
             of = [
                 n for n in own if found[n].values.dtype.kind in kinds and found[n].values.ndim == 1
             ]
-            each = "a category" if what == "words" else "a modality"
+            each = "a category or text" if what == "words" else "a modality"
             read += [f"{what}, each {each}: {', '.join(of)}"] * bool(of)
         if read:
             notices.append(f"{file.name} has columns of {'; '.join(read)}")
@@ -118,11 +118,11 @@ def as_trained(table: TableColumns, data: Description, folders: Collection[str])
             for column, size in zip(found, _sizes(scaling, len(found)), strict=True)
         }
         alone = columns[found[0]]
-        if scaling.value_kind.is_category or not scaling.raw_shape or alone.values.ndim > 1:
+        if scaling.value_kind.is_one_cell or not scaling.raw_shape or alone.values.ndim > 1:
             modalities[name] = alone
         else:
             modalities[name] = join_columns(name, columns)
-        if not scaling.value_kind.is_category:
+        if not scaling.value_kind.is_one_cell:
             entries[name] = tuple(found)
     if unknown:
         known = [column for n, s in data.scalings.items() for column in _columns_of(n, s, data)]
@@ -149,5 +149,5 @@ def _sizes(scaling: Scaling, num: int) -> list[float]:
 
 def _columns_of(name: str, scaling: Scaling, data: Description) -> tuple[str, ...]:
     """Return the columns that hold a modality."""
-    entries = () if scaling.value_kind.is_category else data.entries.get(name, ())
+    entries = () if scaling.value_kind.is_one_cell else data.entries.get(name, ())
     return entries or (name,)

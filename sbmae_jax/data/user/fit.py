@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sbmae_jax.data.kinds import KINDS
+from sbmae_jax.data.kinds.text import as_strings, fit_text
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.units import QUANTILES, summarise
 from sbmae_jax.data.user.kinds import Kind
@@ -79,6 +80,7 @@ def fit_scalings(
             table.shapes[name],
             "str" if table.dtypes[name].kind in "US" else table.dtypes[name].name,
             **_fit_one(kind.name, table.dtypes[name], profiles[name], moments.get(name)),
+            details=_fit_details(kind.name, table, name, rows[profiles[name].present[rows]]),
         )
         for name, kind in kinds.items()
     }
@@ -117,7 +119,7 @@ def _fit_one(
         return {"scale": np.array(1.0 if profile.only_01 else 255.0)}
     if kind == "image" and dtype == np.uint8:
         return {"scale": np.array(255.0)}
-    if kind in ("binary", "counts"):
+    if kind in ("binary", "counts", "text"):
         return {}
     assert moments is not None
     if kind == "image":
@@ -125,6 +127,19 @@ def _fit_one(
         return {"shift": np.array(low), "scale": np.array(high - low)}
     shift = np.where(moments.constant, moments.low, moments.mean)
     return {"shift": shift, "scale": moments.std, "constant": moments.constant}
+
+
+def _fit_details(kind: str, table: Table, name: str, rows: np.ndarray) -> dict[str, Any]:
+    """Return what the strings of some rows need to become tokens; nothing for other kinds."""
+    if not KINDS[kind].is_text:
+        return {}
+    strings: list[str] = []
+    for part in pieces(table, [name], np.sort(rows)):
+        strings += as_strings(table.read(part, [name])[name])
+    try:
+        return fit_text(strings)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def _image_range(low: float, high: float) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """Which columns of a table form which modality.
 
 Without a choice, all columns of numbers of a file form one vector, named after the file. Each column of words
-is a category, and each column of arrays a modality of its own, in any case.
+is a category or text, and each column of arrays a modality of its own, in any case.
 """
 
 import re

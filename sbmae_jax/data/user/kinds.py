@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sbmae_jax.data.kinds import IMAGE_KINDS, KINDS
+from sbmae_jax.data.tokens import MAX_CHARACTERS
 from sbmae_jax.data.user.profile import MAX_CLASSES, Profile
 from sbmae_jax.data.user.tables import Table
 
@@ -82,7 +83,7 @@ def _given(kind: str, name: str, shape: tuple[int, ...], dtype: np.dtype, profil
 def _infer(name: str, shape: tuple[int, ...], dtype: np.dtype, profile: Profile) -> Kind:
     """Infer the kind of an array from the shape of one example, the dtype and the values."""
     if dtype.kind in "US":
-        return Kind("category", "strings")
+        return _infer_words(shape, dtype, profile)
     if len(shape) in (2, 3):
         return _infer_image(name, shape, dtype, profile)
     if len(shape) > 3:
@@ -106,6 +107,15 @@ def _infer(name: str, shape: tuple[int, ...], dtype: np.dtype, profile: Profile)
     if profile.low >= 0:
         return Kind("counts", f"non-negative {numbers}, {axes}")
     return Kind("vector", f"{numbers}, some negative, {axes}")
+
+
+def _infer_words(shape: tuple[int, ...], dtype: np.dtype, profile: Profile) -> Kind:
+    """Infer the kind of strings: text where they hardly repeat."""
+    if shape or not _misfit_of_category(shape, dtype, profile):
+        return Kind("category", "strings")
+    num = f"more than {MAX_CLASSES:,}" if profile.values is None else f"{len(profile.values):,}"
+    num_rows = int(np.count_nonzero(profile.present))
+    return Kind("text", f"strings, {num} of {num_rows:,} distinct")
 
 
 def _infer_image(name: str, shape: tuple[int, ...], dtype: np.dtype, profile: Profile) -> Kind:
@@ -149,8 +159,10 @@ def _misfit(kind: str, shape: tuple[int, ...], dtype: np.dtype, profile: Profile
     """Return what keeps an array from being of a kind, or ""."""
     if kind == "category":
         return _misfit_of_category(shape, dtype, profile)
+    if kind == "text":
+        return _misfit_of_text(shape, dtype)
     if dtype.kind in "US":
-        return "its values are strings, which must be a category"
+        return "its values are strings, which must be a category or text"
     span = f"its values are from {profile.low:g} to {profile.high:g}"
     if kind in IMAGE_KINDS:
         if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] > MAX_CHANNELS["image"]):
@@ -172,6 +184,18 @@ def _misfit(kind: str, shape: tuple[int, ...], dtype: np.dtype, profile: Profile
     return ""
 
 
+def _misfit_of_text(shape: tuple[int, ...], dtype: np.dtype) -> str:
+    """Return what keeps an array from being text, or ""."""
+    if dtype.kind not in "US":
+        return f"its values are {_numbers(dtype)}, not strings"
+    if shape:
+        return f"it must be [N], one string per row, got examples of shape {shape}"
+    length = dtype.itemsize // (4 if dtype.kind == "U" else 1)
+    if length > MAX_CHARACTERS:
+        return f"a string has {length:,} characters, and at most {MAX_CHARACTERS:,} fit: shorten it"
+    return ""
+
+
 def _misfit_of_category(shape: tuple[int, ...], dtype: np.dtype, profile: Profile) -> str:
     """Return what keeps an array from being a category, or ""."""
     if shape:
@@ -179,11 +203,11 @@ def _misfit_of_category(shape: tuple[int, ...], dtype: np.dtype, profile: Profil
     if dtype.kind == "f" and not profile.only_integers:
         return "its classes must be integers or strings"
     if profile.values is None:
-        return f"it has more than {MAX_CLASSES:,} distinct values: leave out names and free text"
+        return f"it has more than {MAX_CLASSES:,} distinct values: make it text, or leave it out"
     num_rows = int(np.count_nonzero(profile.present))
     if len(profile.values) > max(MAX_INTEGER_CLASSES, math.ceil(num_rows / 2)):
         return (
-            f"{len(profile.values):,} of {num_rows:,} values are distinct: leave out names and "
-            "free text"
+            f"{len(profile.values):,} of {num_rows:,} values are distinct: make it text, or leave it "
+            "out"
         )
     return ""

@@ -12,9 +12,11 @@ from sbmae_jax._check import require_seed, require_type, short_repr
 from sbmae_jax._io import as_path
 from sbmae_jax.data.kinds import IMAGE_KINDS
 from sbmae_jax.data.kinds.base import abbreviate
+from sbmae_jax.data.kinds.text import notices_of, tokenizer_of
 from sbmae_jax.data.names import as_name
 from sbmae_jax.data.numbers import parse_number
 from sbmae_jax.data.scaling import Scaling
+from sbmae_jax.data.tokens import MAX_VOCABULARY, count_tokens
 from sbmae_jax.data.user.checks import as_strings
 from sbmae_jax.data.user.groups import EACH, GroupsGiven
 from sbmae_jax.data.user.opened import OpenedFiles, forget_opened, open_files, whole_table
@@ -46,6 +48,7 @@ class ModalitySurvey:
         num_constant: How many features have the same value in all training rows.
         num_components: How many principal components hold 90, 95 and 99 % of the variance of training rows.
         classes: The classes of a category, ascending; empty for other kinds.
+        vocabulary: How many different tokens text has; 0 for other kinds.
     """
 
     name: str
@@ -61,6 +64,7 @@ class ModalitySurvey:
     num_constant: int
     num_components: tuple[int, int, int]
     classes: tuple[Any, ...]
+    vocabulary: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,16 +209,23 @@ def _survey_modality(opened: OpenedFiles, name: str, num_missing: int) -> Modali
         num_constant=opened.num_constant[name],
         num_components=_count_components(_sample_rows(opened, name)),
         classes=scaling.classes,
+        vocabulary=tokenizer_of(scaling).size if scaling.value_kind.is_text else 0,
     )
 
 
 def _sample_rows(opened: OpenedFiles, name: str) -> np.ndarray:
-    """Return some prepared training rows [n, F] of a modality; of counts, the standardised ln(1 + x)."""
-    width = int(np.prod(opened.scalings[name].shape, dtype=np.int64))
+    """Return some prepared training rows [n, F] of a modality; of counts, the standardised ln(1 + x).
+
+    Of text these are the numbers of each token.
+    """
+    scaling = opened.scalings[name]
+    width = int(np.prod(scaling.shape, dtype=np.int64))
+    width = MAX_VOCABULARY if scaling.value_kind.is_text else width
     rows = opened.rows["train"]
     rows = rows[opened.profiles[name].present[rows]]
     rows = np.sort(rows[: _SAMPLE_ROWS if width <= _WIDE else _SAMPLE_ROWS_IF_WIDE])
     x = opened.prepare(rows, [name])[name].reshape(len(rows), -1)
+    x = count_tokens(x) if scaling.value_kind.is_text else x
     if x.shape[1] > _MAX_FEATURES:
         chosen = np.random.default_rng(0).choice(x.shape[1], _MAX_FEATURES, replace=False)
         x = x[:, np.sort(chosen)]
@@ -274,7 +285,15 @@ def _notices(
                 f"{m.name}: networks see these images padded to {sides}; samples are cropped"
             )
         num_features = np.prod(m.shape, dtype=np.int64)
-        if m.num_constant and m.num_constant == num_features:
+        if scaling.value_kind.is_text:
+            num_train = int(np.count_nonzero(profile.present[opened.rows["train"]]))
+            found += notices_of(m.name, scaling, num_train)
+            if not m.reason.startswith("set"):
+                found.append(
+                    f"{m.name} is taken for text, as its strings hardly repeat: leave it out by "
+                    "config.data.leave_out if they are names or numbers of rows"
+                )
+        if m.num_constant and (m.num_constant == num_features or scaling.value_kind.is_one_cell):
             found.append(f"{m.name} is constant in the training rows: there is nothing to learn")
         elif m.num_constant:
             found.append(
@@ -350,6 +369,8 @@ def _range_of(m: ModalitySurvey) -> str:
     """Return in words which values a modality has."""
     if m.kind == "category":
         return f"{len(m.classes)} classes: {abbreviate(m.classes, 8)}"
+    if m.vocabulary:
+        return f"{m.shape[0]} tokens of {m.vocabulary:,}"
     low, high = f"{m.low:.4g}", f"{m.high:.4g}"
     # Times and other numbers of which only the last digits differ need more of them.
     return f"{low} to {high}" if low != high else f"{m.low:.12g} to {m.high:.12g}"

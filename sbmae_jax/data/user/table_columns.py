@@ -87,7 +87,7 @@ class CsvColumns:
 
     def trained(self, name: str, scaling: Scaling, size: float, notices: list[str]) -> Column:
         """Return a column as what it was in training."""
-        if scaling.value_kind.is_category:
+        if scaling.value_kind.is_one_cell:
             return Column(np.asarray(self.cells.columns[name]))
         return Column(trained_numbers(self.cells, name, notices, scaling.kind == "binary", size))
 
@@ -140,7 +140,7 @@ class FrameColumns:
     def trained(self, name: str, scaling: Scaling, size: float, notices: list[str]) -> Column:
         """Return a column as what it was in training; words that are numbers are read as these."""
         column = self.infer(name, notices)
-        if scaling.value_kind.is_category or column.values.dtype.kind not in "US":
+        if scaling.value_kind.is_one_cell or column.values.dtype.kind not in "US":
             return column
         words = (
             column.values if column.present is None else np.where(column.present, column.values, "")

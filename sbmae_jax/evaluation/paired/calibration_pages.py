@@ -44,7 +44,8 @@ def _intervals(results: Results, values: Mapping[str, Any], folder: Path) -> Rep
          with_error(e["crps"]), verdict(e))
         for name, e in values.items()
     ]  # fmt: skip
-    left_out = [n for n in results["prediction"] if n not in results["calibration"]]
+    texts = results.get("texts", {})
+    left_out = [n for n in results["prediction"] if n not in {*results["calibration"], *texts}]
     remark = (
         f"The interval from the smallest to the largest of {results['num_samples']} samples should contain "
         f"the truth {nominal} of the time. Bias is the mean rank of the truth, from -0.5 (below all samples) "

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.decomposition import PCA
 
+from sbmae_jax.data.tokens import MAX_VOCABULARY, count_tokens
 from sbmae_jax.models.autoencoder import as_float
 
 MAX_COLUMNS = 256  # of a modality; a wider one is reduced to as many principal components
@@ -13,13 +14,28 @@ PCA_ROWS = 5000  # rows from which these are computed
 
 VALUE_TYPE_BY_LIKELIHOOD = {
     "gaussian": "real", "normal": "real", "bernoulli": "binary", "categorical": "category",
-    "poisson": "counts",
+    "poisson": "counts", "tokens": "real",
 }  # fmt: skip
 """The type of the values, as `metrics.prediction` names it, by the likelihood of a modality."""
 
 
+def is_text(x: np.ndarray) -> bool:
+    """Return whether rows are the tokens of strings: their dtype is that of nothing else."""
+    return x.dtype == np.uint16
+
+
+def num_values(x: np.ndarray) -> int:
+    """Return how many numbers the losses see of each row."""
+    return MAX_VOCABULARY if is_text(x) else int(np.prod(x.shape[1:]))
+
+
 def flatten(x: np.ndarray) -> np.ndarray:
-    """Return rows as the losses see them, `[N, ...] -> [N, F]` float32, with images in [0, 1]."""
+    """Return rows as the losses see them, `[N, ...] -> [N, F]` float32, with images in [0, 1].
+
+    Of text these are the numbers of each token, in whatever order they stand.
+    """
+    if is_text(x):
+        return count_tokens(np.asarray(x))
     return np.asarray(as_float(np.asarray(x)), np.float32).reshape(len(x), -1)
 
 

@@ -12,6 +12,7 @@ from sbmae_jax.evaluation.paired.columns import (
     Columns,
     fit_columns,
     flatten,
+    num_values,
     present_mask,
 )
 from sbmae_jax.evaluation.paired.questions import chunks
@@ -49,6 +50,7 @@ class EvalData:
         names: The modalities, in the order of the model.
         value_types: The type of their values, as `metrics.prediction` names it.
         images: The modalities whose samples are means, without noise.
+        texts: The modalities that are strings.
         columns: How each modality becomes columns.
         means: Those of the training rows, `{name: [F]}`.
         incomplete: The modalities that some row lacks, `[M]` bool.
@@ -59,6 +61,7 @@ class EvalData:
     names: tuple[str, ...]
     value_types: Mapping[str, str]
     images: frozenset[str]
+    texts: frozenset[str]
     columns: Mapping[str, Columns]
     means: Mapping[str, np.ndarray]
     incomplete: np.ndarray
@@ -83,7 +86,7 @@ def make_eval_data(likelihoods: Mapping[str, str], rows: Arrays, train: Arrays) 
     """
     names = tuple(likelihoods)
     value_types = {name: VALUE_TYPE_BY_LIKELIHOOD[how] for name, how in likelihoods.items()}
-    num, size = len(train[names[0]]), sum(int(np.prod(train[n].shape[1:])) for n in names)
+    num, size = len(train[names[0]]), sum(num_values(train[n]) for n in names)
     num_train = max(min(MAX_TRAIN, MAX_TRAIN_BYTES // (4 * size)), 2)
     chosen = np.sort(np.random.default_rng(0).permutation(num)[:num_train])
     present, train_present = present_mask(rows, names), present_mask(train, names)[chosen]
@@ -104,6 +107,7 @@ def make_eval_data(likelihoods: Mapping[str, str], rows: Arrays, train: Arrays) 
     return EvalData(
         names=names, value_types=value_types, columns=columns,
         images=frozenset(name for name, how in likelihoods.items() if how == "gaussian"),
+        texts=frozenset(name for name, how in likelihoods.items() if how == "tokens"),
         means={name: flatten(x).mean(axis=0) for name, x in having.items()},
         incomplete=np.concatenate([~present, ~train_present]).sum(axis=0) > 0,
         test=PairedRows(rows, present, encode(rows), label),

@@ -30,7 +30,8 @@ def headlines(results: Results) -> list[Headline]:
             share = percent_with_error(explained(entry["model"]["error"]))
             found.append(Headline(f"{name}, reconstructed", share, "of the variance"))
     for name, entry in results.get("prediction", {}).items():
-        found.append(_prediction(name, results["value_types"][name], entry))
+        text = results.get("texts", {}).get(name)
+        found.append(_prediction(name, results["value_types"][name], entry, text))
     covered = {n: e for n, e in results.get("calibration", {}).items() if "coverage" in e}
     if covered:
         shares = [entry["coverage"]["mean"] for entry in covered.values()]
@@ -52,7 +53,9 @@ def headlines(results: Results) -> list[Headline]:
     )]  # fmt: skip
 
 
-def _prediction(name: str, value_type: str, entry: Mapping[str, Any]) -> Headline:
+def _prediction(
+    name: str, value_type: str, entry: Mapping[str, Any], text: Mapping[str, Any] | None
+) -> Headline:
     """Return how well a modality is predicted from all others: how often, or how much of its variance."""
     title, model = f"{name}, given all others", entry["model"]
     if value_type == "category":
@@ -64,6 +67,12 @@ def _prediction(name: str, value_type: str, entry: Mapping[str, Any]) -> Headlin
             title, percent_with_error(model["accuracy"]),
             f"accuracy; logistic regression {accuracy['linear']}, nearest neighbours "
             f"{accuracy['neighbours']}, most frequent value {accuracy['marginal']}",
+        )  # fmt: skip
+    if text is not None:
+        return Headline(
+            title, percent_with_error(text["model"]["exact"]),
+            f"the same string; nearest neighbour {percent(text['neighbour']['exact']['mean'])}, most "
+            f"frequent string {percent(text['frequent']['exact']['mean'])}",
         )  # fmt: skip
     share = {p: percent(1 - entry[p]["error"]["mean"]) for p in ("linear", "neighbours")}
     return Headline(

@@ -18,6 +18,7 @@ from sbmae_jax.evaluation.paired.plots import (
     plot_vectors,
 )
 from sbmae_jax.evaluation.paired.samples import image_sheet, joint_sheet
+from sbmae_jax.evaluation.paired.text_pages import text_sections
 
 
 def sections(
@@ -35,6 +36,7 @@ def sections(
         found += [_prediction(results, folder), _matrix(results, names, folder)]
         found += calibration_sections(results, folder)
         found += _vectors(results, samples, names, folder)
+        found += text_sections(results, samples)
         found += [_images(samples, name, names, folder) for name in images]
     if "conditional_coherence" in results:
         found.append(_coherence(results, folder))

@@ -6,7 +6,7 @@ well. Where the data have an array `present`, only what was measured is observed
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -26,6 +26,7 @@ from sbmae_jax.evaluation.paired.predicting import (
     measure_reconstruction,
 )
 from sbmae_jax.evaluation.paired.samples import draw_samples
+from sbmae_jax.evaluation.paired.texts import ToStrings, measure_texts
 from sbmae_jax.models.task import Params
 from sbmae_jax.types import Key
 
@@ -39,6 +40,8 @@ class PairedProtocol:
         num_rows: How many test rows are measured; 0 takes all.
         num_unconditional: How many joint samples are drawn from nothing.
         batch_size: Rows in one call of the generator.
+        strings: How the tokens of text become strings, `{name: function [..., T] -> [...]}`. The report shows
+            these; text without a function is not shown.
         num_samples: K, the samples for each question. Their range holds the truth (K - 1) / (K + 1) of the
             time if they are right: nine times in ten for 19.
 
@@ -48,6 +51,7 @@ class PairedProtocol:
     """
 
     likelihoods: Mapping[str, str]
+    strings: Mapping[str, ToStrings] = field(default_factory=dict)
     num_rows: int = 0
     num_unconditional: int = 500
     batch_size: int = 500
@@ -69,11 +73,12 @@ class PairedProtocol:
         """Measure a generator; see `EvaluationProtocol.measure`."""
         del evaluators
         joint_key, rest_key, one_key, label_key, sample_key = jax.random.split(key, 5)
+        text_key = jax.random.fold_in(key, 5)
         eval_data = make_eval_data(self.likelihoods, rows, train())
         names, present = eval_data.names, eval_data.test.present
         made = generator.draw_rows(joint_key, *blank_rows(rows, names, self.num_unconditional))
         results: dict[str, Any] = {
-            "value_types": dict(eval_data.value_types),
+            "value_types": {**eval_data.value_types, **dict.fromkeys(eval_data.texts, "text")},
             "num_rows": len(present),
             "num_unconditional": self.num_unconditional,
             "num_samples": self.num_samples,
@@ -82,7 +87,7 @@ class PairedProtocol:
         }
         if eval_data.test.label is not None:
             results |= measure_labels(label_key, eval_data, generator, made)
-        samples = draw_samples(sample_key, rows, present, generator, self.num_samples)
+        samples = draw_samples(sample_key, rows, present, generator, self.num_samples, self.strings)
         if len(names) == 1:
             return results, samples
         baselines = [fit_baselines(eval_data, m) for m in range(len(names))]
@@ -93,5 +98,6 @@ class PairedProtocol:
             "prediction": prediction,
             "prediction_given_one": measure_given_one(one_key, eval_data, generator),
             "calibration": calibration,
+            **({"texts": measure_texts(text_key, eval_data, generator)} if eval_data.texts else {}),
             "consistency": measure_consistency(eval_data, made, baselines),
         }, samples

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from sbmae_jax.evaluation.generator import Arrays
-from sbmae_jax.evaluation.paired.columns import flatten
+from sbmae_jax.evaluation.paired.columns import flatten, num_values
 from sbmae_jax.types import Key
 
 CHUNK_BYTES = 2**27  # of the samples that are in memory at once
@@ -104,7 +104,7 @@ def chunks(
         num: How many numbers there are.
         num_samples: Samples for each number.
     """
-    size = sum(int(np.prod(rows[name].shape[1:])) for name in names)
+    size = sum(num_values(rows[name]) for name in names)
     length = max(CHUNK_BYTES // (4 * size * num_samples), 1)
     for start in range(0, num, length):
         yield np.arange(start, min(start + length, num))

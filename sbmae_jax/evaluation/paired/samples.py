@@ -1,10 +1,13 @@
 """Samples for the report of paired data: drawn when a run is evaluated, laid out when it is reported."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from sbmae_jax.evaluation.base import Samples
 from sbmae_jax.evaluation.generator import Arrays, Generator, blank_rows
 from sbmae_jax.evaluation.images import add_frame, as_rgb, sheet
+from sbmae_jax.evaluation.paired.texts import ToStrings
 from sbmae_jax.types import Key
 
 NUM_SHOWN = 6  # test examples
@@ -17,8 +20,9 @@ MAX_FEATURES = 64  # of a vector that are shown
 
 
 def draw_samples(
-    key: Key, rows: Arrays, present: np.ndarray, generator: Generator, num_samples: int
-) -> dict[str, np.ndarray]:
+    key: Key, rows: Arrays, present: np.ndarray, generator: Generator, num_samples: int,
+    strings: Mapping[str, ToStrings] | None = None,
+) -> dict[str, np.ndarray]:  # fmt: skip
     """Draw what the report shows.
 
     Args:
@@ -27,13 +31,14 @@ def draw_samples(
         present: The modalities that each row has, `[N, M]` bool.
         generator: The generator.
         num_samples: K, the samples of a modality given all others; of images it is NUM_IMAGES.
+        strings: How the tokens of text become strings.
 
     Returns:
         `shown`, the numbers of the test rows with the fewest gaps, `[S]`, and `present` of these, `[S, M]`.
         Then arrays under `kind/modality`: `true`, `[S, *shape]`; `rest`, given all others,
         `[S, K, *shape]`; and of images `alone NAME`, given one modality, `[S, NUM_ALONE, *shape]`, and
         `real`, `reconstruction` and `joint`, `[.., *shape]`. Of modalities other than images the first
-        MAX_FEATURES values are kept.
+        MAX_FEATURES values are kept, and text as strings.
     """
     names, shown = generator.names, np.argsort(-present.sum(axis=1), kind="stable")[:NUM_SHOWN]
     images = [name for name in names if rows[name].ndim == 4]
@@ -46,8 +51,12 @@ def draw_samples(
     observed = [np.repeat(present[shown] & seen, num, axis=0) for seen, num in questions.values()]
     batch = {name: np.concatenate([rows[name][where], blank[name]]) for name in names}
     made = generator.draw_rows(key, batch, np.concatenate([*observed, nothing]))
+    to_strings = dict(strings or {})
+    made |= {name: to_strings[name](made[name]) for name in to_strings}
     samples: dict[str, np.ndarray] = {"shown": shown, "present": present[shown]}
     samples |= {f"true/{name}": _kept(rows[name][shown]) for name in names}
+    samples |= {f"true/{name}": to_strings[name](rows[name][shown]) for name in to_strings}
+    samples |= {f"joint/{name}": made[name][-NUM_JOINT:] for name in to_strings}
     start = 0
     for (kind, targets), (_, num) in questions.items():
         part = slice(start, start + num * len(shown))
@@ -86,7 +95,7 @@ def _kept(x: np.ndarray, axes: int = 1) -> np.ndarray:
 
     Of a signal [T, C] these are the values of its first channel.
     """
-    if x.ndim == axes + 3:
+    if x.ndim == axes + 3 or x.dtype.kind == "U":
         return x
     if x.ndim == axes + 2:
         x = x[..., 0]
