@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from stand_ins import rng_of
 
@@ -72,7 +73,7 @@ def test_what_a_table_cannot_hold_is_refused_before_anything_is_drawn(tmp_path):
     data = trained(tmp_path)
     np.savez(tmp_path / "new.npz", town=np.array(["", "Bonn"]))
     with pytest.raises(
-        ValueError, match=r"a \.csv output needs a \.csv input, .*: choose an \.npz"
+        ValueError, match=r"a \.csv output needs a \.csv or .* input, .*: choose an \.npz"
     ):
         impute_file(lambda *_: {}, data, tmp_path / "new.npz", tmp_path / "out.csv")
     np.savez(
@@ -82,7 +83,89 @@ def test_what_a_table_cannot_hold_is_refused_before_anything_is_drawn(tmp_path):
     )
     own = describe(files("train", path=tmp_path / "own.npz"))
     with pytest.raises(
-        ValueError, match=r"photo has examples of shape \(4, 4\), which a CSV file cannot"
+        ValueError, match=r"photo has examples of shape \(4, 4\), which a table cannot"
     ):
         fill(tmp_path, own, "town\nBonn\n")
     assert not (tmp_path / "out.csv").exists()
+
+
+FORMS = {
+    ".parquet": (pd.DataFrame.to_parquet, pd.read_parquet),
+    ".feather": (pd.DataFrame.to_feather, pd.read_feather),
+    ".xlsx": (lambda f, path: f.to_excel(path, index=False), pd.read_excel),
+}
+
+
+def typed():
+    return pd.DataFrame({
+        "height": pd.array([171, None, 180, 169], "Int16"),
+        "town": pd.Categorical(["Bonn", "Oslo", None, "Bonn"]),
+        "span": np.array([170.5, np.nan, 181.25, 170.0], "float32"),
+        "id": ["a", "b", "c", "d"],
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_holes_of_a_typed_table_are_filled_in_its_types(tmp_path, form):
+    data, given = trained(tmp_path), typed()
+    write, read = FORMS[form]
+    write(given, tmp_path / f"new{form}")
+    before = read(tmp_path / f"new{form}")
+
+    def draw(key, batch, observed):
+        rng, num = rng_of(key), len(observed)
+        return {"body": 0.01 * rng.normal(size=(num, 2)), "town": np.tile([0.1, 0.9], (num, 1))}
+
+    for output in (f"out{form}", "out.csv", "out.parquet"):
+        done = impute_file(draw, data, tmp_path / f"new{form}", tmp_path / output, num_samples=4)
+        assert done.num_filled == {"body": 1, "town": 1}
+        found = pd.read_csv(tmp_path / output) if output[-4:] == ".csv" else FORMS[output[3:]][1](
+            tmp_path / output
+        )  # fmt: skip
+        assert found.columns.tolist() == given.columns.tolist()
+        assert found.town.tolist() == ["Bonn", "Oslo", "Oslo", "Bonn"]
+        assert found.id.tolist() == list("abcd")
+        kept = [0, 2, 3]
+        assert found.height[kept].tolist() == [171, 180, 169]
+        assert 150 < found.height[1] < 190
+        assert found.height[1] == round(found.height[1])
+        assert found.span[kept].tolist() == [170.5, 181.25, 170.0]
+        assert 150 < found.span[1] < 190
+        if output[3:] == form and form != ".xlsx":
+            assert found.span.dtype == np.float32
+            assert found.height.dtype.name.lower() == "int16"
+            assert found.town.dtype == before.town.dtype
+
+
+def test_modalities_that_a_typed_table_lacks_become_columns(tmp_path):
+    data = trained(tmp_path)
+    typed()[["height", "span"]].dropna().to_parquet(tmp_path / "new.parquet")
+
+    def draw(key, batch, observed):
+        return {
+            "body": np.zeros((len(observed), 2)),
+            "town": np.tile([0.1, 0.9], (len(observed), 1)),
+        }
+
+    impute_file(draw, data, tmp_path / "new.parquet", tmp_path / "out.parquet", num_samples=2)
+    found = pd.read_parquet(tmp_path / "out.parquet")
+    assert found.columns.tolist() == ["height", "span", "town"]
+    assert found.town.tolist() == ["Oslo"] * 3
+    assert found.index.tolist() == [0, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("new", "output", "message"),
+    [
+        ("new.csv", "out.parquet", r"a \.parquet output needs a \.parquet or .* input, and .*new.csv is"),
+        ("new.npz", "out.feather", r"a \.feather output needs .* choose an \.npz output"),
+        ("new.csv", "out.txt", r"out.txt must end in \.npz or, for rows of a table, in \.csv, \.parquet"),
+    ],
+)  # fmt: skip
+def test_outputs_that_cannot_be_written_are_refused_before_the_work(tmp_path, new, output, message):
+    data = trained(tmp_path)
+    (tmp_path / "new.csv").write_text("height,span,town\n,,Oslo\n")
+    np.savez(tmp_path / "new.npz", town=np.array(["", "Bonn"]))
+    with pytest.raises(ValueError, match=message):
+        impute_file(lambda *_: {}, data, tmp_path / new, tmp_path / output)
+    assert not (tmp_path / output).exists()

@@ -17,7 +17,7 @@ HOLES = np.where(np.arange(2 * N).reshape(N, 2) == 5, np.nan, LAB)
 ODD = {
     "born": (np.arange(N).astype("datetime64[D]"), "born: values must be numbers or strings"),
     "sound": (np.array([np.zeros(i % 3) for i in range(N)], object), "sound.npy is an object array"),
-    "title": (np.array([f"a picture of {i}" for i in range(N)]), "title cannot be of the kind category"),
+    "photo": (np.zeros((N, 3, 20, 20), np.uint8), "photo: examples of shape .3, 20, 20. are images with"),
     "blood": (HOLES, "blood: NaN in part of 1 of 40 rows"),
     "short": (LAB[1:], "short has 39"),
     "empty": (np.full(N, np.nan), "empty is missing in every row"),
@@ -33,7 +33,7 @@ def check(path, problems, kept):
     assert f"has {len(problems)} modalities" in first
     assert len(sentences) == len(problems)
     for problem in problems:
-        assert any(problem in sentence for sentence in sentences), problem
+        assert any(re.search(problem, sentence) for sentence in sentences), problem
     found = re.fullmatch(r"fix them, or leave out all of them: --config.data.leave_out=(\S+)", last)
     names = found[1].split(",")
     assert [m.name for m in survey(path, leave_out=names).modalities] == kept
@@ -60,7 +60,6 @@ def test_all_problems_of_arrays_are_told_together(tmp_path, form):
 
 def test_all_problems_of_tables_and_pictures_are_told_together(tmp_path):
     frame = pd.DataFrame({"id": range(N), "a": LAB[:, 0], "b": LAB[:, 1]})
-    frame = frame.assign(title=[f"picture {i}" for i in range(N)])
     frame["odd"] = [f"?{i}" if i % 9 == 0 else str(i) for i in range(N)]
     frame.to_csv(tmp_path / "facts.csv", index=False)
     for name in ("photo", "scan"):
@@ -71,7 +70,7 @@ def test_all_problems_of_tables_and_pictures_are_told_together(tmp_path):
     (tmp_path / "photo" / "3.png").write_bytes(b"none")
     check(
         tmp_path,
-        ["title cannot be", "column odd: '?0' is not a number", "3.png is not an image", "resize the images"],
+        [r"column odd: '\?0' is not a number", "3.png is not an image", "resize the images"],
         ["facts"],
     )  # fmt: skip
 

@@ -48,8 +48,8 @@ _FOLDER_OF_SAMPLES = (
     "bucket)."
 )
 _FILLED_FILE = (
-    "The .npz file for the filled rows and their samples; or a .csv file, which is the .csv file of --input "
-    "with its holes filled, without samples."
+    "The .npz file for the filled rows and their samples; or a .csv, .parquet, .feather or .xlsx file, which "
+    "is the table of --input with its holes filled, without samples."
 )
 _EXPORTED_FILE = (
     "A .safetensors file or a folder, which sbmae_jax.load reads, or a .jax file for JAX alone."
@@ -165,7 +165,7 @@ def impute(words: Words, overrides: Sequence[Override]) -> None:
         if num
     ]
     what = f"{num_samples} samples for each hole, and a summary of them"
-    if done.path.suffix == ".csv":
+    if done.path.suffix != ".npz":
         what = f"holes filled from {num_samples} samples each, which an .npz output holds as well"
     _say(*done.notices, *filled, f"{what}: {done.path}")
 

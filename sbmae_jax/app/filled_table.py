@@ -1,37 +1,65 @@
-"""Filled rows as the CSV file that they came from: the same columns, cells and number formats."""
+"""Filled rows as the table that they came from: the same columns, in their order, formats and types."""
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from sbmae_jax._extras import require_extra
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.names import as_name
 from sbmae_jax.data.user.csv_file import read_cells
 from sbmae_jax.data.user.csv_numbers import Cells
+from sbmae_jax.data.user.frame_file import EXCEL, FRAME_FILES, is_integer, read_frame, write_frame
+from sbmae_jax.data.user.frames import put_into
 from sbmae_jax.data.user.table_files import CSV_FILES
 from sbmae_jax.models.rows import Rows
 
 _BOM = "\ufeff"
 
 
-def columns_of(path: Path, rows: Rows, data: Description) -> dict[str, tuple[str, ...]]:
-    """Return the columns of each modality that has holes.
+FillTable = Callable[[Mapping[str, np.ndarray], Any], None]
+"""(what `filled_in` returns of all modalities, an open file) -> writes the filled table"""
+
+
+def table_writer(
+    path: Path, output: Path, markers: Sequence[str], rows: Rows, data: Description
+) -> FillTable:
+    """Return what writes the filled rows as a table.
 
     Args:
         path: The file that the rows came from.
+        output: The file to write, whose suffix is the format.
+        markers: The cells of a CSV file that mark what is missing.
         rows: The rows.
         data: What the model was trained on.
 
     Raises:
-        ValueError: If the rows did not come from a CSV file, or if a modality with holes is none of columns.
+        ValueError: If the rows did not come from a table, or not from one of a format that the output can
+            be made of; or if a modality with holes is none of columns.
+        ImportError: If packages that write the output are not installed.
     """
-    if not path.is_file() or path.suffix.lower() not in CSV_FILES:
+    suffix, given = output.suffix, path.suffix.lower()
+    sources = (*(CSV_FILES if suffix == ".csv" else ()), *FRAME_FILES)
+    if not path.is_file() or given not in sources:
         raise ValueError(
-            f"a .csv output needs a .csv input, and {path} is none: choose an .npz output"
+            f"a {suffix} output needs a {' or '.join(sources)} input, and {path} is none: choose an .npz "
+            "output"
         )
+    columns = _columns_of(rows, data)
+    if given in CSV_FILES:
+        return partial(_write_csv, path, markers, columns)
+    if suffix in EXCEL:
+        require_extra(f"writing {output.name}", "tables", "openpyxl")
+    return partial(_write_frame, path, suffix, columns, rows, data)
+
+
+def _columns_of(rows: Rows, data: Description) -> dict[str, tuple[str, ...]]:
+    """Return the columns of each modality that has holes; raises ValueError if one is none of columns."""
     found = {}
     for m, name in enumerate(rows.names):
         scaling = rows.scalings[name]
@@ -41,10 +69,40 @@ def columns_of(path: Path, rows: Rows, data: Description) -> dict[str, tuple[str
             continue
         if shape not in ((), (len(columns),)):
             raise ValueError(
-                f"{name} has examples of shape {shape}, which a CSV file cannot hold: choose an .npz output"
+                f"{name} has examples of shape {shape}, which a table cannot hold: choose an .npz output"
             )
         found[name] = tuple(columns)
     return found
+
+
+def _write_csv(
+    path: Path, markers: Sequence[str], columns: Mapping[str, Sequence[str]],
+    arrays: Mapping[str, np.ndarray], file: Any,
+) -> None:  # fmt: skip
+    """Write a CSV file with its holes filled."""
+    holes = {name: arrays[f"{name}_rows"] for name in columns}
+    file.write(filled_csv(path, markers, columns, arrays, holes))
+
+
+def _write_frame(
+    path: Path, suffix: str, columns: Mapping[str, Sequence[str]], rows: Rows, data: Description,
+    arrays: Mapping[str, np.ndarray], file: Any,
+) -> None:  # fmt: skip
+    """Write a table whose columns have types with its holes filled; integers stay integers."""
+    frame = read_frame(path)
+    names = {str(name): as_name(str(name).strip()) for name in frame.columns}
+    frame = frame.rename(columns=lambda name: names[str(name)])
+    filled = {name: arrays[name].copy() for name in columns}
+    for name, members in columns.items():
+        each = filled[name].reshape(len(frame), -1) if filled[name].dtype.kind == "f" else None
+        for place, column in enumerate(members if each is not None else ()):
+            if column in frame and is_integer(frame[column]):
+                each[:, place] = np.round(each[:, place])  # pyright: ignore[reportOptionalSubscript]
+    holes = {name: arrays[f"{name}_rows"] for name in columns}
+    entries = {name: columns[name] for name in columns if columns[name] != (name,)}
+    whole = put_into(frame, filled, holes, entries)
+    back = {new: old for old, new in names.items()}
+    write_frame(whole.rename(columns=back), file, suffix, path)
 
 
 def filled_csv(

@@ -10,8 +10,9 @@ import numpy as np
 
 from sbmae_jax._check import require_int, require_seed, require_type
 from sbmae_jax._io import as_path, require_writable, write_npz, write_results
-from sbmae_jax.app.filled_table import columns_of, filled_csv
+from sbmae_jax.app.filled_table import table_writer
 from sbmae_jax.data.description import Description
+from sbmae_jax.data.user.frame_file import FRAME_FILES
 from sbmae_jax.data.user.table_files import MISSING_MARKERS
 from sbmae_jax.data.user.tables import open_table
 from sbmae_jax.models.imputation import draw_samples, filled_in
@@ -50,7 +51,7 @@ def impute_file(
     missing_markers: Sequence[str] = MISSING_MARKERS,
     key: str = "",
 ) -> Imputed:
-    """Impute the rows of a file, and write an `.npz` or a `.csv` file, whole or not at all.
+    """Impute the rows of a file, and write an `.npz` file or a table, whole or not at all.
 
     Of several processes, the first one writes.
 
@@ -64,14 +65,15 @@ def impute_file(
     - NAME_mean and NAME_std [K, ...] of the samples, or for a category NAME_classes [C] and
       NAME_probabilities [K, C], the frequencies of the classes; text has neither.
 
-    For other modalities it has NAME alone, as given. An output that ends in `.csv` is the CSV file of the
-    input with its holes filled, in its columns, their order and number formats; it does not have the samples.
+    For other modalities it has NAME alone, as given. An output that ends in `.csv`, `.parquet`, `.feather` or
+    `.xlsx` is the table of the input with its holes filled, in its columns and their order, number formats
+    and types; it does not have the samples.
 
     Args:
         draw: Draws what is not observed, as `Model.draw` does, compiled.
         data: The description of the data that the model was trained on.
         path: The new rows, as `open_table` reads them. A modality that is absent was not measured.
-        output: The file to write, `.npz` or `.csv`.
+        output: The file to write: `.npz`, or for rows of a table one of the formats above.
         num_samples: Samples of each hole, at least 2, as a standard deviation needs.
         seed: In 0..2**32 - 1. The same seed gives the same samples.
         batch_size: Samples in one call of `draw`; larger batches need more memory.
@@ -111,19 +113,17 @@ def impute_file(
             f"{path} has nothing to fill in: put NaN where a modality was not measured, mark its rows in "
             "NAME_present, or leave its array out"
         )
-    as_csv = output.suffix == ".csv"
-    columns = columns_of(as_path(path), rows, data) if as_csv else {}
-    if not as_csv:
+    write_table = None
+    if output.suffix == ".npz":
         _check_names(rows)
+    else:
+        write_table = table_writer(as_path(path), output, missing_markers, rows, data)
     samples = draw_samples(draw, rows, num_samples, jax.random.key(seed), batch_size)
     arrays: dict[str, np.ndarray] = {}
     for name in rows.names:
         arrays |= filled_in(name, rows, samples[name])
-    if as_csv:
-        holes = {name: arrays[f"{name}_rows"] for name in columns}
-        table = filled_csv(as_path(path), missing_markers, columns, arrays, holes)
     if distributed.is_first():
-        fill = (lambda file: file.write(table)) if as_csv else partial(write_npz, arrays=arrays)
+        fill = partial(write_table, arrays) if write_table else partial(write_npz, arrays=arrays)
         write_results(output.parent, {output.name: fill})
     distributed.barrier("imputed")
     num_filled = {name: len(samples[name]) for name in rows.names}
@@ -135,8 +135,10 @@ def impute_file(
 def _check_output(output: str | Path) -> Path:
     """Return the file to write; raises ValueError if it cannot be written, or has another suffix."""
     output = as_path(output)
-    if output.suffix not in (".npz", ".csv"):
-        raise ValueError(f"output {output} must end in .npz or, for rows of a .csv file, in .csv")
+    if output.suffix not in (".npz", ".csv", *FRAME_FILES):
+        raise ValueError(
+            f"output {output} must end in .npz or, for rows of a table, in .csv, {', '.join(FRAME_FILES)}"
+        )
     require_writable(output)
     return output
 

@@ -341,7 +341,7 @@ def impute(
     Args:
         workdir: The folder of a run that was trained on files of your own.
         path: The new rows, in the same form as those files.
-        output: The `.npz` or `.csv` file to write; `impute.impute_file` says what it holds.
+        output: The `.npz` file or the table to write; `impute.impute_file` says what it holds.
         num_samples: Samples of each missing value, at least 2.
         seed: In 0..2**32 - 1.
 

@@ -43,14 +43,53 @@ def read_frame(file: Path) -> Any:
         ) from None
 
 
-def write_frame(frame: Any, file: Any, suffix: str) -> None:
-    """Write a data frame into an open file, in the format of a suffix."""
-    if suffix in PARQUET:
-        frame.to_parquet(file)
-    elif suffix in FEATHER:
-        frame.to_feather(file)
-    else:
+def write_frame(frame: Any, file: Any, suffix: str, like: Path | None = None) -> None:
+    """Write a data frame of pandas into an open file.
+
+    Args:
+        frame: The data frame.
+        file: The file, open for bytes.
+        suffix: The format: one of `FRAME_FILES`, or ".csv".
+        like: A file whose types its columns get, as far as these hold the values; None keeps their own.
+    """
+    if suffix in (*PARQUET, *FEATHER):
+        import pyarrow as pa
+        from pyarrow import feather, parquet
+
+        table = pa.Table.from_pandas(frame, preserve_index=False if suffix in FEATHER else None)
+        schema = _schema(like) if like is not None else pa.schema([])
+        for field in schema:
+            place = table.schema.get_field_index(field.name)
+            try:
+                column = table.column(place).cast(field.type)
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # which does not hold the values
+                continue
+            table = table.set_column(place, field.with_nullable(True), column)
+        if schema.names == table.schema.names:  # what pandas notes on its own types
+            table = table.replace_schema_metadata(schema.metadata)
+        if suffix in PARQUET:
+            parquet.write_table(table, file)
+        else:
+            feather.write_feather(table, file)
+    elif suffix in EXCEL:
         frame.to_excel(file, index=False)
+    else:
+        frame.to_csv(file, index=type(frame.index).__name__ != "RangeIndex")
+
+
+def is_integer(column: Any) -> bool:
+    """Return whether a column of a data frame holds integers, with or without holes."""
+    return getattr(column.dtype, "kind", "") in ("i", "u")
+
+
+def _schema(file: Path) -> Any:
+    """Return the names and types of the columns of a Parquet or Feather file; none of others."""
+    import pyarrow as pa
+    from pyarrow import feather, parquet
+
+    if file.suffix.lower() in PARQUET:
+        return parquet.read_schema(file)
+    return feather.read_table(file).schema if file.suffix.lower() in FEATHER else pa.schema([])
 
 
 def read_frame_columns(file: Path, markers: Collection[str]) -> FrameColumns:
