@@ -100,7 +100,7 @@ def test_the_macro_mean_counts_classes_alike_and_its_error_matches_repeated_expe
     chance = np.where(label == 0, 0.3, 0.8)
     draws = np.random.default_rng(0).random((2000, 120)) < chance
     found = [macro_estimate(draw.astype(float), label) for draw in draws]
-    means, errors = np.array(found).T
+    means, errors = np.array(found)[:, :2].T
     assert means.mean() == pytest.approx(0.55, abs=0.01)
     assert errors.mean() == pytest.approx(means.std(), rel=0.1)
 
@@ -254,7 +254,7 @@ def test_the_report_compares_the_protocols():
         "nested", "prefix", "all subsets",
         "Fréchet distance, prefix", "Fréchet distance, all subsets",
     ]  # fmt: skip
-    assert rows[1][1:] == ("1.000 ± 0.000", "1.000 ± 0.000")
+    assert rows[1][1:] == ("1.000 (0.722 to 1.000)", "1.000 (0.722 to 1.000)")
     assert "only the last one, c, is scored" in section.remark
     names = [headline.name for headline in coherence_pages.headlines(results)]
     assert "coherence, prefix, given 1" in names

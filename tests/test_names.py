@@ -224,3 +224,7 @@ def test_logarithmic_axes_have_plain_numbers():
     )
     assert {"0.7", "1"} <= first
     assert {"10", "100"} <= second
+    # A negative loss, as that of a density, has no logarithm.
+    rows = {"a": [{"step": 1, "loss": 2.0}, {"step": 2, "loss": -1.0}]}
+    (axes,) = plot_losses(rows).axes
+    assert axes.get_yscale() == "linear"

@@ -91,7 +91,7 @@ def test_the_error_given_the_rest_is_that_of_the_exact_conditional_mean(exact):
         assert near(entry["model"]["error"], expected)
         assert near(entry["linear"]["error"], expected, bias=0.02)  # it has learned from 2000 rows
         assert entry["neighbours"]["error"]["mean"] > entry["model"]["error"]["mean"]
-        assert entry["marginal"]["error"] == {"mean": 1, "se": 0}
+        assert entry["marginal"]["error"] == {"mean": 1, "se": 0, "low": 1, "high": 1}
         over = entry["error_over_linear"]
         assert 0.95 - 4 * over["se"] < over["mean"] < 1 + 4 * over["se"]
         assert over["se"] < entry["model"]["error"]["se"] / entry["linear"]["error"]["mean"]
@@ -122,7 +122,7 @@ def test_joint_draws_that_belong_together_are_as_consistent_as_the_data(exact):
 
 def test_what_is_decoded_as_it_was_explains_everything(exact):
     for entry in exact["reconstruction"].values():
-        assert entry["model"]["error"] == {"mean": 0, "se": 0}
+        assert entry["model"]["error"] == {"mean": 0, "se": 0, "low": 0, "high": 0}
 
 
 def test_samples_without_noise_cover_too_little(exact, predicted):

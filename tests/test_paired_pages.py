@@ -13,14 +13,17 @@ from stand_ins import Gaussian, Mixture
 
 from sbmae_jax._json import from_json, to_json
 from sbmae_jax.app import pipeline
-from sbmae_jax.evaluation.formatting import percent_with_error
+from sbmae_jax.evaluation.formatting import percent_with_error, with_error
 from sbmae_jax.evaluation.generator import Generator
 from sbmae_jax.evaluation.labels import coherence_pages
-from sbmae_jax.evaluation.paired import calibration_pages
+from sbmae_jax.evaluation.paired import calibration_pages, pages
 from sbmae_jax.evaluation.paired.headlines import headlines
+from sbmae_jax.evaluation.paired.labels import find_judges
 from sbmae_jax.evaluation.paired.pages import sections
-from sbmae_jax.evaluation.paired.plots import plot_matrix, plot_prediction
+from sbmae_jax.evaluation.paired.plots import plot_matrix, plot_prediction, plot_vectors
 from sbmae_jax.evaluation.paired.protocol import PairedProtocol
+from sbmae_jax.evaluation.paired.samples import MAX_FEATURES
+from sbmae_jax.metrics.coherence import estimate
 
 SPEED = {"seconds_per_1000_samples": 1.0, "num_evaluations": 3}
 MIXTURE = Mixture()
@@ -92,6 +95,94 @@ def test_all_sections_are_there(mixture):
 )
 def test_a_share_above_one_is_not_printed_without_a_word(mean, se, text):
     assert percent_with_error({"mean": mean, "se": se}) == text
+
+
+@pytest.mark.parametrize(
+    ("values", "text", "share"),
+    [
+        ([1] * 4, "1.000 (0.510 to 1.000)", "100.0 % (51 to 100 %)"),
+        ([0, 1, 1], "0.667 (0.208 to 0.939)", "66.7 % (21 to 94 %)"),
+        ([0.2, 0.4, 0.6], "0.400 (-0.097 to 0.897)", "40.0 % (-10 to 90 %)"),
+        ([0, 1] * 50, "0.500 ± 0.050", "50.0 ± 5.0 %"),
+        ([1] * 500, "1.000 (0.992 to 1.000)", "100.0 % (99 to 100 %)"),
+        ([0.5], "0.500", "50.0 %"),
+    ],
+)
+def test_of_few_rows_an_interval_is_shown(values, text, share):
+    entry = estimate(values)._asdict()
+    assert (with_error(entry), percent_with_error(entry)) == (text, share)
+
+
+def test_few_test_rows_are_warned_of_and_many_are_not(mixture):
+    found, _, _, results = mixture
+    # One row alone has the first modality.
+    assert found["warning: few test rows"].value == "1"
+    assert "those of counts may be far off" in found["warning: few test rows"].remark
+    several = copy.deepcopy(results)
+    for entry in several["prediction"].values():
+        entry["num_rows"] = 30
+    assert "few test rows" not in str(headlines(several))
+    several["num_rows"] = 29
+    assert headlines(several)[0].value == "29"
+    assert "all figures may be far off" in headlines(several)[0].remark
+
+
+def test_a_modality_that_says_nothing_of_the_label_is_no_judge_of_agreement(folder):
+    class Noisy(Mixture):
+        """The counts are the same for all classes."""
+
+        def __init__(self):
+            super().__init__()
+            self.rates = np.full_like(self.rates, 3.0)
+
+    model = Noisy()
+    rows, train = model.rows(60, seed=1), model.rows(300, seed=2)
+    found, shown, _, results = reported(model, rows, train, model.likelihoods, folder)
+    assert results["judges_left_out"] == ["counts"]
+    assert found["left out of coherence"].value == "counts"
+    assert "counts." in shown["Coherence: do modalities agree on the label?"].remark
+    # Agreement is that of the other three.
+    assert set(results["unconditional_coherence"]["at_least_k"]) == {"2", "3"}
+    others = np.mean(
+        [a for n, a in results["classifier_accuracy"]["by_modality"].items() if n != "counts"]
+    )
+    assert results["classifier_accuracy"]["mean"] == pytest.approx(others)
+    assert results["conditional_coherence"].keys() == {"1", "2", "3"}
+    assert set(results["classifier_accuracy"]["by_modality"]) == set(model.names)
+
+
+@pytest.mark.parametrize(
+    ("correct", "label", "found"),
+    [
+        ([1] * 12, [0, 1] * 6, True),
+        ([1] * 3, [0, 1, 1], False),  # three rows cannot tell
+        ([1, 0] * 20, [0, 1] * 20, False),
+        ([1] * 9 + [0], [0] * 9 + [1], False),  # as good as always saying 0
+        ([1] * 4, [0] * 4, True),  # one class alone
+    ],
+)
+def test_a_judge_must_be_better_than_the_most_frequent_class(correct, label, found):
+    label = np.array(label)
+    classes = np.where(correct, label, label + 1)[:, None]
+    assert find_judges(classes, label, np.ones_like(classes, bool)).tolist() == [found]
+    assert not find_judges(classes, label, np.zeros_like(classes, bool)).any()
+
+
+def test_vectors_of_many_modalities_are_all_shown_up_to_a_number_that_is_told(mixture, folder):
+    _, _, _, results = mixture
+    names = tuple(f"v{i:02}" for i in range(14))
+    results = copy.deepcopy(results) | {"value_types": dict.fromkeys(names, "real")}
+    values = np.random.default_rng(0).normal(size=(2, MAX_FEATURES))
+    samples = {"shown": np.arange(2), "present": np.ones((2, 14), bool)}
+    samples |= {f"true/{name}": values for name in names}
+    samples |= {f"rest/{name}": values[:, None] for name in names}
+    section = {s.title: s for s in pages._vectors(results, samples, names, folder)}
+    caption = section["Examples: values, given all others"].images[0].caption
+    assert caption.endswith("Not shown: v12, v13.")
+    assert "v00, v01" in caption
+    assert f"at most the first {MAX_FEATURES} values" in caption
+    shown = {axes.get_title() for axes in plot_vectors(samples, names[:12], names).axes}
+    assert shown - {""} == set(names[:12])
 
 
 def test_a_report_on_few_rows_shows_no_share_above_one(mixture, folder):
@@ -183,18 +274,24 @@ def test_one_modality_is_said_to_be_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("coverage", "bias", "words"),
+    ("coverage", "bias", "se", "words"),
     [
-        (0.90, 0.0, "calibrated"),
-        (0.80, 0.0, "overconfident: intervals too narrow"),
-        (0.97, 0.1, "underconfident: intervals too wide; samples too low"),
-        (0.90, -0.1, "samples too high"),
+        (0.90, 0.0, 0.005, "calibrated"),
+        (0.80, 0.0, 0.005, "overconfident: intervals too narrow"),
+        (0.97, 0.1, 0.005, "underconfident: intervals too wide; samples too low"),
+        (0.90, -0.1, 0.005, "samples too high"),
+        (0.784, 0.0, 0.058, "too few rows to tell"),
+        (0.90, 0.0, 0.058, "too few rows to tell"),
+        (0.50, 0.0, 0.058, "overconfident: intervals too narrow"),
+        (0.50, 0.3, math.nan, "too few rows to tell"),
     ],
 )
-def test_calibration_is_put_into_words(coverage, bias, words):
+def test_calibration_is_put_into_words(coverage, bias, se, words):
     entry = {
-        "nominal": 0.9, "coverage": {"mean": coverage, "se": 0.005}, "bias": {"mean": bias, "se": 0.005},
-    }  # fmt: skip
+        "nominal": 0.9,
+        "coverage": {"mean": coverage, "se": se},
+        "bias": {"mean": bias, "se": se},
+    }
     assert calibration_pages.verdict(entry) == words
 
 
@@ -231,4 +328,4 @@ def test_what_one_row_or_no_variance_leaves_undefined_is_shown_as_such(constant,
     shown = f"{headlines}{[(section.table, section.remark) for section in sections.values()]}"
     assert not re.search(r"\bnan\b|None", shown)
     if not constant:
-        assert sections["Calibration of intervals"].table[1][-1] == "too few rows"
+        assert sections["Calibration of intervals"].table[1][-1] == "too few rows to tell"

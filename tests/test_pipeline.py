@@ -43,7 +43,7 @@ def test_results_have_all_that_is_documented(finished_run):
     results = json.loads((finished_run / "results.json").read_text())
     assert results.keys() >= DOCUMENTED
     assert results["conditional_coherence"].keys() == {"1"}
-    assert results["conditional_coherence"]["1"].keys() == {"mean", "se"}
+    assert results["conditional_coherence"]["1"].keys() == {"mean", "se", "low", "high"}
     stages = {"autoencoder/hubble", "autoencoder/retina", "score", "classifier", "evaluate"}
     assert results["seconds"].keys() == stages
     assert results["peak_memory_bytes"] > 2**20

@@ -10,7 +10,9 @@ def number(value: float, form: str = ".3f") -> str:
 
 
 def with_error(entry: Mapping[str, float], form: str = ".3f") -> str:
-    """Write a mean with its standard error: "0.912 ± 0.004"."""
+    """Write a mean with its standard error, "0.912 ± 0.004", or of few rows with its interval."""
+    if has_wide_interval(entry):
+        return f"{entry['mean']:{form}} ({entry['low']:{form}} to {entry['high']:{form}})"
     error = entry["se"]
     return number(entry["mean"], form) + ("" if math.isnan(error) else f" ± {error:.3f}")
 
@@ -21,14 +23,25 @@ def percent(value: float) -> str:
 
 
 def percent_with_error(entry: Mapping[str, float]) -> str:
-    """Write a share with its standard error in percent: "91.2 ± 0.4 %".
+    """Write a share with its standard error in percent, "91.2 ± 0.4 %", or of few rows with its interval.
 
     The estimate of a share that is corrected for the number of samples may be above 100 % by chance.
     """
     text = percent(entry["mean"])
-    if not math.isnan(entry["se"]):
+    if has_wide_interval(entry):
+        text = (
+            f"{100 * entry['mean']:.1f} % ({100 * entry['low']:.0f} to {100 * entry['high']:.0f} %)"
+        )
+    elif not math.isnan(entry["se"]):
         text = f"{100 * entry['mean']:.1f} ± {100 * entry['se']:.1f} %"
     return f"100 % (estimate {text}: too few rows to tell)" if is_above_one(entry["mean"]) else text
+
+
+def has_wide_interval(entry: Mapping[str, float]) -> bool:
+    """Return whether few rows make the 95 % interval another one than two standard errors on each side."""
+    width = entry.get("high", math.nan) - entry.get("low", math.nan)
+    usual = 2 * 1.96 * entry["se"]
+    return width > 0 and not abs(width - usual) <= 0.1 * usual
 
 
 def is_above_one(share: float) -> bool:
@@ -43,4 +56,6 @@ def over(numerator: float, denominator: float) -> float:
 
 def explained(error: Mapping[str, float]) -> dict[str, float]:
     """Turn an error over that of the training mean into the share explained, with its standard error."""
-    return {"mean": 1 - error["mean"], "se": error["se"]}
+    share = {"mean": 1 - error["mean"], "se": error["se"]}
+    ends = {"low": 1 - error["high"], "high": 1 - error["low"]} if "low" in error else {}
+    return share | ends

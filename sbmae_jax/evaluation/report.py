@@ -94,7 +94,10 @@ class _PlainLogFormatter(LogFormatter):
 
 
 def _plot_losses(stages: Mapping[str, list[dict[str, Any]]]) -> Figure:
-    """Plot the training loss of each stage against its steps."""
+    """Plot the training loss of each stage against its steps.
+
+    The axis is logarithmic unless a loss is negative, as that of a density is, which has no logarithm.
+    """
     groups: dict[str, list[str]] = {}
     for stage in stages:
         groups.setdefault(stage.split("/")[0], []).append(stage)
@@ -104,9 +107,11 @@ def _plot_losses(stages: Mapping[str, list[dict[str, Any]]]) -> Figure:
         for stage in members:
             steps, losses = zip(*((row["step"], row["loss"]) for row in stages[stage]), strict=True)
             axes.plot(steps, losses, label=stage.split("/")[-1], linewidth=1.2)
-        axes.set(title=title, xlabel="step", yscale="log")
-        for tell in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-            tell(_PlainLogFormatter())
+        axes.set(title=title, xlabel="step")
+        if min(row["loss"] for stage in members for row in stages[stage]) > 0:
+            axes.set_yscale("log")
+            for tell in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+                tell(_PlainLogFormatter())
         if len(members) > 1:
             axes.legend()
     figure.tight_layout()

@@ -1,28 +1,82 @@
-"""Coherence: do the modalities of an example agree, as a classifier sees them?"""
+r"""Coherence: do the modalities of an example agree, as a classifier sees them?
+
+Means come with a standard error and a 95 % interval. Of few rows the interval is not two standard errors on
+each side: with n rows it is that of Student's t distribution, mean +- t_(n-1) se; and of a share p of events
+that of Wilson, which is never empty, even where all rows or none have the event:
+
+    (p + c / 2 +- sqrt(c p (1 - p) + c^2 / 4)) / (1 + c),      c = 1.96^2 / n.                       (1)
+
+Source of (1): Wilson 1927 (J. Amer. Stat. Assoc. 22, 209-212).
+"""
 
 import math
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import stdtrit
 
 from sbmae_jax.metrics.rows import as_rows, require_same_shape
 
 
 class Estimate(NamedTuple):
-    """A mean over examples and its standard error.
+    """A mean over examples, its standard error, and an interval that is right for few examples too.
 
     Attributes:
         mean: The mean.
         se: Its standard error; NaN where it cannot be estimated.
+        low: The lower end of its 95 % interval; NaN where it cannot be estimated.
+        high: The upper end.
 
     Example:
         >>> from sbmae_jax.metrics.coherence import Estimate
-        >>> "{0.mean:.2f} ± {0.se:.2f}".format(Estimate(0.81, 0.02))
+        >>> "{0.mean:.2f} ± {0.se:.2f}".format(Estimate(0.81, 0.02, 0.77, 0.85))
         '0.81 ± 0.02'
     """
 
     mean: float
     se: float
+    low: float = math.nan
+    high: float = math.nan
+
+
+def student_estimate(mean: float, se: float, freedom: int) -> Estimate:
+    """Return a mean with the interval of Student's t distribution.
+
+    Args:
+        mean: The mean.
+        se: Its standard error; NaN where it is not known.
+        freedom: The degrees of freedom: examples less what was estimated beside the error; 0 gives NaN.
+
+    Returns:
+        The estimate.
+
+    Example:
+        >>> from sbmae_jax.metrics.coherence import student_estimate
+        >>> round(student_estimate(0.0, 1.0, 3).high, 2)  # not 1.96
+        3.18
+    """
+    half = se * float(stdtrit(freedom, 0.975)) if freedom > 0 else math.nan
+    return Estimate(mean, se, mean - half, mean + half)
+
+
+def wilson_interval(share: float, num: int) -> tuple[float, float]:
+    """Return the 95 % interval of a probability, equation (1).
+
+    Args:
+        share: The share of examples with the event, in 0..1.
+        num: The number of examples, at least 1.
+
+    Returns:
+        Its ends, in 0..1.
+
+    Example:
+        >>> from sbmae_jax.metrics.coherence import wilson_interval
+        >>> [round(end, 2) for end in wilson_interval(1.0, 4)]  # all of four
+        [0.51, 1.0]
+    """
+    c = 1.96**2 / num
+    half = math.sqrt(c * share * (1 - share) + c**2 / 4)
+    return max((share + c / 2 - half) / (1 + c), 0.0), min((share + c / 2 + half) / (1 + c), 1.0)
 
 
 def estimate(values: np.ndarray) -> Estimate:
@@ -32,7 +86,8 @@ def estimate(values: np.ndarray) -> Estimate:
         values: `[N]`, with N at least 1.
 
     Returns:
-        The mean and its standard error, which is NaN for one value.
+        The mean, its standard error, which is NaN for one value, and its interval: that of Wilson if all
+        values are 0 or 1, that of Student otherwise.
 
     Raises:
         ValueError: If the shape is another one, or a value is not finite.
@@ -41,10 +96,16 @@ def estimate(values: np.ndarray) -> Estimate:
         >>> from sbmae_jax.metrics.coherence import estimate
         >>> estimate([0.0, 1.0, 1.0, 2.0]).mean
         1.0
+        >>> found = estimate([1.0, 1.0, 1.0, 1.0])
+        >>> found.se, round(found.low, 2)  # four successes do not prove that there are no failures
+        (0.0, 0.51)
     """
     values = as_rows("values", values)
+    mean = float(np.mean(values))
     error = np.std(values, ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return Estimate(float(np.mean(values)), float(error))
+    if np.isin(values, (0, 1)).all():
+        return Estimate(mean, float(error), *wilson_interval(mean, len(values)))
+    return student_estimate(mean, float(error), len(values) - 1)
 
 
 def macro_estimate(values: np.ndarray, label: np.ndarray) -> Estimate:
@@ -71,8 +132,9 @@ def macro_estimate(values: np.ndarray, label: np.ndarray) -> Estimate:
     values, label = as_rows("values", values), as_rows("label", label, integers=True)
     require_same_shape(values=values, label=label)
     by_class = [estimate(values[label == c]) for c in np.unique(label)]
-    means, errors = np.array(by_class).T
-    return Estimate(float(means.mean()), float(np.sqrt(np.sum(errors**2)) / len(by_class)))
+    means, errors = np.array([found[:2] for found in by_class]).T
+    error = float(np.sqrt(np.sum(errors**2)) / len(by_class))
+    return student_estimate(float(means.mean()), error, len(values) - len(by_class))
 
 
 def conditional_coherence(

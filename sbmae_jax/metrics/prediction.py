@@ -21,7 +21,7 @@ score); (1) is the delta method.
 import numpy as np
 
 from sbmae_jax._check import require_number, require_one_of
-from sbmae_jax.metrics.coherence import Estimate
+from sbmae_jax.metrics.coherence import Estimate, student_estimate
 from sbmae_jax.metrics.rows import as_rows, require_same_shape
 
 VALUE_TYPES = ("real", "binary", "category", "counts")
@@ -161,7 +161,8 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray) -> Estimate:
         denominator: `[N]`, of the same rows.
 
     Returns:
-        The ratio and its error. Both are NaN if the denominator has mean 0; the error is NaN for one row.
+        The ratio, its error and its interval. All are NaN if the denominator has mean 0; of one row, all but
+        the ratio are.
 
     Raises:
         ValueError: If the shapes do not fit, or a value is not finite.
@@ -180,4 +181,5 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray) -> Estimate:
     if len(numerator) < 2:
         return Estimate(value, float("nan"))
     rest = np.asarray(numerator) - value * np.asarray(denominator)
-    return Estimate(value, float(rest.std(ddof=1) / np.sqrt(len(rest)) / abs(total)))
+    error = float(rest.std(ddof=1) / np.sqrt(len(rest)) / abs(total))
+    return student_estimate(value, error, len(rest) - 1)

@@ -220,7 +220,11 @@ def measure_joint(classes: np.ndarray, label: np.ndarray) -> dict[str, Any]:
 
 
 def measure_accuracy(
-    names: tuple[str, ...], classes: np.ndarray, label: np.ndarray, present: np.ndarray
+    names: tuple[str, ...],
+    classes: np.ndarray,
+    label: np.ndarray,
+    present: np.ndarray,
+    counts: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Return the share of right classes: the mean over rows with its standard error, and `by_modality`.
 
@@ -229,6 +233,7 @@ def measure_accuracy(
         classes: The classes that were read from them, `[N, M]`.
         label: The true ones, `[N]`.
         present: `[N, M]` bool: the modalities that a row has. Others do not count.
+        counts: `[M]` bool: the modalities of which the mean is taken; all where none is, or for None.
     """
     correct = (classes == label[:, None]) & present
     by_modality = {
@@ -236,5 +241,8 @@ def measure_accuracy(
         for m, (name, seen) in enumerate(zip(names, present.T, strict=True))
         if seen.any()
     }
-    mean = estimate(correct.sum(axis=1) / present.sum(axis=1))._asdict()
+    if counts is not None and counts.any():
+        correct, present = correct[:, counts], present[:, counts]
+    has = present.any(axis=1)
+    mean = estimate(correct[has].sum(axis=1) / present[has].sum(axis=1))._asdict()
     return {**mean, "by_modality": by_modality}  # below a key, as a modality may be called mean

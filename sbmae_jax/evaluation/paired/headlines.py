@@ -15,6 +15,7 @@ from sbmae_jax.evaluation.formatting import (
 )
 from sbmae_jax.evaluation.labels import coherence_pages
 
+MIN_ROWS = 30  # test rows, of which a share is known to about a fifth
 ONE_MODALITY = (
     "With one modality this is a latent diffusion model. There is nothing to observe, so nothing "
     "conditional is measured."
@@ -23,7 +24,7 @@ ONE_MODALITY = (
 
 def headlines(results: Results) -> list[Headline]:
     """Choose the main results."""
-    found = []
+    found = _few_rows(results)
     if "prediction" not in results:
         found.append(Headline("modalities", "1", ONE_MODALITY))
         for name, entry in results["reconstruction"].items():
@@ -50,6 +51,22 @@ def headlines(results: Results) -> list[Headline]:
     return [*found, Headline(
         "1,000 samples", f"{results['seconds_per_1000_samples']:.1f} s",
         f"{results['num_evaluations']} score evaluations and decoding",
+    )]  # fmt: skip
+
+
+def _few_rows(results: Results) -> list[Headline]:
+    """Warn where there are too few test rows for figures that can be relied on."""
+    rows = {n: e["num_rows"] for n, e in results.get("prediction", {}).items()}
+    few = {name: num for name, num in rows.items() if num < MIN_ROWS}
+    if results["num_rows"] < MIN_ROWS:
+        number, whose = results["num_rows"], "all figures"
+    elif few:
+        number, whose = min(few.values()), f"those of {', '.join(few)}"
+    else:
+        return []
+    return [Headline(
+        "warning: few test rows", f"{number:,}",
+        f"fewer than {MIN_ROWS}: {whose} may be far off, within the intervals given",
     )]  # fmt: skip
 
 
@@ -83,15 +100,24 @@ def _prediction(
 
 def _labels(results: Results) -> list[Headline]:
     """Return the main results that need labels."""
-    variation = results["label_total_variation"]
     found = [
         Headline("classifier accuracy, test rows", with_error(results["classifier_accuracy"])),
         Headline("classifier accuracy, reconstructions",
                  with_error(results["reconstruction_accuracy"]), "ceiling of coherence"),
     ]  # fmt: skip
+    if left_out := results.get("judges_left_out"):
+        found.append(Headline(
+            "left out of coherence", ", ".join(left_out),
+            "on test rows its classifier is no better than the most frequent class"
+            if len(left_out) == 1 else
+            "on test rows their classifiers are no better than the most frequent class",
+        ))  # fmt: skip
     if "conditional_coherence" in results:
         agree = results["unconditional_coherence"]["all_agree"]
         found += coherence_pages.headlines(results)
         found.append(Headline("unconditional coherence", with_error(agree), "all modalities agree"))
-    remark = "distance from the labels of the test rows; 0 is best"
-    return [*found, Headline("label total variation", number(variation["real"]), remark)]
+    if "label_total_variation" in results:
+        variation = number(results["label_total_variation"]["real"])
+        remark = "distance from the labels of the test rows; 0 is best"
+        found.append(Headline("label total variation", variation, remark))
+    return found

@@ -3,6 +3,10 @@
 They are fitted to real training rows when a run is evaluated: logistic regression or a small network,
 whichever does better on rows held out. Their accuracy is reported, on real test rows and on reconstructions.
 The latter is the ceiling of coherence.
+
+A modality need not say anything of the label. Its classifier then guesses, and agrees with others by chance
+alone. So a classifier whose accuracy on test rows cannot be told from that of the most frequent class does
+not count: coherence is that of the other modalities, and the results name those left out.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +21,7 @@ from sbmae_jax.evaluation.labels.coherence import measure_accuracy, measure_join
 from sbmae_jax.evaluation.paired.baselines import fit_quietly, hold_out
 from sbmae_jax.evaluation.paired.eval_data import EvalData
 from sbmae_jax.evaluation.subsets import nested_of_present
-from sbmae_jax.metrics.coherence import conditional_coherence
+from sbmae_jax.metrics.coherence import conditional_coherence, estimate
 from sbmae_jax.types import Key
 
 MAX_ROWS = 10_000  # from which a classifier learns
@@ -45,33 +49,60 @@ def measure_labels(
 
     reading = generator.reading(read)
     real, rebuilt = read(test.arrays)["class"], reading.reconstruct_rows(test.arrays)["class"]
-    joint = measure_joint(read(made)["class"], label)
+    tells = find_judges(real, label, test.present)
     results = {
-        "classifier_accuracy": measure_accuracy(names, real, label, test.present),
-        "reconstruction_accuracy": measure_accuracy(names, rebuilt, label, test.present),
-        "label_total_variation": joint["label_total_variation"],
+        "classifier_accuracy": measure_accuracy(names, real, label, test.present, tells),
+        "reconstruction_accuracy": measure_accuracy(names, rebuilt, label, test.present, tells),
+        "judges_left_out": [name for name, used in zip(names, tells, strict=True) if not used],
     }
-    if len(names) == 1:
+    if not tells.any():
         return results
-    coherence = _measure_nested(key, eval_data, reading)
+    joint = measure_joint(read(made)["class"][:, tells], label)
+    results["label_total_variation"] = joint["label_total_variation"]
+    if len(names) == 1 or tells.sum() < 2:
+        return results
+    coherence = _measure_nested(key, eval_data, reading, tells)
     return results | joint | {"conditional_coherence": coherence}
 
 
-def _measure_nested(key: Key, eval_data: EvalData, generator: Generator) -> dict[str, Any]:
+def find_judges(classes: np.ndarray, label: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Return which classifiers are better than naming the most frequent class: `[M]` bool.
+
+    The lower end of the 95 % interval of their accuracy must be above the share of that class.
+
+    Args:
+        classes: What they read from real test rows, `[N, M]`.
+        label: The labels of these rows, `[N]`.
+        present: The modalities that a row has, `[N, M]` bool.
+    """
+    found = []
+    for column, seen in zip(classes.T, present.T, strict=True):
+        correct, shares = column[seen] == label[seen], np.unique(label[seen], return_counts=True)[1]
+        is_better = seen.any() and estimate(correct).low > shares.max() / seen.sum()
+        # Where all rows have one class, there is nothing to be better at.
+        found.append(bool(is_better or (len(shares) == 1 and correct.all())))
+    return np.array(found)
+
+
+def _measure_nested(
+    key: Key, eval_data: EvalData, generator: Generator, tells: np.ndarray
+) -> dict[str, Any]:
     """Return coherence by number of observed modalities, of the rows that have so many.
 
-    Each row observes growing subsets of what it has. All other modalities are targets, also those that were
-    not measured, as the label of the row is known.
+    Each row observes growing subsets of what it has. All other modalities that tell of the label are targets,
+    also those that were not measured, as the label of the row is known. Rows without a target do not count.
     """
     results, test = {}, eval_data.test
     for num_observed, (chosen, observed) in enumerate(nested_of_present(test.present), 1):
+        has_target = (~observed & tells[None]).any(axis=1)
+        chosen, observed = chosen[has_target], observed[has_target]
         if not len(chosen):
             continue
         rows = {name: test.arrays[name][chosen] for name in eval_data.names}
         # One key for all, so that fresh noise does not hide what one more modality adds.
-        classes = generator.complete_rows(key, rows, observed)["class"]
-        label = np.asarray(test.label)[chosen]
-        results[str(num_observed)] = conditional_coherence(classes, label, observed)._asdict()
+        classes = generator.complete_rows(key, rows, observed)["class"][:, tells]
+        found = conditional_coherence(classes, np.asarray(test.label)[chosen], observed[:, tells])
+        results[str(num_observed)] = found._asdict()
     return results
 
 

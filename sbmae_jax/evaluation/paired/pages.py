@@ -17,8 +17,10 @@ from sbmae_jax.evaluation.paired.plots import (
     plot_prediction,
     plot_vectors,
 )
-from sbmae_jax.evaluation.paired.samples import image_sheet, joint_sheet
+from sbmae_jax.evaluation.paired.samples import MAX_ALONE, MAX_FEATURES, image_sheet, joint_sheet
 from sbmae_jax.evaluation.paired.text_pages import text_sections
+
+MAX_VECTORS = 12  # of which examples are plotted
 
 
 def sections(
@@ -100,22 +102,35 @@ def _vectors(
     ]  # fmt: skip
     if not vectors:
         return []
-    plot_vectors(samples, vectors, names).savefig(folder / "vectors.png", dpi=DPI)
+    shown = vectors[:MAX_VECTORS]
+    figure = plot_vectors(samples, shown, names)
+    figure.savefig(folder / "vectors.png", dpi=DPI, bbox_inches="tight")
     share = (results["num_samples"] - 1) / (results["num_samples"] + 1)
+    cut = [name for name in shown if samples[f"true/{name}"].shape[1] == MAX_FEATURES]
+    parts = (
+        f" Of {', '.join(cut)} at most the first {MAX_FEATURES} values are shown." if cut else ""
+    )
+    if hidden := vectors[MAX_VECTORS:]:
+        parts += f" Not shown: {', '.join(hidden)}."
     return [ReportSection("Examples: values, given all others", (ReportImage(
         "vectors.png",
         f"Test examples. About {share:.0%} of the true values should lie within the range of their samples. "
-        "Real values are standardised, counts are not. Of a signal the first channel is shown.",
+        f"Real values are standardised, counts are not. Of a signal the first channel is shown.{parts}",
         pixelated=False),))]  # fmt: skip
 
 
 def _images(samples: Samples, name: str, names: tuple[str, ...], folder: Path) -> ReportSection:
     """Show images that are generated from other modalities."""
     file = f"given_{names.index(name)}.png"
+    others = [n for n in names if f"alone {n}/{name}" in samples]
+    hidden = f"; {', '.join(others[MAX_ALONE:])} are not" if len(others) > MAX_ALONE else ""
+    alone = (
+        f" Given one alone, {', '.join(others[:MAX_ALONE])} are shown{hidden}." if hidden else ""
+    )
     imsave(folder / file, image_sheet(samples, name, names))
     return ReportSection(f"Examples: {name}, generated", (ReportImage(
         file, "Each row is a test example, its true image with a red edge. The others are sampled given what "
-        "the head of the column says. White: the example lacks that modality."),))  # fmt: skip
+        "the head of the column says. White: the example lacks that modality." + alone),))  # fmt: skip
 
 
 def _coherence(results: Results, folder: Path) -> ReportSection:
@@ -137,7 +152,8 @@ def _coherence(results: Results, folder: Path) -> ReportSection:
             "modality has its own classifier, trained on real rows.", pixelated=False),),
         table=(head, *rows),
         remark="The ceiling is the mean over modalities. One that says little about the label lowers it, and "
-        "coherence with it.",
+        "coherence with it. One whose classifier is no better than the most frequent class agrees by chance "
+        f"alone, and does not count: {', '.join(results.get('judges_left_out') or ['none here'])}.",
     )  # fmt: skip
 
 

@@ -121,15 +121,19 @@ def plot_vectors(
 
     Args:
         samples: What `samples.draw_samples` drew.
-        vectors: The modalities to show; the first PER_ROW are.
+        vectors: The modalities to show, PER_ROW beside each other.
         names: All modalities, in their order.
         num_rows: How many test examples to show.
     """
-    vectors, num_rows = vectors[:PER_ROW], min(num_rows, len(samples["shown"]))
-    figure = Figure(figsize=(3.1 * len(vectors), 1.7 * num_rows))
-    for row in range(num_rows):
-        for column, name in enumerate(vectors):
-            axes = figure.add_subplot(num_rows, len(vectors), row * len(vectors) + column + 1)
+    num_rows = min(num_rows, len(samples["shown"]))
+    columns = min(len(vectors), PER_ROW)
+    blocks = -(-len(vectors) // PER_ROW)  # of `num_rows` examples each, one below the other
+    figure = Figure(figsize=(3.1 * columns, 1.7 * num_rows * blocks))
+    for place, name in enumerate(vectors):
+        block, column = divmod(place, PER_ROW)
+        for row in range(num_rows):
+            line = block * num_rows + row
+            axes = figure.add_subplot(blocks * num_rows, columns, line * columns + column + 1)
             true, drawn = samples[f"true/{name}"][row], samples[f"rest/{name}"][row]
             has = samples["present"][row, names.index(name)]
             true = np.where(has, np.asarray(true, float), np.nan)
