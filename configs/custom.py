@@ -3,8 +3,8 @@
 python launch.py --config=configs/custom.py --config.data.path=DATA --workdir=runs/mine
 python launch.py --workdir=runs/mine --stage=impute --input=new.npz --output=filled.npz --num_samples=20
 
-DATA is an .npz file, a table (.csv, .parquet, .feather, .xlsx), a folder of .npy files or of tables with a
-common key, a TFDS directory, or a folder of image folders and tables.
+DATA is an .npz or .h5ad file, a table (.csv, .parquet, .feather, .xlsx), a folder of .npy files or of tables
+with a common key, a TFDS or Hugging Face directory, or a folder of image folders and tables.
 Open values here are chosen from the data, and printed with the reason. Values that you set are kept, for
 example the kind of the modality lab with --config.modalities.lab.kind=counts, or None for any value.
 """

@@ -1,6 +1,7 @@
 """Checks of a user's arrays; each refusal is one sentence that names the array and the fix."""
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +105,24 @@ def check_split(split: np.ndarray) -> np.ndarray:
             f"split is {str(split[unknown[0]])!r} in row {unknown[0]:,}: use one of {', '.join(SPLITS)}"
         )
     return split
+
+
+def all_problems(
+    where: str, problems: Mapping[str, str], left_out: Collection[str], left: Collection[str]
+) -> str:
+    """Return one message on several problems; "" for fewer than two.
+
+    Args:
+        where: What has the problems.
+        problems: For each modality that has one, a sentence.
+        left_out: What is left out already.
+        left: The modalities without a problem.
+    """
+    if len(problems) < 2:
+        return ""
+    lines = [f"{where} has {len(problems)} modalities that cannot be learned as they are:"]
+    lines += [f"- {sentence}" for sentence in problems.values()]
+    if left:
+        names = shlex.quote(",".join(sorted({*left_out, *problems})))
+        lines.append(f"fix them, or leave out all of them: --config.data.leave_out={names}")
+    return "\n".join(lines)

@@ -50,6 +50,7 @@ def infer_arrays(table: TableColumns, groups: Groups = "") -> RawArrays:
         arrays | {name: values for name, (values, _) in modalities.items()},
         present={n: present for n, (_, present) in modalities.items() if present is not None},
         entries=vectors,
+        grouped=vectors,
         notices=(*_grouping(table.files, vectors, found, single), *notices),
         unusable=name_problems(groups, table.files, vectors, single),
         unreadable=unreadable,

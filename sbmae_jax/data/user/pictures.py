@@ -85,7 +85,7 @@ def read_pictures(path: Path, options: TableOptions, like: Description | None = 
         arrays, unreadable = arrays | opened, unreadable | problems
         present[name] = np.array([file is not None for file in chosen])
     return RawArrays(
-        arrays, present=present, entries=columns.entries, notices=tuple(notices),
+        arrays, present=present, entries=columns.entries, grouped=columns.grouped, notices=tuple(notices),
         ignored=columns.ignored, unusable=unusable, unreadable={**unreadable, **columns.unreadable},
     )  # fmt: skip
 

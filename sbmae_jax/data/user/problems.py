@@ -1,11 +1,10 @@
 """All that is wrong with a user's data, told at once."""
 
-import shlex
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from sbmae_jax.data.user.checks import check_rows
+from sbmae_jax.data.user.checks import all_problems, check_rows
 from sbmae_jax.data.user.kinds import infer_kinds
 from sbmae_jax.data.user.profile import profile
 from sbmae_jax.data.user.tables import Table
@@ -30,27 +29,6 @@ def told_together(
         others = set(table.all_names) - set(names)
         message = all_problems(str(table.path), problems, others, set(names) - set(problems))
         raise (ValueError(message) if message else error) from None
-
-
-def all_problems(
-    where: str, problems: Mapping[str, str], left_out: Collection[str], left: Collection[str]
-) -> str:
-    """Return one message on several problems; "" for fewer than two.
-
-    Args:
-        where: What has the problems.
-        problems: For each modality that has one, a sentence.
-        left_out: What is left out already.
-        left: The modalities without a problem.
-    """
-    if len(problems) < 2:
-        return ""
-    lines = [f"{where} has {len(problems)} modalities that cannot be learned as they are:"]
-    lines += [f"- {sentence}" for sentence in problems.values()]
-    if left:
-        names = shlex.quote(",".join(sorted({*left_out, *problems})))
-        lines.append(f"fix them, or leave out all of them: --config.data.leave_out={names}")
-    return "\n".join(lines)
 
 
 def _find_problems(

@@ -22,6 +22,7 @@ class RawArrays:
         arrays: Each has `len`, `shape` and `dtype`, and is indexed by slices and integer arrays.
         present: [N] bool masks, for arrays whose missing rows the files themselves mark.
         entries: The names of the entries of vectors that have names.
+        grouped: The columns of the vectors that columns of tables were grouped into.
         notices: Sentences on what was found and not used.
         unusable: By name, why something cannot be a modality; the user must leave it out.
         unreadable: By name, in one sentence, why something cannot be read. It matters if it is to be a
@@ -34,6 +35,7 @@ class RawArrays:
     _: KW_ONLY
     present: Mapping[str, np.ndarray] = field(default_factory=dict)
     entries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    grouped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     unusable: Mapping[str, str] = field(default_factory=dict)
     unreadable: Mapping[str, str] = field(default_factory=dict)

@@ -18,12 +18,11 @@ import numpy as np
 from sbmae_jax._check import require_mapping, short_repr
 from sbmae_jax.data.names import problem_of_name
 from sbmae_jax.data.user.arrays import ENTRIES, LEFT_OUT
-from sbmae_jax.data.user.checks import check_modality
+from sbmae_jax.data.user.checks import all_problems, check_modality
 from sbmae_jax.data.user.columns import Column, as_column, join_columns
 from sbmae_jax.data.user.frames import frame_package
 from sbmae_jax.data.user.left_out import LeftOut
 from sbmae_jax.data.user.npy_writer import NpyWriter
-from sbmae_jax.data.user.problems import all_problems
 from sbmae_jax.data.user.raw import ABOUT_ROWS
 
 ROWS_AT_ONCE = 1000  # of a data set that is read row by row
@@ -243,11 +242,11 @@ def _of_hugging_face(data: Any, left: LeftOut) -> Iterator[Batch]:
             classes = getattr(data.features[name], "names", None)
             if classes is not None:
                 values = [None if v is None or v < 0 else classes[int(v)] for v in values]
-            columns[name] = _in_declared_dtype(as_column(name, values), data.features[name])
+            columns[name] = in_declared_dtype(as_column(name, values), data.features[name])
         yield columns
 
 
-def _in_declared_dtype(column: Column, feature: Any) -> Column:
+def in_declared_dtype(column: Column, feature: Any) -> Column:
     """Return integers in the dtype that a data set declares, which reading them has widened."""
     declared = str(getattr(getattr(feature, "feature", feature), "dtype", ""))
     if column.values.dtype.kind in "iu" and declared.lstrip("u").startswith("int"):

@@ -162,9 +162,9 @@ def groups_without(
     """
     table = whole_table(path, table_options(missing_markers, groups, key))
     gone = {*leave_out} - {*table.all_names}
-    if not gone & {column for columns in table.entries.values() for column in columns}:
+    if not gone & {column for columns in table.grouped.values() for column in columns}:
         return groups
-    left = {name: [c for c in columns if c not in gone] for name, columns in table.entries.items()}
+    left = {name: [c for c in columns if c not in gone] for name, columns in table.grouped.items()}
     return {name: columns for name, columns in left.items() if columns} or EACH
 
 

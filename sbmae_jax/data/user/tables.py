@@ -1,9 +1,10 @@
 """A user's data on disk, opened as raw arrays that share their rows, and checked.
 
 The formats are an `.npz` file; an `.npy` file, or a folder of them; a folder that TFDS wrote; a table (CSV,
-Parquet, Feather, Excel), or several that a key joins; and a folder that holds a folder of images for each
-modality, and tables (`pictures`). Some names are not modalities: `label` is the class of each row; `split`
-holds the strings train, valid and test; and `NAME_present` [N] bool is True where the modality NAME is there.
+Parquet, Feather, Excel), or several that a key joins; an `.h5ad` or `.h5mu` file; a data set that Hugging
+Face saved to disk; and a folder that holds a folder of images for each modality, and tables (`pictures`).
+Some names are not modalities: `label` is the class of each row; `split` holds the strings train, valid and
+test; and `NAME_present` [N] bool is True where the modality NAME is there.
 """
 
 import dataclasses
@@ -29,8 +30,10 @@ from sbmae_jax.data.user.checks import (
     check_split,
     decode,
 )
+from sbmae_jax.data.user.datasets_folder import ONE, SEVERAL, read_datasets_folder
 from sbmae_jax.data.user.frame_file import EXCEL
 from sbmae_jax.data.user.groups import GroupsGiven, as_groups
+from sbmae_jax.data.user.omics import OMICS_FILES, read_omics
 from sbmae_jax.data.user.pictures import read_pictures
 from sbmae_jax.data.user.raw import RawArrays, ReadRows
 from sbmae_jax.data.user.records import read_records
@@ -52,6 +55,7 @@ class Table:
         split: The split of each row [N], as strings, or None.
         present: [N] bool masks, for modalities whose missing rows the files themselves mark.
         entries: The names of the entries of vectors that have names.
+        grouped: The columns of the vectors that columns of tables were grouped into.
         notices: Sentences on what was found and not used.
         unusable: By name, why something cannot be a modality.
         unreadable: By name, in one sentence, why something cannot be read.
@@ -69,6 +73,7 @@ class Table:
     split: np.ndarray | None = None
     present: Mapping[str, np.ndarray] = field(default_factory=dict)
     entries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    grouped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     unusable: Mapping[str, str] = field(default_factory=dict)
     unreadable: Mapping[str, str] = field(default_factory=dict)
@@ -191,8 +196,8 @@ def _reader_of(
 ) -> Callable[[Path], RawArrays]:
     """Return the function that reads a path; raises ValueError if none can, or if it reads no tables."""
     read = _find_reader(path)
-    if read is None:
-        return partial(read_pictures, options=options, like=like)
+    if read in (read_pictures, read_omics):
+        return partial(read, options=options, like=like)
     if options.groups:
         raise ValueError(
             f"groups: only the columns of tables can be grouped, and {path} holds arrays"
@@ -200,8 +205,8 @@ def _reader_of(
     return read
 
 
-def _find_reader(path: Path) -> Callable[[Path], RawArrays] | None:
-    """Return the function that reads a path, None for tables and pictures; raises ValueError if none can."""
+def _find_reader(path: Path) -> Callable[..., RawArrays]:
+    """Return the function that reads a path; raises ValueError if none can."""
     if not path.exists():
         raise ValueError(f"{path} does not exist: name a file or a folder of data")
     if path.is_file():
@@ -210,11 +215,15 @@ def _find_reader(path: Path) -> Callable[[Path], RawArrays] | None:
         if path.suffix == ".npy":
             return read_npy_file
         if is_table(path) or path.suffix.lower() in EXCEL:
-            return None
+            return read_pictures
+        if path.suffix in OMICS_FILES:
+            return read_omics
         raise ValueError(
             f"{path} is not an .npz file: save the arrays with np.savez, or as a folder of .npy files, or a "
             "table as a .csv or .parquet file"
         )
+    if (path / ONE).exists() or (path / SEVERAL).exists():
+        return read_datasets_folder
     if (path / "dataset_info.json").exists():
         return read_records
     if any(path.glob("*.npy")):
@@ -225,7 +234,7 @@ def _find_reader(path: Path) -> Callable[[Path], RawArrays] | None:
             f"{path} holds the versions of a TFDS data set: name one, such as {versions[-1].parent}"
         )
     if any(is_table(child) or child.is_dir() for child in path.iterdir()):
-        return None
+        return read_pictures
     raise ValueError(
         f"{path} holds no known data: expected .npy files, a TFDS data set, tables such as CSV files, or "
         "folders of images"
@@ -292,6 +301,7 @@ def assemble(
         split=None if split is None else check_split(np.asarray(split)),
         present=present,
         entries=raw.entries,
+        grouped=raw.grouped,
         notices=raw.notices,
         unusable=raw.unusable,
         unreadable=unreadable,
