@@ -181,7 +181,7 @@ def test_files_that_change_are_looked_at_again(own_file):
 def test_files_larger_than_a_piece_are_never_in_memory_as_a_whole(tmp_path, monkeypatch):
     rows, width = 20_000, 64
     big = np.lib.format.open_memmap(tmp_path / "big.npy", "w+", np.float32, (rows, width))
-    big[:] = np.arange(rows)[:, None] % 11
+    big[:] = np.arange(rows)[:, None] % 11 + 0.5
     big.flush()
     monkeypatch.setattr(profiling, "PIECE_BYTES", 100 * width * 4)
     table = open_files(tmp_path).table

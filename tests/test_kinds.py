@@ -79,6 +79,58 @@ def test_a_kind_is_inferred_with_its_reason(array, kind, reason):
     assert reason in found.reason
 
 
+GENES = RNG.negative_binomial(0.5, 0.1, (N, 30))
+LIKERT = RNG.integers(1, 6, (N, 10))
+PRICES = np.round(np.exp(RNG.normal(2, 1, (N, 4))), 2)
+ZEROS = np.where(RNG.random((N, 4)) < 0.3, 0, PRICES)
+PIXELS = np.clip(RNG.integers(-9, 25, (N, 64)), 0, 16)
+YEARS = RNG.integers(1990, 2020, (N, 3))
+CALLS = RNG.poisson(3, 2000)
+CHANNELS = np.cumsum(RNG.normal(size=(N, 32, 100)), axis=2)
+
+
+@pytest.mark.parametrize(
+    ("array", "kind", "reason", "doubt"),
+    [
+        (GENES.astype(np.float32), "counts", "integers stored as floats", "if these are not counts, set"),
+        (GENES, "counts", "non-negative integers", ""),
+        (RNG.poisson(40, (N, 5)) + 0.0, "vector", "stored as floats", "x.kind=counts"),
+        (LIKERT, "ordinal", "5 levels from 1 to 5", "x.kind=counts"),
+        (LIKERT.astype(float), "ordinal", "stored as floats, two axes, 5 levels", "x.kind=counts"),
+        (LIKERT - 3, "ordinal", "5 levels from -2 to 2", ""),
+        (PIXELS, "vector", "integers on a scale that ends at 16", "x.kind=counts"),
+        (PIXELS + 0.0, "vector", "on a scale that ends at 16", "x.kind=counts"),
+        (YEARS, "vector", "integers that vary less than counts do", "x.kind=counts"),
+        (PRICES, "positive", "skewed as prices are", "x.kind=vector"),
+        (PRICES[:, 0], "positive", "skewed as prices are, one axis", "x.kind=vector"),
+        (ZEROS, "positive", "some exactly zero", "x.kind=vector"),
+        (PRICES - 1, "vector", "floats, two axes", ""),
+        (ZEROS.clip(max=7), "vector", "floats, two axes", ""),  # its end is no tail
+        (RNG.gamma(2, 1, (N, 9)), "vector", "floats, two axes", "x.kind=positive"),
+        (100 * RNG.dirichlet(np.ones(4), N), "composition", "all rows sum to 100", "x.kind=vector"),
+        (np.round(100 * RNG.dirichlet(np.full(4, 9.0), N), 1), "composition", "sum to 100", "x.kind=vector"),
+        (RNG.dirichlet(np.ones(2), N), "vector", "floats, two axes", ""),
+        (np.linspace(0, 359, N), "vector", "floats, one axis", "x.kind=angle"),
+        (np.linspace(-3.14, 3.14, N), "vector", "floats, one axis", "x.kind=angle"),
+        (np.arange(N) % 4 + 0.0, "category", "stored as floats, 4 distinct values", "x.kind=ordinal"),
+        (np.arange(N) % 4, "category", "integers, 4 distinct values", "x.kind=ordinal"),
+        (CALLS, "counts", "the larger the rarer", "x.kind=category"),
+        (1e6 + np.arange(N) % 4, "vector", "of nearly one size", ""),  # no classes
+        (CHANNELS, "signal", "along the second axis are alike, along the first not", "x.kind=image"),
+        (np.cumsum(CHANNELS, axis=1), "image", "greyscale images", ""),
+        (RNG.normal(size=(N, 30, 20)), "image", "greyscale images", "x.kind=signal"),
+    ],
+)  # fmt: skip
+def test_values_tell_kinds_apart_and_doubts_name_the_other(array, kind, reason, doubt):
+    found = kind_of(array)
+    assert (found.name, bool(found.doubt)) == (kind, bool(doubt))
+    assert reason in found.reason
+    assert doubt in found.doubt
+    if found.doubt:
+        other = found.doubt.rsplit("=", 1)[1]
+        assert kind_of(array, {"x": other}).name == other  # what the line says can be done
+
+
 def test_what_holds_in_all_pieces_is_what_holds_in_the_whole(monkeypatch):
     arrays = {
         "words": np.array(["a", "bb", "ccc"] * 20),
@@ -127,12 +179,12 @@ def test_empty_strings_are_missing():
         (RNG.random((N, 12, 12)), "image"),
         (bits(8, 8).astype(np.uint8), "image"),
         (RNG.random((N, 30, 2)), "vector"),
-        (np.arange(N) % 9.0, "category"),
+        (np.arange(N) % 9.0, "ordinal"),
     ],
 )
 def test_another_kind_can_be_given(array, kind):
     found = kind_of(array, {"x": kind})
-    assert found == (kind, f"set (inferred: {kind_of(array, {}).name})")
+    assert found[:2] == (kind, f"set (inferred: {kind_of(array, {}).name})")
     inferred = kind_of(array, {})
     assert kind_of(array, {"x": inferred.name}) == inferred  # as in a run that goes on
 
@@ -150,6 +202,12 @@ def test_another_kind_can_be_given(array, kind):
         (RNG.random((N, 8)), {"x": "category"}, r"it must be \[N\], one class per row"),
         (RNG.random(N), {"x": "category"}, "its classes must be integers or strings"),
         (RNG.random((N, 2, 2, 2)), {"x": "signal"}, r"examples must be \[T\] or \[T, C\]"),
+        (RNG.normal(size=(N, 3)), {"x": "positive"}, "kind positive: .* none may be negative"),
+        (RNG.normal(size=(N, 3)), {"x": "composition"}, "kind composition: .* none may be negative"),
+        (RNG.random(N), {"x": "composition"}, r"must be \[F\] with at least two parts, got \(\)"),
+        (1000 * RNG.normal(size=N), {"x": "angle"}, "on none of the known circles of 2 pi, 24 and 360"),
+        (RNG.random((N, 2, 2, 2)), {"x": "ordinal"}, r"examples must be \[\] or \[F\], got"),
+        (RNG.integers(0, 4, (N, 2001)), {"x": "ordinal"}, "it has 2,001 values a row, more than 2,000"),
         (bits(2, 2), {"x": "binary"}, r"examples must be \[\] or \[F\], got \(2, 2\)"),
         (np.array(["a", "b"] * 30), {"x": "vector"}, "its values are strings, which must be a category"),
         (np.array([["a", "b"]] * N), None, r"x cannot be of the kind category: it must be \[N\]"),

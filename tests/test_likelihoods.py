@@ -22,9 +22,20 @@ from sbmae_jax.models.likelihoods import (
 
 RNG = np.random.default_rng(0)
 OUTPUT = RNG.normal(size=(6, 4))
+REACHED = np.cumprod(special.expit(OUTPUT), axis=1)
 LOG_VAR = RNG.uniform(-0.3, 0.1, 4)
 S2 = MIN_VARIANCE + np.exp(LOG_VARIANCE_SCALE * LOG_VAR)
 ONE_HOT = np.eye(4)[RNG.integers(0, 4, 6)]
+DISPERSION = np.exp(LOG_VARIANCE_SCALE * LOG_VAR)
+
+
+def _level_probabilities(y):
+    """Return p(level) [6, 5] of continuation ratios: level k is reached, and level k + 1 is not."""
+    above = special.expit(y)
+    reached = np.cumprod(np.concatenate([np.ones((6, 1)), above], axis=1), axis=1)
+    return reached * np.concatenate([1 - above, np.ones((6, 1))], axis=1)
+
+
 # For each likelihood values, and ln p of each row of them.
 CASES = {
     "gaussian": (
@@ -47,6 +58,14 @@ CASES = {
         RNG.poisson(3.0, (6, 4)).astype(float),
         lambda x, y: stats.poisson.logpmf(x, np.exp(y)).sum(axis=1),
     ),
+    "negative_binomial": (
+        RNG.poisson(3.0, (6, 4)).astype(float),
+        lambda x, y: stats.nbinom.logpmf(x, 1 / DISPERSION, 1 / (1 + DISPERSION * np.exp(y))).sum(axis=1),
+    ),
+    "ordinal": (
+        (RNG.integers(0, 5, (6, 1)) > np.arange(4)).astype(float),
+        lambda x, y: np.log(_level_probabilities(y)[np.arange(6), x.sum(axis=1).astype(int)]),
+    ),
 }  # fmt: skip
 # The mean and the variance of each entry.
 MOMENTS = {
@@ -58,6 +77,8 @@ MOMENTS = {
         special.softmax(OUTPUT, axis=1) * (1 - special.softmax(OUTPUT, axis=1)),
     ),
     "poisson": (np.exp(OUTPUT), np.exp(OUTPUT)),
+    "negative_binomial": (np.exp(OUTPUT), np.exp(OUTPUT) + DISPERSION * np.exp(2 * OUTPUT)),
+    "ordinal": (REACHED, REACHED * (1 - REACHED)),
 }
 
 
@@ -69,8 +90,8 @@ def log_var(likelihood):
 
 
 def test_every_likelihood_is_tested():
-    # Tokens have no moments: see tests/test_text.py.
-    assert CASES.keys() == MOMENTS.keys() == set(BUILT_IN) - {"tokens"}
+    # Tokens have no moments: see tests/test_text.py. Zeros and numbers are pairs: see below.
+    assert CASES.keys() == MOMENTS.keys() == set(BUILT_IN) - {"tokens", "zero_inflated"}
 
 
 @pytest.mark.parametrize("likelihood", CASES)
@@ -122,20 +143,53 @@ def test_draws_are_values_that_the_likelihood_is_for(likelihood):
     x = draws(likelihood)
     assert x.dtype == np.float32
     check_values(likelihood, likelihood, x)
-    if likelihood in ("bernoulli", "categorical"):
+    if likelihood in ("bernoulli", "categorical", "ordinal"):
         assert set(np.unique(x)) == {0, 1}
     if likelihood == "categorical":
         np.testing.assert_array_equal(x.sum(axis=-1), 1)
-    if likelihood == "poisson":
+    if likelihood == "ordinal":
+        assert (np.diff(x, axis=-1) <= 0).all()
+    if likelihood in ("poisson", "negative_binomial"):
         np.testing.assert_array_equal(x, np.round(x))
 
 
-@pytest.mark.parametrize("likelihood", ["normal", "bernoulli", "poisson"])
+@pytest.mark.parametrize("likelihood", ["normal", "bernoulli", "poisson", "negative_binomial"])
 def test_entries_and_rows_are_drawn_independently(likelihood):
     # One draw for a whole row, or for all rows, would have the right mean and variance as well.
     x = draws(likelihood).reshape(-1, 24)
     correlation = np.corrcoef(x.T) - np.eye(24)
     assert np.abs(correlation).max() < 5 / np.sqrt(len(x))
+
+
+def test_zeros_and_numbers_are_one_density(x64):
+    y, bits = OUTPUT.reshape(6, 2, 2), RNG.integers(0, 2, (6, 2))
+    x = np.stack([bits, bits * RNG.normal(size=(6, 2))], axis=-1)
+    log_variance = LOG_VAR.reshape(2, 2)
+    s = np.sqrt(MIN_VARIANCE + np.exp(LOG_VARIANCE_SCALE * log_variance[:, 1]))
+
+    def log_prob(y):
+        p = special.expit(y[..., 0])
+        number = np.log(p) + stats.norm.logpdf(x[..., 1], y[..., 1], s)
+        return np.where(bits == 1, number, np.log(1 - p)).sum(axis=1)
+
+    others = (y, y[:, ::-1] + 0.5)
+    found = [nll("zero_inflated", x, other, log_variance) for other in others]
+    np.testing.assert_allclose(found[1] - found[0], log_prob(y) - log_prob(others[1]), rtol=1e-9)
+    likelihood, p = LIKELIHOODS["zero_inflated"], special.expit(y[..., 0])
+    mean = likelihood.mean(y)
+    np.testing.assert_allclose(mean, np.stack([p, p * y[..., 1]], axis=-1), rtol=1e-12)
+    np.testing.assert_allclose(likelihood.link(mean), y, rtol=1e-6)
+    many = np.tile(y, (20_000, 1, 1))
+    drawn = np.asarray(jit(likelihood.draw)(jax.random.key(0), many, log_variance))
+    assert set(np.unique(drawn[..., 0])) == {0, 1}
+    assert (drawn[..., 1][drawn[..., 0] == 0] == 0).all()
+    np.testing.assert_allclose(drawn.reshape(-1, 6, 2, 2).mean(axis=0), mean, atol=0.06)
+
+
+def test_links_are_the_inverse_of_means(x64):
+    for name in ("negative_binomial", "ordinal", "poisson", "bernoulli"):
+        likelihood = LIKELIHOODS[name]
+        np.testing.assert_allclose(likelihood.link(likelihood.mean(OUTPUT)), OUTPUT, rtol=1e-5)
 
 
 def test_no_variance_falls_below_the_floor():
@@ -158,8 +212,8 @@ def test_a_diverged_rate_stays_finite():
 
 def test_an_encoder_sees_counts_by_their_logarithm_and_all_else_as_it_is():
     x = CASES["poisson"][0]
-    for name, likelihood in LIKELIHOODS.items():
-        wanted = np.log1p(x) if name == "poisson" else x
+    for likelihood in LIKELIHOODS.values():
+        wanted = np.log1p(x) if likelihood.values == "poisson" else x
         np.testing.assert_allclose(likelihood.features(x), wanted, rtol=1e-6)
 
 

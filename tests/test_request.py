@@ -43,7 +43,7 @@ class Model:
 
     modalities = MODALITIES
 
-    def generate(self, given, *, key, num_samples, noise):
+    def generate(self, given, *, key, num_samples, noise=None):
         self.given, self.num_samples, self.noise = given, num_samples, noise
         return samples_of({m.name: np.full(m.shape, 0.7) for m in MODALITIES}, given, num_samples)
 
@@ -252,7 +252,7 @@ class OwnModel:
 
     modalities = OWN_MODALITIES
 
-    def generate(self, given, *, key, num_samples, noise):
+    def generate(self, given, *, key, num_samples, noise=None):
         self.given, self.noise = given, noise
         made = {
             "age": 41.5, "blood": np.array([2.0, 30.0]), "grey": np.full((8, 8), 1.0),
@@ -288,7 +288,7 @@ def test_values_of_own_data_are_given_in_their_units(tmp_path):
 def test_own_data_are_written_in_their_units(tmp_path):
     model = OwnModel()
     generate_files(model, OWN_DATA, ["age=51"], 2, tmp_path)
-    assert model.noise
+    assert model.noise is None  # which draws data of one's own
     assert model.given["age"].shape == (1,)
     assert (tmp_path / "blood.csv").read_text().split() == ["sample,red,white", "0,2,30", "1,2,30"]
     assert (tmp_path / "town.csv").read_text().split() == ["sample,town", "0,Oslo", "1,Oslo"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sbmae_jax.data.description import Description, load, save
 from sbmae_jax.data.scaling import Scaling, from_json, to_json
 from sbmae_jax.data.user.fit import fit_scalings
-from sbmae_jax.data.user.kinds import Kind
+from sbmae_jax.data.user.kind_rules import Kind
 from sbmae_jax.data.user.profile import profile
 from sbmae_jax.data.user.raw import RawArrays
 from sbmae_jax.data.user.tables import assemble

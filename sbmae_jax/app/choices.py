@@ -13,7 +13,7 @@ from sbmae_jax._check import did_you_mean, require_int, require_type
 from sbmae_jax._io import as_path
 from sbmae_jax.app.run_choices import choices_for_run
 from sbmae_jax.app.sections import Config, Section, as_tuples, check_keys, plain
-from sbmae_jax.data.kinds import IMAGE_KINDS, KINDS
+from sbmae_jax.data.kinds import IMAGE_KINDS
 from sbmae_jax.data.user.opened import whole_table
 from sbmae_jax.data.user.survey import ModalitySurvey, Survey, groups_without, survey
 from sbmae_jax.data.user.table_files import MISSING_MARKERS
@@ -144,9 +144,10 @@ def choose_latent_size(m: ModalitySurvey) -> tuple[int, str]:
         size = min(max(m.num_components[2], MIN_TEXT_LATENTS), MAX_LATENTS)
         return size, f"99 % of how its tokens vary, in {MIN_TEXT_LATENTS}..{MAX_LATENTS}"
     num = math.prod(m.shape)
-    if num <= 8:
-        return num, "one for each value, as there are few"
-    share, most = {"image": (0, 32), "mask": (0, 32), "binary": (1, 32)}.get(
+    few = math.prod(m.raw_shape) if m.kind == "ordinal" else num
+    if few <= 8:
+        return few, "one for each value, as there are few"
+    share, most = {"image": (0, 32), "mask": (0, 32), "binary": (1, 32), "ordinal": (0, 32)}.get(
         m.kind, (2, MAX_LATENTS)
     )
     held, percent = max(m.num_components[share], 1), ("90", "95", "99")[share]
@@ -254,7 +255,7 @@ def _check_names(sections: Mapping[str, Any], found: Survey) -> None:
 
 def _for_modality(m: ModalitySurvey, autoencoder: Any) -> Iterator[tuple[str, Any, str]]:
     """Yield key, value and reason of what is chosen for a modality, for a kind of autoencoder."""
-    yield "likelihood", KINDS[m.kind].likelihood, f"its kind is {m.kind}"
+    yield "likelihood", m.likelihood, f"its kind is {m.kind}"
     yield "network", *choose_network(m)
     yield "latent_size", *choose_latent_size(m)
     if autoencoder == "rae":

@@ -69,7 +69,7 @@ def generate_files(
         check_folder(folder, [m for m in model.modalities if m.name not in examples], num_samples)
     made = model.generate(
         {name: x[None] for name, x in examples.items()},
-        key=seed, num_samples=num_samples, noise=bool(data.scalings),
+        key=seed, num_samples=num_samples,
     )  # fmt: skip
     if examples:
         made = {name: x[0] for name, x in made.items()}

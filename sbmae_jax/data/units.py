@@ -68,8 +68,8 @@ def as_training_units(scaling: Scaling, raw: np.ndarray) -> tuple[np.ndarray, st
     known = raw[np.isfinite(raw)] if raw.dtype.kind == "f" else raw
     if not known.size:
         return raw, ""
-    if scaling.kind in ("vector", "signal", "counts", "large_counts"):
-        far = "" if scaling.kind == "counts" else _far_off(scaling, raw)
+    if scaling.kind in ("vector", "signal", "counts", "large_counts", "positive"):
+        far = "" if scaling.kind in ("counts", "positive") else _far_off(scaling, raw)
         return raw, far or _other_size(scaling, raw)
     if scaling.kind == "mask":
         factor = _factor_of_mask(scaling, known)

@@ -24,7 +24,7 @@ from sbmae_jax._check import require_number, require_one_of
 from sbmae_jax.metrics.coherence import Estimate, student_estimate
 from sbmae_jax.metrics.rows import as_rows, require_same_shape
 
-VALUE_TYPES = ("real", "binary", "category", "counts")
+VALUE_TYPES = ("real", "binary", "category", "counts", "ordinal")
 SMALLEST = 1e-6  # smaller probabilities and rates count as this
 
 
@@ -61,13 +61,16 @@ def losses(
     """Return the losses of each row, averaged over the features.
 
     Args:
-        value_type: Type of the values: "real", "binary", "category" or "counts".
-        truth: True values, `[N, F]`; those of a "category" are one-hot.
-        mean: Predicted means, `[N, F]`: probabilities for "binary" and "category", rates for "counts".
+        value_type: Type of the values: "real", "binary", "category", "counts" or "ordinal".
+        truth: True values, `[N, F]`; those of a "category" are one-hot, those of "ordinal" say for each level
+            but the last whether it is exceeded.
+        mean: Predicted means, `[N, F]`: probabilities for "binary", "category" and "ordinal", rates for
+            "counts".
         variance: Variance of the means, `[N, F]`, as `moments` returns it; 0 for a prediction without draws.
 
     Returns:
-        Each `[N]`, by name. "error" is the squared error, for "counts" the Poisson deviance. "binary" and
+        Each `[N]`, by name. "error" is the squared error, for "counts" the Poisson deviance, for "ordinal" in
+            effect the ranked probability score. "binary" and
         "category" also have "log_loss" in nats and "accuracy", which is not corrected for the number of
         draws.
 

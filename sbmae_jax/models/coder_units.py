@@ -16,14 +16,14 @@ from sbmae_jax.data.scaling import Scaling
 def in_units(xp: Any, scaling: Scaling | None, x: Any) -> Any:
     """Return what the networks see in the units of the user, by NumPy or by `jax.numpy`.
 
-    It is `Scaling.restore` for both, but a category stays one-hot.
+    It is `Scaling.restore` for both, but codes, such as one-hot categories, stay as they are.
 
     Args:
         xp: The module, `numpy` or `jax.numpy`.
         scaling: How the networks see the data; None for data that come prepared.
         x: Prepared rows `[B, *shape]`, floats.
     """
-    if scaling is None or scaling.value_kind.is_category:
+    if scaling is None or scaling.value_kind.is_coded:
         return x
     x = x.astype(np.float64) if xp is np else x
     if scaling.value_kind.is_image:
@@ -53,7 +53,7 @@ def prepared(xp: Any, scaling: Scaling | None, raw: Any) -> Any:
         raw: Decoded rows `[B, ...]` in the user's units.
     """
     raw = raw.astype(np.float64 if xp is np else jnp.float32)
-    if scaling is None or scaling.value_kind.is_category:
+    if scaling is None or scaling.value_kind.is_coded:
         return raw
     if scaling.value_kind.is_image:
         height, width, channels = scaling.shape

@@ -122,7 +122,7 @@ class FrozenAutoencoder:
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one example as the user has it."""
-        if self.scaling is None or self.scaling.value_kind.is_category:
+        if self.scaling is None or self.scaling.value_kind.is_coded:
             return self.modality.shape
         return self.scaling.raw_shape
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sbmae_jax._batches import padded_batches
-from sbmae_jax._check import as_key, require_times, require_type, same_state, short_repr
+from sbmae_jax._check import as_key, require_times, same_state, short_repr
 from sbmae_jax.data.names import as_name
 from sbmae_jax.data.units import in_training_dtype
 from sbmae_jax.data.user.frames import frame_package
@@ -106,14 +106,13 @@ def _generate_rows(
 # ---------------------------------------------------------------- steps of the user's
 
 
-def by_steps(model: Any, make_step: StepMaker, times: Any, noise: bool) -> DrawRows:
+def by_steps(model: Any, make_step: StepMaker, times: Any, noise: bool | None) -> DrawRows:
     """Return a function that draws rows by any step; `Model.sample_with` documents the arguments.
 
     Raises:
         ValueError: For a `make_step` that does not make steps, for times that are no grid from 1 to nearly
             0, and for a model whose conditioning has steps of its own.
     """
-    require_type("noise", noise, bool)
     if model.sampling.conditioning == "particles":
         raise ValueError(
             "sample_with takes the steps of make_step, and conditioning 'particles' has its own: use "
@@ -161,12 +160,13 @@ def _takes(function: Callable, num: int) -> bool:
 @partial(jax.jit, static_argnames=("make_step", "noise"))
 def _draw_by_steps(
     model: Any, key: Key, batch: Mapping[str, Array], observed: Array, times: Array, *,
-    make_step: StepMaker, noise: bool,
+    make_step: StepMaker, noise: bool | None,
 ) -> tuple[dict[str, Array], Array]:  # fmt: skip
     """Return all modalities, and whether all latents are finite."""
     sample_key, noise_key = jax.random.split(key)
     x = _sample_by_steps(model, sample_key, model.encode(batch), observed, times, make_step)
-    return model.decode(x, noise_key if noise else None), jnp.all(jnp.isfinite(x))
+    drawn_by = None if noise is False else noise_key
+    return model.decode(x, drawn_by, bool(noise)), jnp.all(jnp.isfinite(x))
 
 
 def _sample_by_steps(

@@ -149,7 +149,7 @@ def filled_in(name: str, rows: Rows, samples: np.ndarray) -> dict[str, np.ndarra
         whole[holes] = fill
     else:
         dtype = np.result_type(samples.dtype, np.float32)
-        fill = samples.mean(axis=1, dtype=np.float64).astype(dtype)
+        fill = scaling.value_kind.best_guess(scaling, samples).astype(dtype)
         std = samples.std(axis=1, ddof=1, dtype=np.float64).astype(dtype)
         about |= {f"{name}_mean": fill, f"{name}_std": std}
         partial = rows.partial[:, m]

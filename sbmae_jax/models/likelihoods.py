@@ -10,8 +10,17 @@ y is the decoder's output:
     poisson       counts; y is the logarithm of the rate
     tokens        strings as the numbers of their tokens [T], of which 0 ends the string; y are logits
                   [T, V]. Given the latent, tokens are independent, and what follows the end does not count
+    negative_binomial
+                  counts that vary more; y is the logarithm of the mean m, a learned dispersion a makes the
+                  variance m + a m^2
+    ordinal       one of L ordered levels, as the bits [.., L - 1] "it exceeds level k"; y_k is the logit of
+                  exceeding level k for a value that exceeds all levels below (continuation ratios), so that
+                  every draw is a level
+    zero_inflated real numbers or nothing, [.., 2]: i, 1 for a number and 0 for nothing, and the number v, 0
+                  for nothing. y_0 is the logit of i, and v is "normal" around y_1
 
-Source: Rybkin et al. 2021 (arXiv:2006.13202) for learned variances in VAEs.
+Sources: Rybkin et al. 2021 (arXiv:2006.13202) for learned variances in VAEs; Lopez et al. 2018, Nature
+Methods 15, for negative binomial counts; Agresti, Categorical Data Analysis, for continuation ratios.
 """
 
 from collections.abc import Callable
@@ -39,6 +48,8 @@ MIN_PROBABILITY = 1e-6
 """The smallest probability, or mean of a count, of which a logarithm is taken."""
 
 TOKEN_DTYPE = jnp.uint16
+MIN_DISPERSION = 1e-3
+"""The smallest dispersion of negative binomial counts, which are then nearly Poisson."""
 
 MAX_LOG_RATE = 15.0
 """The largest log-rate, three million counts: beyond it a network has diverged."""
@@ -147,6 +158,66 @@ def _token_link(tokens: Array) -> Array:
     raise ValueError("tokens have no mean from which logits could be computed")
 
 
+def _dispersion(log_var: Array) -> Array:
+    return jnp.clip(jnp.exp(LOG_VARIANCE_SCALE * log_var), MIN_DISPERSION, 1 / MIN_DISPERSION)
+
+
+def _negative_binomial_nll(x, y, log_var):
+    r = (1 / _dispersion(log_var))[None] + jnp.zeros_like(y)
+    mean = _rate(y)
+    from_gammas = jax.lax.lgamma(x + r) - jax.lax.lgamma(r)
+    return (
+        (x + r) * jnp.log1p(mean / r)
+        + x * jnp.log(r)
+        - x * jnp.minimum(y, MAX_LOG_RATE)
+        - from_gammas
+    )
+
+
+def _negative_binomial_draw(key, y, log_var):
+    gamma_key, poisson_key = jax.random.split(key)
+    r = (1 / _dispersion(log_var))[None] + jnp.zeros_like(y)
+    rate = _rate(y) * jax.random.gamma(gamma_key, r) / r
+    return jax.random.poisson(poisson_key, rate).astype(jnp.float32)
+
+
+def _ordinal_nll(x, y, log_var):
+    del log_var
+    reached = jnp.concatenate([jnp.ones_like(x[..., :1]), x[..., :-1]], axis=-1)
+    return reached * optax.sigmoid_binary_cross_entropy(y, x)
+
+
+def _ordinal_draw(key, y, log_var):
+    return jnp.cumprod(_bernoulli_draw(key, y, log_var), axis=-1)
+
+
+def _ordinal_link(mean):
+    below = jnp.concatenate([jnp.ones_like(mean[..., :1]), mean[..., :-1]], axis=-1)
+    return _logit(mean / jnp.maximum(below, MIN_PROBABILITY))
+
+
+def _zero_inflated_nll(x, y, log_var):
+    is_number = optax.sigmoid_binary_cross_entropy(y[..., 0], x[..., 0])
+    number = x[..., 0] * _normal_nll(x, y, log_var)[..., 1]
+    return jnp.stack([is_number, number], axis=-1)
+
+
+def _zero_inflated_mean(y):
+    share = jax.nn.sigmoid(y[..., 0])
+    return jnp.stack([share, share * y[..., 1]], axis=-1)
+
+
+def _zero_inflated_draw(key, y, log_var):
+    bit_key, number_key = jax.random.split(key)
+    bits = _bernoulli_draw(bit_key, y[..., 0], None)
+    return jnp.stack([bits, bits * _normal_draw(number_key, y, log_var)[..., 1]], axis=-1)
+
+
+def _zero_inflated_link(mean):
+    share = jnp.maximum(mean[..., 0], MIN_PROBABILITY)
+    return jnp.stack([_logit(share), mean[..., 1] / share], axis=-1)
+
+
 def _clipped(y: Array) -> Array:
     return jnp.clip(y, 0, 1)
 
@@ -179,6 +250,18 @@ LIKELIHOODS: dict[str, Likelihood] = {
     ),
     "tokens": Likelihood(
         _unchanged, _token_nll, _most_probable_tokens, _token_draw, link=_token_link, values="tokens"
+    ),
+    "negative_binomial": Likelihood(
+        jnp.log1p, _negative_binomial_nll, _rate, _negative_binomial_draw, has_variance=True,
+        link=_log, values="poisson",
+    ),
+    "ordinal": Likelihood(
+        _unchanged, _ordinal_nll, lambda y: jnp.cumprod(jax.nn.sigmoid(y), axis=-1), _ordinal_draw,
+        link=_ordinal_link, values="ordinal",
+    ),
+    "zero_inflated": Likelihood(
+        _unchanged, _zero_inflated_nll, _zero_inflated_mean, _zero_inflated_draw, has_variance=True,
+        link=_zero_inflated_link,
     ),
 }  # fmt: skip
 """The likelihoods by the name that a modality's config has for them."""
@@ -231,7 +314,7 @@ def negative_log_likelihood(
         likelihood: A name in `LIKELIHOODS`.
         x: Data `[B, *shape]`.
         output: The decoder's output `[B, *shape]`, for "tokens" `[B, T, V]`.
-        log_var: The learned variance of "normal", see `Likelihood`; None for the others.
+        log_var: The learned variance or dispersion, see `Likelihood`; None for likelihoods without one.
 
     Returns:
         `[B]`.

@@ -25,6 +25,7 @@ from sbmae_jax.models.export import export_model
 from sbmae_jax.models.generation import StepMaker
 from sbmae_jax.models.imputation import Imputation
 from sbmae_jax.models.latents import Layout, Moments
+from sbmae_jax.models.likelihoods import LIKELIHOODS
 from sbmae_jax.models.noise_levels import LatentNetwork
 from sbmae_jax.models.saved import save_model
 from sbmae_jax.models.score import score_fn
@@ -131,12 +132,14 @@ class Model:
             encode(self.modalities, self.autoencoders, self.params["autoencoders"], batch)
         )
 
-    def decode(self, x: Array, key: Key | None = None) -> dict[str, Array]:
+    def decode(self, x: Array, key: Key | None = None, strings: bool = True) -> dict[str, Array]:
         """Decode standardised latents.
 
         Args:
             x: Standardised latents `[B, D]`.
             key: A typed key, to draw from p(x|z). None takes its mean.
+            strings: Whether the tokens of strings are drawn as well. Otherwise they are the most probable
+                ones, which makes fewer slips of spelling.
 
         Returns:
             `{name: [B, *shape]}`, as the networks see them.
@@ -144,6 +147,7 @@ class Model:
         return {
             name: a.decode(params, z)
             if key is None
+            or (not strings and LIKELIHOODS[a.modality.likelihood].values == "tokens")
             else a.draw(params, jax.random.fold_in(key, m), z)
             for m, (name, a, params, z) in enumerate(self._latents(x))
         }
@@ -228,19 +232,24 @@ class Model:
         """
         return self.decode(self.sample(key, self.encode(batch), observed))
 
-    def draw(self, key: Key, batch: Mapping[str, Array], observed: Array) -> dict[str, Array]:
+    def draw(
+        self, key: Key, batch: Mapping[str, Array], observed: Array, strings: bool = True
+    ) -> dict[str, Array]:
         """Generate the unobserved modalities as `complete`, but draw from p(x|z) instead of its mean.
 
         Args:
             key: A typed key.
             batch: All modalities, `{name: [B, *shape]}`; values of unobserved ones are not used.
             observed: `[B, M]` bool, in the order of `modalities`; rows may differ.
+            strings: As for `decode`.
 
         Returns:
             `{name: [B, *shape]}`, all modalities, as the networks see them.
         """
         sample_key, noise_key = jax.random.split(key)
-        return self.decode(self.sample(sample_key, self.encode(batch), observed), noise_key)
+        return self.decode(
+            self.sample(sample_key, self.encode(batch), observed), noise_key, strings
+        )
 
     def reconstruct(self, batch: Mapping[str, Array]) -> dict[str, Array]:
         """Encode and decode all modalities.
@@ -255,7 +264,7 @@ class Model:
 
     def generate(
         self, given: Any, *, key: Key | int = 0, num_samples: int | None = None,
-        noise: bool = False,
+        noise: bool | None = None,
     ) -> dict[str, np.ndarray]:  # fmt: skip
         """Generate all modalities from any subset of them, which may be empty.
 
@@ -270,7 +279,10 @@ class Model:
             key: A typed key, or a seed in 0..2^32 - 1. Piece i of the rows has the key `fold_in(key, i)`.
             num_samples: Number S of samples for each given row, or in all if nothing is given, 1 to 10^9.
                 None draws one for each given row, and no axis for samples is added then.
-            noise: Draw from p(x|z) instead of taking its mean.
+            noise: Whether to draw from p(x|z), as data of your own vary, or to take its mean: the rate of
+                counts, the probable class. Either way values are rounded to what your data could hold, so
+                that the mean of rare counts is mostly 0. None draws for data of your own, but takes the most
+                probable tokens of strings, and takes the mean for data that come prepared.
 
         Returns:
             In [0, 1] or in the units of your data, `{name: [B, *shape]}`; `[B, S, *shape]` with both `given`
@@ -290,12 +302,12 @@ class Model:
                 model.generate({"picture": pictures}, key=1)  # one sample for each picture
                 model.generate({"picture": pictures}, num_samples=20)  # twenty: [B, 20, ...]
         """
-        require_type("noise", noise, bool)
-        return generation.generate(self, draw if noise else complete, given, key, num_samples)
+        run = {None: draw_values, True: draw, False: complete}[self._noise(noise)]
+        return generation.generate(self, run, given, key, num_samples)
 
     def sample_with(
         self, make_step: StepMaker, given: Any, *, times: Array | None = None, key: Key | int = 0,
-        num_samples: int | None = None, noise: bool = False,
+        num_samples: int | None = None, noise: bool | None = None,
     ) -> dict[str, np.ndarray]:  # fmt: skip
         """Generate as `generate`, but by any step of `sbmae_jax.sampling`, or one of your own.
 
@@ -312,7 +324,7 @@ class Model:
                 `generate`.
             key: As for `generate`.
             num_samples: As for `generate`.
-            noise: Draw from p(x|z) instead of taking its mean.
+            noise: As for `generate`.
 
         Returns:
             As `generate`.
@@ -329,7 +341,7 @@ class Model:
 
                 model.sample_with(heun, {"picture": pictures}, times=uniform_times(20))
         """
-        run = generation.by_steps(self, make_step, times, noise)
+        run = generation.by_steps(self, make_step, times, self._noise(noise))
         return generation.generate(self, run, given, key, num_samples)
 
     def log_density(
@@ -576,6 +588,11 @@ class Model:
         generated, scalings = np.asarray(generated), dict(self.scalings)
         return scalings[name].restore(generated) if name in scalings else generated
 
+    def _noise(self, noise: bool | None) -> bool | None:
+        """Return what `noise` of `generate` means for this model."""
+        require_type("noise", noise, bool | None)
+        return False if noise is None and not self.scalings else noise
+
     def _learned_score(self, observed: Array | None) -> ScoreFn:
         return score_fn(self._latent_network("score"), observed, self.moments.covariance)
 
@@ -598,6 +615,9 @@ complete = jax.jit(Model.complete)
 
 draw = jax.jit(Model.draw)
 """`Model.draw`, compiled."""
+
+draw_values = jax.jit(partial(Model.draw, strings=False))
+"""`Model.draw`, compiled, with the most probable tokens of strings."""
 
 reconstruct = jax.jit(Model.reconstruct)
 """`Model.reconstruct`, compiled."""

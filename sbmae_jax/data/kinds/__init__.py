@@ -1,9 +1,13 @@
 """The kinds of modalities: for each, how values become what the networks see, and come back."""
 
+from sbmae_jax.data.kinds.angle import Angle
 from sbmae_jax.data.kinds.base import ValueKind
 from sbmae_jax.data.kinds.categories import Category
+from sbmae_jax.data.kinds.composition import Composition
 from sbmae_jax.data.kinds.images import Images, Masks
 from sbmae_jax.data.kinds.numbers import Binary, Counts, LargeCounts, Signal
+from sbmae_jax.data.kinds.ordinal import Ordinal
+from sbmae_jax.data.kinds.positive import Positive
 from sbmae_jax.data.kinds.text import Text
 
 _ALL = (
@@ -16,6 +20,10 @@ _ALL = (
     Counts("counts", "poisson"),
     LargeCounts("large_counts", "normal"),
     Text("text", "tokens"),
+    Ordinal("ordinal", "ordinal"),
+    Positive("positive", "normal"),
+    Composition("composition", "normal"),
+    Angle("angle", "normal"),
 )
 
 KINDS: dict[str, ValueKind] = {kind.name: kind for kind in _ALL}

@@ -35,6 +35,7 @@ class ValueKind:
     is_image = False  # [H, W, C] for the networks
     is_category = False  # each value is one of `classes`
     is_text = False
+    is_coded = False  # the networks see a code, not one number for each value
     has_two_values = False
     is_integer = False  # whatever the dtype
 
@@ -45,6 +46,11 @@ class ValueKind:
     def is_one_cell(self) -> bool:
         """Whether an example is one cell of a table: a class, or a string."""
         return self.is_category or self.is_text
+
+    def likelihood_of(self, fitted: Fitted) -> str:
+        """Return the likelihood, which may depend on what was fitted."""
+        del fitted
+        return self.likelihood
 
     def shape(self, fitted: Fitted) -> tuple[int, ...]:
         """Return the shape of one prepared example."""
@@ -68,8 +74,13 @@ class ValueKind:
         x = self.clean(fitted, x).astype(np.float64)
         raw = np.where(fitted.constant, fitted.shift, x * fitted.scale + fitted.shift)
         raw = self.invert(np, raw)
-        raw = np.round(raw).clip(0) if self.is_integer else raw
+        raw = np.round(raw).clip(0) if self.is_integer else _within(fitted, raw)
         return as_dtype(np.reshape(raw, (*lead, *fitted.raw_shape)), np.dtype(fitted.dtype))
+
+    def best_guess(self, fitted: Fitted, samples: np.ndarray) -> np.ndarray:
+        """Return the best single guess [K, ...] of samples [K, S, ...] in the user's units: their mean."""
+        del fitted
+        return samples.mean(axis=1, dtype=np.float64)
 
     def check(self, fitted: Fitted, values: np.ndarray) -> None:
         """Raise ValueError for values [B, *shape], in the user's units, that the kind cannot have."""
@@ -101,6 +112,16 @@ class ValueKind:
     def summarise(self, fitted: Fitted, raw: np.ndarray) -> np.ndarray:
         """Tell of rows [B, *raw_shape] what depends on their units, [B, S]; see `units.summarise`."""
         return np.abs(raw.reshape(len(raw), *self.shape(fitted)).astype(np.float64))
+
+
+def _within(fitted: Fitted, raw: np.ndarray) -> np.ndarray:
+    """Round features that are integers in training, and clip to the limits that the training rows respect."""
+    details = fitted.details
+    if "integers" in details:
+        raw = np.where(np.asarray(details["integers"]), np.round(raw), raw)
+    if "non_negative" in details:
+        raw = np.where(np.asarray(details["non_negative"]), raw.clip(0), raw)
+    return raw.clip(max=details["highest"]) if "highest" in details else raw
 
 
 def abbreviate(values: tuple[Any, ...], most: int = 12) -> str:

@@ -46,6 +46,10 @@ class Counts(ValueKind):
 
     is_integer = True
 
+    def likelihood_of(self, fitted: Fitted) -> str:
+        """Return a likelihood with a dispersion of its own where the counts vary more than Poisson ones."""
+        return "negative_binomial" if fitted.details.get("overdispersed") else self.likelihood
+
     def check(self, fitted: Fitted, values: np.ndarray) -> None:
         """Raise ValueError for negative values and fractions."""
         is_count = (values >= 0) & (values == np.floor(values))

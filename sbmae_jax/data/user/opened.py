@@ -15,7 +15,8 @@ from sbmae_jax.data.scaling import Scaling, to_json
 from sbmae_jax.data.user.checks import as_strings
 from sbmae_jax.data.user.fit import fit_scalings
 from sbmae_jax.data.user.groups import GroupsGiven
-from sbmae_jax.data.user.kinds import Kind, infer_kinds
+from sbmae_jax.data.user.kind_rules import Kind
+from sbmae_jax.data.user.kinds import infer_kinds
 from sbmae_jax.data.user.problems import told_together
 from sbmae_jax.data.user.profile import POLICIES, Profile, pieces, profile
 from sbmae_jax.data.user.splits import Classes, classes_of, split_rows
@@ -55,9 +56,9 @@ class OpenedFiles:
         sha256 = hashlib.sha256()
         for name, scaling in sorted(self.scalings.items()):
             values = to_json(scaling)
-            del values[
-                "typical"
-            ]  # which older runs have not, and which tells nothing that the rows do not
+            # Older runs do not have these, and they tell nothing that the rows do not.
+            del values["typical"]
+            values.pop("details", None)
             sha256.update(json.dumps([name, values]).encode())
             sha256.update(self.profiles[name].present.tobytes())
         for split in sorted(self.rows):

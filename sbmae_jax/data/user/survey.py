@@ -47,8 +47,9 @@ class ModalitySurvey:
         num_missing: How many rows lack it, of those that have any modality.
         num_constant: How many features have the same value in all training rows.
         num_components: How many principal components hold 90, 95 and 99 % of the variance of training rows.
-        classes: The classes of a category, ascending; empty for other kinds.
         vocabulary: How many different tokens text has; 0 for other kinds.
+        classes: The classes of a category or the levels of ordinal values, ascending; empty for other kinds.
+        likelihood: The likelihood of its values, a name in `models.likelihoods.LIKELIHOODS`.
     """
 
     name: str
@@ -65,6 +66,7 @@ class ModalitySurvey:
     num_components: tuple[int, int, int]
     classes: tuple[Any, ...]
     vocabulary: int = 0
+    likelihood: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,6 +212,7 @@ def _survey_modality(opened: OpenedFiles, name: str, num_missing: int) -> Modali
         num_components=_count_components(_sample_rows(opened, name)),
         classes=scaling.classes,
         vocabulary=tokenizer_of(scaling).size if scaling.value_kind.is_text else 0,
+        likelihood=scaling.value_kind.likelihood_of(scaling),
     )
 
 
@@ -274,6 +277,9 @@ def _notices(
                 "config.data.missing_markers if it is a class"
             )
         found += _odd_classes(m.name, scaling.classes)
+        doubt = opened.kinds[m.name].doubt
+        if doubt:
+            found.append(f"{m.name} is taken for {m.kind}: {doubt}")
         if _is_coarse(scaling):
             found.append(
                 f"{m.name}: {scaling.dtype} stores values as large as these in steps that are coarse beside "

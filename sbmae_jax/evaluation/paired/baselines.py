@@ -142,7 +142,9 @@ def fit_linear(x: np.ndarray, target: Target) -> Predict:
         target: What to predict, with N rows.
     """
     value_type, num_columns = target.value_type, target.values.shape[1]
-    if value_type == "real" or (value_type != "category" and num_columns > MAX_REGRESSIONS):
+    if value_type in ("real", "ordinal") or (
+        value_type != "category" and num_columns > MAX_REGRESSIONS
+    ):
         return _fit_clipped_ridge(x, target)
     fit = {"category": _fit_category, "binary": _fit_binary, "counts": _fit_counts}[value_type]
     kept, held = hold_out(len(x))
@@ -155,9 +157,9 @@ def fit_linear(x: np.ndarray, target: Target) -> Predict:
 
 def _fit_clipped_ridge(x: np.ndarray, target: Target) -> Predict:
     value_type, columns = target.value_type, target.columns
-    low, high = {"real": (-np.inf, np.inf), "binary": (0.01, 0.99), "counts": (0.01, np.inf)}[
-        value_type
-    ]
+    low, high = {
+        "real": (-np.inf, np.inf), "binary": (0.01, 0.99), "counts": (0.01, np.inf), "ordinal": (0, 1),
+    }[value_type]  # fmt: skip
     # Counts are predicted themselves, not their logarithm, whose mean is not that of counts.
     unscaled = value_type == "counts"
     solve = fit_ridge(x, target.values if unscaled else columns.encode(target.values))

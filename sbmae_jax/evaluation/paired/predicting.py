@@ -89,7 +89,7 @@ def measure_given_the_rest(
     score = partial(_score_samples, eval_data, np.random.default_rng(0))
     sampled = ask_about(sample_key, generator.draw_rows, ("real", "counts"), score)
     averaged = ask_about(
-        mean_key, generator.complete_rows, ("binary", "category", "counts"),
+        mean_key, generator.complete_rows, ("binary", "category", "counts", "ordinal"),
         partial(_score_means, eval_data),
     )  # fmt: skip
     prediction, calibrated = {}, {}

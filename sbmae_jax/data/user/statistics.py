@@ -1,0 +1,144 @@
+"""What the numbers of an array are like, which tells counts from intensities, and prices from lengths."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sbmae_jax.data.user.profile import Profile, pieces
+from sbmae_jax.data.user.tables import Table
+
+_MAX_ROWS, _MAX_VALUES = 2000, 500_000  # that are looked at, at equal distances
+_MAX_LEVELS = 64
+_RARE = 0.05  # of the most frequent value: the largest of counts is rarer
+_PILE = 0.02  # of all values at the largest one: more are no tail
+_SMOOTH, _ROUGH = 0.5, 0.8  # of neighbours' squared differences to those of values far apart
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """What the numbers [N, F] of one modality are like, in some of its rows.
+
+    Attributes:
+        zeros: The share of zeros.
+        dispersion: The variance over the mean, which is 1 for Poisson counts: the median over features that
+            vary. NaN without any.
+        skewness: The median of their skewness.
+        log_skewness: The same of ln x of the values above 0.
+        levels: The distinct values, ascending; none if there are more than 64.
+        is_capped: Whether many values of many features lie at one largest value, as on a scale that ends.
+        has_tail: Whether eight or more integers from 0 or 1 are the rarer the farther from the most frequent
+            one, and the largest is very rare, as in counts.
+        total: The sum of all rows, if it is nearly the same and no value is negative; 0 otherwise.
+        smooth_axes: Along which axes of examples [A, B, ..] neighbours are more alike than others.
+        rough_axes: Along which they are not.
+    """
+
+    zeros: float
+    dispersion: float
+    skewness: float
+    log_skewness: float
+    levels: tuple[float, ...]
+    is_capped: bool
+    has_tail: bool
+    total: float
+    smooth_axes: tuple[int, ...]
+    rough_axes: tuple[int, ...]
+
+
+def look_at(table: Table, name: str, profile: Profile) -> Statistics:
+    """Measure the statistics of a modality of numbers.
+
+    Args:
+        table: The user's arrays.
+        name: The modality.
+        profile: What is known of it.
+    """
+    rows = np.flatnonzero(profile.present)
+    size = max(1, int(np.prod(table.shapes[name], dtype=np.int64)))
+    num = max(2, min(_MAX_ROWS, _MAX_VALUES // size))
+    if len(rows) > num:
+        rows = rows[np.unique(np.linspace(0, len(rows) - 1, num).astype(np.int64))]
+    parts = [table.read(part, [name])[name] for part in pieces(table, [name], rows)]
+    return measure(np.concatenate(parts))
+
+
+def measure(raw: np.ndarray) -> Statistics:
+    """Measure the statistics of rows [N, ...] of numbers; NaN is skipped."""
+    raw = raw.astype(np.float64)
+    x = raw.reshape(len(raw), -1)
+    known = x[np.isfinite(x)]
+    levels = np.unique(known)
+    varying = x[:, np.nanmin(x, axis=0) < np.nanmax(x, axis=0)] if x.size else x[:, :0]
+    mean, variance = np.nanmean(varying, axis=0), np.nanvar(varying, axis=0)
+    logs = np.log(np.where(varying > 0, varying, np.nan))
+    smooth, rough = _axes(raw)
+    return Statistics(
+        zeros=float(np.mean(known == 0)),
+        dispersion=_median(variance[mean > 0] / mean[mean > 0]),
+        skewness=_median(_skewness(varying)),
+        log_skewness=_median(_skewness(logs)),
+        levels=tuple(levels.tolist()) if len(levels) <= _MAX_LEVELS else (),
+        is_capped=_is_capped(x, known),
+        has_tail=_has_tail(known),
+        total=_total(x),
+        smooth_axes=smooth,
+        rough_axes=rough,
+    )
+
+
+def _median(values: np.ndarray) -> float:
+    values = values[np.isfinite(values)]
+    return float(np.median(values)) if len(values) else float("nan")
+
+
+def _skewness(x: np.ndarray) -> np.ndarray:
+    """Return the skewness of each feature [F]; NaN for those with fewer than three values or no spread."""
+    having = (np.isfinite(x).sum(axis=0) >= 3) & (np.nan_to_num(x).std(axis=0) > 0)
+    x = x[:, having]
+    x = x - np.nanmean(x, axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.nanmean(x**3, axis=0) / np.nanmean(x**2, axis=0) ** 1.5
+
+
+def _is_capped(x: np.ndarray, known: np.ndarray) -> bool:
+    highest = np.nanmax(x, axis=0) if x.size else np.zeros(0)
+    shared = np.mean(highest == known.max()) if known.size else 0
+    return bool(shared >= 0.3 and np.mean(known == known.max()) >= _PILE)
+
+
+def _has_tail(known: np.ndarray) -> bool:
+    levels, numbers = np.unique(known, return_counts=True)
+    if not 8 <= len(levels) <= _MAX_LEVELS or levels[0] not in (0, 1):
+        return False
+    peak = int(numbers.argmax())
+    noise = 2 * np.sqrt(numbers.astype(float))
+    rises = np.diff(numbers[peak:]) > noise[peak + 1 :]
+    falls = np.diff(numbers[: peak + 1]) < -noise[:peak]
+    return bool(numbers[-1] <= _RARE * numbers[peak] and not rises.any() and not falls.any())
+
+
+def _total(x: np.ndarray) -> float:
+    if x.shape[1] < 3 or not x.size or np.isnan(x).any() or x.min() < 0:
+        return 0.0
+    sums = x.sum(axis=1)
+    middle = float(np.median(sums))
+    return middle if middle > 0 and np.abs(sums - middle).max() <= 0.01 * middle else 0.0
+
+
+def _axes(raw: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return along which of the first two axes of examples neighbours are alike, and along which not."""
+    smooth, rough = [], []
+    for axis in (1, 2) if raw.ndim in (3, 4) else ():
+        x = np.moveaxis(raw, axis, 1)
+        if x.shape[1] < 8:
+            continue
+        half = x.shape[1] // 2
+        near, far = (
+            np.nanmean((x[:, 1:] - x[:, :-1]) ** 2),
+            np.nanmean((x[:, half:] - x[:, : x.shape[1] - half]) ** 2),
+        )
+        if far > 0 and near < _SMOOTH * far:
+            smooth.append(axis - 1)
+        elif far > 0 and near > _ROUGH * far:
+            rough.append(axis - 1)
+    return tuple(smooth), tuple(rough)
