@@ -274,7 +274,9 @@ def test_many_samples_are_drawn_in_pieces_and_few_sizes_are_compiled(monkeypatch
         np.testing.assert_array_equal(x[:19], two[name])
     assert len(np.unique(whole["age"])) == 21  # pieces have keys of their own
     sizes = []
-    monkeypatch.setattr(models, "complete", functools.partial(_recorded, sizes, models.complete))
+    monkeypatch.setattr(
+        models, "draw_values", functools.partial(_recorded, sizes, models.draw_values)
+    )
     for num in (1, 2, 3, 5, 6, 7, 8, 9, 20):
         plain.generate({}, num_samples=num)
     assert [size for size, _ in sizes] == [1, 2, 4, 8, 8, 8, 8, 8, 8, 8, 8, 8]

@@ -147,7 +147,7 @@ class Model:
         return {
             name: a.decode(params, z)
             if key is None
-            or (not strings and LIKELIHOODS[a.modality.likelihood].values == "tokens")
+            or (not strings and LIKELIHOODS[self.modalities[m].likelihood].values == "tokens")
             else a.draw(params, jax.random.fold_in(key, m), z)
             for m, (name, a, params, z) in enumerate(self._latents(x))
         }
