@@ -1,6 +1,7 @@
 """Data of one's own: prediction, calibration, missing modalities and time; results/own_data.json.
 
 python -m benchmarks.own_data linear     # six vectors of a linear-Gaussian model; times launch.py
+python -m benchmarks.own_data nonlinear  # six wide vectors, a third of whose columns are not linear
 python -m benchmarks.own_data digits     # scikit-learn's digits: pixels, Fourier magnitudes, profiles
 python -m benchmarks.own_data missing    # PolyDigits, modalities missing at random; an hour on two cores
 """
@@ -14,10 +15,12 @@ from typing import Any
 import numpy as np
 from sklearn.datasets import load_digits
 
+from benchmarks.own_data import nonlinear
 from benchmarks.own_data.report import EXACT, REPORT, RIDGE
 from benchmarks.runner import ROOT, Options, main, once, reuse, seconds_of
 from benchmarks.runs import nested_figures, results_of
 from configs import polydigits
+from sbmae_jax import load
 from sbmae_jax._io import write_npz
 from sbmae_jax._json import from_json
 from sbmae_jax.app import pipeline
@@ -93,6 +96,15 @@ def measure_linear(options: Options) -> dict[str, Any]:
     return found
 
 
+def measure_nonlinear(options: Options) -> dict[str, Any]:
+    """Compare wide vectors, a third of whose columns are not linear, with ridge and a joint Gaussian."""
+    sizes = nonlinear.SIZES[:2] if options.smoke else nonlinear.SIZES
+    arrays = nonlinear.make_views(np.random.default_rng(5), sizes)
+    results, workdir = run_file("nonlinear", arrays, options)
+    found = nonlinear.compare(load(workdir), arrays, results)
+    return found | {key: results[key] for key in ("whole_seconds", "commit")}
+
+
 def measure_digits(options: Options) -> dict[str, Any]:
     """Learn three views of scikit-learn's digits, two of which are no linear functions of the others."""
     digits = load_digits()
@@ -126,4 +138,9 @@ def measure_missing(options: Options) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main("own_data", __doc__, REPORT, (measure_linear, measure_digits, measure_missing))
+    main(
+        "own_data",
+        __doc__,
+        REPORT,
+        (measure_linear, measure_nonlinear, measure_digits, measure_missing),
+    )
