@@ -14,8 +14,8 @@ from sbmae_jax._io import as_path
 from sbmae_jax.app.run_choices import choices_for_run
 from sbmae_jax.app.sections import Config, Section, as_tuples, check_keys, plain
 from sbmae_jax.data.kinds import IMAGE_KINDS
-from sbmae_jax.data.user.opened import whole_table
-from sbmae_jax.data.user.survey import ModalitySurvey, Survey, groups_without, survey
+from sbmae_jax.data.user.opened import groups_without, whole_table
+from sbmae_jax.data.user.survey import ModalitySurvey, Survey, survey
 from sbmae_jax.data.user.table_files import MISSING_MARKERS
 from sbmae_jax.data.user.tables import table_options
 from sbmae_jax.models.autoencoder import Modality

@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from sbmae_jax._io import as_path
 from sbmae_jax.data.scaling import Scaling, to_json
 from sbmae_jax.data.user.checks import as_strings
 from sbmae_jax.data.user.fit import fit_scalings
-from sbmae_jax.data.user.groups import GroupsGiven
+from sbmae_jax.data.user.groups import EACH, GroupsGiven
 from sbmae_jax.data.user.kind_rules import Kind
 from sbmae_jax.data.user.kinds import infer_kinds
 from sbmae_jax.data.user.problems import told_together
@@ -136,6 +136,27 @@ def open_files(
 def whole_table(path: Path, options: TableOptions) -> Table:
     """Open all arrays of the data at a path, and what cannot be a modality; once, unless the files change."""
     return _table(path, _stamps(path), options)
+
+
+def groups_without(
+    path: Path, leave_out: Collection[str], missing_markers: Sequence[str], groups: GroupsGiven,
+    key: str,
+) -> GroupsGiven:  # fmt: skip
+    """Return groups of columns in which those that are left out belong to no vector; the same if none is.
+
+    Args:
+        path: Where the data are, resolved.
+        leave_out: Names of arrays and columns.
+        missing_markers: As in `open_table`.
+        groups: As in `open_table`.
+        key: As in `open_table`.
+    """
+    table = whole_table(path, table_options(missing_markers, groups, key))
+    gone = {*leave_out} - {*table.all_names}
+    if not gone & {column for columns in table.grouped.values() for column in columns}:
+        return groups
+    left = {name: [c for c in columns if c not in gone] for name, columns in table.grouped.items()}
+    return {name: columns for name, columns in left.items() if columns} or EACH
 
 
 def forget_opened() -> None:

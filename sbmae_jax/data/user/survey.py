@@ -1,7 +1,7 @@
 """What a user's data are, in figures and in words, before anything is learned from them."""
 
 import functools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,14 @@ from sbmae_jax.data.numbers import parse_number
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.tokens import MAX_VOCABULARY, count_tokens
 from sbmae_jax.data.user.checks import as_strings
-from sbmae_jax.data.user.groups import EACH, GroupsGiven
-from sbmae_jax.data.user.opened import OpenedFiles, forget_opened, open_files, whole_table
+from sbmae_jax.data.user.groups import GroupsGiven
+from sbmae_jax.data.user.opened import (
+    OpenedFiles,
+    forget_opened,
+    groups_without,
+    open_files,
+    whole_table,
+)
 from sbmae_jax.data.user.table_files import MISSING_MARKERS
 from sbmae_jax.data.user.tables import table_options
 
@@ -147,27 +153,6 @@ def survey(
         path, kinds, seed, partial_rows, kept, missing_markers, groups=groups, key=key
     )
     return _survey(opened)
-
-
-def groups_without(
-    path: Path, leave_out: Collection[str], missing_markers: Sequence[str], groups: GroupsGiven,
-    key: str,
-) -> GroupsGiven:  # fmt: skip
-    """Return groups of columns in which those that are left out belong to no vector; the same if none is.
-
-    Args:
-        path: Where the data are, resolved.
-        leave_out: Names of arrays and columns.
-        missing_markers: As in `open_table`.
-        groups: As in `open_table`.
-        key: As in `open_table`.
-    """
-    table = whole_table(path, table_options(missing_markers, groups, key))
-    gone = {*leave_out} - {*table.all_names}
-    if not gone & {column for columns in table.grouped.values() for column in columns}:
-        return groups
-    left = {name: [c for c in columns if c not in gone] for name, columns in table.grouped.items()}
-    return {name: columns for name, columns in left.items() if columns} or EACH
 
 
 def forget_files() -> None:
