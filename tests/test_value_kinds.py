@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 
 import sbmae_jax
+from sbmae_jax.data.description import describe
 from sbmae_jax.data.scaling import Scaling, from_json, to_json
+from sbmae_jax.data.user.files import files
 from sbmae_jax.data.user.fit import fit_scalings
 from sbmae_jax.data.user.kind_rules import Kind
 from sbmae_jax.data.user.profile import profile
 from sbmae_jax.data.user.raw import RawArrays
 from sbmae_jax.data.user.survey import survey
-from sbmae_jax.data.user.tables import assemble
+from sbmae_jax.data.user.tables import assemble, open_table
+from sbmae_jax.models.rows import read_rows
 
 N = 120
 RNG = np.random.default_rng(0)
@@ -150,6 +153,16 @@ def test_zeros_of_other_splits_can_be_prepared():
 def test_values_that_the_kind_does_not_have_are_named(name, raw, message):
     with pytest.raises(ValueError, match=message):
         fitted(*CASES[name][:2]).prepare(np.array(raw))
+
+
+def test_levels_are_no_names_of_columns(tmp_path):
+    lines = [",".join(map(str, row)) for row in LIKERT]
+    (tmp_path / "answers.csv").write_text("\n".join(["calm,glad,tired", *lines]) + "\n")
+    data = describe(files("train", path=tmp_path / "answers.csv"))
+    assert data.scalings["answers"].kind == "ordinal"
+    assert data.entries["answers"] == ("calm", "glad", "tired")
+    rows = read_rows(open_table(tmp_path / "answers.csv", like=data), data, "refuse")
+    np.testing.assert_array_equal(rows.raw["answers"], LIKERT)
 
 
 def test_too_many_levels_are_refused():

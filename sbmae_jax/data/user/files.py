@@ -169,7 +169,9 @@ class FileSource:
         """The names of the classes of `label` and of categories, and of the entries of named vectors."""
         named = dict(self.opened.table.entries)
         named |= {
-            n: tuple(map(str, s.classes)) for n, s in self.opened.scalings.items() if s.classes
+            n: tuple(map(str, s.classes))
+            for n, s in self.opened.scalings.items()
+            if s.value_kind.is_category
         }
         if self.opened.label is not None:
             named[LABEL] = tuple(map(str, self.opened.label.values))

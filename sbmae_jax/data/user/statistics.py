@@ -10,7 +10,10 @@ from sbmae_jax.data.user.tables import Table
 _MAX_ROWS, _MAX_VALUES = 2000, 500_000  # that are looked at, at equal distances
 _MAX_LEVELS = 64
 _RARE = 0.05  # of the most frequent value: the largest of counts is rarer
-_PILE = 0.02  # of all values at the largest one: more are no tail
+_PILE, _MIN_PILE = (
+    0.02,
+    5,
+)  # the share and the number of values at the largest one: more are no tail
 _SMOOTH, _ROUGH = 0.5, 0.8  # of neighbours' squared differences to those of values far apart
 
 
@@ -103,7 +106,8 @@ def _skewness(x: np.ndarray) -> np.ndarray:
 def _is_capped(x: np.ndarray, known: np.ndarray) -> bool:
     highest = np.nanmax(x, axis=0) if x.size else np.zeros(0)
     shared = np.mean(highest == known.max()) if known.size else 0
-    return bool(shared >= 0.3 and np.mean(known == known.max()) >= _PILE)
+    num = np.count_nonzero(known == known.max()) if known.size else 0
+    return bool(shared >= 0.3 and num >= max(_MIN_PILE, _PILE * known.size))
 
 
 def _has_tail(known: np.ndarray) -> bool:
