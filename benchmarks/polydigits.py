@@ -2,6 +2,7 @@
 
     python -m benchmarks.polydigits runs --seeds 0 1 2    # about five minutes a seed
     python -m benchmarks.polydigits demo                  # `make demo` in a fresh clone, with a watch
+    python -m benchmarks.polydigits captions --seeds 0    # with text: two models, about twelve minutes
 
 Each seed draws other digits for training and test, other weights and other samples.
 """
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.captions import measure_captions, of_captions
 from benchmarks.claims import Claim, Target, claim
 from benchmarks.runner import ROOT, Options, Page, Report, main, seconds_of
 from benchmarks.runs import run_seeds
@@ -86,9 +88,15 @@ def measure_demo(options: Options) -> dict[str, Any]:
 
 REPORT = Report(
     "polydigits",
-    [("runs", of_runs), ("demo", of_demo)],
+    [("runs", of_runs), ("demo", of_demo), ("captions", of_captions)],
     {"polydigits.front": ("runs", front_table)},
 )
 
 if __name__ == "__main__":
-    main("polydigits", __doc__, REPORT, (measure_runs, measure_demo), seeds=(0, 1, 2))
+    main(
+        "polydigits",
+        __doc__,
+        REPORT,
+        (measure_runs, measure_demo, measure_captions),
+        seeds=(0, 1, 2),
+    )

@@ -2,13 +2,14 @@
 
 python launch.py --config=configs/polydigits.py --workdir=runs/polydigits
 python launch.py --config=configs/polydigits.py:smoke --workdir=runs/smoke    # all stages, under a minute
+python launch.py --config=configs/polydigits.py:captions --workdir=runs/captions    # with text about one
 """
 
 import ml_collections
 
 
 def get_config(variant: str = "default") -> ml_collections.ConfigDict:
-    """Return the values of a run. The variant is "default" or "smoke"."""
+    """Return the values of a run. The variant is "default", "smoke" or "captions"."""
     config = ml_collections.ConfigDict()
     config.seed = 0
     config.data = {
@@ -57,19 +58,36 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
         "protocols": ("nested",),  # "prefix" and "all_subsets" compare with published figures
         "subsets_per_size": 10,
     }  # fmt: skip
-    if variant == "smoke":
+    if variant == "captions":
+        add_captions(config)
+    elif variant == "smoke":
         shrink(config)
     elif variant != "default":
-        raise ValueError(f"unknown variant {variant!r}: use configs/polydigits.py or :smoke")
+        raise ValueError(
+            f"unknown variant {variant!r}: use configs/polydigits.py, :smoke or :captions"
+        )
     return config
+
+
+def add_captions(config: ml_collections.ConfigDict) -> None:
+    """Add text about the first photograph, which is what another evaluation measures."""
+    config.modalities.caption = {
+        "likelihood": "tokens", "network": "text", "latent_size": 24, "weight": 0.2,
+    }  # fmt: skip
+    sizes = {"vocabulary": 512}  # at least that of the tokens of the data
+    config.encoder_decoders.text = {"name": "text", "encoder": sizes, "decoder": sizes}
+    del config.classifier, config.classifier_training
+    config.evaluation = {
+        "name": "paired", "num_rows": 500, "num_unconditional": 1000, "batch_size": 500,
+        "num_samples": 19,
+    }  # fmt: skip
 
 
 def shrink(config: ml_collections.ConfigDict) -> None:
     """Make every stage as short as possible."""
     config.num_train = 500
-    for training in (
-        config.autoencoder_training, config.score_training, config.classifier_training,
-    ):  # fmt: skip
-        training.update(num_steps=20, batch_size=32, steps_per_call=10, checkpoint_every=10)
+    for name in ("autoencoder_training", "score_training", "classifier_training"):
+        if name in config:
+            config[name].update(num_steps=20, batch_size=32, steps_per_call=10, checkpoint_every=10)
     config.sampling.update(num_levels=4, num_corrections=1)
     config.evaluation.update(num_rows=40, num_unconditional=40, batch_size=40)

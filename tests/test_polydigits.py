@@ -3,6 +3,7 @@ import hashlib
 import numpy as np
 import pytest
 
+from sbmae_jax.data.captions import DIGITS
 from sbmae_jax.data.polydigits import (
     digit_masks,
     draw_instances,
@@ -90,3 +91,36 @@ def test_all_rows_may_be_left_out():
     source = polydigits("train", 20, ("hubble", "coffee"), missing=0.99, complete_only=True)
     assert len(source) == 0
     assert source.shapes["hubble"] == (28, 28, 3)
+
+
+def test_captions_say_what_the_first_photograph_shows():
+    names = ("caption", "coffee", "digit", "hubble")
+    source = polydigits("test", 200, names)
+    strings = source.scalings["caption"].restore(source.arrays["caption"])
+    factors = [DIGITS.parse(string) for string in strings.tolist()]
+    assert all(len(some) == 3 for some in factors)
+    label = source.arrays["label"]
+    assert [int(some["digit"]) for some in factors] == label.tolist()
+    np.testing.assert_array_equal(source.arrays["digit"].argmax(axis=1), label)
+    # The corners of a light photograph are light, as no digit reaches them.
+    corners = source.arrays["coffee"][:, [0, 0, -1, -1], [0, -1, 0, -1]].astype(int)
+    is_light = np.array([some["background"] == "light" for some in factors])
+    assert np.median(corners[is_light]) >= 128 > np.median(corners[~is_light])
+    plain = polydigits("test", 200, ("coffee", "hubble"))
+    np.testing.assert_array_equal(plain.arrays["hubble"], source.arrays["hubble"])
+    again = polydigits("test", 200, names)
+    for name, array in source.arrays.items():
+        np.testing.assert_array_equal(again.arrays[name], array)
+    assert len(set(strings.tolist())) > 150
+
+
+def test_captions_may_be_missing():
+    source = polydigits("train", 100, ("caption", "coffee"), missing=0.5)
+    present = source.arrays["present"]
+    assert present.shape == (len(source), 2)
+    assert 0 < present[:, 0].mean() < 1
+
+
+def test_captions_alone_show_no_digits():
+    with pytest.raises(ValueError, match="names must have at least one photograph"):
+        polydigits("test", 10, ("caption", "digit"))

@@ -5,6 +5,10 @@ nothing is downloaded: the 1,797 digits of scikit-learn (Alpaydin and Kaynak, 19
 enlarged from 8x8 to 28x28, on random crops of photographs of scikit-image. All modalities of an example show
 the same class, each by another instance of the digit and on its own photograph, so the class is all they
 share. Training, validation and test use disjoint instances.
+
+Two more modalities may be asked for. `digit` is the class itself, one-hot. `caption` is text about the first
+photograph: its digit, whether its strokes are bold, and whether its background is light; to have these, that
+photograph is made darker or lighter, and half of its digits bolder.
 """
 
 import functools
@@ -16,9 +20,14 @@ from sklearn.datasets import load_digits
 
 from sbmae_jax._check import require_one_of, require_seed
 from sbmae_jax.data.backgrounds import PHOTOGRAPHS, SIDE, paste, photograph
+from sbmae_jax.data.captions import DIGITS
+from sbmae_jax.data.kinds.text import fit_text
+from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.source import PRESENT, SPLITS, ArraySource
 
 NUM_CLASSES = 10
+CAPTION, DIGIT = "caption", "digit"
+"""The modalities that are not photographs."""
 
 
 def polydigits(
@@ -34,7 +43,8 @@ def polydigits(
     Args:
         split: "train", "valid" or "test".
         num_rows: How many rows to draw, any number.
-        names: The photographs, one per modality, of `backgrounds.PHOTOGRAPHS`.
+        names: The modalities: photographs of `backgrounds.PHOTOGRAPHS`, at least one, and maybe "digit" and
+            "caption".
         seed: Decides which instances are in which split, and everything that is drawn.
         missing: The probability in [0, 1) that a modality is missing in a training row, independently. Rows
             that have none are dropped. Test rows are complete.
@@ -42,8 +52,10 @@ def polydigits(
 
     Returns:
         Images [N, 28, 28, 3] uint8 under the photographs' names, and `label` [N] int32 in 0..9; also
-        `present` [N, M] bool if modalities are missing and incomplete rows are kept. N is `num_rows` less
-        the rows that are dropped, and may be 0. Before that, classes are equally frequent up to one row.
+        `present` [N, M] bool if modalities are missing and incomplete rows are kept. `digit` is [N, 10]
+        float32, and `caption` the tokens of strings, with a scaling that turns them into strings and back. N
+        is `num_rows` less the rows that are dropped, and may be 0. Before that, classes are equally frequent
+        up to one row.
 
     Raises:
         ValueError: If a split or a photograph is unknown, or `missing` is out of range.
@@ -52,26 +64,41 @@ def polydigits(
         >>> source = polydigits("test", 20, ("hubble", "coffee"))
         >>> source.shapes
         {'hubble': (28, 28, 3), 'coffee': (28, 28, 3), 'label': ()}
+        >>> source = polydigits("test", 20, ("caption", "coffee"))
+        >>> source.scalings["caption"].restore(source.arrays["caption"][:1]).tolist()
+        ['a bold five on a bright photograph']
     """
     require_one_of("split", split, SPLITS)
     seed = require_seed("seed", seed)
-    for name in names:
+    shown = [name for name in names if name not in (CAPTION, DIGIT)]
+    for name in shown:
         if name not in PHOTOGRAPHS:
             raise ValueError(f"unknown photograph {name!r}: choose from {', '.join(PHOTOGRAPHS)}")
+    if not shown:
+        raise ValueError("names must have at least one photograph, on which digits are shown")
     masks, classes = digit_masks()
     members = split_instances(classes, seed)[split]
     rng = np.random.default_rng((seed, SPLITS.index(split)))
     label = rng.permutation(np.arange(num_rows) % NUM_CLASSES).astype(np.int32)
-    instance = draw_instances(rng, label, classes, members, len(names))
+    instance = draw_instances(rng, label, classes, members, len(shown))
+    factors = draw_factors(seed, split, label) if CAPTION in names else None
     arrays = {
-        name: paste_at_random(rng, masks[instance[:, m]], photograph(name))
-        for m, name in enumerate(names)
+        name: paste_at_random(rng, masks[instance[:, m]], photograph(name), None if m else factors)
+        for m, name in enumerate(shown)
     }
+    scalings = {}
+    if factors is not None:
+        scalings[CAPTION] = captions_as_tokens()
+        arrays[CAPTION] = scalings[CAPTION].prepare(np.array(draw_captions(seed, split, factors)))
+    if DIGIT in names:
+        arrays[DIGIT] = np.eye(NUM_CLASSES, dtype=np.float32)[label]
     arrays["label"] = label
     if missing:
         present = _draw_present(rng, (num_rows, len(names)), missing if split == "train" else 0.0)
         arrays = _drop_rows(arrays | {PRESENT: present}, complete_only)
-    return ArraySource(arrays, {"label": tuple(map(str, range(NUM_CLASSES)))})
+    classes = tuple(map(str, range(NUM_CLASSES)))
+    entries = {name: classes for name in (DIGIT, "label") if name in arrays}
+    return ArraySource(arrays, entries, scalings)
 
 
 def _draw_present(rng: np.random.Generator, shape: tuple[int, int], missing: float) -> np.ndarray:
@@ -141,10 +168,53 @@ def draw_instances(
 
 
 def paste_at_random(
-    rng: np.random.Generator, masks: np.ndarray, background: np.ndarray
+    rng: np.random.Generator,
+    masks: np.ndarray,
+    background: np.ndarray,
+    factors: list[dict[str, str]] | None = None,
 ) -> np.ndarray:
-    """Invert random crops of a background inside masks [N, 28, 28]: [N, 28, 28, 3] uint8."""
+    """Invert random crops of a background inside masks [N, 28, 28]: [N, 28, 28, 3] uint8.
+
+    The factors of captions decide which digits are bolder, and which crops are darker or lighter.
+    """
     height, width, _ = background.shape
     y = rng.integers(height - SIDE + 1, size=len(masks))
     x = rng.integers(width - SIDE + 1, size=len(masks))
-    return paste(masks, background, y, x)
+    if factors is None:
+        return paste(masks, background, y, x)
+    is_bold = np.array([some["stroke"] == "bold" for some in factors], bool)
+    is_light = np.array([some["background"] == "light" for some in factors], bool)
+    masks = np.where(is_bold[:, None, None], _bolder(masks), masks)
+    crops = paste(np.zeros_like(masks), background, y, x) // 2
+    crops = np.where(is_light[:, None, None, None], crops + np.uint8(128), crops)
+    return np.where(masks[..., None], 255 - crops, crops)
+
+
+def _bolder(masks: np.ndarray) -> np.ndarray:
+    """Return masks [N, H, W] with a pixel more on all sides."""
+    wide = np.pad(masks, ((0, 0), (1, 1), (1, 1)))
+    tall = wide[:, 1:-1, 1:-1] | wide[:, :-2, 1:-1] | wide[:, 2:, 1:-1]
+    return tall | wide[:, 1:-1, :-2] | wide[:, 1:-1, 2:]
+
+
+def draw_factors(seed: int, split: str, label: np.ndarray) -> list[dict[str, str]]:
+    """Draw what the captions of rows say, given their classes [N]."""
+    rng = np.random.default_rng((seed, SPLITS.index(split), 1))
+    others = {factor: list(values) for factor, values in DIGITS.words.items() if factor != "digit"}
+    return [
+        {"digit": str(c)} | {f: values[rng.integers(len(values))] for f, values in others.items()}
+        for c in label.tolist()
+    ]
+
+
+def draw_captions(seed: int, split: str, factors: list[dict[str, str]]) -> list[str]:
+    """Draw a caption of each row, of all that say the same."""
+    rng = np.random.default_rng((seed, SPLITS.index(split), 2))
+    return [DIGITS.caption(some, rng) for some in factors]
+
+
+@functools.cache
+def captions_as_tokens() -> Scaling:
+    """Return how captions become tokens: those of all captions that the grammar has."""
+    captions = [c for factors in DIGITS.all_factors() for c in DIGITS.captions(factors)]
+    return Scaling("text", (), "str", details=fit_text(captions))

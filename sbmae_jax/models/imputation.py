@@ -60,7 +60,7 @@ def impute(
     """Fill in what rows in memory lack; `Model.impute` documents the arguments."""
     require_int("num_samples", num_samples, 2, 10**6)
     require_one_of("partial_rows", partial_rows, POLICIES)
-    if not model.scalings:
+    if len(model.scalings) < len(model.modalities):
         raise ValueError("only a model that was trained on data of your own can impute")
     if not frame_package(data) and not isinstance(data, Mapping):
         raise ValueError("data must be {name: array}, or a data frame of pandas or polars")

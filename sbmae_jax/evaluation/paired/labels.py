@@ -41,7 +41,7 @@ def measure_labels(
         made: Joint samples, `{name: [N, ...]}`.
     """
     names, test = eval_data.names, eval_data.test
-    label, classify = np.asarray(test.label), _fit_classifiers(eval_data)
+    label, classify = np.asarray(test.label), fit_classifiers(eval_data)
 
     def read(batch: Mapping[str, Any]) -> dict[str, np.ndarray]:
         classes = [classify[name](np.asarray(batch[name])) for name in names]
@@ -106,7 +106,7 @@ def _measure_nested(
     return results
 
 
-def _fit_classifiers(eval_data: EvalData) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+def fit_classifiers(eval_data: EvalData) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     """Fit a classifier to each modality: `{name: function [N, *shape] -> class [N]}`."""
     train, fitted = eval_data.train, {}
     for name, block, seen in zip(eval_data.names, train.blocks, train.present.T, strict=True):
