@@ -12,9 +12,7 @@ from sbmae_jax._check import require_int, require_seed, require_type
 from sbmae_jax._io import as_path, require_writable, write_npz, write_results
 from sbmae_jax.app.filled_table import table_writer
 from sbmae_jax.data.description import Description
-from sbmae_jax.data.source import PRESENT
 from sbmae_jax.data.user.frame_file import FRAME_FILES
-from sbmae_jax.data.user.raw import ABOUT_ROWS
 from sbmae_jax.data.user.table_files import MISSING_MARKERS
 from sbmae_jax.data.user.tables import open_table
 from sbmae_jax.models.imputation import draw_samples, filled_in
@@ -102,7 +100,7 @@ def impute_file(
         raise ValueError(
             f"num_samples must be at least 2, as a standard deviation needs, got {num_samples}"
         )
-    if {*data.shapes} - {*data.scalings} - {*ABOUT_ROWS, PRESENT} or not data.scalings:
+    if not data.scalings:
         raise ValueError("only a run that was trained on files of your own can impute")
     output = _check_output(output)
     if output.resolve() == as_path(path).resolve():

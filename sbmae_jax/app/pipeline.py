@@ -33,6 +33,7 @@ from sbmae_jax.evaluation.base import View
 from sbmae_jax.evaluation.generator import make_generator
 from sbmae_jax.evaluation.report import format_headlines, write_report
 from sbmae_jax.models.factor_fit import fit_factors
+from sbmae_jax.models.imputation import require_own_data
 from sbmae_jax.models.latents import MIN_STD, Moments, moments
 from sbmae_jax.models.model import Model, draw
 from sbmae_jax.models.task import Task
@@ -357,7 +358,9 @@ def impute(
         for k, v in this.config["data"].items()
         if k in ("partial_rows", "missing_markers", "key")
     }
+    model = load_model(this)
+    require_own_data(model)
     return impute_file(
-        partial(draw, load_model(this)), this.data.description, path, output,
+        partial(draw, model), this.data.description, path, output,
         num_samples=num_samples, seed=seed, **options,
     )  # fmt: skip

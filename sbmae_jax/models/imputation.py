@@ -54,14 +54,19 @@ class Imputation(NamedTuple):
     notices: tuple[str, ...]
 
 
+def require_own_data(model: Any) -> None:
+    """Raise ValueError if a `Model` does not know the units of all its modalities."""
+    if len(model.scalings) < len(model.modalities):
+        raise ValueError("only a model that was trained on data of your own can impute")
+
+
 def impute(
     model: Any, draw: CompleteFn, data: Any, num_samples: int, key: Key, partial_rows: str
 ) -> Imputation:
     """Fill in what rows in memory lack; `Model.impute` documents the arguments."""
     require_int("num_samples", num_samples, 2, 10**6)
     require_one_of("partial_rows", partial_rows, POLICIES)
-    if len(model.scalings) < len(model.modalities):
-        raise ValueError("only a model that was trained on data of your own can impute")
+    require_own_data(model)
     if not frame_package(data) and not isinstance(data, Mapping):
         raise ValueError("data must be {name: array}, or a data frame of pandas or polars")
     # The columns of an array without names are in the order of training.
