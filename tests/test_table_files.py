@@ -313,3 +313,17 @@ def test_tables_without_a_common_key_are_refused(tmp_path):
     other.mkdir()
     with pytest.raises(ValueError, match=r"config.data.key: .*visits.parquet has no column 'one'"):
         open_table(parts(other, key=("one", "two")), key="one")
+
+
+@pytest.mark.parametrize("groups", [{"scale": ["q1", "q2"]}, "each"])
+def test_columns_of_answers_are_found_by_their_names(tmp_path, groups):
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame(rng.integers(1, 6, (80, 2)), columns=["q1", "q2"])
+    rows["town"] = rng.choice(["Bonn", "Oslo"], 80)
+    path = written(tmp_path, "csv", rows)
+    kinds = dict.fromkeys(["scale"] if groups != "each" else ["q1", "q2"], "ordinal")
+    data = describe(files("train", path=path, groups=groups, kinds=kinds))
+    found = read_rows(open_table(path, like=data), data, "refuse")
+    assert found.observed.all()
+    first = found.raw["q1"] if groups == "each" else found.raw["scale"][:, 0]
+    assert first.tolist() == rows.q1.tolist()

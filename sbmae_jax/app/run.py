@@ -207,11 +207,11 @@ def load_model(run: Run) -> Model:
 
 
 def _entries_of_vectors(data: Description) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Return the names of the entries of vectors, sorted; classes of categories are in the scalings."""
+    """Return the names of the entries of vectors, sorted; classes are in the scalings."""
     named = {
         name: entries
         for name, entries in data.entries.items()
-        if name in data.scalings and not data.scalings[name].value_kind.is_one_cell
+        if name in data.scalings and data.scalings[name].raw_shape
     }
     return tuple(sorted(named.items()))
 

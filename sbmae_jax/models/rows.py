@@ -102,7 +102,7 @@ def read_rows(
             raw[name], notice = _in_training_units(name, scaling, found[name], profile.present)
             notices += [f"{name}: {notice}"] * bool(notice)
             columns = data.entries.get(name, ())
-            if columns and not scaling.value_kind.is_one_cell and name not in table.entries:
+            if columns and scaling.raw_shape and name not in table.entries:
                 order = f"{', '.join(columns)}, in this order"
                 notices.append(f"{name} has no names of columns: they are taken to be {order}")
             observed.append(profile.present)

@@ -149,6 +149,5 @@ def _sizes(scaling: Scaling, num: int) -> list[float]:
 
 
 def _columns_of(name: str, scaling: Scaling, data: Description) -> tuple[str, ...]:
-    """Return the columns that hold a modality."""
-    entries = () if scaling.value_kind.is_one_cell else data.entries.get(name, ())
-    return entries or (name,)
+    """Return the columns that hold a modality; of one without axes, the entries are names of classes."""
+    return (data.entries.get(name, ()) if scaling.raw_shape else ()) or (name,)
