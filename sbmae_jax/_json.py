@@ -59,10 +59,11 @@ def from_json(text: str) -> dict[str, Any]:
 
 def _reason(name: str, value: float, beside: Mapping[str, Any]) -> str:
     """Return why a figure of this name, beside others, has no finite value."""
-    if name == "se":
+    if name == "se" or (name in ("low", "high") and "se" in beside):
         mean = beside.get("mean")
         defined = isinstance(mean, float) and math.isfinite(mean)
-        return "a standard error needs two rows" if defined else "its mean is undefined"
+        what = "a standard error" if name == "se" else "an interval"
+        return f"{what} needs two rows" if defined else "its mean is undefined"
     if math.isinf(value):
         return "infinite: something is divided by 0"
     return "too few rows, or values that do not vary"

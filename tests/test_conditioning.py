@@ -280,6 +280,7 @@ def test_corrections_bring_replacement_closer():
     assert few - 0.05 > some > many + 0.05
 
 
+@pytest.mark.slow
 def test_resampling_brings_replacement_closer():
     few, some, many = (abs(law(resampled(n), 60, rows=4_000)[0] - 0.8) for n in (1, 3, 12))
     assert few - 0.05 > some > many + 0.05

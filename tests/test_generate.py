@@ -208,6 +208,7 @@ def test_clamping_with_the_same_steps_is_worse_than_particles():
         assert_moments(drawn_by(clamped, UNIT, VALUE, MASK, 2000), EXACT["mask"], bias=0.05)
 
 
+@pytest.mark.slow
 def test_the_more_particles_the_closer_to_the_conditional_law():
     # Of two modes, which the guess of one particle mixes up: its mean is 0.3 deviations off.
     modes = analytic.two_modes()

@@ -31,13 +31,17 @@ FIGURES = {
 
 def test_undefined_figures_are_null_with_a_reason():
     values = strictly(to_json(FIGURES))
-    assert values["one row"] == {"mean": 3.0, "se": None}
-    assert values["no variance"] == {"mean": None, "se": None}
+    assert values["one row"] == {"mean": 3.0, "se": None, "low": None, "high": None}
+    assert values["no variance"] == {"mean": None, "se": None, "low": None, "high": None}
     assert values["fine"] == FIGURES["fine"]
     assert values[UNDEFINED] == {
         "one row.se": "a standard error needs two rows",
+        "one row.low": "an interval needs two rows",
+        "one row.high": "an interval needs two rows",
         "no variance.mean": "too few rows, or values that do not vary",
         "no variance.se": "its mean is undefined",
+        "no variance.low": "its mean is undefined",
+        "no variance.high": "its mean is undefined",
         "list.1.x": "infinite: something is divided by 0",
     }
 

@@ -63,7 +63,10 @@ cli.main()
 """
 
 
-@pytest.mark.parametrize(("code", "expected"), [("'launch.py: full disk'", 1), ("75", 75)])
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [pytest.param("'launch.py: full disk'", 1, marks=pytest.mark.slow), ("75", 75)],
+)
 def test_a_failed_command_ends_at_once(code, expected):
     command = [sys.executable, "-c", WAITING.format(code=code)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=50)

@@ -130,7 +130,10 @@ def test_columns_of_a_vector_that_is_left_out_may_be_in_new_rows(tmp_path):
     found = read_rows(open_table(tmp_path / "new.csv", like=data), data, "refuse")
     assert (~found.observed).sum() == 1
     model = SimpleNamespace(
-        scalings=data.scalings, entries=(("lab", ("a", "b")),), ignored=data.ignored
+        scalings=data.scalings,
+        entries=(("lab", ("a", "b")),),
+        ignored=data.ignored,
+        modalities=("lab", "town"),
     )
     towns = {"town": np.array([[0.0, 1.0]])}
     done = impute(

@@ -37,6 +37,7 @@ def test_density_of_a_mixture(sde, x64):
     np.testing.assert_allclose(found, noised.log_prob(x), atol=6e-3)
 
 
+@pytest.mark.slow
 def test_adaptive_steps_agree_with_the_closed_form(x64):
     data, sde = analytic.two_modes(), VP()
     noised = data.noised(sde, T_MIN)

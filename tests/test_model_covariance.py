@@ -41,7 +41,7 @@ def model():
     return with_covariance(golden_model.build(), loadings, noise)
 
 
-@pytest.mark.parametrize("name", ["mine", "mine.safetensors"])
+@pytest.mark.parametrize("name", [pytest.param("mine", marks=pytest.mark.slow), "mine.safetensors"])
 def test_the_covariance_is_saved_and_the_samples_are_the_same(tmp_path, name):
     model().save(tmp_path / name)
     loaded = load(tmp_path / name)
@@ -62,6 +62,7 @@ def test_a_covariance_of_another_size_is_refused(tmp_path, loadings, noise):
         load(tmp_path / "mine")
 
 
+@pytest.mark.slow
 def test_it_is_exported_with_the_covariance(tmp_path):
     model().export(tmp_path / "model.jax", platforms=["cpu", "cuda", "tpu"])
     run = jax.export.deserialize(bytearray((tmp_path / "model.jax").read_bytes())).call

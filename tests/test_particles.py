@@ -94,6 +94,7 @@ def test_a_covariance_of_one_changes_nothing():
     )
 
 
+@pytest.mark.slow
 def test_error_falls_as_the_root_of_the_number_of_particles():
     # Nine times the particles: a third of the error; 100 repeats know each error to 7 %.
     exact = CASES["pair"][0].given(*CASES["pair"][1:]).mean[0]

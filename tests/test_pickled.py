@@ -183,6 +183,7 @@ def test_a_copy_of_another_trainable_is_the_same(name):
         chex.assert_trees_all_equal(found, wanted)
 
 
+@pytest.mark.slow
 def test_another_process_generates_the_same_with_a_pickled_model(tmp_path):
     model, given = model_of(), {"town": np.array(["Oslo", "Bonn", "Oslo"])}
     (tmp_path / "model.pickle").write_bytes(pickle.dumps((model, given)))

@@ -202,6 +202,7 @@ def test_strings_are_generated_from_any_subset(fitted):
     assert model.generate({}, num_samples=4)["caption"].shape == (4,)
 
 
+@pytest.mark.slow
 def test_holes_are_filled_with_strings(fitted):
     _, model = fitted
     data = own_data()
@@ -226,6 +227,7 @@ def test_a_saved_model_has_its_tokens(fitted, tmp_path):
     assert made[0] == made[1]
 
 
+@pytest.mark.slow
 def test_what_is_unlike_training_is_said_and_does_not_fail(fitted):
     _, model = fitted
     with pytest.warns(UserWarning, match="1 of 2 strings have characters that no .*: 'ß', '☃'"):
@@ -241,6 +243,7 @@ def test_what_is_unlike_training_is_said_and_does_not_fail(fitted):
         model.generate({"caption": ["a bold 8", None]})
 
 
+@pytest.mark.slow
 def test_the_report_shows_strings(fitted):
     folder, _ = fitted
     config = pipeline.open_run(folder).config
@@ -258,6 +261,7 @@ def test_the_report_shows_strings(fitted):
     assert found["frequent"]["exact"]["mean"] <= 0.5
 
 
+@pytest.mark.slow
 def test_files_of_strings_are_written(fitted, tmp_path):
     folder, _ = fitted
     given = ["caption=a bold 8 on a dim photograph"]

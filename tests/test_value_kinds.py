@@ -217,6 +217,7 @@ def test_a_model_draws_values_within_the_limits(model):
     assert_limits(model.generate({"likert": LIKERT[:3]}, num_samples=20))
 
 
+@pytest.mark.slow
 def test_data_of_ones_own_are_drawn_by_default(model):
     default = model.generate({}, num_samples=50, key=3)
     drawn, means = (model.generate({}, num_samples=50, key=3, noise=n) for n in (True, False))
@@ -225,6 +226,7 @@ def test_data_of_ones_own_are_drawn_by_default(model):
     assert (drawn["genes"] != means["genes"]).any()
 
 
+@pytest.mark.slow
 def test_holes_are_filled_within_the_limits(model):
     price = ZEROS[:9].copy()
     price[:4] = np.nan
@@ -239,6 +241,7 @@ def test_holes_are_filled_within_the_limits(model):
     )
 
 
+@pytest.mark.slow
 def test_a_saved_model_draws_the_same(model, tmp_path):
     model.save(tmp_path / "saved")
     again = sbmae_jax.load(tmp_path / "saved")
