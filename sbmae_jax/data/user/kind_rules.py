@@ -135,7 +135,9 @@ def _infer_real(
         doubt = _doubt(name, "if it is by chance that all rows have one sum", "vector")
         return Kind("composition", f"{plain}, all rows sum to {seen.total:.4g}", doubt)
     skewed = seen.skewness >= MIN_POSITIVE_SKEWNESS and abs(seen.log_skewness) < seen.skewness / 2
+    # Zeros alone are no sign of ratios: sums and distances have some as well.
     has_zeros = seen.zeros >= MIN_POSITIVE_ZEROS and not seen.log_skewness < -2
+    has_zeros = has_zeros and seen.skewness >= MIN_SKEWNESS
     if not seen.is_capped and (skewed or has_zeros):
         why = "some exactly zero" if has_zeros else "skewed as prices are"
         doubt = _doubt(name, "if differences matter more than ratios", "vector")
