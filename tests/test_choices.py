@@ -176,11 +176,19 @@ def test_pictures_are_sampled_otherwise_than_vectors(path, vectors):
     assert (plain["sampler"], plain["num_corrections"]) == ("dpm_solver", 0)
 
 
-def test_linear_relations_are_known_from_the_start_where_there_are_no_pictures(path, vectors):
+def test_linear_relations_are_known_from_the_start_where_there_are_no_pictures_or_strings(
+    path, vectors
+):
     for data, base in ((path, "none"), (vectors, "gaussian")):
         closed, made, _ = choose_values(config(data))
         assert closed["score"]["base"] == base
         assert "score.base" in [choice.key for choice in made]
+    with np.load(vectors) as arrays:
+        words = np.array([f"row {i}" for i in range(len(arrays[arrays.files[0]]))])
+        np.savez(vectors.with_name("strings.npz"), **arrays, words=words)
+    closed, made, _ = choose_values(config(vectors.with_name("strings.npz")))
+    assert closed["score"]["base"] == "none"
+    assert "strings" in {choice.key: choice for choice in made}["score.base"].reason
     given = config(vectors)
     given["score"]["base"] = "none"
     assert choose_values(given)[0]["score"]["base"] == "none"

@@ -204,7 +204,8 @@ def _fill_in_run(config: dict[str, Any], found: Survey) -> list[Choice]:
     num_train, num_test = found.num_rows["train"], found.num_rows["test"]
     num_train = min(config["num_train"] or num_train, num_train)
     has_images = any(m.kind in IMAGE_KINDS for m in found.modalities)
-    for key, value, reason in choices_for_run(config, num_train, has_images):
+    has_text = any(m.kind == "text" for m in found.modalities)
+    for key, value, reason in choices_for_run(config, num_train, has_images, has_text):
         section, name = key.split(".")
         # A key that is absent has a default, or is named where it is needed. For another network than that of
         # configs/custom.py no key is named, and the defaults are for more rows.

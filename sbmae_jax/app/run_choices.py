@@ -10,7 +10,7 @@ WIDTHS = ((1000, (48, 64)), (5000, (64, 96)), (20_000, (96, 128)), (math.inf, (1
 
 
 def choices_for_run(
-    config: Mapping[str, Any], num_rows: int, has_images: bool
+    config: Mapping[str, Any], num_rows: int, has_images: bool, has_text: bool
 ) -> Iterator[tuple[str, Any, str]]:
     """Yield key, value and reason of what is chosen for the trainings, the score and the sampling."""
     rows = f"{num_rows:,} training rows"
@@ -24,7 +24,7 @@ def choices_for_run(
     yield "score_training.num_steps", steps, f"{rows}; {stop}"
     yield "score_training.patience", steps // 4, "steps without improvement on held-out rows"
     yield from _for_network(config["network"], num_rows)
-    yield from _for_base(config["score"], has_images)
+    yield from _for_base(config["score"], has_images, has_text)
     yield from _for_sampler(config["sampling"])
     if has_images:
         coarse = "images share coarse structure"
@@ -42,13 +42,17 @@ def choices_for_run(
         yield "sampling.num_levels", 24, "dpm_solver needs no more"
 
 
-def _for_base(score: Mapping[str, Any], has_images: bool) -> Iterator[tuple[str, Any, str]]:
+def _for_base(
+    score: Mapping[str, Any], has_images: bool, has_text: bool
+) -> Iterator[tuple[str, Any, str]]:
     """Yield key, value and reason of what the score starts from, and of how the rest is learned."""
-    if has_images:
-        yield "score.base", "none", "images: their latents are far from a Gaussian"
+    chosen = "none" if has_images or has_text else "gaussian"
+    if chosen == "none":
+        whose = "images" if has_images else "strings"
+        yield "score.base", chosen, f"{whose}: their latents are far from a Gaussian"
     else:
-        yield "score.base", "gaussian", "linear relations are exact before the first step"
-    base = score.get("base") or ("none" if has_images else "gaussian")
+        yield "score.base", chosen, "linear relations are exact before the first step"
+    base = score.get("base") or chosen
     if base == "gaussian":
         why = (
             "what a Gaussian leaves is mostly noise: learn it fast, and forget what does not recur"
