@@ -11,7 +11,7 @@ from sbmae_jax.models.model import Model
 
 SIZES = (50, 80, 120, 160, 200, 250)  # columns of the views
 NUM_FACTORS, NUM_ROWS, NUM_TEST = 30, 1500, 1000
-NUM_DRAWS = 10
+NUM_DRAWS = 5
 GAUSSIAN = "of a joint Gaussian"
 
 
