@@ -203,6 +203,7 @@ def assert_limits(made):
     assert (made["price"][..., 3] == 0).all()
 
 
+@pytest.mark.slow
 def test_a_model_draws_values_within_the_limits(model):
     assert {name: scaling.kind for name, scaling in model.scalings} == {
         "genes": "counts", "likert": "ordinal", "price": "positive",
@@ -252,6 +253,7 @@ def test_a_saved_model_draws_the_same(model, tmp_path):
         np.testing.assert_allclose(x, other[name], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_new_values_beyond_the_limits_are_refused(model):
     with pytest.raises(ValueError, match="likert: 6 in row 1 is none of the levels"):
         model.generate({"likert": np.array([[1, 2, 3], [1, 2, 6]])})
