@@ -274,6 +274,7 @@ def test_replacement_is_biased_by_a_known_amount():
     np.testing.assert_allclose(law(renoised, 500, rows=8_000), (0.50, 0.50), atol=0.03)
 
 
+@pytest.mark.slow
 def test_corrections_bring_replacement_closer():
     # 4,000 rows: the error of each mean is 0.01; the bias is 0.27 without any correction.
     few, some, many = (abs(law(corrected(n), 60, rows=4_000)[0] - 0.8) for n in (0, 3, 12))

@@ -114,6 +114,7 @@ def test_outliers_surprise_most():
     np.testing.assert_allclose(surprise, -exact(data, NAMES), rtol=2e-2, atol=0.05)
 
 
+@pytest.mark.slow
 def test_information_is_that_of_the_gaussian():
     found = gaussian_model().information(rows(400, seed=1))
     assert set(found) == set(itertools.permutations(NAMES, 2))

@@ -295,7 +295,10 @@ class Optimal:
         """Stand for the method that negatives "batch" ask for."""
 
 
-@pytest.mark.parametrize(("negatives", "num", "size"), [("two", 1, 9_600), ("batch", 30, 32)])
+@pytest.mark.parametrize(
+    ("negatives", "num", "size"),
+    [("two", 1, 9_600), pytest.param("batch", 30, 32, marks=pytest.mark.slow)],
+)
 def test_the_loss_is_stationary_at_the_energy_that_the_head_of_the_file_derives(
     negatives, num, size
 ):
@@ -354,8 +357,9 @@ def trained(negatives):
 
 @pytest.mark.parametrize(
     ("negatives", "least"),
-    [("batch", 0.95), pytest.param("two", 0.9, marks=pytest.mark.slow)],
+    [("batch", 0.95), ("two", 0.9)],
 )
+@pytest.mark.slow
 def test_trained_towers_push_as_the_optimum_of_their_loss(negatives, least):
     # After 400 small steps the direction is right and the size within a third. The optimum of the other
     # kind of negatives would not pass: for two coordinates its correlation is below 0.89.

@@ -50,7 +50,8 @@ def with_plain_names():
     )
 
 
-@pytest.mark.parametrize("noise", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("noise", [False, True])
+@pytest.mark.slow
 def test_a_process_without_flax_completes_the_same(tmp_path, monkeypatch, noise):
     model, (rows, observed) = with_plain_names(), golden_model.given()
     model.export(tmp_path / "model.jax", noise=noise)

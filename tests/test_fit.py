@@ -175,12 +175,8 @@ DATES = np.arange("2024-01-01", "2024-03-01", dtype="datetime64[D]")
 UNREADABLE = [list(DATES), [{}, 1, "x"] * 20, [[1], [1, 2]] * 30, np.zeros((3, 60))]
 
 
-SLOW_FORMS = [
-    pytest.param(form, marks=pytest.mark.slow) for form in ("dict", "polars", "batches", "rows")
-]
-
-
-@pytest.mark.parametrize("form", ["pandas", *SLOW_FORMS])
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["dict", "pandas", "polars", "batches", "rows"])
 def test_what_is_left_out_may_be_anything(form):
     lab = np.random.default_rng(0).normal(size=60)
     data = {"lab": lab, "odd": UNREADABLE[1], "day": DATES, "odd_present": ["?"] * 60}

@@ -15,6 +15,7 @@ def rising(sde, num):
     return edm_times(sde, num, T_MIN)[::-1]
 
 
+@pytest.mark.slow
 def test_density_converges_to_the_closed_form_at_second_order(x64):
     # Centred data: at t = 1 VP still remembers alpha = 0.007 of a mean, and the prior does not.
     data, sde = analytic.gaussian(np.zeros(5), analytic.three_modalities().cov), VP()

@@ -124,7 +124,8 @@ np.savez(sys.argv[2], devices=len(jax.devices()), heavy=sorted(heavy), **model.g
 """
 
 
-@pytest.mark.parametrize("num_devices", [pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.parametrize("num_devices", [1, 3])
+@pytest.mark.slow
 def test_a_fresh_process_loads_it_on_any_number_of_devices(tmp_path, monkeypatch, num_devices):
     monkeypatch.setenv("XLA_FLAGS", f"--xla_force_host_platform_device_count={num_devices}")
     monkeypatch.setenv("PYTHONPATH", "")
