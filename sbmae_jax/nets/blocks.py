@@ -62,6 +62,21 @@ def normalise(x: Array) -> Array:
     return nn.standardize(x, axis=-1, epsilon=1e-5)
 
 
+def attend(qkv: Array, num_heads: int) -> Array:
+    """Let each position look at all others, by several heads of attention.
+
+    Args:
+        qkv: Queries, keys and values, one after the other, `[B, N, 3 width]`.
+        num_heads: Number of heads, which share the width.
+
+    Returns:
+        What each position has seen, `[B, N, width]`.
+    """
+    batch, num, width = qkv.shape
+    q, k, v = jnp.moveaxis(qkv.reshape(batch, num, 3, num_heads, width // (3 * num_heads)), 2, 0)
+    return jax.nn.dot_product_attention(q, k, v).reshape(batch, num, width // 3)
+
+
 class LevelEmbedding(nn.Module):
     """Two dense layers that embed noise levels: log-SNR `[...]` -> `[..., width]`.
 

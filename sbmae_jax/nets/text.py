@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from sbmae_jax.nets.blocks import check_sizes, normalise
+from sbmae_jax.nets.blocks import attend, check_sizes, normalise
 from sbmae_jax.types import Array
 
 _small = nn.initializers.normal(0.02)
@@ -122,11 +122,9 @@ class TextBlock(nn.Module):
     @nn.compact
     def __call__(self, h: Array) -> Array:
         """Return the features after the block."""
-        batch, length, width = h.shape
-        qkv = nn.Dense(3 * width)(normalise(h))
-        qkv = qkv.reshape(batch, length, 3, self.num_heads, width // self.num_heads)
-        a = jax.nn.dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
-        h = h + nn.Dense(width)(a.reshape(h.shape))
+        width = h.shape[-1]
+        a = attend(nn.Dense(3 * width)(normalise(h)), self.num_heads)
+        h = h + nn.Dense(width)(a)
         return h + nn.Dense(width)(nn.gelu(nn.Dense(2 * width)(normalise(h))))
 
 

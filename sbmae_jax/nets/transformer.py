@@ -8,12 +8,12 @@ modalities.
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from sbmae_jax.nets.blocks import (
     LevelEmbedding,
     PerModality,
+    attend,
     check_sizes,
     compute_dtype,
     normalise,
@@ -119,15 +119,13 @@ class TransformerBlock(nn.Module):
     @nn.compact
     def __call__(self, h: Array, levels: Array) -> Array:
         """Return the tokens after the block."""
-        batch, num_tokens, width = h.shape
+        width = h.shape[-1]
         modulation = nn.Dense(6 * width, kernel_init=zeros, dtype=self.dtype)(levels)
         scale, shift, gate, scale_2, shift_2, gate_2 = jnp.split(modulation, 6, axis=-1)
 
         a = normalise(h) * (1 + scale) + shift
-        qkv = nn.Dense(3 * width, dtype=self.dtype)(a)
-        qkv = qkv.reshape(batch, num_tokens, 3, self.num_heads, width // self.num_heads)
-        a = jax.nn.dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
-        h = h + gate * nn.Dense(width, dtype=self.dtype)(a.reshape(h.shape))
+        a = attend(nn.Dense(3 * width, dtype=self.dtype)(a), self.num_heads)
+        h = h + gate * nn.Dense(width, dtype=self.dtype)(a)
 
         a = normalise(h) * (1 + scale_2) + shift_2
         a = nn.gelu(nn.Dense(4 * width, dtype=self.dtype)(a))
