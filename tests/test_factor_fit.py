@@ -125,7 +125,7 @@ def test_the_likelihood_never_falls_and_is_that_of_dense_algebra(monkeypatch):
     monkeypatch.setattr(factor_fit, "_shrunk", lambda cov, num: (cov + cov.T) / 2)
     found, values = factor_fit._initial(data, 3), []
     for _ in range(30):
-        parts = [factor_fit._of_group(found, group, data.blocks) for group in data.groups]
+        parts = factor_fit._of_groups(found, data.groups, data.blocks)
         values.append(sum(part.sum() for part in parts))
         found = factor_fit._iteration(found, data)
     assert (np.diff(values) > 0).all()
@@ -135,7 +135,7 @@ def test_the_likelihood_never_falls_and_is_that_of_dense_algebra(monkeypatch):
         some, gap = cov[np.ix_(mask, mask)], row[mask] - found.mean[mask]
         wanted = gap @ np.linalg.solve(some, gap) + np.linalg.slogdet(2 * np.pi * some)[1]
         assert value == pytest.approx(-0.5 * wanted, rel=1e-9)
-    parts = [factor_fit._of_group(found, group, data.blocks) for group in data.groups]
+    parts = factor_fit._of_groups(found, data.groups, data.blocks)
     assert sum(part.sum() for part in parts) == pytest.approx(each.sum(), rel=1e-9)
 
 

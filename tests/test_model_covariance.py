@@ -175,3 +175,16 @@ def test_rows_that_lack_modalities_count_for_what_they_have(tmp_path):
         ]
     )
     np.testing.assert_allclose(loadings**2, 0.8, atol=0.1)
+
+
+def test_the_first_covariances_were_of_latents_that_are_not_rotated(tmp_path):
+    arrays = {"mean": np.zeros(SIZE), "std": np.ones(SIZE), "noise": np.full(SIZE, 0.5)}
+    loadings = np.full((SIZE, 2), 0.5)
+    np.savez(tmp_path / "moments.npz", **arrays, loadings=loadings)
+    scale = load_moments(tmp_path / "moments.npz")
+    assert scale.rotation == ()
+    np.testing.assert_array_equal(scale.covariance.loadings, loadings)
+    np.testing.assert_array_equal(scale.covariance.noise, arrays["noise"])
+    first = dataclasses.replace(golden_model.build(), moments=scale)
+    first.save(tmp_path / "mine")
+    chex.assert_trees_all_equal(load(tmp_path / "mine").moments, scale)

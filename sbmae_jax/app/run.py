@@ -22,6 +22,7 @@ from sbmae_jax.data import description
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.source import PRESENT, Source
 from sbmae_jax.models.coders import coder_errors
+from sbmae_jax.models.factor_gaussian import FactorGaussian
 from sbmae_jax.models.latents import Moments, moments_of_tree
 from sbmae_jax.models.model import Model, encode
 from sbmae_jax.models.task import Params
@@ -230,9 +231,14 @@ def load_moments(path: Path) -> Moments:
     """Load the moments of the latents. Raises ValueError if the file is missing or damaged."""
     try:
         with path.open("rb") as file, np.load(file) as arrays:
-            owned = [n for n in arrays.files if n.split("/")[0] in Moments._fields]
-            tree = unflatten({name: jnp.asarray(arrays[name]) for name in owned})
-            return moments_of_tree(tree)
+            # The first covariances were written without the name before their arrays.
+            names = {
+                n: f"covariance/{n}" if n in FactorGaussian._fields else n for n in arrays.files
+            }
+            owned = {n: key for n, key in names.items() if key.split("/")[0] in Moments._fields}
+            return moments_of_tree(
+                unflatten({key: jnp.asarray(arrays[n]) for n, key in owned.items()})
+            )
     except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile):
         raise ValueError(
             f"{path} is missing or damaged: delete the folder {path.parent / 'score'}, and the stage "

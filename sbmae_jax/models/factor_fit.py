@@ -34,7 +34,7 @@ Little and Rubin 2002, section 11.3, for rows that lack values; Liu, Rubin and W
 755-770) for PX-EM.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -161,7 +161,7 @@ def _fit(rows: _Rows, number: int) -> _Parameters:
     num_rows = sum(group.num for group in rows.groups)
     for i in range(MAX_ITERATIONS):
         if i % CHECK_EVERY == 0:
-            value = sum(_of_group(found, group, rows.blocks).sum() for group in rows.groups)
+            value = sum(each.sum() for each in _of_groups(found, rows.groups, rows.blocks))
             if value - last < TOLERANCE * num_rows:
                 break
             last = value
@@ -216,19 +216,24 @@ def _posterior(
     return gap, gap @ weighted[here], np.linalg.inv((precision + precision.T) / 2)
 
 
-def _of_group(found: _Parameters, group: _Group, blocks: list[slice]) -> np.ndarray:
-    """Return log-likelihoods of R; they sum to that of the rows that it stands for."""
-    gap, said, cov = _posterior(found, _weighted(found, blocks), group)
-    square = -np.einsum("nk,kl,nl->n", said, cov, said)
-    constant = -np.linalg.slogdet(cov)[1] + gap.shape[1] * np.log(2 * np.pi)
-    start = 0
-    for m in np.flatnonzero(group.modalities):
-        noise = found.noise[m]
-        part = gap[:, start : start + len(noise)]
-        square += (part * np.linalg.solve(noise, part.T).T).sum(axis=1)
-        constant += np.linalg.slogdet(noise)[1]
-        start += len(noise)
-    return -0.5 * (square + constant * group.num / len(gap))
+def _of_groups(
+    found: _Parameters, groups: Sequence[_Group], blocks: list[slice]
+) -> Iterator[np.ndarray]:
+    """Yield, for each group, log-likelihoods of R; they sum to that of the rows that it stands for."""
+    weighted = _weighted(found, blocks)
+    inverses = [np.linalg.inv(noise) for noise in found.noise]
+    logs = [np.linalg.slogdet(noise)[1] for noise in found.noise]
+    for group in groups:
+        gap, said, cov = _posterior(found, weighted, group)
+        square = -np.einsum("nk,kl,nl->n", said, cov, said)
+        constant = -np.linalg.slogdet(cov)[1] + gap.shape[1] * np.log(2 * np.pi)
+        start = 0
+        for m in np.flatnonzero(group.modalities):
+            part = gap[:, start : start + len(inverses[m])]
+            square += (part * (part @ inverses[m])).sum(axis=1)
+            constant += logs[m]
+            start += part.shape[1]
+        yield -0.5 * (square + constant * group.num / len(gap))
 
 
 def _log_likelihoods(
@@ -236,9 +241,10 @@ def _log_likelihoods(
 ) -> np.ndarray:
     """Return the log-likelihood of each row [N]."""
     values = np.zeros(len(z))
-    for pattern, rows in _patterns(present):
-        group = _group(z[rows], pattern, blocks, compressed=False)
-        values[rows] = _of_group(found, group, blocks)
+    patterns = _patterns(present)
+    groups = [_group(z[rows], pattern, blocks, compressed=False) for pattern, rows in patterns]
+    for (_, rows), each in zip(patterns, _of_groups(found, groups, blocks), strict=True):
+        values[rows] = each
     return values
 
 

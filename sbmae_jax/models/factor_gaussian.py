@@ -33,7 +33,8 @@ h_i a_i^(1/2) w_i^T, and [Q; R^-1] orthonormal columns. Then
     [A; I] = [Q; R^-1] R,      C = R^-1 R^-T,      m = R^-1 Q^T (a^(1/2) x),                          (5)
     w_i^T C w_i = |R^-T w_i|^2.                                                                       (6)
 
-R is found by Cholesky QR, twice, as once is exact only to the square of the condition number of A.
+R is found by Cholesky QR, twice, as the error of one grows with the square of the condition number of A
+(CholeskyQR2).
 
 Over rows, g_i varies by what z_i varies less v_i: by psi_i h_i k_i + w_i^T w_i - (s_i^2 a_i)^2 w_i^T C w_i.
 
@@ -41,7 +42,7 @@ The cost of a row is in proportion to D K^2, thus linear in the number of modali
 factors and psi = 1 the covariance is I: c = 0, k = h a and b^2 = a = 1 / (h^2 + s^2).
 
 Source: factor analysis, as in Rubin and Thayer 1982 (Psychometrika 47, 69-76); (1) is the matrix inversion
-lemma. (5): Yamamoto et al. 2015, "Roundoff error analysis of the CholeskyQR2 algorithm".
+lemma. CholeskyQR2: Yamamoto et al. 2015 (Electron. Trans. Numer. Anal. 44, 306-326).
 """
 
 from typing import NamedTuple

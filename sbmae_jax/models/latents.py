@@ -155,7 +155,10 @@ def moments_of_tree(tree: Mapping[str, Any]) -> Moments:
     """
     if "covariance" not in tree:
         return Moments(**tree)
-    rotation = tuple(tree["rotation"][str(m)] for m in range(len(tree["rotation"])))
+    matrices = tree.get(
+        "rotation", {}
+    )  # the first covariances were of latents that are not rotated
+    rotation = tuple(matrices[str(m)] for m in range(len(matrices)))
     return Moments(tree["mean"], tree["std"], rotation, FactorGaussian(**tree["covariance"]))
 
 

@@ -48,6 +48,8 @@ MIN_PROBABILITY = 1e-6
 """The smallest probability, or mean of a count, of which a logarithm is taken."""
 
 TOKEN_DTYPE = jnp.uint16
+"""The dtype of drawn tokens, which is that of prepared ones."""
+
 MIN_DISPERSION = 1e-3
 """The smallest dispersion of negative binomial counts, which are then nearly Poisson."""
 

@@ -223,7 +223,8 @@ def _check_networks(model: Any) -> None:
     moments, covariance = Moments(x[0], x[0]), model.moments.covariance
     if covariance is not None:
         loadings = jnp.zeros((size, jnp.shape(covariance.loadings)[-1]))
-        rotation = tuple(jnp.zeros((d, d)) for d in model.layout.sizes)
+        sizes = model.layout.sizes if model.moments.rotation else ()
+        rotation = tuple(jnp.zeros((d, d)) for d in sizes)
         moments = Moments(x[0], x[0], rotation, FactorGaussian(loadings, x[0]))
     found = dict(_leaves(model.params, model.moments))
     for name, leaf in _leaves(params, moments):
