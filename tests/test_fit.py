@@ -295,6 +295,10 @@ def test_time_that_is_left_goes_to_the_score():
         (iter([{"x": np.zeros(9)}, {"y": np.zeros(9)}]), {}, "batch 1 has y, those before have x"),
         (3, {}, "data must be"),
         (None, {"config": {"seed": 1}}, "seed is set by an argument of fit"),
+        (
+            None, {"groups": {"lab": ["a"]}, "config": {"data.groups": "each"}},
+            "data.groups is set by an argument of fit",
+        ),
         (None, {"config": {"data.leave_out": ("lab",)}}, "data.leave_out is set by an argument"),
         (None, {"modalities": {"lab": {"latent_size": 2}}, "config": {"modalities.lab.latent_size": 1}},
          "modalities.lab.latent_size is set by an argument"),

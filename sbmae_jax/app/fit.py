@@ -119,7 +119,7 @@ def fit(
     with contextlib.ExitStack() as stack:
         folder = _folder(workdir, stack)
         stack.enter_context(about_arguments())
-        values, notes = _config(modalities, coders, leave_out, num_steps, seed, config)
+        values, notes = _config(modalities, coders, leave_out, num_steps, seed, config, groups)
         given = {name: one for name, one in (coders or {}).items() if not isinstance(one, str)}
         if notes and not quiet:
             print("\n".join(notes))
@@ -154,6 +154,7 @@ def _folder(workdir: str | Path | None, stack: contextlib.ExitStack) -> Path:
 def _config(
     modalities: Mapping[str, Mapping[str, Any]] | None, coders: Mapping[str, Any] | None,
     leave_out: Sequence[str], num_steps: int | None, seed: int, config: Mapping[str, Any] | None,
+    groups: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[dict[str, Any], list[str]]:  # fmt: skip
     """Return the config of `configs/custom.py` with what the caller sets, and what this has replaced."""
     values: dict[str, Any] = custom.get_config().to_dict()
@@ -176,6 +177,8 @@ def _config(
             values[training]["num_steps"] = num_steps
     require_mapping("config", config)
     set_here = {"data.path", "data.leave_out", "seed"}
+    if groups:
+        set_here.add("data.groups")
     if num_steps is not None:
         set_here |= {"autoencoder_training.num_steps", "score_training.num_steps"}
     for name, options in values["modalities"].items():
