@@ -5,6 +5,7 @@ Generated pictures are read by classifiers of scikit-learn that are fitted to re
 """
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,7 @@ def measure_captions(options: Options) -> dict[str, Any]:
             config = config_of(with_captions, options.smoke) | {"seed": seed}
             workdir = options.runs / f"captions-{title.replace(' ', '-')}-{seed}"
             num_rows = 40 if options.smoke else NUM_ROWS
-            make = lambda c=config, w=workdir, n=num_rows: figures_of(c, w, n)  # noqa: E731
+            make = partial(figures_of, config, workdir, num_rows)
             runs[str(seed)][title] = once(workdir / "captions.json", make)
             forget_compiled()
     return {"seeds": options.seeds, "runs": runs}

@@ -48,9 +48,8 @@ def main_of_commands() -> None:
 
 def _main(program: str, argv: Sequence[str]) -> None:
     """Run a program, and exit at once if it fails."""
-    if (
-        "" not in sys.path
-    ):  # parts of one's own are found in the current folder, as with `python -m`
+    # Parts of one's own are found in the current folder, as with `python -m`.
+    if "" not in sys.path:
         sys.path.append("")
     overrides: list[Override] = []
 

@@ -78,9 +78,8 @@ def measure_latents(run: Run) -> None:
     if parts.matching.base == "gaussian":
         standardised = np.asarray(scale.standardise(jnp.asarray(z["z"])))
         sizes, seed = parts.layout.sizes, run.config["seed"]
-        with threadpool_limits(
-            1, "blas"
-        ):  # the matrices are small: threads would wait for each other
+        # The matrices are small: more threads would wait for each other.
+        with threadpool_limits(1, "blas"):
             fit = fit_factors(standardised, sizes, z.get(PRESENT), seed)
         mean, number = scale.mean + scale.std * fit.mean, fit.gaussian.loadings.shape[1]
         scale = Moments(mean, scale.std, fit.rotation, fit.gaussian)

@@ -96,8 +96,8 @@ def polydigits(
     if missing:
         present = _draw_present(rng, (num_rows, len(names)), missing if split == "train" else 0.0)
         arrays = _drop_rows(arrays | {PRESENT: present}, complete_only)
-    classes = tuple(map(str, range(NUM_CLASSES)))
-    entries = {name: classes for name in (DIGIT, "label") if name in arrays}
+    names_of_classes = tuple(map(str, range(NUM_CLASSES)))
+    entries = {name: names_of_classes for name in (DIGIT, "label") if name in arrays}
     return ArraySource(arrays, entries, scalings)
 
 

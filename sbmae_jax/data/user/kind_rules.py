@@ -13,9 +13,8 @@ from sbmae_jax.data.user.profile import MAX_CLASSES, Profile
 from sbmae_jax.data.user.statistics import Statistics
 
 MAX_COUNT = 1_000_000  # of the kind counts, whose likelihood ends at e^15; more are large counts
-MIN_RATIO = (
-    1.5  # of the largest of many large counts to the smallest; logarithms of others lose digits
-)
+# Of the largest of many large counts to the smallest; logarithms of others lose digits.
+MIN_RATIO = 1.5
 MAX_INTEGER_CLASSES = 20  # distinct integers in an array [N] that is taken for a category
 MAX_FLOAT_CLASS = 1000  # of classes stored as floats; larger ones are numbers that floats round
 MAX_CHANNELS = {"image": 4, "signal": 16}
@@ -23,10 +22,8 @@ MAX_LEVELS = 11  # of integers [N, F] that are taken for ordered levels
 MAX_ORDINAL_VALUES = 2000  # in a row, each of which is a bit for each level
 MIN_DISPERSION = 0.5  # variance over mean of counts: Poisson ones have 1
 MIN_ZEROS, MIN_SKEWNESS = 0.3, 1.0  # of integers that are counts though they are stored as floats
-MIN_POSITIVE_ZEROS, MIN_POSITIVE_SKEWNESS = (
-    0.01,
-    2.0,
-)  # of real numbers that are taken for positive ones
+# Of real numbers that are taken for positive ones.
+MIN_POSITIVE_ZEROS, MIN_POSITIVE_SKEWNESS = 0.01, 2.0
 
 
 class Kind(NamedTuple):

@@ -83,9 +83,8 @@ def write_folder(
     if not num_rows:
         once = "; an iterator is read only once" if isinstance(data, Iterator) else ""
         raise ValueError(f"data have no rows: give at least one{once}")
-    if (
-        frame_package(data) and groups
-    ):  # those of left-out vectors too, so that new rows may have them
+    # Those of left-out vectors too, so that new rows may have them.
+    if frame_package(data) and groups:
         (folder / ENTRIES).write_text(json.dumps(groups))
     # The file also marks what is written here.
     (folder / LEFT_OUT).write_text(json.dumps(sorted(left.names)))

@@ -256,7 +256,8 @@ def join_tables(
         The keys of all rows, in the order in which they come, and the columns without the keys.
 
     Raises:
-        ValueError: If a table has a key twice, if no two tables share any, or if two have the same column.
+        ValueError: If a table has a key twice or shares none with the first table, or if two have the same
+            column.
     """
     found = [_key_named(table, key) for table in tables]
     keys = [table.keys(name) for table, name in zip(tables, found, strict=True)]

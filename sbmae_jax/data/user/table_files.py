@@ -79,9 +79,8 @@ def read_tables(
         keys, table = tables[0].keys(key), tables[0].without(key)
         notices = (f"{files[0].name}: the column {key} names the rows",)
     twice = [name for name, count in Counter(map(stem_of, keys)).items() if count > 1]
-    if (
-        twice and folders and key is not None
-    ):  # without images, a key may come back, as a patient does
+    # Without images, a key may come back, as a patient does.
+    if twice and folders and key is not None:
         raise ValueError(
             f"{files[0]} has {twice[0]!r} twice in the column {key}: keep one row of each"
         )
