@@ -243,6 +243,16 @@ def test_what_is_unlike_training_is_said_and_does_not_fail(fitted):
         model.generate({"caption": ["a bold 8", None]})
 
 
+def test_strings_that_would_have_other_tokens_than_in_training_are_refused(fitted):
+    data = pipeline.open_run(fitted[0]).data
+    caption = data.description.scalings["caption"]
+    changed = dataclasses.replace(caption, details=caption.details | {"pieces": "{}"})
+    known = data.description._replace(scalings=data.description.scalings | {"caption": changed})
+    assert len(data.source("test", 2)) == 2
+    with pytest.raises(ValueError, match="caption: its strings have other tokens than in training"):
+        dataclasses.replace(data, description=known).source("test", 2)
+
+
 @pytest.mark.slow
 def test_the_report_shows_strings(fitted):
     folder, _ = fitted

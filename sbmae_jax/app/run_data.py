@@ -80,6 +80,13 @@ class RunData:
                 f"no {split} row is left: increase config.num_train, or leave out fewer rows"
             )
         check_source(source, self.modalities)
+        for name, scaling in self.description.scalings.items():
+            there = source.scalings.get(name)
+            if scaling.value_kind.is_text and there and there.details != scaling.details:
+                raise ValueError(
+                    f"{name}: its strings have other tokens than in training: the data have changed, or the "
+                    "extra sbmae_jax[text] was installed or removed since then"
+                )
         return source
 
     def example(self, view: View) -> dict[str, jax.ShapeDtypeStruct]:
