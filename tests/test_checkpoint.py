@@ -202,7 +202,7 @@ def test_files_that_are_damaged_while_they_are_written_are_not_sealed(tmp_path):
         str(Path(__file__).with_name("damaged_save.py")),
         str(tmp_path / "a"),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 3, done.stderr
     assert "2 could not be written" in done.stdout
     assert checkpoint.find_damage(tmp_path / "a" / "1") is None
@@ -240,7 +240,7 @@ except OSError as error:
 
 def test_python_ends_at_once_after_a_save_that_failed(tmp_path):
     command = [sys.executable, "-c", VANISHING, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout) == (0, "True\n")
 
 

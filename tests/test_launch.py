@@ -57,7 +57,7 @@ WAITING = """
 import sys, threading, time
 from absl import app
 from sbmae_jax.app import cli
-threading.Thread(target=time.sleep, args=[60]).start()  # as threads of Orbax, after a failed save
+threading.Thread(target=time.sleep, args=[900]).start()  # as threads of Orbax, after a failed save
 app.run = lambda *args, **options: sys.exit({code})
 cli.main()
 """
@@ -69,7 +69,7 @@ cli.main()
 )
 def test_a_failed_command_ends_at_once(code, expected):
     command = [sys.executable, "-c", WAITING.format(code=code)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=50)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == expected
     assert done.stderr.strip() == ("launch.py: full disk" if expected == 1 else "")
 

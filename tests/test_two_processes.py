@@ -64,7 +64,7 @@ def test_a_notice_to_one_process_stops_both_after_the_same_step(alone, tmp_path)
         assert all(process.poll() is None for process in processes), "a process ended by itself"
         time.sleep(0.05)
     processes[1].terminate()
-    codes = [process.wait(timeout=120) for process in processes]
+    codes = [process.wait(timeout=300) for process in processes]
     assert codes == [os.EX_TEMPFAIL] * 2
     finish(start_pair(workdir), workdir)
     assert_close(workdir, alone)
@@ -90,7 +90,7 @@ def test_what_one_process_reads_back_damaged_is_not_sealed(tmp_path):
         )
         for i in range(2)
     ]  # fmt: skip
-    said = [process.communicate(timeout=200)[0] for process in processes]
+    said = [process.communicate(timeout=300)[0] for process in processes]
     assert processes[1].returncode == 3
     assert processes[0].returncode != 0
     assert "2 could not be written" in said[1]
