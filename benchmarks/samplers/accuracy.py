@@ -48,12 +48,6 @@ def distributions() -> dict[str, analytic.Mixture]:
     return {"gaussian": analytic.gaussian(np.zeros(SIZE), cov), "mixture": mixture}
 
 
-def responsibilities(truth, x, coordinates=slice(None)) -> np.ndarray:
-    """Return the posterior probabilities of the components, [B, K]."""
-    log_joint = truth.log_joint(x, coordinates)
-    return np.exp(log_joint - np.logaddexp.reduce(log_joint, axis=1)[:, None])
-
-
 def mean_row(rows: list[Row]) -> Row:
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
@@ -74,7 +68,7 @@ def errors(truths, groups, rng) -> Row:
         # Sliced 2-Wasserstein: between equally many points.
         gap = np.sort(x @ directions, axis=0) - np.sort(exact @ directions, axis=0)
         standardised, cov = (x.mean(0) - truth.mean) / np.sqrt(np.diag(expected)), np.cov(x.T)
-        shares = responsibilities(truth, x).mean(0)
+        shares = truth.responsibilities(x).mean(0)
         row = {
             "mean": np.sqrt((standardised**2).mean()),
             "covariance": np.linalg.norm(cov - expected) / np.linalg.norm(expected),
@@ -97,26 +91,24 @@ def floor(truths, sizes, repeats=8) -> Row:
     return mean_row(rows)
 
 
-def ranks(truth, x, directions) -> np.ndarray:
+def ranks(truth, x, mask, directions) -> np.ndarray:
     """Return the rank of each row's unobserved part in its exact conditional, along directions: [B, K]."""
     x = np.asarray(x, np.float64)
-    free, seen = np.flatnonzero(~OBSERVED), np.flatnonzero(OBSERVED)
-    gain = truth.cov[np.ix_(free, seen)] @ np.linalg.inv(truth.cov[np.ix_(seen, seen)])
-    cov = truth.cov[np.ix_(free, free)] - gain @ truth.cov[np.ix_(seen, free)]
-    weights = responsibilities(truth, x, seen)
-    centred = x[:, free] - x[:, seen] @ gain.T
-    offsets = (truth.means[:, free] - truth.means[:, seen] @ gain.T) @ directions
-    gap = (centred @ directions)[:, None] - offsets[None]
-    scale = np.sqrt(np.einsum("dk,de,ek->k", directions, cov, directions))
-    return (weights[..., None] * scipy.stats.norm.cdf(gap / scale)).sum(1)
+    seen, free, gains, covs = truth.conditionals(mask)
+    gap = x - truth.means[:, None]  # [K, B, D]
+    along = gap[..., free] @ directions - gap[..., seen] @ np.swapaxes(gains, -1, -2) @ directions
+    scale = np.sqrt(np.einsum("dj,...de,ej->...j", directions, covs, directions))[..., None, :]
+    return np.einsum(
+        "bk,kbj->bj", truth.responsibilities(x, seen), scipy.stats.norm.cdf(along / scale)
+    )
 
 
-def calibration(truth, x) -> Row:
+def calibration(truth, x, mask=OBSERVED) -> Row:
     """Return the p-value of uniform ranks over four directions, and the coverage of central intervals."""
-    free = int((~OBSERVED).sum())
+    free = int((~mask).sum())
     rng = np.random.default_rng(SEED + 2)
     directions = np.concatenate([np.ones((free, 1)), rng.normal(size=(free, 3))], axis=1)
-    u = ranks(truth, x, directions / np.linalg.norm(directions, axis=0))
+    u = ranks(truth, x, mask, directions / np.linalg.norm(directions, axis=0))
     p_values = [scipy.stats.kstest(column, "uniform").pvalue for column in u.T]
     covered = {f"coverage_{q}": float((np.abs(u - 0.5) < q / 200).mean()) for q in (50, 90)}
     return {"p_value": float(min(1.0, 4 * min(p_values))), **covered}  # Bonferroni
