@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import chex
 import jax
@@ -12,6 +13,7 @@ from fitting import DATA, EXAMPLE, TRAINING, TRUE, X, fit, interrupted, regressi
 
 from sbmae_jax.training import sharding
 from sbmae_jax.training.batches import resident
+from sbmae_jax.training.endings import describe_ending, describe_endings
 from sbmae_jax.training.log import read_metrics
 from sbmae_jax.training.loop import is_finished, load_params
 from sbmae_jax.training.step import TrainState, compile_validation, make_step
@@ -139,3 +141,50 @@ def test_a_training_that_is_ended_before_it_was_measured_keeps_its_averages(tmp_
         tmp_path / "b", training=dataclasses.replace(PATIENT, patience=0), callback=lambda *_: True
     )
     chex.assert_trees_all_equal(ended.ema_params, plain.ema_params)
+
+
+def test_a_training_whose_time_is_over_is_finished_with_its_best(tmp_path, by_hand):
+    timed = dataclasses.replace(PATIENT, max_minutes=1.0)
+    # An interrupted process took a minute less than this one takes.
+    state = fit(tmp_path, training=timed, held_out=HELD_OUT, seconds=60.0)
+    rows = read_metrics(tmp_path)["fit"]
+    assert [row["step"] for row in rows] == [PATIENT.steps_per_call]
+    assert is_finished(stage(tmp_path, training=timed))
+    chex.assert_trees_all_equal(fit(tmp_path, training=timed, held_out=HELD_OUT), state)
+    said = describe_ending("fit", timed, rows)
+    assert said == "ended by config.fit_training.max_minutes = 1 after 5 of 100 steps"
+    in_time = dataclasses.replace(timed, max_minutes=10.0)
+    fit(tmp_path / "b", training=in_time, held_out=HELD_OUT, seconds=60.0)
+    assert len(read_metrics(tmp_path / "b")["fit"]) > 1
+    with pytest.raises(ValueError, match="max_minutes must be"):
+        dataclasses.replace(TRAINING, max_minutes=-1.0)
+
+
+def rows_of(*losses, every=10):
+    return [{"step": every * n, "held_out_loss": loss} for n, loss in enumerate(losses, 1)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (
+            rows_of(9.0, 5.0, 4.0, 3.0, 2.0, every=20),
+            r"lowest at the last of 100 steps .* 28\.6% came",
+        ),
+        (rows_of(-1.0, -9.0, every=50), "lowest at the last of 100 steps"),
+        (rows_of(9.0, 5.0, 4.0, 3.0, 3.5, every=20), ""),  # it was lower before
+        (rows_of(9.0, 5.0, 6.0, 7.0), ""),  # ended by patience
+        (rows_of(9.0, 5.0, 4.0), ""),  # ended by a callback, whose author knows why
+        (rows_of(9.0, every=100), ""),  # there is nothing to compare with
+        ([{"step": 100, "loss": 1.0}], ""),
+    ],
+)
+def test_a_training_that_was_best_at_its_end_says_what_to_raise(rows, says):
+    found = describe_ending("autoencoder/lab", PATIENT, rows)
+    assert bool(found) == bool(says)
+    if says:
+        assert re.search(says, found)
+        assert "a larger config.autoencoder_training.num_steps" in found
+    trainings = [("autoencoder/lab", PATIENT), ("score", PATIENT)]
+    wanted = [f"autoencoder/lab: {found}"] if found else []
+    assert describe_endings(trainings, {"autoencoder/lab": rows}) == wanted

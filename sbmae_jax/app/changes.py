@@ -75,7 +75,9 @@ class Difference(NamedTuple):
             return _OF_EVALUATORS
         if self.key == "evaluation.batch_size":
             return ()  # other random numbers, of the same distribution, and nothing is trained on them
-        if re.search(r"(^|[._])training\.(patience|checkpoint_every|held_out_every)$", self.key):
+        if re.search(
+            r"(^|[._])training\.(patience|checkpoint_every|held_out_every|max_minutes)$", self.key
+        ):
             return ()  # a finished training does not ask for them again
         return READERS.get(self.key.split(".")[0], _OF_EVALUATORS)
 

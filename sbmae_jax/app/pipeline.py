@@ -40,6 +40,7 @@ from sbmae_jax.models.task import Task
 from sbmae_jax.models.tensors import flatten
 from sbmae_jax.training import distributed
 from sbmae_jax.training.config import TrainingConfig
+from sbmae_jax.training.endings import describe_endings
 from sbmae_jax.training.log import read_metrics
 from sbmae_jax.training.loop import Callback, is_finished
 from sbmae_jax.training.preemption import Notice
@@ -182,7 +183,10 @@ def make_report(run: Run) -> None:
         return
     page, report = run.folder.path / "report" / "index.html", run.parts.protocol.report
     if not page.exists():
-        page = write_report(run.folder.path, run.parts.layout.names, report)
+        parts, log = run.parts, read_metrics(run.folder.path)
+        trainings = [(group.stage, group.training) for group in parts.groups]
+        endings = describe_endings([*trainings, ("score", parts.score_training)], log)
+        page = write_report(run.folder.path, parts.layout.names, report, endings)
     results = from_json((run.folder.path / RESULTS).read_text())
     run.folder.log.line(format_headlines(report.headlines(results)))
     run.folder.log.line(f"report: {page}")

@@ -15,6 +15,7 @@ from sbmae_jax.app.run_data import MakeBatchFn
 from sbmae_jax.models.task import Params, Task
 from sbmae_jax.training import distributed
 from sbmae_jax.training.config import TrainingConfig
+from sbmae_jax.training.endings import describe_ending
 from sbmae_jax.training.log import read_metrics
 from sbmae_jax.training.loop import (
     Callback,
@@ -68,16 +69,20 @@ class Trainer:
         batches_key, train_key = jax.random.split(self.stage_key(name))
         batches = make_batches(batches_key, training.batch_size)
         aside = held_out() if training.patience else None
+        before = sum(row["seconds"] for row in read_metrics(self.folder.path).get(name, ()))
         with self.notice.deferred():
             train(
                 stage, batches, train_key, mesh=self.mesh, log=log, held_out=aside,
                 should_stop=lambda: self.notice.given, callback=self.callback,
-                profile=self.profile / name if self.profile else None,
+                profile=self.profile / name if self.profile else None, seconds=before,
             )  # fmt: skip
         log.publish()
         if distributed.is_first():
-            last, seconds = read_metrics(self.folder.path)[name][-1], time.perf_counter() - start
+            rows, seconds = read_metrics(self.folder.path)[name], time.perf_counter() - start
+            last, ending = rows[-1], describe_ending(name, training, rows)
             log.line(f"{name}: {last['step']} steps, loss {last['loss']:.4g}, {seconds:.0f} s")
+            if ending:
+                log.line(f"{name}: {ending}")
 
     def load(self, name: str, task: Task, training: TrainingConfig, example: Any) -> Params:
         """Load the averaged parameters of a training; raises ValueError if it is not finished."""

@@ -23,19 +23,22 @@ matplotlib.rcParams.update({
 })  # fmt: skip
 
 
-def write_report(workdir: Path, names: tuple[str, ...], report: Report) -> Path:
+def write_report(
+    workdir: Path, names: tuple[str, ...], report: Report, endings: Sequence[str] = ()
+) -> Path:
     """Write `report/index.html` with its images.
 
     Args:
         workdir: The folder of an evaluated run: `results.json`, `samples.npz` and `config.json` are read.
         names: The modalities, in the order of the model.
         report: How the results of the run's protocol are shown.
+        endings: Sentences on trainings that could have learned on, which the report shows.
 
     Returns:
         The path of the page.
     """
     with local_folder(workdir / "report") as folder:
-        page = _render(workdir, names, report, folder)
+        page = _render(workdir, names, report, folder, endings)
         (folder / "index.html").write_text(page, encoding="utf-8")
     return workdir / "report" / "index.html"
 
@@ -49,14 +52,16 @@ def format_headlines(headlines: Sequence[Headline]) -> str:
     )
 
 
-def _render(workdir: Path, names: tuple[str, ...], report: Report, folder: Path) -> str:
+def _render(
+    workdir: Path, names: tuple[str, ...], report: Report, folder: Path, endings: Sequence[str]
+) -> str:
     """Write the images of the report into a folder, and return its page."""
     results = from_json((workdir / RESULTS).read_text())
     with (workdir / SAMPLES).open("rb") as file, np.load(file) as arrays:
         samples = dict(arrays)
     sections = [
         *report.sections(results, samples, names, folder),
-        _training_section(workdir, results, folder),
+        _training_section(workdir, results, folder, endings),
     ]
     choices = workdir / CHOICES
     template = files("sbmae_jax.evaluation").joinpath("report.html").read_text(encoding="utf-8")
@@ -74,7 +79,9 @@ def _render(workdir: Path, names: tuple[str, ...], report: Report, folder: Path)
     )
 
 
-def _training_section(workdir: Path, results: Results, folder: Path) -> ReportSection:
+def _training_section(
+    workdir: Path, results: Results, folder: Path, endings: Sequence[str]
+) -> ReportSection:
     """Plot the losses into a folder, and return the section about the cost of the run."""
     _plot_losses(read_metrics(workdir)).savefig(folder / "losses.png", dpi=120)
     rows = [(stage, f"{seconds:.1f} s") for stage, seconds in results["seconds"].items()]
@@ -83,6 +90,7 @@ def _training_section(workdir: Path, results: Results, folder: Path) -> ReportSe
         "Training",
         (ReportImage("losses.png", "The training loss of each stage.", pixelated=False),),
         table=(("stage", "time"), *rows, memory),
+        remark=" ".join(f"{ending}." for ending in endings),
     )
 
 

@@ -37,6 +37,9 @@ class TrainingConfig:
             parameters with the smallest. At least `held_out_every`; 0 trains to the last step and keeps the
             last parameters.
         held_out_every: Steps between two measurements of the held-out loss, rounded up to whole calls.
+        max_minutes: End after this many minutes, with what was learned until then, as with patience; the time
+            before an interruption counts. The result then depends on the speed of the machine. 0 sets no
+            limit.
         num_microbatches: Number of parts of a batch whose gradients are computed one after the other and
             averaged, for batches that do not fit in memory. Each part has its own noise.
 
@@ -61,13 +64,14 @@ class TrainingConfig:
     patience: int = 0
     held_out_every: int = 100
     num_microbatches: int = 1
+    max_minutes: float = 0.0
 
     def __post_init__(self):
         for name in COUNTS:
             require_int(name, getattr(self, name), 1, MAX_STEPS)
         for name in ("warmup_steps", "patience"):
             require_int(name, getattr(self, name), 0, MAX_STEPS)
-        for name in ("learning_rate", "weight_decay"):
+        for name in ("learning_rate", "weight_decay", "max_minutes"):
             require_number(name, getattr(self, name), low=0, high=1e6)
         require_number("clip_norm", self.clip_norm, high=1e30, above=0)
         require_number("b2", self.b2, low=0, below=1)

@@ -44,13 +44,13 @@ class Stage:
 def train(
     stage: Stage, batch_fn: BatchFn, key: Key, *, mesh: Mesh, log: Log | NoLog,
     held_out: Batch | None = None, should_stop: Callable[[], bool] = lambda: False,
-    callback: Callback | None = None, profile: Path | None = None,
+    callback: Callback | None = None, profile: Path | None = None, seconds: float = 0.0,
 ) -> TrainState:  # fmt: skip
     """Train a stage to its end, from its newest intact checkpoint if there is one.
 
     A resumed training ends with the same bits as an uninterrupted one. A finished stage is only loaded. The
-    final checkpoint is named after the last step, `training.num_steps`, even where patience or the callback
-    ended the training earlier.
+    final checkpoint is named after the last step, `training.num_steps`, even where patience, the callback or
+    `training.max_minutes` ended the training earlier.
 
     Args:
         stage: What to train, how, and where.
@@ -64,6 +64,7 @@ def train(
         callback: Called after each compiled call. If it returns True in any process, the training ends there.
             If it raises, the state is saved first.
         profile: Folder for a trace of a few calls; None for no trace.
+        seconds: Time that this training took before it was interrupted, for `training.max_minutes`.
 
     Returns:
         The final state, whose `ema_params` are the result.
@@ -100,11 +101,15 @@ def train(
                     state, loss = validate(held_out_key, state, held_out)
                     metrics["held_out_loss"] = float(loss)
                     _require_finite(metrics, stage, step, size)
-                log.scalars(stage.name, step, metrics | {"seconds": time.perf_counter() - start})
+                took = time.perf_counter() - start
+                seconds += took
+                log.scalars(stage.name, step, metrics | {"seconds": took})
                 bar.set_postfix(loss=f"{metrics['loss']:.4g}")
                 bar.update(size)
                 save = _is_due(training.checkpoint_every, step, size, training)
                 end = _is_at_end(state, step, training)
+                if training.max_minutes:
+                    end = distributed.any_process(seconds >= 60 * training.max_minutes) or end
                 if callback is not None:
                     last = (training.num_steps, _finish(state, training)) if end else (step, state)
                     with _saved_if_raised(checkpoints, *last):
