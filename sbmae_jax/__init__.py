@@ -28,6 +28,13 @@ from sbmae_jax.sampling.conditioning import (
     substeps,
 )
 from sbmae_jax.sampling.guidance import classifier_free, guide, noise_condition
+from sbmae_jax.sampling.information import (
+    Information,
+    mutual_information,
+    o_information,
+    product_score,
+    total_correlation,
+)
 from sbmae_jax.sampling.likelihood import log_density, log_density_adaptive
 from sbmae_jax.sampling.ode import dpm_solver, heun, init_multistep, lift, probability_flow
 from sbmae_jax.sampling.particles import (
@@ -75,6 +82,7 @@ __all__ = [
     "VE",
     "VP",
     "FrozenCoder",
+    "Information",
     "Model",
     "Particles",
     "SubVP",
@@ -105,14 +113,18 @@ __all__ = [
     "log_density",
     "log_density_adaptive",
     "log_snr_times",
+    "mutual_information",
     "noise_condition",
+    "o_information",
     "probability_flow",
+    "product_score",
     "reconstruction_guidance",
     "renoise",
     "repaint",
     "repeat",
     "sample",
     "substeps",
+    "total_correlation",
     "twisted_sample",
     "uniform_times",
 ]

@@ -1,7 +1,7 @@
 """Conditions, guidance, likelihoods and particles with arguments that are right."""
 
 import jax.numpy as jnp
-from fuzz_arguments import TIMES, Call, T, X, mask, s, sampled, score, sde, t, value, whole, x
+from fuzz_arguments import MASK, TIMES, Call, T, X, mask, s, sampled, score, sde, t, value, whole, x
 
 from sbmae_jax import (
     VP,
@@ -18,12 +18,16 @@ from sbmae_jax import (
     guide,
     log_density,
     log_density_adaptive,
+    mutual_information,
     noise_condition,
+    o_information,
+    product_score,
     reconstruction_guidance,
     renoise,
     repaint,
     repeat,
     substeps,
+    total_correlation,
     twisted_sample,
 )
 from sbmae_jax.models.latents import Layout, moments
@@ -133,6 +137,50 @@ CONDITIONAL_CALLS = {
         score=s,
         noise=value,
         mask=mask,
+        x=x,
+    ),
+    "mutual_information": Call(
+        lambda key, sde, score, x, num_levels, t_min, mask: (
+            mutual_information(
+                key, sde, score, score, x, num_levels=num_levels, t_min=t_min, mask=mask
+            ).value
+        ),
+        (),
+        sde=sde,
+        score=s,
+        x=x,
+        num_levels=whole,
+        t_min=("number", 1e-3),
+        mask=mask,
+    ),
+    "total_correlation": Call(
+        lambda key, sde, joint_score, marginal_score, x, num_levels: (
+            total_correlation(key, sde, joint_score, marginal_score, x, num_levels=num_levels).value
+        ),
+        (),
+        sde=sde,
+        joint_score=s,
+        marginal_score=s,
+        x=x,
+        num_levels=whole,
+    ),
+    "o_information": Call(
+        lambda key, sde, score, x, groups, t_min: (
+            o_information(
+                key, sde, score, score, lambda x, t, mask: -x, x, groups, t_min=t_min
+            ).value
+        ),
+        (),
+        sde=sde,
+        score=s,
+        x=x,
+        groups=("array", jnp.stack([MASK, ~MASK])),
+        t_min=("number", 1e-3),
+    ),
+    "product_score": Call(
+        lambda groups, x: product_score(groups, [lambda x, t: -x] * 2)(x, T),
+        (2, 3),
+        groups=("array", jnp.stack([MASK, ~MASK])),
         x=x,
     ),
     "log_density": Call(

@@ -27,6 +27,7 @@ from sbmae_jax._batches import padded_batches
 from sbmae_jax._check import as_key, require_int
 from sbmae_jax.models.coders import coder_errors
 from sbmae_jax.models.values import count_rows
+from sbmae_jax.sampling.information import Information
 from sbmae_jax.sampling.likelihood import log_density as log_density_of
 from sbmae_jax.sampling.samplers import log_snr_times
 from sbmae_jax.types import Array, Key
@@ -49,18 +50,6 @@ class LogDensity(NamedTuple):
 
     value: np.ndarray
     se: np.ndarray
-
-
-class Information(NamedTuple):
-    """What two modalities know of each other.
-
-    Attributes:
-        value: I(A; B), in nats; an estimate may be below 0.
-        se: Its standard error over rows and draws. It does not hold the error of the learned score.
-    """
-
-    value: float
-    se: float
 
 
 def log_density(

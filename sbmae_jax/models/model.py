@@ -19,7 +19,7 @@ from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.models import density, generation, imputation
 from sbmae_jax.models.autoencoder import Autoencoder, Modality
 from sbmae_jax.models.coders import FrozenAutoencoder
-from sbmae_jax.models.density import Information, LogDensity
+from sbmae_jax.models.density import LogDensity
 from sbmae_jax.models.energy import energy_fn
 from sbmae_jax.models.export import export_model
 from sbmae_jax.models.generation import StepMaker
@@ -34,6 +34,7 @@ from sbmae_jax.models.task import Params
 from sbmae_jax.models.values import as_prepared, as_trained_on, require_whole
 from sbmae_jax.sampling.generate import SamplingConfig, generate_latents
 from sbmae_jax.sampling.guidance import classifier_free, guide, noise_condition
+from sbmae_jax.sampling.information import Information
 from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.types import Array, Key, ScoreFn
 
