@@ -5,11 +5,11 @@ Flax, Orbax or data (`Model`, `load`) is imported when it is first used (PEP 562
 
 Example:
     >>> import jax
-    >>> from sbmae_jax import VP, dpm_solver, init_multistep, log_snr_times, sample
+    >>> from sbmae_jax import VP, dpm_solver, log_snr_times, sample
     >>> sde, score = VP(), lambda x, t: -x  # the score of standard normal data
     >>> prior_key, loop_key = jax.random.split(jax.random.key(0))
-    >>> x = init_multistep(sde.prior(prior_key, (4, 2)))
-    >>> sample(loop_key, dpm_solver(sde, score), x, log_snr_times(sde, 20)).x.shape
+    >>> x = sde.prior(prior_key, (4, 2))
+    >>> sample(loop_key, dpm_solver(sde, score), x, log_snr_times(sde, 20)).shape
     (4, 2)
 """
 
@@ -27,6 +27,8 @@ from sbmae_jax.sampling.conditioning import (
     repaint,
     substeps,
 )
+from sbmae_jax.sampling.correctors import annealed_langevin, by_level, by_norm, langevin
+from sbmae_jax.sampling.grids import edm_times, ladder_times, log_snr_times, uniform_times
 from sbmae_jax.sampling.guidance import classifier_free, guide, noise_condition
 from sbmae_jax.sampling.information import (
     Information,
@@ -36,30 +38,17 @@ from sbmae_jax.sampling.information import (
     total_correlation,
 )
 from sbmae_jax.sampling.likelihood import log_density, log_density_adaptive
-from sbmae_jax.sampling.ode import dpm_solver, heun, init_multistep, lift, probability_flow
+from sbmae_jax.sampling.ode import dpm_solver, heun, probability_flow
 from sbmae_jax.sampling.particles import (
     Particles,
     draw_particles,
     reconstruction_guidance,
     twisted_sample,
 )
-from sbmae_jax.sampling.samplers import (
-    ancestral,
-    annealed_langevin,
-    by_level,
-    by_norm,
-    chain,
-    denoise,
-    edm_times,
-    euler_maruyama,
-    ladder_times,
-    langevin,
-    log_snr_times,
-    repeat,
-    sample,
-    uniform_times,
-)
+from sbmae_jax.sampling.predictors import ancestral, denoise, euler_maruyama
+from sbmae_jax.sampling.samplers import chain, repeat, sample
 from sbmae_jax.sampling.sde import EDM, SDE, VE, VP, SubVP
+from sbmae_jax.types import MemoryStep
 
 if TYPE_CHECKING:
     from sbmae_jax.app.fit import fit as fit
@@ -83,6 +72,7 @@ __all__ = [
     "VP",
     "FrozenCoder",
     "Information",
+    "MemoryStep",
     "Model",
     "Particles",
     "SubVP",
@@ -105,10 +95,8 @@ __all__ = [
     "given",
     "guide",
     "heun",
-    "init_multistep",
     "ladder_times",
     "langevin",
-    "lift",
     "load",
     "log_density",
     "log_density_adaptive",

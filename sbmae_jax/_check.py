@@ -324,11 +324,12 @@ def require_state(x: State) -> None:
             raise ValueError(f"x must be a floating-point array, got dtype {leaf.dtype}")
 
 
-def same_state(x: State, moved: State) -> State:
+def same_state(x: State, moved: State, name: str = "x") -> State:
     """Return the moved state, or raise ValueError if its shapes or dtypes are not those of x."""
     before, after = (jax.eval_shape(lambda x: x, v) for v in (x, moved))
     if before != after:
-        raise ValueError(f"step must return a state like x, {before}, got {after}")
+        kind = "a state" if name == "x" else "one"
+        raise ValueError(f"step must return {kind} like {name}, {before}, got {after}")
     return moved
 
 

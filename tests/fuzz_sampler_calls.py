@@ -7,6 +7,7 @@ from sbmae_jax import (
     EDM,
     VE,
     VP,
+    MemoryStep,
     SubVP,
     ancestral,
     annealed_langevin,
@@ -18,10 +19,8 @@ from sbmae_jax import (
     euler_maruyama,
     forward_transition,
     heun,
-    init_multistep,
     ladder_times,
     langevin,
-    lift,
     log_snr_times,
     probability_flow,
     sample,
@@ -174,8 +173,8 @@ SAMPLER_CALLS = {
         x=x,
     ),
     "dpm_solver": Call(
-        lambda key, sde, score, x, eta, temperature: (
-            sampled(dpm_solver(sde, score, eta, temperature), key, init_multistep(x)).x
+        lambda key, sde, score, x, eta, temperature: sampled(
+            dpm_solver(sde, score, eta, temperature), key, x
         ),
         (2, 3),
         sde=sde,
@@ -184,9 +183,16 @@ SAMPLER_CALLS = {
         eta=("number", 0.5),
         temperature=("number", 1.0),
     ),
-    "dpm_solver alone": Call(lambda key, x: sampled(dpm_solver(VP(), score), key, x), None, x=x),
-    "init_multistep": Call(lambda x: init_multistep(x).x, (2, 3), x=x),
-    "lift": Call(lambda key, x: sampled(lift(forward_transition(VP())), key, x), None, x=x),
+    "MemoryStep": Call(
+        lambda key, step, x: sampled(
+            MemoryStep(lambda x: 0, lambda key, x, i, t, t_next: (step(key, x, t, t_next), i + 1)),
+            key,
+            x,
+        ),
+        (2, 3),
+        step=("step", forward_transition(VP())),
+        x=x,
+    ),
     "langevin": Call(
         lambda key, sde, score, snr, num_steps, mask, temperature, x: sampled(
             langevin(sde, score, snr, num_steps, mask, temperature), key, x

@@ -14,6 +14,7 @@ from test_pickled import model_of
 
 from sbmae_jax import (
     VP,
+    MemoryStep,
     ancestral,
     chain,
     dpm_solver,
@@ -21,7 +22,6 @@ from sbmae_jax import (
     guide,
     heun,
     langevin,
-    lift,
     log_snr_times,
     probability_flow,
     repaint,
@@ -137,7 +137,7 @@ def corrected(sde, score):
 
 
 def corrected_solver(sde, score):
-    return chain(dpm_solver(sde, score, eta=1.0), lift(langevin(sde, score, 0.3)))
+    return chain(dpm_solver(sde, score, eta=1.0), langevin(sde, score, 0.3))
 
 
 def repainted(sde, score):
@@ -225,6 +225,10 @@ def test_noise_of_the_decoder_is_drawn_as_in_generate():
     assert plain["town"].tolist() == ["Oslo"] * 6
 
 
+def forgetful(sde, score):
+    return MemoryStep(lambda x: 0, lambda key, x, i, t, t_next: x)
+
+
 def exploding(sde, score):
     return lambda key, x, t, t_next: x / 0
 
@@ -238,7 +242,7 @@ def exploding(sde, score):
         (lambda sde, score: None, {}, "make_step must return a step.*got None"),
         (lambda sde, score: guide(score, lambda x, t: x[:, 0]), {}, "make_step must return a step"),
         (lambda sde, score: lambda key, x, t, t_next: x[:, :1], {}, "step must return a state like x"),
-        (lambda sde, score: chain(dpm_solver(sde, score), langevin(sde, score)), {}, r"wrap it, .*lift\("),
+        (forgetful, {}, r"return \(x, memory\)"),
         (exploding, {}, "values that are not finite: take smaller steps"),
         (heun, {"times": uniform_times(4)[::-1]}, "times must fall from noise at 1"),
         (heun, {"times": uniform_times(4)[1:]}, "times must fall from 1, where latents are noise"),

@@ -17,13 +17,13 @@ from sbmae_jax import (
     by_norm,
     dpm_solver,
     euler_maruyama,
-    init_multistep,
     ladder_times,
     langevin,
     sample,
     uniform_times,
 )  # fmt: skip
-from sbmae_jax.sampling.samplers import reverse_kernel
+from sbmae_jax.sampling.predictors import reverse_kernel
+from sbmae_jax.sampling.samplers import once
 
 ALL = [VP(), SubVP(), VE(), EDM()]
 
@@ -68,7 +68,7 @@ def test_ancestral_step_is_exact_on_the_data_it_assumes(sde, data_scale, x64):
     [
         lambda scale: ancestral(VP(), lambda x, t: -x, temperature=scale),
         lambda scale: langevin(VP(), lambda x, t: -x, temperature=scale),
-        lambda scale: from_memory(dpm_solver(VP(), lambda x, t: -x, eta=0.7, temperature=scale)),
+        lambda scale: once(dpm_solver(VP(), lambda x, t: -x, eta=0.7, temperature=scale)),
     ],
     ids=["ancestral", "langevin", "dpm_solver"],
 )
@@ -78,10 +78,6 @@ def test_noise_scale_multiplies_the_noise_alone(kernel):
     np.testing.assert_allclose(half, (none + whole) / 2, rtol=1e-5)
     np.testing.assert_array_equal(none, kernel(0.0)(jax.random.key(1), x, *times))
     assert (jnp.abs(whole - none) > 0.01).all()
-
-
-def from_memory(step):
-    return lambda key, x, t, t_next: step(key, init_multistep(x), t, t_next).x
 
 
 def test_langevin_walks_the_path_of_its_noise():

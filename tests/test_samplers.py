@@ -11,6 +11,7 @@ from sbmae_jax import (
     EDM,
     VE,
     VP,
+    MemoryStep,
     SubVP,
     ancestral,
     chain,
@@ -18,11 +19,10 @@ from sbmae_jax import (
     dpm_solver,
     edm_times,
     euler_maruyama,
+    forward_transition,
     given,
     heun,
-    init_multistep,
     langevin,
-    lift,
     log_snr_times,
     repaint,
     repeat,
@@ -37,6 +37,10 @@ ALL = [VP(), SubVP(), VE(), EDM()]
 def shrink(key, x, t, t_next):
     """A stand-in for a kernel: shows the noise and both times it was given."""
     return 0.5 * x + t + 10 * t_next + jax.random.normal(key, x.shape)
+
+
+def shift(key, x, t, t_next):
+    return x + 1.0
 
 
 # ---------------------------------------------------------------- running and combining
@@ -123,12 +127,71 @@ def test_a_sharded_batch_gives_the_same_samples():
     np.testing.assert_allclose(run(jax.device_put(x, rows)), run(x), rtol=1e-4, atol=1e-5)
 
 
-def test_lift_lets_an_array_kernel_follow_a_multistep_one():
-    sde, times = VP(), log_snr_times(VP(), 6)
-    step = chain(dpm_solver(sde, lambda x, t: -x), lift(lambda key, x, t, t_next: x + 1.0))
-    end = sample(jax.random.key(0), step, init_multistep(jnp.ones((2, 3))), times)
-    assert end.x.shape == (2, 3)
-    assert jnp.all(end.x > 1.0)
+# ---------------------------------------------------------------- memories
+
+# Moves x by the number of steps before, which it counts.
+counting = MemoryStep(lambda x: 0, lambda key, x, i, t, t_next: (x + i, i + 1))
+
+
+@pytest.mark.parametrize(
+    ("step", "added"),
+    [
+        (counting, 0 + 1 + 2),
+        (chain(shift, counting), 3 + 0 + 1 + 2),  # each part counts its own calls
+        (chain(counting, shift, counting), 3 + 2 * (0 + 1 + 2)),
+        (repeat(counting, 2), sum(range(6))),
+        (substeps(counting, 2), sum(range(6))),
+        (given(counting, shift), 2 * 3 + 0 + 1 + 2),
+        (given(shift, counting), 3 + sum(range(6))),
+        (given(repeat(counting, 2), shift), 2 * 3 + sum(range(6))),
+    ],
+)
+def test_combinations_keep_the_memory_of_their_parts(step, added):
+    x = jnp.ones((2, 3))
+    end = sample(jax.random.key(0), step, x, uniform_times(3))
+    np.testing.assert_array_equal(end, x + added)
+    memory = step.init(x)
+    for i in range(3):
+        x, memory = step.step(jax.random.key(i), x, memory, 0.5, 0.4)
+    np.testing.assert_array_equal(end, x)
+
+
+def test_plain_parts_make_a_plain_kernel_and_a_last_one_may_have_a_memory():
+    x = jnp.ones((2, 3))
+    for step in (chain(shift, shift), given(shift, shift), repeat(shift, 2), substeps(shift, 2)):
+        np.testing.assert_array_equal(step(jax.random.key(0), x, 0.5, 0.4) > x, True)
+    plain, counted = (
+        sample(jax.random.key(0), shift, x, uniform_times(2), last=last)
+        for last in (None, repeat(counting, 3))
+    )
+    np.testing.assert_array_equal(counted, plain + 0 + 1 + 2)
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (lambda x, i: x, r"step must return \(x, memory\) for a MemoryStep, got"),
+        (lambda x, i: (x, i + 0.5), "step must return one like memory, .*int32.* got .*float32"),
+        (lambda x, i: (x[:1], i), "step must return a state like x"),
+    ],
+)
+@pytest.mark.parametrize("combine", [lambda step: step, lambda step: repeat(chain(step), 2)])
+def test_a_memory_that_changes_is_refused(combine, returned, message):
+    step = MemoryStep(lambda x: 0, lambda key, x, i, t, t_next: returned(x, i))
+    with pytest.raises(ValueError, match=message):
+        sample(jax.random.key(0), combine(step), **GOOD)
+
+
+def test_a_jump_back_makes_the_solver_forget():
+    # Its prediction from before the jump lies at less noise: the second visit is as one without a memory.
+    sde, x = VP(), jnp.ones((2, 3))
+    solver = dpm_solver(sde, lambda x, t: -0.5 * x)
+    t, t_next = jnp.asarray(0.5), jnp.asarray(0.4)
+    x, memory = solver.step(jax.random.key(0), x, solver.init(x), t, t_next)
+    x = forward_transition(sde)(jax.random.key(1), x, t_next, t)
+    after_jump, _ = solver.step(jax.random.key(2), x, memory, t, t_next)
+    fresh, _ = solver.step(jax.random.key(2), x, solver.init(x), t, t_next)
+    np.testing.assert_array_equal(after_jump, fresh)
 
 
 def test_denoise_evaluates_where_x_is():
@@ -173,7 +236,6 @@ GOOD = {"x": jnp.ones((2, 3)), "times": uniform_times(4)}
         ({"step": lambda key, x, t, s: x[:1]}, "step must return a state like x"),
         ({"step": euler_maruyama(VP(), lambda x, t: x[0])}, "score must return the shape of x"),
         ({"step": heun(VP(), lambda x, t: jnp.sum(x))}, "score must return the shape of x"),
-        ({"step": dpm_solver(VP(), lambda x, t: x)}, r"init_multistep\(x\)"),
         (
             {"step": langevin(VP(), lambda x, t: x, mask=jnp.zeros(4, bool))},
             r"mask must broadcast to the shape of x, \(2, 3\).* got \(4,\)",

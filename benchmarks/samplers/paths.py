@@ -23,7 +23,6 @@ class Path:
     cost: Score evaluations of a step; one more goes to the final prediction. Guided scores are counted once,
         although their derivative makes them cost about three.
     grid: The times.  conditioning: How what is observed is imposed.
-    multistep: Whether the step remembers its last prediction.
     """
 
     sampler: str
@@ -31,7 +30,6 @@ class Path:
     cost: int = 1
     grid: Callable[..., Any] = sbm.log_snr_times
     conditioning: str = "none"
-    multistep: bool = False
 
     def names(self) -> dict[str, str]:
         """Return what tells one path from another."""
@@ -41,9 +39,6 @@ class Path:
         num = max((budget - 1) // self.cost, 1)
         times = sbm.uniform_times(num) if self.grid is sbm.uniform_times else self.grid(sde, num)
         step = self.make(sde, score, put)
-        if self.multistep:
-            end = sbm.sample(key, step, sbm.init_multistep(x), times).x
-            return last(jax.random.fold_in(key, num), end, times[-1], times[-1])
         return sbm.sample(key, step, x, times, last=last)
 
     def run(self, sde, score, budget, shape, key):
@@ -88,7 +83,7 @@ def corrected(num, snr):
 
 def dpm(eta):
     """Return DPM-Solver++ of second order; eta above 0 adds noise."""
-    return lambda sde, score, put: sbm.given(sbm.dpm_solver(sde, score, eta), sbm.lift(put))
+    return lambda sde, score, put: sbm.given(sbm.dpm_solver(sde, score, eta), put)
 
 
 def song(sde, score, put):
@@ -113,8 +108,8 @@ UNCONDITIONAL = (
     Path("DDIM", wrapped(sbm.probability_flow), grid=sbm.edm_times),
     Path("Heun", wrapped(sbm.heun), 2, sbm.edm_times),
     Path("Heun, churn 0.2", wrapped(sbm.heun, 0.2), 2, sbm.edm_times),
-    Path("DPM++(2M)", dpm(0.0), multistep=True),
-    Path("DPM++(2M) SDE", dpm(1.0), multistep=True),
+    Path("DPM++(2M)", dpm(0.0)),
+    Path("DPM++(2M) SDE", dpm(1.0)),
 )
 CONDITIONAL = (
     Path("ancestral", ANCESTRAL, conditioning="clamp"),
@@ -126,9 +121,9 @@ CONDITIONAL = (
     Path("Heun", wrapped(sbm.heun), 2, sbm.edm_times, "fixed noise"),
     Path("RePaint, 5 visits", repainted, 5, conditioning="renoise"),
     Path("ancestral", ANCESTRAL, conditioning="reconstruction"),
-    Path("DPM++(2M) SDE", dpm(1.0), conditioning="reconstruction", multistep=True),
-    Path("DPM++(2M) SDE", dpm(1.0), conditioning="with covariance", multistep=True),
+    Path("DPM++(2M) SDE", dpm(1.0), conditioning="reconstruction"),
+    Path("DPM++(2M) SDE", dpm(1.0), conditioning="with covariance"),
     Path("ancestral", ANCESTRAL, conditioning="amortised"),
     Path("Heun", wrapped(sbm.heun), 2, sbm.edm_times, "amortised"),
-    Path("DPM++(2M)", dpm(0.0), conditioning="amortised", multistep=True),
+    Path("DPM++(2M)", dpm(0.0), conditioning="amortised"),
 )

@@ -27,9 +27,9 @@ from sbmae_jax._batches import padded_batches
 from sbmae_jax._check import as_key, require_int
 from sbmae_jax.models.coders import coder_errors
 from sbmae_jax.models.values import count_rows
+from sbmae_jax.sampling.grids import log_snr_times
 from sbmae_jax.sampling.information import Information
 from sbmae_jax.sampling.likelihood import log_density as log_density_of
-from sbmae_jax.sampling.samplers import log_snr_times
 from sbmae_jax.types import Array, Key
 
 MAX_EXACT_SIZE = 64

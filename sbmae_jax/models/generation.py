@@ -23,10 +23,10 @@ from sbmae_jax.models.rows import complete_columns
 from sbmae_jax.models.values import as_prepared, as_trained_on, count_rows
 from sbmae_jax.sampling.conditioning import clamp, renoise
 from sbmae_jax.sampling.conditioning import given as given_of
-from sbmae_jax.sampling.ode import MultistepState, init_multistep, lift
-from sbmae_jax.sampling.samplers import log_snr_times, sample
+from sbmae_jax.sampling.grids import log_snr_times
+from sbmae_jax.sampling.samplers import once, sample
 from sbmae_jax.sampling.sde import SDE
-from sbmae_jax.types import Array, Key, ScoreFn, Step
+from sbmae_jax.types import Array, Key, MemoryStep, ScoreFn, Step
 
 MAX_BATCH = 512
 """Rows that are drawn at once. More are drawn in pieces, so that they fit on the device."""
@@ -182,22 +182,15 @@ def _sample_by_steps(
         # Some steps move to a trial point, or are chains: what is observed is clean there too.
         score, observe = (lambda y, t: learned(jnp.where(mask, x, y), t)), clamped
     step = make_step(sde, score)
-    if not callable(step) or not _takes(step, 4):
+    if not isinstance(step, MemoryStep) and not (callable(step) and _takes(step, 4)):
         raise ValueError(
-            "make_step must return a step, a function (key, x, t, t_next) -> x, got "
+            "make_step must return a step, a function (key, x, t, t_next) -> x or a MemoryStep, got "
             + short_repr(step)
         )
-    state = sde.prior(prior_key, x.shape)
-    try:
-        moved = jax.eval_shape(step, loop_key, state, times[0], times[1])
-    except ValueError as error:
-        if MultistepState.__name__ not in str(error):
-            raise
-        state, observe = init_multistep(state), lift(observe)
-        moved = _moved_with_memory(step, loop_key, state, times)
-    same_state(state, moved)  # before `observe` meets another shape
-    state = sample(loop_key, given_of(step, observe), state, times)
-    x = getattr(state, "x", state)
+    start = sde.prior(prior_key, x.shape)
+    moved = jax.eval_shape(once(step), loop_key, start, times[0], times[1])
+    same_state(start, moved)  # before `observe` meets another shape
+    x = sample(loop_key, given_of(step, observe), start, times)
     t = times[-1]
     # At sigma = 0 there may be no score, and nothing to denoise.
     safe = jnp.where(sde.sigma(t) > 0, t, times[0])
@@ -205,16 +198,3 @@ def _sample_by_steps(
         sde.sigma(t) > 0, sde.denoised_from_score(score(x, safe), x, safe), x / sde.alpha(t)
     )
     return clamped(last_key, denoised, t, t)
-
-
-def _moved_with_memory(step: Step, key: Key, state: MultistepState, times: Array) -> Any:
-    """Return the shapes of what a multistep kernel returns."""
-    try:
-        return jax.eval_shape(step, key, state, times[0], times[1])
-    except (AttributeError, TypeError) as error:
-        if MultistepState.__name__ not in str(error):
-            raise
-        raise ValueError(
-            "make_step: a step for arrays cannot act on the state of dpm_solver: wrap it, as in "
-            "chain(dpm_solver(sde, score), lift(langevin(sde, score)))"
-        ) from None

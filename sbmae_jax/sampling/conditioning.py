@@ -32,19 +32,20 @@ algorithm 1, for RePaint; Bounoua et al. 2024 (arXiv:2306.04445) for one time pe
 """
 
 from collections.abc import Callable
+from typing import overload
 
 import jax
 import jax.numpy as jnp
 
 from sbmae_jax import _check as checks
-from sbmae_jax.sampling.samplers import iterate
+from sbmae_jax.sampling.samplers import AnyStep, combined, iterate, with_memory
 from sbmae_jax.sampling.sde import SDE
-from sbmae_jax.types import Array, ScoreFn, Step
+from sbmae_jax.types import Array, MemoryStep, ScoreFn, Step, StepFn
 
 # ---------------------------------------------------------------- kernels that restore
 
 
-def clamp(value: Array, mask: Array) -> Step:
+def clamp(value: Array, mask: Array) -> StepFn:
     """Set the observed coordinates to their clean value.
 
     Args:
@@ -75,7 +76,7 @@ def clamp(value: Array, mask: Array) -> Step:
     return kernel
 
 
-def renoise(sde: SDE, value: Array, mask: Array, noise: Array | None = None) -> Step:
+def renoise(sde: SDE, value: Array, mask: Array, noise: Array | None = None) -> StepFn:
     """Set the observed coordinates to their value, noised to the level of t_next.
 
     Args:
@@ -121,6 +122,14 @@ def renoise(sde: SDE, value: Array, mask: Array, noise: Array | None = None) -> 
 # ---------------------------------------------------------------- combinators
 
 
+@overload
+def given(step: StepFn, observe: StepFn) -> StepFn: ...
+
+
+@overload
+def given(step: Step, observe: Step) -> Step: ...
+
+
 def given(step: Step, observe: Step) -> Step:
     """Make a kernel conditional: restore the observed coordinates before it and after it.
 
@@ -140,16 +149,23 @@ def given(step: Step, observe: Step) -> Step:
         >>> step(jax.random.key(0), jnp.ones((4, 2)), 0.5, 0.4)[:, 0].tolist()
         [5.0, 5.0, 5.0, 5.0]
     """
+    mover, restorer = with_memory(step), with_memory(observe)
 
-    def kernel(key, x, t, t_next):
-        before, move, after = (jax.random.fold_in(key, j) for j in range(3))
-        x = step(move, observe(before, x, t, t), t, t_next)
-        return observe(after, x, t_next, t_next)
+    def init(x):
+        return mover.init(x), restorer.init(x)
 
-    return kernel
+    def move(key, x, memory, t, t_next):
+        before, during, after = (jax.random.fold_in(key, j) for j in range(3))
+        moved, restored = memory
+        x, restored = restorer.step(before, x, restored, t, t)
+        x, moved = mover.step(during, x, moved, t, t_next)
+        x, restored = restorer.step(after, x, restored, t_next, t_next)
+        return x, (moved, restored)
+
+    return combined(MemoryStep(init, move), step, observe)
 
 
-def forward_transition(sde: SDE) -> Step:
+def forward_transition(sde: SDE) -> StepFn:
     """Move x forwards in time, to a t_next above t, by a draw from p(x_next | x).
 
     Args:
@@ -173,11 +189,12 @@ def forward_transition(sde: SDE) -> Step:
     return kernel
 
 
-def repaint(step: Step, sde: SDE, num: int) -> Step:
+def repaint(step: AnyStep, sde: SDE, num: int) -> AnyStep:
     """Take a step `num` times and jump back in between, as RePaint does; `num` times the evaluations.
 
     Args:
-        step: the conditional kernel, e.g. `given(ancestral(sde, score), put)`.
+        step: the conditional kernel, e.g. `given(ancestral(sde, score), put)`. One with a memory finds, after
+            a jump, a memory of less noise than x; `dpm_solver` sees that, and does not use it.
         sde: the process, by which x jumps back.
         num: how often the step is taken, in 1..1,000,000.
 
@@ -199,20 +216,20 @@ def repaint(step: Step, sde: SDE, num: int) -> Step:
     Source: Lugmayr et al. 2022 (arXiv:2201.09865), algorithm 1.
     """
     checks.require_int("num", num, 1, checks.MAX_COUNT)
-    back = forward_transition(sde)
+    back, kernel = forward_transition(sde), with_memory(step)
 
-    def kernel(key, x, t, t_next):
-        def visit(j, x):
+    def move(key, x, memory, t, t_next):
+        def visit(j, x, memory):
             # The step comes last, so that `iterate` checks what it returns.
             x = jnp.where(j > 0, back(jax.random.fold_in(key, 2 * j - 1), x, t_next, t), x)
-            return step(jax.random.fold_in(key, 2 * j), x, t, t_next)
+            return kernel.step(jax.random.fold_in(key, 2 * j), x, memory, t, t_next)
 
-        return iterate(visit, num, x)
+        return iterate(visit, num, x, memory)
 
-    return kernel
+    return combined(MemoryStep(kernel.init, move), step)
 
 
-def substeps(step: Step, num: int) -> Step:
+def substeps(step: AnyStep, num: int) -> AnyStep:
     """Take a step in `num` parts of equal time; `num` times the evaluations.
 
     With it RePaint jumps back over several levels: `repaint(substeps(step, 10), sde, 10)`.
@@ -235,15 +252,16 @@ def substeps(step: Step, num: int) -> Step:
         (4, 2)
     """
     checks.require_int("num", num, 1, checks.MAX_COUNT)
+    kernel = with_memory(step)
 
-    def kernel(key, x, t, t_next):
-        def part(j, x):
+    def move(key, x, memory, t, t_next):
+        def part(j, x, memory):
             begin, end = (t + (t_next - t) * k / num for k in (j, j + 1))
-            return step(jax.random.fold_in(key, j), x, begin, end)
+            return kernel.step(jax.random.fold_in(key, j), x, memory, begin, end)
 
-        return iterate(part, num, x)
+        return iterate(part, num, x, memory)
 
-    return kernel
+    return combined(MemoryStep(kernel.init, move), step)
 
 
 # ---------------------------------------------------------------- amortised scores

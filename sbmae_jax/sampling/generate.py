@@ -8,17 +8,12 @@ import numpy as np
 
 from sbmae_jax import _check as checks
 from sbmae_jax.sampling.conditioning import clamp, given, renoise
-from sbmae_jax.sampling.ode import dpm_solver, init_multistep, lift
+from sbmae_jax.sampling.correctors import langevin
+from sbmae_jax.sampling.grids import log_snr_times
+from sbmae_jax.sampling.ode import dpm_solver
 from sbmae_jax.sampling.particles import draw_particles, twisted_sample
-from sbmae_jax.sampling.samplers import (
-    ancestral,
-    chain,
-    denoise,
-    langevin,
-    log_snr_times,
-    repeat,
-    sample,
-)  # fmt: skip
+from sbmae_jax.sampling.predictors import ancestral, denoise
+from sbmae_jax.sampling.samplers import chain, repeat, sample
 from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.types import Array, Key, ScoreFn
 
@@ -186,11 +181,10 @@ def generate_latents(
     last = chain(observe, denoise(sde, score), clamped)
     x = sde.prior(prior_key, value.shape)
     if sampling.sampler == "dpm_solver":
-        predict = given(dpm_solver(sde, score, sampling.eta, temperature), lift(observe))
-        step = chain(predict, lift(correct))
-        return sample(loop_key, step, init_multistep(x), times, last=lift(last)).x
-    predict = given(ancestral(sde, score, temperature=temperature), observe)
-    step = chain(predict, correct) if sampling.sampler == "predictor_corrector" else correct
+        predictor = dpm_solver(sde, score, sampling.eta, temperature)
+    else:
+        predictor = ancestral(sde, score, temperature=temperature)
+    step = correct if sampling.sampler == "langevin" else chain(given(predictor, observe), correct)
     return sample(loop_key, step, x, times, last=last)
 
 

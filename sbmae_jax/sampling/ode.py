@@ -23,10 +23,10 @@ import jax.numpy as jnp
 
 from sbmae_jax import _check as checks
 from sbmae_jax.sampling.sde import SDE
-from sbmae_jax.types import Array, ScoreFn, Step
+from sbmae_jax.types import Array, MemoryStep, ScoreFn, StepFn
 
 
-def probability_flow(sde: SDE, score: ScoreFn) -> Step:
+def probability_flow(sde: SDE, score: ScoreFn) -> StepFn:
     """Take an Euler step of the flow in (x/alpha, sigma/alpha), also known as DDIM.
 
     Args:
@@ -56,7 +56,7 @@ def probability_flow(sde: SDE, score: ScoreFn) -> Step:
     return kernel
 
 
-def heun(sde: SDE, score: ScoreFn, churn: float = 0.0, observe: Step | None = None) -> Step:
+def heun(sde: SDE, score: ScoreFn, churn: float = 0.0, observe: StepFn | None = None) -> StepFn:
     """Take a step of the flow by Heun's rule; two evaluations of the score.
 
     Without churn or correctors, Heun is the worst partner for `renoise`: nothing makes x forget the noise
@@ -116,78 +116,23 @@ def _raise_noise(sde, key, y, t, r, churn):
     return y, jnp.where(r_up > r, sde.time(-2 * jnp.log(r_up)), t), r_up
 
 
-class MultistepState(NamedTuple):
-    """The state of a multistep kernel, which remembers one step.
+class MultistepMemory(NamedTuple):
+    """What a multistep kernel remembers of the step before.
 
     Attributes:
-        x: where the sampler is, `[B, ...]`.
-        denoised: the clean data predicted at the step before, of the shape of x.
-        half_log_snr: ln(alpha / sigma) at that step, a scalar; +inf where there was none.
+        denoised: the clean data predicted there, of the shape of x.
+        half_log_snr: ln(alpha / sigma) there, a scalar; +inf where there was no step.
     """
 
-    x: Array
     denoised: Array
     half_log_snr: Array
 
 
-def _require_multistep(state: MultistepState) -> None:
-    if not isinstance(state, MultistepState):
-        raise ValueError(
-            "x must be a MultistepState for a multistep kernel: start from init_multistep(x)"
-        )
-
-
-def init_multistep(x: Array) -> MultistepState:
-    """Make the first state of a multistep kernel, which remembers nothing yet.
-
-    Args:
-        x: `[B, ...]` of floats, usually `sde.prior(key, (B, D))`.
-
-    Returns:
-        A state for `sample`, whose result holds the sample as `.x`.
-
-    Raises:
-        ValueError: for an x that is not of floats.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> from sbmae_jax import init_multistep
-        >>> init_multistep(jnp.ones((4, 2))).x.shape
-        (4, 2)
-    """
-    checks.require_state(x)
-    return MultistepState(x, jnp.zeros_like(x), jnp.asarray(jnp.inf, x.dtype))
-
-
-def lift(step: Step) -> Step:
-    """Let a kernel for arrays act on the x of a `MultistepState`.
-
-    Args:
-        step: a kernel for arrays, e.g. `clamp(value, mask)`.
-
-    Returns:
-        A kernel that combines with `dpm_solver`. Given a plain array, it raises ValueError.
-
-    Example:
-        >>> import jax
-        >>> from sbmae_jax import VP, chain, dpm_solver, init_multistep, langevin, lift
-        >>> sde, score = VP(), lambda x, t: -x
-        >>> step = chain(dpm_solver(sde, score), lift(langevin(sde, score)))
-        >>> step(jax.random.key(0), init_multistep(jax.numpy.ones((4, 2))), 0.5, 0.4).x.shape
-        (4, 2)
-    """
-
-    def kernel(key, state, t, t_next):
-        _require_multistep(state)
-        return state._replace(x=step(key, state.x, t, t_next))
-
-    return kernel
-
-
-def dpm_solver(sde: SDE, score: ScoreFn, eta: float = 0.0, temperature: float = 1.0) -> Step:
+def dpm_solver(sde: SDE, score: ScoreFn, eta: float = 0.0, temperature: float = 1.0) -> MemoryStep:
     """Take a step of DPM-Solver++(2M), the cheapest good sampler; one evaluation of the score.
 
-    The state is a `MultistepState`: `sample(key, dpm_solver(sde, score), init_multistep(x), times).x`.
+    It remembers its last prediction. After a jump back, as of `repaint`, that lies at less noise and is not
+    used: the step is of order 1.
 
     Args:
         sde: the process.
@@ -198,17 +143,18 @@ def dpm_solver(sde: SDE, score: ScoreFn, eta: float = 0.0, temperature: float = 
             eta 0; 1 samples the distribution, and less draws nearer to its modes.
 
     Returns:
-        A kernel of order 2, best over `log_snr_times`. The first step, and a step to sigma = 0, are of
-        order 1. Given a plain array, it raises ValueError.
+        A kernel with a memory, of order 2, best over `log_snr_times`. The first step, and a step to
+        sigma = 0, are of order 1.
 
     Raises:
         ValueError: for a number below 0.
 
     Example:
         >>> import jax
-        >>> from sbmae_jax import VP, dpm_solver, init_multistep
-        >>> step = dpm_solver(VP(), lambda x, t: -x, eta=1.0)
-        >>> step(jax.random.key(0), init_multistep(jax.numpy.ones((4, 2))), 0.5, 0.4).x.shape
+        >>> from sbmae_jax import VP, dpm_solver, log_snr_times, sample
+        >>> sde, x = VP(), jax.numpy.ones((4, 2))
+        >>> step = dpm_solver(sde, lambda x, t: -x, eta=1.0)
+        >>> sample(jax.random.key(0), step, x, log_snr_times(sde, 8)).shape
         (4, 2)
 
     Source: Lu et al. 2022 (arXiv:2211.01095), algorithm 2 and appendix B.
@@ -217,29 +163,32 @@ def dpm_solver(sde: SDE, score: ScoreFn, eta: float = 0.0, temperature: float = 
     checks.require_number("temperature", temperature, low=0)
     score = checks.checked_score(score)
 
-    def kernel(key, state, t, t_next):
-        _require_multistep(state)
-        denoised = sde.denoised_from_score(score(state.x, t), state.x, t)
-        x, std = multistep_kernel(sde, state, denoised, t, t_next, eta, temperature)
-        if eta > 0:
-            x = x + std * jax.random.normal(key, x.shape, x.dtype)
-        return MultistepState(x, denoised, 0.5 * sde.log_snr(t))
+    def init(x):
+        return MultistepMemory(jnp.zeros_like(x), jnp.asarray(jnp.inf, x.dtype))
 
-    return kernel
+    def move(key, x, memory, t, t_next):
+        denoised = sde.denoised_from_score(score(x, t), x, t)
+        mean, std = multistep_kernel(sde, x, memory, denoised, t, t_next, eta, temperature)
+        if eta > 0:
+            mean = mean + std * jax.random.normal(key, x.shape, x.dtype)
+        return mean, MultistepMemory(denoised, 0.5 * sde.log_snr(t))
+
+    return MemoryStep(init, move)
 
 
 def multistep_kernel(
-    sde: SDE, state: MultistepState, denoised: Array, t: Array, t_next: Array, eta: float,
-    temperature: float = 1.0,
+    sde: SDE, x: Array, memory: MultistepMemory, denoised: Array, t: Array, t_next: Array,
+    eta: float, temperature: float = 1.0,
 ) -> tuple[Array, Array]:  # fmt: skip
     """Return the mean, of the shape of x, and the scalar standard deviation of `dpm_solver`'s step."""
     half_log_snr = 0.5 * sde.log_snr(t)
-    h, h_before = 0.5 * sde.log_snr(t_next) - half_log_snr, half_log_snr - state.half_log_snr
+    h, h_before = 0.5 * sde.log_snr(t_next) - half_log_snr, half_log_snr - memory.half_log_snr
+    # After a jump back the memory lies at less noise than x, hence on another path.
     usable = (h_before > 0) & jnp.isfinite(h)
     weight = jnp.where(usable, 0.5 * h / jnp.where(usable, h_before, 1.0), 0.0)
-    best = denoised + weight * (denoised - state.denoised)
+    best = denoised + weight * (denoised - memory.denoised)
     kept = sde.sigma(t_next) / sde.sigma(t)
     if eta > 0:
         kept = kept * jnp.exp(-eta * h)
-    mean = kept * state.x - sde.alpha(t_next) * jnp.expm1(-(1 + eta) * h) * best
+    mean = kept * x - sde.alpha(t_next) * jnp.expm1(-(1 + eta) * h) * best
     return mean, temperature * sde.sigma(t_next) * jnp.sqrt(-jnp.expm1(-2 * eta * h))

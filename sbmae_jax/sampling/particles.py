@@ -41,8 +41,8 @@ import jax
 import jax.numpy as jnp
 
 from sbmae_jax import _check as checks
-from sbmae_jax.sampling.ode import MultistepState, multistep_kernel
-from sbmae_jax.sampling.samplers import reverse_kernel
+from sbmae_jax.sampling.ode import MultistepMemory, multistep_kernel
+from sbmae_jax.sampling.predictors import reverse_kernel
 from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.types import Array, Key, ScoreFn
 
@@ -228,9 +228,9 @@ def twisted_sample(
         if eta is None:
             return reverse_kernel(sde, cloud.x, score_x, t, t_next, data_scale)
         before = jnp.where(i > 0, 0.5 * sde.log_snr(times[jnp.maximum(i - 1, 0)]), jnp.inf)
-        state = MultistepState(cloud.x, cloud.denoised, before)
+        memory = MultistepMemory(cloud.denoised, before)
         denoised = sde.denoised_from_score(score_x, cloud.x, t)
-        return multistep_kernel(sde, state, denoised, t, t_next, eta)
+        return multistep_kernel(sde, cloud.x, memory, denoised, t, t_next, eta)
 
     def advance(carry, i):
         cloud, log_w, log_evidence = carry
