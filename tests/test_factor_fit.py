@@ -183,3 +183,14 @@ def test_a_modality_that_no_row_has_is_left_at_variance_one():
     present[:, 1] = False
     found = fit_factors(rows(300), SIZES, present)
     np.testing.assert_allclose(dense(found)[6:10, 6:10], np.eye(4), atol=1e-6)
+
+
+def test_rows_of_rare_patterns_are_fitted_as_those_of_common_ones(monkeypatch):
+    z = rows(200)
+    present = np.random.default_rng(2).random((200, len(SIZES))) < 0.6
+    found = []
+    for rare in (0, 200):  # all patterns are common, and none is
+        monkeypatch.setattr(factor_fit, "RARE", rare)
+        found.append(fit_factors(z, SIZES, present))
+    assert found[0].gaussian.loadings.shape[1] > 0
+    np.testing.assert_allclose(dense(found[0]), dense(found[1]), atol=1e-5)

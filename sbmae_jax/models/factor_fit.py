@@ -55,6 +55,8 @@ MIN_NOISE = 1e-4
 MAX_ITERATIONS, CHECK_EVERY = 200, 20
 TOLERANCE = 1e-3  # nats per row gained in `CHECK_EVERY` iterations, below which EM ends
 HELD_OUT_SHARE = 0.2
+RARE = 3  # rows of one pattern, for which there is no loop over patterns
+PIECE = 512  # of rows of rare patterns, each of which has a matrix [K, K]
 
 
 class Fit(NamedTuple):
@@ -80,10 +82,18 @@ class _Group(NamedTuple):
     r: np.ndarray  # [m, P + 1]
 
 
+class _Single(NamedTuple):
+    """Rows whose patterns hardly any other row has: z is 0 where a row lacks a modality."""
+
+    z: np.ndarray  # [n, D]
+    modalities: np.ndarray  # [n, M] bool
+
+
 class _Rows(NamedTuple):
     """Rows by their patterns, and the moments that no iteration changes."""
 
     groups: list[_Group]
+    single: list[_Single]
     blocks: list[slice]  # the coordinates of each modality
     squares: list[np.ndarray]  # sums of z z^T, [d, d] of each modality
     counts: np.ndarray  # rows that have it, [M]
@@ -158,10 +168,11 @@ def _rotated(found: _Parameters) -> Fit:
 def _fit(rows: _Rows, number: int) -> _Parameters:
     """Return the parameters of largest likelihood, from those of canonical correlations."""
     found, last = _initial(rows, number), -np.inf
-    num_rows = sum(group.num for group in rows.groups)
+    num_rows = sum(group.num for group in rows.groups) + sum(len(some.z) for some in rows.single)
     for i in range(MAX_ITERATIONS):
         if i % CHECK_EVERY == 0:
             value = sum(each.sum() for each in _of_groups(found, rows.groups, rows.blocks))
+            value += sum(_of_single(found, some, rows.blocks).sum() for some in rows.single)
             if value - last < TOLERANCE * num_rows:
                 break
             last = value
@@ -184,6 +195,16 @@ def _iteration(found: _Parameters, rows: _Rows) -> _Parameters:
         second[group.modalities] += of_group[None]
         of_all += of_group
         with_factors[group.coordinates] += group.r[:, :-1].T @ known
+    for some in rows.single:
+        _, said, cov = _posteriors(found, weighted, some, rows.blocks)
+        factors = np.einsum("nk,nkl->nl", said, cov)
+        known = np.concatenate([factors, np.ones((len(factors), 1))], axis=1)
+        of_rows = known[:, :, None] * known[:, None]
+        of_rows[:, :number, :number] += cov
+        flat = of_rows.reshape(len(known), (number + 1) ** 2)
+        second += (some.modalities.T.astype(float) @ flat).reshape(second.shape)
+        of_all += of_rows.sum(axis=0)
+        with_factors += some.z.T @ known
     of_all /= of_all[-1, -1]
     eta = of_all[:-1, -1]
     root = np.linalg.cholesky(of_all[:-1, :-1] - np.outer(eta, eta))
@@ -236,12 +257,40 @@ def _of_groups(
         yield -0.5 * (square + constant * group.num / len(gap))
 
 
+def _posteriors(
+    found: _Parameters, weighted: np.ndarray, some: _Single, blocks: list[slice]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what `_posterior` does for rows of many patterns: `[n, D]`, `[n, K]` and `[n, K, K]`."""
+    gap = some.z - np.where(_spread(some.modalities, blocks), found.mean, 0)
+    number = found.loadings.shape[1]
+    each = np.stack([found.loadings[block].T @ weighted[block] for block in blocks])
+    flat = each.reshape(len(blocks), number * number)
+    shape = (len(gap), number, number)
+    precision = (some.modalities.astype(float) @ flat).reshape(shape)
+    precision = np.eye(number) + (precision + precision.transpose(0, 2, 1)) / 2
+    return gap, gap @ weighted, np.linalg.inv(precision)
+
+
+def _of_single(found: _Parameters, some: _Single, blocks: list[slice]) -> np.ndarray:
+    """Return the log-likelihood of each row [n]."""
+    gap, said, cov = _posteriors(found, _weighted(found, blocks), some, blocks)
+    here = _spread(some.modalities, blocks)
+    value = -np.einsum("nk,nkl,nl->n", said, cov, said) - np.linalg.slogdet(cov)[1]
+    value += here.sum(axis=1) * np.log(2 * np.pi)
+    for m, (block, noise) in enumerate(zip(blocks, found.noise, strict=True)):
+        value += (gap[:, block] * (gap[:, block] @ np.linalg.inv(noise))).sum(axis=1)
+        value += some.modalities[:, m] * np.linalg.slogdet(noise)[1]
+    return -0.5 * value
+
+
 def _log_likelihoods(
     found: _Parameters, z: np.ndarray, present: np.ndarray, blocks: list[slice]
 ) -> np.ndarray:
     """Return the log-likelihood of each row [N]."""
     values = np.zeros(len(z))
-    patterns = _patterns(present)
+    patterns, alone = _by_pattern(present)
+    for rows in alone:
+        values[rows] = _of_single(found, _Single(z[rows], present[rows]), blocks)
     groups = [_group(z[rows], pattern, blocks, compressed=False) for pattern, rows in patterns]
     for (_, rows), each in zip(patterns, _of_groups(found, groups, blocks), strict=True):
         values[rows] = each
@@ -256,6 +305,10 @@ def _initial(rows: _Rows, number: int) -> _Parameters:
         here = np.ix_(group.coordinates, group.coordinates)
         sums[here] += group.r[:, :-1].T @ group.r[:, :-1]
         counts[here] += group.num
+    for some in rows.single:
+        sums += some.z.T @ some.z
+        here = _spread(some.modalities, rows.blocks).astype(float)
+        counts += here.T @ here
     cov, root, whiten = sums / np.maximum(counts, 1), np.zeros_like(sums), np.zeros_like(sums)
     for m, block in enumerate(rows.blocks):
         values, vectors = np.linalg.eigh(_shrunk(cov[block, block], rows.counts[m]))
@@ -286,18 +339,39 @@ def _rows(z: np.ndarray, present: np.ndarray, sizes: Sequence[int]) -> _Rows:
     """Return rows [N, D] by their patterns, and the moments of each modality."""
     ends = np.cumsum((0, *sizes)).tolist()
     blocks = [slice(*ends[m : m + 2]) for m in range(len(sizes))]
-    groups = [_group(z[rows], pattern, blocks) for pattern, rows in _patterns(present)]
+    patterns, alone = _by_pattern(present)
+    groups = [_group(z[rows], pattern, blocks) for pattern, rows in patterns]
+    single = [_Single(z[rows], present[rows]) for rows in alone]
     squares = [
         z[here, block].T @ z[here, block] for here, block in zip(present.T, blocks, strict=True)
     ]
-    return _Rows(groups, blocks, squares, present.sum(axis=0))
+    return _Rows(groups, single, blocks, squares, present.sum(axis=0))
 
 
 def _patterns(present: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return each pattern [M] with something present, and its rows."""
     patterns, numbers = np.unique(present, axis=0, return_inverse=True)
     numbers = numbers.reshape(-1)
-    return [(p, np.flatnonzero(numbers == i)) for i, p in enumerate(patterns) if p.any()]
+    order = np.argsort(numbers, kind="stable")
+    ends = np.cumsum(np.bincount(numbers, minlength=len(patterns)))[:-1]
+    rows = np.split(order, ends)
+    return [(p, some) for p, some in zip(patterns, rows, strict=True) if p.any()]
+
+
+def _by_pattern(
+    present: np.ndarray,
+) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[np.ndarray]]:
+    """Return the patterns of several rows with these, and pieces of the rows of rare patterns."""
+    patterns = _patterns(present)
+    common = [(pattern, rows) for pattern, rows in patterns if len(rows) > RARE]
+    rare = [rows for _, rows in patterns if len(rows) <= RARE]
+    alone = np.concatenate([np.zeros(0, int), *rare])
+    return common, [alone[i : i + PIECE] for i in range(0, len(alone), PIECE)]
+
+
+def _spread(modalities: np.ndarray, blocks: list[slice]) -> np.ndarray:
+    """Return which coordinates rows have, `[n, M] -> [n, D]`."""
+    return np.repeat(modalities, [block.stop - block.start for block in blocks], axis=1)
 
 
 def _group(
