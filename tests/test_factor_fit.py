@@ -194,3 +194,17 @@ def test_rows_of_rare_patterns_are_fitted_as_those_of_common_ones(monkeypatch):
         found.append(fit_factors(z, SIZES, present))
     assert found[0].gaussian.loadings.shape[1] > 0
     np.testing.assert_allclose(dense(found[0]), dense(found[1]), atol=1e-5)
+
+
+def test_factors_of_single_columns_are_found_though_some_explain_less_than_a_column():
+    rng = np.random.default_rng(0)
+    loadings = rng.normal(size=(12, 4))
+    cov = loadings @ loadings.T + 0.49 * np.eye(12)
+    scale = np.sqrt(cov.diagonal())
+    cov /= np.outer(scale, scale)
+    assert np.linalg.eigvalsh(cov)[-4] < 1
+    z = rng.normal(size=(1000, 12)) @ np.linalg.cholesky(cov).T
+    present = rng.random(z.shape) < 0.8
+    found = fit_factors(z, (1,) * 12, present)
+    assert found.gaussian.loadings.shape[1] == 4
+    assert np.abs(dense(found) - cov).max() < 0.15

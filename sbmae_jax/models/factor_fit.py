@@ -55,6 +55,7 @@ MIN_NOISE = 1e-4
 MAX_ITERATIONS, CHECK_EVERY = 200, 20
 TOLERANCE = 1e-3  # nats per row gained in `CHECK_EVERY` iterations, below which EM ends
 HELD_OUT_SHARE = 0.2
+MIN_START = 0.1  # of the squared loadings that EM starts from, whitened
 RARE = 3  # rows of one pattern, for which there is no loop over patterns
 PIECE = 512  # of rows of rare patterns, each of which has a matrix [K, K]
 
@@ -316,7 +317,8 @@ def _initial(rows: _Rows, number: int) -> _Parameters:
         whiten[block, block] = (vectors / np.sqrt(values)) @ vectors.T
     values, vectors = np.linalg.eigh(whiten @ cov @ whiten)
     kept = slice(size - number, size)
-    white = vectors[:, kept] * np.sqrt(np.maximum(values[kept] - 1, 0))
+    # From loadings of 0 EM would not move, and of single columns a factor may have a value below 1.
+    white = vectors[:, kept] * np.sqrt(np.maximum(values[kept] - 1, MIN_START))
     noise = []
     for block in rows.blocks:
         left = np.eye(len(white[block])) - white[block] @ white[block].T
