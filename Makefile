@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
   $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint results lock wheel clean
+.PHONY: demo test test-slow lint docs results lock wheel smoke clean
 
 demo: .venv/run
 	$(BIN)/python launch.py --config=configs/polydigits.py --workdir=runs/polydigits
@@ -19,17 +19,28 @@ lint: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "open site/index.html"
+
 results: .venv/run
 	$(BIN)/python -m benchmarks.page
 
-wheel: .venv/dev
-	$(BIN)/python -m build --wheel --installer=uv
+wheel: .venv/dev .venv/docs
+	rm -rf dist
+	$(BIN)/python -m build --installer=uv
+	$(BIN)/twine check --strict dist/*
+
+smoke: wheel
+	$(BIN)/python -m pytest -m slow tests/test_commands.py -k wheel
 
 lock: .venv/dev
 	$(BIN)/uv pip compile -q --universal --no-header --no-annotate --python-version 3.11 \
 	  --extra train pyproject.toml -o requirements.lock --upgrade
 	$(BIN)/uv pip compile -q --universal --no-header --no-annotate --python-version 3.11 \
 	  --extra dev --extra train -c requirements.lock pyproject.toml -o requirements-dev.lock --upgrade
+	$(BIN)/uv pip compile -q --universal --no-header --no-annotate --python-version 3.11 \
+	  --extra docs -c requirements-dev.lock pyproject.toml -o requirements-docs.lock --upgrade
 
 .venv/bin/uv:
 	@test -n "$(PYTHON)" || { echo "sbmae_jax needs Python 3.11 or newer: install it, or call make PYTHON=/path/to/python"; exit 1; }
@@ -46,5 +57,9 @@ lock: .venv/dev
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@ .venv/run
 
+.venv/docs: pyproject.toml requirements-docs.lock | .venv/bin/uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-docs.lock
+	@touch $@
+
 clean:
-	rm -rf .venv build dist
+	rm -rf .venv build dist site

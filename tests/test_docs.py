@@ -60,6 +60,19 @@ def test_the_page_from_python_runs(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_the_home_page_runs():
+    names: dict[str, Any] = {}
+    for block in blocks_of("docs/index.md"):
+        exec(
+            compile(
+                block.replace("minutes=1", "num_steps=60, quiet=True"), "docs/index.md", "exec"
+            ),
+            names,
+        )
+    assert names["made"]["torque"].shape == (2, 10, 3)
+
+
+@pytest.mark.slow
 def test_the_page_on_own_parts_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     module = types.ModuleType("own_parts_of_the_page")  # where imports find what the page defines

@@ -48,6 +48,7 @@ def test_the_table_of_the_readme_is_that_of_the_comparison():
 
 
 def test_every_link_of_the_pages_leads_somewhere():
-    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+    roots = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    for page in [*roots, *(ROOT / "docs").rglob("*.md"), *(ROOT / "results").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"

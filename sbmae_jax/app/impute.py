@@ -23,7 +23,7 @@ from sbmae_jax.types import CompleteFn
 
 @dataclass(frozen=True, kw_only=True)
 class Imputed:
-    """What was imputed.
+    """What `impute_file` has done.
 
     Attributes:
         path: The file that was written.
@@ -81,6 +81,9 @@ def impute_file(
             such a row is then kept.
         missing_markers: The strings that mark a missing cell or category.
         key: The column of a table that names the rows, as in `open_table`.
+
+    Returns:
+        Where the file is, and how much was filled in.
 
     Raises:
         ValueError: If the run was not trained on files, if an array or a column is unknown, is lacking or

@@ -85,6 +85,12 @@ def polymnist(
 
     Raises:
         ValueError: If an argument is out of range, and as `load_mnist` and `backgrounds`.
+
+    Example:
+        With the files of MNIST in the folder that `SBMAE_DATA_DIR` names::
+
+            data = polymnist("train", num_rows=1000, names=("m00", "m01"), num_modalities=5)
+            data[0]["m00"].shape  # (28, 28, 3)
     """
     require_one_of("split", split, SPLITS)
     require_seed("seed", seed)

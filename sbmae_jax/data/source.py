@@ -23,7 +23,7 @@ class Source(Protocol):
     `(split, num_rows, names, seed) -> Source`; most return an `ArraySource` or a `RecordSource`.
 
     Some arrays are not modalities: `label` [N] int32 is the class of each row, and `present` [N, M] bool
-    says which modalities a row has, where rows lack some.
+    says which modalities a row has, where rows lack some. The example of `ArraySource` shows one.
     """
 
     def __len__(self) -> int: ...

@@ -32,6 +32,12 @@ class Evaluator(NamedTuple):
         task: The network and its loss.
         training: How it is trained.
         views: The arrays of the data that make its batches. Of several views a batch has rows of all.
+
+    Example:
+        What an `EvaluationProtocol` returns that reads pictures of two modalities with one classifier::
+
+            views = ({"x": "left", "label": "label"}, {"x": "right", "label": "label"})
+            {"classifier": Evaluator(classifier.task, TrainingConfig(num_steps=500), views)}
     """
 
     task: Task
@@ -60,6 +66,11 @@ class ReportImage(NamedTuple):
         file: The name of a PNG file.
         caption: The text below it.
         pixelated: Whether to enlarge it without smoothing, as suits samples; plots are smoothed.
+
+    Example:
+        >>> loss = ReportImage("losses.png", "The loss of each step.", pixelated=False)
+        >>> ReportSection("Training", (loss,)).images[0].file
+        'losses.png'
     """
 
     file: str

@@ -42,6 +42,16 @@ class Generator:
         read: What to keep of each batch of samples, by default all of it. Keep less where the samples of all
             rows do not fit into memory.
         seconds: How long each call took, by its function. The first call of a function compiles.
+
+    Example:
+        A generator that copies one modality to the other:
+
+        >>> def complete(key, batch, observed):
+        ...     return {"left": batch["right"], "right": batch["right"]}
+        >>> copy = Generator(names=("left", "right"), complete=complete, reconstruct=dict, batch_size=2)
+        >>> rows = {"left": np.zeros(3), "right": np.arange(3.0)}
+        >>> copy.complete_rows(jax.random.key(0), rows, np.array([False, True]))["left"].tolist()
+        [0.0, 1.0, 2.0]
     """
 
     names: tuple[str, ...]

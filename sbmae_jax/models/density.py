@@ -40,7 +40,7 @@ MAX_ROWS = 256  # in one compiled call
 
 
 class LogDensity(NamedTuple):
-    """Log-densities of rows.
+    """Log-densities of rows, as `Model.log_density` returns them.
 
     Attributes:
         value: ln p for each row, [B], in nats.

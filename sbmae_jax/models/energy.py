@@ -129,6 +129,18 @@ def energy_task(network: Any, sde: SDE, layout: Layout, nce: NCEConfig) -> Task:
 
     Raises:
         ValueError: For a single modality, and for negatives "batch" with a network without embeddings.
+
+    Example:
+        The shapes of the loss of a small network, without computing it:
+
+        >>> from sbmae_jax import VP
+        >>> from sbmae_jax.nets.energy import TowerEnergy
+        >>> layout = Layout(("picture", "caption"), (2, 1))
+        >>> task = energy_task(TowerEnergy(sizes=layout.sizes, width=8), VP(), layout, NCEConfig())
+        >>> key, batch = jax.random.key(0), {"z": jnp.zeros((4, 3))}
+        >>> params = jax.eval_shape(task.init, key, batch)
+        >>> jax.eval_shape(task.loss, params, key, batch)[0].shape
+        (4,)
     """
     if len(layout.sizes) < 2:
         raise ValueError(f"an energy needs at least two modalities, got {layout.names}")
@@ -168,6 +180,20 @@ def energy_fn(network: LatentNetwork, observed: Array, *, observed_clean: bool =
             every subset.
         observed_clean: Whether x holds observed latents without noise. It must be as in training
             (`NCEConfig`).
+
+    Returns:
+        The energy, which `guide` takes.
+
+    Example:
+        With an energy of two terms that is the squared norm of x:
+
+        >>> from sbmae_jax import VP
+        >>> def terms(params, x, log_snr, observed):
+        ...     return x**2, jnp.ones_like(x)
+        >>> network = LatentNetwork(terms, None, VP(), Layout(("picture", "caption"), (1, 1)))
+        >>> observed = jnp.array([[True, False]])
+        >>> jax.jit(energy_fn(network, observed))(jnp.zeros((1, 2)), 0.5).tolist()
+        [0.0]
     """
 
     def energy(x, t):

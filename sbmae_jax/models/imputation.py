@@ -38,7 +38,7 @@ BATCH_SIZE = 500  # samples in one compiled call
 
 
 class Imputation(NamedTuple):
-    """Rows whose holes were filled in, and the samples that filled them.
+    """Rows whose holes were filled in, and the samples that filled them: what `Model.impute` returns.
 
     Attributes:
         filled: The rows, as the type that was given. Holes hold the mean of their samples, rounded for

@@ -213,6 +213,12 @@ class Model:
 
         Returns:
             Standardised latents `[B, D]`, those of observed modalities as in x.
+
+        Example:
+            Draw the second modality of prepared rows given the first, and decode both::
+
+                z = model.sample(key, model.encode(batch), np.array([[True, False]] * 8))
+                made = model.decode(z)
         """
         guidance_key, sample_key = jax.random.split(key)
         score = self.score(guidance_key, observed)
@@ -230,6 +236,11 @@ class Model:
         Returns:
             `{name: [B, *shape]}`, all modalities decoded, as the networks see them. Observed ones are their
             reconstructions.
+
+        Example:
+            With prepared rows, of which the first modality of two is observed::
+
+                made = jax.jit(Model.complete)(model, key, batch, np.array([[True, False]] * 8))
         """
         return self.decode(self.sample(key, self.encode(batch), observed))
 
@@ -260,6 +271,12 @@ class Model:
 
         Returns:
             The decoded arrays, with the same names and shapes.
+
+        Example:
+            What the autoencoder of a modality loses of rows in your units::
+
+                batch = {m.name: model.prepare(m, rows[m.name]) for m in model.modalities}
+                lost = batch["lab"] - model.reconstruct(batch)["lab"]
         """
         return self.decode(self.encode(batch))
 
@@ -571,6 +588,11 @@ class Model:
 
         Raises:
             ValueError: Naming the modality, for values with the wrong shape, type or range.
+
+        Example:
+            Latents of rows in your units::
+
+                z = model.encode({m.name: model.prepare(m, rows[m.name]) for m in model.modalities})
         """
         require_whole(modality.name, values, bool(self.scalings))
         scaling = dict(self.scalings).get(modality.name)
@@ -585,6 +607,11 @@ class Model:
 
         Returns:
             `[B, ...]`; unchanged for a modality without a scaling.
+
+        Example:
+            What latents stand for, in your units::
+
+                lab = model.restore("lab", model.decode(z)["lab"])
         """
         generated, scalings = np.asarray(generated), dict(self.scalings)
         return scalings[name].restore(generated) if name in scalings else generated

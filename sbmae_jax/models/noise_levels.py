@@ -42,6 +42,8 @@ class LatentNetwork:
         params: Its parameters.
         sde: The process that noises the latents.
         layout: The order and the sizes of the modalities in x.
+
+    The example of `score_fn` makes one.
     """
 
     apply: Callable[..., Any]

@@ -139,6 +139,19 @@ def score_task(
         A task on batches `{"z": [B, D]}` of standardised latents. Where rows lack modalities, the batch
         also has `present`, `[B, M]` bool, true at least once in each row; see (3). Latents of absent
         modalities are not used. There are no metrics.
+
+    Example:
+        The shapes of the loss of a small network, without computing it:
+
+        >>> from sbmae_jax import VP
+        >>> from sbmae_jax.nets.mlp import MLPScore
+        >>> layout = Layout(("picture", "caption"), (2, 1))
+        >>> network = MLPScore(sizes=layout.sizes, width=8, num_blocks=1)
+        >>> task = score_task(network, VP(), layout, ScoreMatchingConfig(conditioning_prob=0.5))
+        >>> key, batch = jax.random.key(0), {"z": jnp.zeros((4, 3))}
+        >>> params = jax.eval_shape(task.init, key, batch)
+        >>> jax.eval_shape(task.loss, params, key, batch)[0].shape
+        (4,)
     """
     gaussian = covariance if config.base == "gaussian" else None
 
@@ -188,6 +201,18 @@ def score_fn(
         observed: `[B, M]` bool, the modalities that are clean in x. The score is then that of the others
             given these, and 0 on these. None takes all modalities to be noised to time t.
         covariance: The Gaussian that the network was trained with; None stands for the covariance I.
+
+    Returns:
+        The score, which has no state: use it in any sampler.
+
+    Example:
+        A network that knows nothing beyond the Gaussian, whose covariance is I here:
+
+        >>> from sbmae_jax import VP
+        >>> layout = Layout(("picture", "caption"), (2, 1))
+        >>> network = LatentNetwork(lambda params, x, log_snr: 0 * x, None, VP(), layout)
+        >>> jax.jit(score_fn(network))(jnp.ones((1, 3)), 0.5).round(3).tolist()
+        [[-1.0, -1.0, -1.0]]
     """
 
     def score(x, t):

@@ -37,6 +37,9 @@ def resident(
         batch_size: Rows in a batch, a multiple of the number of devices.
         mesh: Devices that share the rows of each batch.
 
+    Returns:
+        `(step, num_steps) -> batches`, whose arrays are `[num_steps, batch_size, ...]`.
+
     Raises:
         ValueError: The devices cannot share a batch evenly.
 
@@ -76,8 +79,18 @@ def streamed(seed: int, source: Source | Subset, batch_size: int, mesh: Mesh) ->
         batch_size: Rows in a batch, a multiple of the number of devices.
         mesh: Devices that share the rows of each batch.
 
+    Returns:
+        As `resident`, but each process holds only the rows of its own devices.
+
     Raises:
         ValueError: The devices cannot share a batch evenly.
+
+    Example:
+        Rows that a data set reads from its records::
+
+            source = polymnist("train").select(["m00", "m01"])
+            batch_fn = streamed(0, source, 64, make_mesh())
+            batch_fn(0, 2)["m00"].shape  # (2, 64, 28, 28, 3)
     """
     _require_divisible(batch_size, mesh)
     chunk_sharding = sharding.sharded(mesh, axis=1)

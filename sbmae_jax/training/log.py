@@ -34,10 +34,12 @@ class Log:
         quiet: Print neither lines nor progress bars.
 
     Example:
-        log = Log(workdir)
-        log.scalars("score", 50, {"loss": 0.9})
-        log.close()
-        read_metrics(workdir)["score"]  # [{"stage": "score", "step": 50, "loss": 0.9}]
+        Write a loss, and read it back::
+
+            log = Log(workdir)
+            log.scalars("score", 50, {"loss": 0.9})
+            log.close()
+            read_metrics(workdir)["score"]  # [{"stage": "score", "step": 50, "loss": 0.9}]
     """
 
     def __init__(self, directory: Path, quiet: bool = False):

@@ -33,6 +33,8 @@ class Stage:
         task: What is trained.
         training: How it is trained.
         directory: Folder of its checkpoints.
+
+    The example of `train` makes one.
     """
 
     name: str
@@ -75,6 +77,18 @@ def train(
             infinite. The checkpoints remain as they were.
         OSError: A checkpoint or the log could not be written.
         ValueError: The devices cannot share a batch evenly, or no finished checkpoint is intact.
+
+    Example:
+        Train a score on latents `z [N, D]` that are in memory::
+
+            training = TrainingConfig(num_steps=1000, batch_size=64, learning_rate=1e-3)
+            task = score_task(network, sde, layout, ScoreMatchingConfig())
+            stage = Stage(name="score", task=task, training=training, directory=Path("score"))
+            mesh = make_mesh()
+            batch_fn = resident(jax.random.key(0), {"z": z}, training.batch_size, mesh)
+            log = Log(Path("log"))
+            params = train(stage, batch_fn, jax.random.key(1), mesh=mesh, log=log).ema_params
+            log.close()
     """
     training = stage.training
     _require_divisible(training, mesh)

@@ -30,6 +30,9 @@ def make_mesh(num_devices: int | None = None, num_state_shards: int = 1) -> Mesh
             is not a multiple of it, their greatest common divisor is used, so that a run can resume on
             fewer devices.
 
+    Returns:
+        A mesh of shape `(number of devices / shards, shards)`.
+
     Raises:
         ValueError: `num_state_shards` is less than 1.
 

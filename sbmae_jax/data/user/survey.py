@@ -32,7 +32,7 @@ from sbmae_jax.data.user.tables import table_options
 
 @dataclass(frozen=True, kw_only=True)
 class ModalitySurvey:
-    """One modality of a user.
+    """One modality of a user, as `survey` finds it.
 
     Attributes:
         name: The name of its array.
@@ -71,7 +71,7 @@ class ModalitySurvey:
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """All modalities of a user, and their rows.
+    """All modalities of a user, and their rows, as `survey` returns them.
 
     Attributes:
         path: Where the data are, as an absolute path.

@@ -1,0 +1,42 @@
+"""What a release is made of: one version, targets that exist, and nothing of this machine."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_the_changelog_begins_with_the_version_of_the_package():
+    versions = re.findall(r"^## (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert versions[0] == PROJECT["version"]
+    assert "version" not in yaml.safe_load(
+        (ROOT / "CITATION.cff").read_text()
+    )  # one place is enough
+
+
+def test_the_workflow_runs_targets_of_the_makefile():
+    makefile = (ROOT / "Makefile").read_text()
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+    runs = [
+        step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step
+    ]
+    targets = {re.fullmatch(r"make PYTHON=python (\w+)", run)[1] for run in runs}
+    assert targets == {"lint", "test", "docs", "smoke"}
+    assert all(re.search(rf"^{target}:", makefile, re.M) for target in targets)
+    versions = workflow["jobs"]["test"]["strategy"]["matrix"]["python"]
+    assert f">={versions[0]}" == PROJECT["requires-python"]
+
+
+def test_locks_name_no_index():
+    for lock in ROOT.glob("requirements*.lock"):
+        assert "//" not in lock.read_text(), lock.name
+
+
+def test_licences_are_named():
+    assert set(PROJECT["license-files"]) == {"LICENSE", "NOTICE"}
+    notice = (ROOT / "NOTICE").read_text()
+    assert all((ROOT / path).exists() for path in re.findall(r"docs/[\w./-]+\w", notice))
