@@ -32,7 +32,7 @@ wheel: .venv/dev .venv/docs
 	$(BIN)/twine check --strict dist/*
 
 smoke: wheel
-	$(BIN)/python -m pytest -m slow tests/test_commands.py -k wheel
+	$(BIN)/python -m pytest -m slow tests/test_commands.py -k "wheel or jax_alone"
 
 lock: .venv/dev
 	$(BIN)/uv pip compile -q --universal --no-header --no-annotate --python-version 3.11 \

@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = {
     "contributing.md": "CONTRIBUTING.md",
     "changelog.md": "CHANGELOG.md",
-    "results/README.md": "results/README.md",
-    "results/gpu/README.md": "benchmarks/gpu/README.md",
+    "results/targets.md": "results/README.md",
+    "results/gpu.md": "benchmarks/gpu/README.md",
 }
 FENCE_OR_LINK = re.compile(
     r"^ *```.*?^ *```$|\]\((?![a-z]+:|#)(?P<path>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)", re.M | re.S
@@ -51,7 +51,12 @@ def on_page_markdown(markdown, page, config, files):
         link = posixpath.relpath(place, posixpath.dirname(here) or ".")
         return f"]({link}{match['anchor'] or anchor})"
 
-    return FENCE_OR_LINK.sub(of_the_site, markdown)
+    text = FENCE_OR_LINK.sub(of_the_site, markdown)
+    return re.sub(
+        r"(?m)^\|.*$",
+        lambda row: row[0].replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"),
+        text,
+    )
 
 
 def _place(path):

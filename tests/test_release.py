@@ -1,4 +1,4 @@
-"""What a release is made of: one version, targets that exist, and nothing of this machine."""
+"""What a release is made of: one version, every package, targets that exist, and licences."""
 
 import re
 import tomllib
@@ -7,7 +7,8 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+TOML = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = TOML["project"]
 
 
 def test_the_changelog_begins_with_the_version_of_the_package():
@@ -40,3 +41,9 @@ def test_licences_are_named():
     assert set(PROJECT["license-files"]) == {"LICENSE", "NOTICE"}
     notice = (ROOT / "NOTICE").read_text()
     assert all((ROOT / path).exists() for path in re.findall(r"docs/[\w./-]+\w", notice))
+
+
+def test_every_package_is_in_the_wheel():
+    folders = {path.parent.relative_to(ROOT) for path in (ROOT / "sbmae_jax").rglob("*.py")}
+    packages = {".".join(folder.parts) for folder in folders} | {"sbmae_jax.configs"}
+    assert set(TOML["tool"]["setuptools"]["packages"]) == packages
