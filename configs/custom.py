@@ -31,7 +31,10 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
         "groups": placeholder(object),
         "key": "",  # the column of a table that names the rows; "" for id or file
         "missing_markers": MISSING_MARKERS,  # strings that mark a missing cell or category
-        "partial_rows": "refuse",  # vectors that are NaN in part; "missing" treats them as not measured
+        # Vectors that are NaN in part: "split" learns them in parts that are missing together, "missing"
+        # takes such rows for not measured, and "refuse" refuses them.
+        "partial_rows": "split",
+        "parts": placeholder(object),  # {"lab": "each"}, or {"lab": (("hb", "crp"), ("iron",))}
     }
     config.num_train = 0  # 0 takes all
     config.resident_bytes = 2**32  # smaller data stay on the device, larger data are streamed

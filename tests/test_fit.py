@@ -206,7 +206,10 @@ def test_messages_name_what_python_was_given(tmp_path, monkeypatch):
     nan[3, 0] = np.nan
     for data, options, message in (
         ({"a": [1.0] * 5}, {}, r"^data has \d rows for the split 'train'"),
-        ({"lab": nan}, {}, r"^lab: NaN in part .*config=\{'data.partial_rows': 'missing'\}"),
+        (
+            {"lab": nan}, {"config": {"data.partial_rows": "refuse"}},
+            r"^lab: NaN in part .*config=\{'data.partial_rows': 'missing'\}",
+        ),
         (None, {"leave_out": ("lab", "town")}, "^leave_out names all that the data have"),
         (None, {"leave_out": "lab", "modalities": {"lab": {}}}, "^leave_out: lab is also in modalities"),
         (None, {"modalities": {"lab": {"kind": "image"}}}, "^lab cannot be of the kind image"),

@@ -248,5 +248,7 @@ def test_values_that_cannot_be_used_are_counted(columns, message):
 def test_rows_with_nan_in_part_may_be_taken_for_missing():
     table = assemble("d", RawArrays({"x": spoiled([5, 9], np.nan, 1)}))
     assert np.flatnonzero(~profile(table, "missing")["x"].present).tolist() == [5, 9]
-    with pytest.raises(ValueError, match="partial_rows must be one of refuse, missing, got 'drop'"):
+    with pytest.raises(
+        ValueError, match="partial_rows must be one of split, refuse, missing, got 'drop'"
+    ):
         profile(table, "drop")

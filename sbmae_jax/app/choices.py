@@ -14,11 +14,13 @@ from sbmae_jax._io import as_path
 from sbmae_jax.app.run_choices import choices_for_run
 from sbmae_jax.app.sections import Config, Section, as_tuples, check_keys, plain
 from sbmae_jax.data.kinds import IMAGE_KINDS
+from sbmae_jax.data.user.groups import EACH
 from sbmae_jax.data.user.opened import groups_without, whole_table
 from sbmae_jax.data.user.survey import ModalitySurvey, Survey, survey
 from sbmae_jax.data.user.table_files import MISSING_MARKERS
 from sbmae_jax.data.user.tables import table_options
 from sbmae_jax.models.autoencoder import Modality
+from sbmae_jax.models.coders import IDENTITY
 
 _OF_MODALITY = [f.name for f in dataclasses.fields(Modality) if f.name not in ("name", "shape")]
 MODALITY_KEYS = ("kind", *_OF_MODALITY, "coder", "training")  # of a section of `modalities`
@@ -26,6 +28,7 @@ PATCHES = (2, 4, 8)
 MAX_PATCHES = 100  # with more, the dense layers on patches become too wide
 MAX_LATENTS = 64  # of one modality
 MIN_TEXT_LATENTS = 16
+MAX_OWN_LATENTS = 4  # of a part of a vector that needs no autoencoder
 
 
 class Choice(NamedTuple):
@@ -89,6 +92,7 @@ def choose_values(config: Config) -> tuple[dict[str, Any], list[Choice], Survey]
     found = Section("config.data", data).without("name", "kinds").build(
         survey, kinds=kinds, seed=values["seed"], leave_out=leave_out
     )  # fmt: skip
+    _drop_vectors(sections, found)
     _check_names(sections, found)
     data["path"] = str(found.path)
     groups = groups_without(
@@ -98,10 +102,22 @@ def choose_values(config: Config) -> tuple[dict[str, Any], list[Choice], Survey]
     data |= {"groups": groups}
     if groups is None:  # as in earlier versions
         del data["groups"]
+    data.pop("parts", None)
+    if found.parts:
+        data["parts"] = {
+            name: [list(part) for part in lists] if lists != EACH else EACH
+            for name, lists in found.parts.items()
+        }
+    if data.get("partial_rows") == "split":  # which is done
+        data["partial_rows"] = "refuse"
     data["kinds"] = {m.name: m.kind for m in found.modalities}
     choices: list[Choice] = []
     for m in found.modalities:
         section = sections.setdefault(m.name, {})
+        if _is_its_own_latent(m) and not section.keys() - {"likelihood"}:
+            section["coder"] = IDENTITY
+            why = "single columns of a vector are their own latents"
+            choices.append(Choice(f"modalities.{m.name}.coder", IDENTITY, why))
         for key, value, reason in _for_modality(m, values["autoencoder"].get("kind")):
             if section.get("coder") is not None and key != "likelihood":
                 continue  # it is frozen, and has the latents that it has
@@ -214,6 +230,10 @@ def _fill_in_run(config: dict[str, Any], found: Survey) -> list[Choice]:
         if is_absent or config[section].get(name, "") is None:
             config[section][name] = value
             choices.append(Choice(key, value, reason))
+    streams = _shared_streams(found)
+    if streams and config["network"].get("name") == "hub" and "streams" not in config["network"]:
+        config["network"]["streams"] = streams
+        choices.append(Choice("network.streams", streams, "the parts of a vector share one stream"))
     # What is still open are keys of another network than the one that `name` chooses.
     config["network"] = {k: v for k, v in config["network"].items() if v is not None}
     num_rows = config["evaluation"].get("num_rows", 0)
@@ -228,10 +248,35 @@ def _others(data: Mapping[str, Any], sections: Mapping[str, Any]) -> tuple[str, 
     """Return the arrays and columns that have no section."""
     path = Section("config.data", {"path": data["path"]}).build(as_path)
     options = table_options(
-        data.get("missing_markers", MISSING_MARKERS), data.get("groups"), data.get("key", "")
-    )
+        data.get("missing_markers", MISSING_MARKERS), data.get("groups"), data.get("key", ""),
+        data.get("parts"),
+    )  # fmt: skip
     names = whole_table(path.resolve(), options).all_names
     return tuple(name for name in names if name not in sections)
+
+
+def _shared_streams(found: Survey) -> tuple[int, ...]:
+    """Return the stream of each modality, () if none is a part of a vector."""
+    owners = [m.vector or m.name for m in found.modalities]
+    numbers = {owner: number for number, owner in enumerate(dict.fromkeys(owners))}
+    return tuple(numbers[o] for o in owners) if any(m.vector for m in found.modalities) else ()
+
+
+def _is_its_own_latent(m: ModalitySurvey) -> bool:
+    """Return whether an autoencoder of a part of a vector could only lose something."""
+    few = math.prod(m.shape) <= MAX_OWN_LATENTS
+    return bool(m.vector) and few and m.likelihood == "normal" and m.kind != "angle"
+
+
+def _drop_vectors(sections: dict[str, Any], found: Survey) -> None:
+    """Remove, in place, the sections of vectors in parts, of which only the kind counts for all parts."""
+    for vector in {m.vector for m in found.modalities} & sections.keys() - {""}:
+        if sections.pop(vector):
+            parts = ", ".join(m.name for m in found.modalities if m.vector == vector)
+            raise ValueError(
+                f"config.modalities.{vector}: it is learned in parts, which share only their kind: set the "
+                f"other keys for {parts}"
+            )
 
 
 def _check_left_out(sections: Mapping[str, Any], leave_out: tuple[str, ...]) -> None:

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 import jax
-import numpy as np
 
 from sbmae_jax._check import require_int, require_seed, require_type
 from sbmae_jax._io import as_path, require_writable, write_npz, write_results
@@ -15,7 +14,7 @@ from sbmae_jax.data.description import Description
 from sbmae_jax.data.user.frame_file import FRAME_FILES
 from sbmae_jax.data.user.table_files import MISSING_MARKERS
 from sbmae_jax.data.user.tables import open_table
-from sbmae_jax.models.imputation import draw_samples, filled_in
+from sbmae_jax.models.imputation import draw_samples, filled_in, join_parts
 from sbmae_jax.models.rows import Rows, read_rows
 from sbmae_jax.training import distributed
 from sbmae_jax.types import CompleteFn
@@ -122,14 +121,18 @@ def impute_file(
     else:
         write_table = table_writer(as_path(path), output, missing_markers, rows, data)
     samples = draw_samples(draw, rows, num_samples, jax.random.key(seed), batch_size)
-    arrays: dict[str, np.ndarray] = {}
-    for name in rows.names:
-        arrays |= filled_in(name, rows, samples[name])
+    about = {name: filled_in(name, rows, samples[name]) for name in rows.names}
+    joined = join_parts(about, rows)
+    arrays = {
+        key: array
+        for of in (about if write_table else joined).values()  # columns belong to parts
+        for key, array in of.items()
+    }
     if distributed.is_first():
         fill = partial(write_table, arrays) if write_table else partial(write_npz, arrays=arrays)
         write_results(output.parent, {output.name: fill})
     distributed.barrier("imputed")
-    num_filled = {name: len(samples[name]) for name in rows.names}
+    num_filled = {name: len(of.get(f"{name}_rows", ())) for name, of in joined.items()}
     return Imputed(
         path=output, num_rows=len(rows.observed), num_filled=num_filled, notices=rows.notices
     )

@@ -1,7 +1,7 @@
 """Generate from files: images, names, numbers or classes in; images, tables and a contact sheet out."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from sbmae_jax.data.kinds import IMAGE_KINDS
 from sbmae_jax.data.kinds.base import abbreviate
 from sbmae_jax.data.names import as_name
 from sbmae_jax.data.numbers import parse_bit, parse_number
+from sbmae_jax.data.parts import split_given, vectors_of, width_of
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.user.pictures import READ_MODES
 from sbmae_jax.models.autoencoder import Modality
@@ -71,6 +72,7 @@ def generate_files(
         {name: x[None] for name, x in examples.items()},
         key=seed, num_samples=num_samples,
     )  # fmt: skip
+    made = split_given(made, data.scalings)
     if examples:
         made = {name: x[0] for name, x in made.items()}
     try:
@@ -106,7 +108,7 @@ def read_given(
         ValueError: Naming the modality, if a value cannot be read or does not fit.
     """
     known, examples = {modality.name: modality for modality in modalities}, {}
-    for word in given:
+    for word in _in_parts(given, data.scalings):
         name, equals, value = word.partition("=")
         name = as_name(name)
         if not equals or name not in known:
@@ -124,6 +126,33 @@ def read_given(
         else:
             examples[name] = _read_names(value, modality, data)
     return examples
+
+
+def _in_parts(given: Sequence[str], scalings: Mapping[str, Scaling]) -> Iterator[str]:
+    """Yield what is given, with the cells of vectors that are learned in parts; empty ones are not given."""
+    vectors = vectors_of(scalings)
+    for word in given:
+        name, _, value = word.partition("=")
+        parts = vectors.get(as_name(name))
+        if parts is None:
+            yield word
+            continue
+        cells = [cell.strip() for cell in value.split(",")]
+        width = width_of(scalings, as_name(name))
+        if len(cells) != width:
+            raise ValueError(
+                f"--given {name}: write {width} comma-separated numbers, and leave those out between their "
+                "commas that are not known"
+            )
+        for part, columns in parts.items():
+            some = [cells[column] for column in columns]
+            if all(some):
+                yield f"{part}={','.join(some)}"
+            elif any(some):
+                raise ValueError(
+                    f"--given {name}: give all of the columns {', '.join(map(str, columns))} or none, as "
+                    "they were missing together in training"
+                )
 
 
 def _read_own(value: str, modality: Modality, scaling: Scaling) -> np.ndarray:

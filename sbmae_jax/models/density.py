@@ -25,6 +25,7 @@ import numpy as np
 
 from sbmae_jax._batches import padded_batches
 from sbmae_jax._check import as_key, require_int
+from sbmae_jax.data.parts import split_given, vectors_of
 from sbmae_jax.models.coders import coder_errors
 from sbmae_jax.models.values import count_rows
 from sbmae_jax.sampling.grids import log_snr_times
@@ -59,6 +60,7 @@ def log_density(
     """Return log-densities of latents; `Model.log_density` documents the arguments."""
     require_int("num_levels", num_levels, 2, 10_000)
     require_int("num_draws", num_draws, 2, 10_000)
+    given, of = _in_parts(model, given, of)
     x, known = _latents(model, given)
     asked = _mask(model, given, tuple(given) if of is None else of)
     return _log_density(model, x, asked, known & ~asked, as_key(key), num_levels, num_draws)
@@ -70,27 +72,48 @@ def information(
     """Return the information of all pairs; `Model.information` documents the arguments."""
     require_int("num_levels", num_levels, 2, 10_000)
     require_int("num_draws", num_draws, 2, 10_000)
+    vectors = vectors_of(dict(model.scalings))
+    rows, _ = _in_parts(model, rows, None)
     x, known = _latents(model, rows)
-    names = [name for name in model.layout.names if name in rows]
+    owner = {part: vector for vector, parts in vectors.items() for part in parts}
+    given: list[str] = [name for name in model.layout.names if name in rows]
+    names = list(dict.fromkeys(owner.get(name, name) for name in given))
     if len(names) < 2:
         raise ValueError(
             f"rows must have at least two modalities, got {', '.join(names) or 'none'}"
         )
     key, found, nothing = as_key(key), {}, np.zeros_like(known)
     for i, a in enumerate(names):
-        of_a = _mask(model, rows, [a])
+        of_a = _mask(model, rows, _given_of(a, vectors, rows))
         pair_key = jax.random.fold_in(key, i)
         alone = _log_density(
             model, x, of_a, nothing, jax.random.fold_in(pair_key, i), num_levels, num_draws
         )
         for j, b in list(enumerate(names))[i + 1 :]:
-            of_b = _mask(model, rows, [b])
+            of_b = _mask(model, rows, _given_of(b, vectors, rows))
             drawn_key = jax.random.fold_in(pair_key, j)
             told = _log_density(model, x, of_a, of_b, drawn_key, num_levels, num_draws)
             gain = told.value - alone.value
             se = float(np.std(gain, ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else np.inf
             found[a, b] = found[b, a] = Information(float(gain.mean()), se)
     return found
+
+
+def _given_of(name: str, vectors: Mapping[str, Any], rows: Mapping[str, Any]) -> list[str]:
+    """Return the parts of a vector that are given, or the modality itself."""
+    return [part for part in vectors.get(name, (name,)) if part in rows]
+
+
+def _in_parts(model: Any, given: Any, of: Sequence[str] | None) -> tuple[Any, Sequence[str] | None]:
+    """Return what is given and what is asked, with the parts of vectors that are learned in parts."""
+    scalings = dict(model.scalings)
+    vectors = vectors_of(scalings)
+    if not vectors or not isinstance(given, Mapping):
+        return given, of
+    names = [of] if isinstance(of, str) else of
+    if names is not None:
+        names = [part for name in names for part in vectors.get(name, (name,))]
+    return split_given(given, scalings), names
 
 
 def _latents(model: Any, given: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ import numpy as np
 from sbmae_jax._batches import padded_batches
 from sbmae_jax._check import as_key, require_times, same_state, short_repr
 from sbmae_jax.data.names import as_name
+from sbmae_jax.data.parts import merged, split_given
 from sbmae_jax.data.units import in_training_dtype
 from sbmae_jax.data.user.frames import frame_package
 from sbmae_jax.models.autoencoder import as_float
@@ -58,6 +59,7 @@ def generate(
             + short_repr(given)
         )
     given, key = {as_name(str(name)): array for name, array in given.items()}, as_key(key)
+    given = split_given(given, dict(model.scalings))
     model.layout.observed(given, 1)  # refuses names that are unknown
     num_rows = count_rows(given, num_samples, can_impute=bool(model.scalings))
     repeats = num_samples if given and num_samples else 1
@@ -76,7 +78,7 @@ def generate(
         for name, x in made.items():
             rows = (num_rows, num_samples, *(x.shape[1:]))
             made[name] = np.broadcast_to(x[:, None], rows) if name in given else x.reshape(rows)
-    return {name: made[name] for name in model.layout.names}
+    return merged({name: made[name] for name in model.layout.names}, scalings)
 
 
 def _generate_rows(

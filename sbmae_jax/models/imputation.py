@@ -17,6 +17,7 @@ from sbmae_jax._batches import padded_batches
 from sbmae_jax._check import require_int, require_one_of
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.names import as_name
+from sbmae_jax.data.parts import merge_columns, vectors_of
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.units import in_training_dtype
 from sbmae_jax.data.user.frames import frame_package, put_into
@@ -87,12 +88,18 @@ def impute(
         warnings.warn(notice, stacklevel=3)
     samples = draw_samples(draw, rows, num_samples, key, BATCH_SIZE)
     none = np.zeros(0)  # of a modality that no row lacks
-    filled = {name: filled_in(name, rows, samples.get(name, none))[name] for name in rows.names}
-    holes = {name: np.flatnonzero(~rows.observed[:, m]) for m, name in enumerate(rows.names)}
+    about = {name: filled_in(name, rows, samples.get(name, none)) for name in rows.names}
+    joined = join_parts(about, rows)
+    if not frame_package(data):  # whose columns are found by their names
+        about = joined
+    holes = {name: of.get(f"{name}_rows", none.astype(int)) for name, of in about.items()}
+    with_holes = [name for name, of in joined.items() if f"{name}_rows" in of]
     return Imputation(
-        filled=put_into(data, filled, holes, dict(model.entries)),
-        samples={name: x for name, x in samples.items() if len(x)},
-        rows={name: numbers for name, numbers in holes.items() if len(numbers)},
+        filled=put_into(
+            data, {name: of[name] for name, of in about.items()}, holes, dict(model.entries)
+        ),
+        samples={name: joined[name][f"{name}_samples"] for name in with_holes},
+        rows={name: joined[name][f"{name}_rows"] for name in with_holes},
         notices=rows.notices,
     )
 
@@ -164,6 +171,50 @@ def filled_in(name: str, rows: Rows, samples: np.ndarray) -> dict[str, np.ndarra
         dtype = scaling.dtype if measured.dtype == scaling.dtype else whole.dtype
         whole = _put(whole, holes, fill, partial[holes], np.dtype(dtype))
     return {name: whole, **about}
+
+
+def join_parts(
+    about: Mapping[str, Mapping[str, np.ndarray]], rows: Rows
+) -> dict[str, dict[str, np.ndarray]]:
+    """Return what `filled_in` returned of each modality, with vectors in the place of their parts.
+
+    A row of a vector has a hole if one of its cells is missing. Samples repeat the cells that were measured.
+    """
+    vectors = vectors_of(rows.scalings)
+    owner = {part: vector for vector, parts in vectors.items() for part in parts}
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for name, of in about.items():
+        vector = owner.get(name)
+        if vector is None:
+            found[name] = dict(of)
+        elif vector not in found:
+            found[vector] = _joined(vector, {n: about[n] for n in vectors[vector]}, vectors[vector])
+    return found
+
+
+def _joined(
+    vector: str, about: Mapping[str, Mapping[str, np.ndarray]], parts: Mapping[str, list[int]]
+) -> dict[str, np.ndarray]:
+    """Return a vector filled in, and what is known of its holes."""
+    whole = merge_columns({part: about[part][part] for part in parts}, parts)
+    having = [part for part in parts if f"{part}_rows" in about[part]]
+    if not having:
+        return {vector: whole}
+    holes = np.unique(np.concatenate([about[part][f"{part}_rows"] for part in having]))
+    num_samples = about[having[0]][f"{having[0]}_samples"].shape[1]
+    found = {vector: whole, f"{vector}_rows": holes}
+    for what in ("samples", "mean", "std"):
+        drawn = {part: about[part][f"{part}_{what}"] for part in having}
+        start = np.zeros_like(whole[holes]) if what == "std" else whole[holes]
+        start = np.repeat(start[:, None], num_samples, axis=1) if what == "samples" else start
+        start = start.astype(np.result_type(start, *drawn.values()))
+        for part, values in drawn.items():
+            at = np.searchsorted(holes, about[part][f"{part}_rows"])
+            some = start[at]
+            some[..., parts[part]] = values
+            start[at] = some
+        found[f"{vector}_{what}"] = start
+    return found
 
 
 def _most_alike(scaling: Scaling, samples: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from sbmae_jax.data.kinds.base import as_shape
 from sbmae_jax.data.names import as_name
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.units import as_training_units
+from sbmae_jax.data.user.parts import split_like
 from sbmae_jax.data.user.profile import profile_rows, require_usable
 from sbmae_jax.data.user.raw import ABOUT_ROWS
 from sbmae_jax.data.user.spool import grouped_columns
@@ -84,6 +85,7 @@ def read_rows(
     Raises:
         ValueError: For arrays that the model does not know, or that do not fit it.
     """
+    table = split_like(table, data.scalings)
     for name in table.all_names:
         if name not in data.scalings and name not in data.ignored:
             raise ValueError(

@@ -15,11 +15,22 @@ import math
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 
-from sbmae_jax.nets.blocks import PerModality, check_sizes, enter_streams, normalise, recomputed
+from sbmae_jax.nets.blocks import (
+    LevelEmbedding,
+    PerModality,
+    check_sizes,
+    enter_streams,
+    normalise,
+    recomputed,
+)
 from sbmae_jax.types import Array
 
 zeros = nn.initializers.zeros
+
+LEVEL_SCALE = 10.0
+"""About the deviation of ln snr over the noise levels, by which a shared stream divides it."""
 
 
 class HubScore(nn.Module):
@@ -34,6 +45,11 @@ class HubScore(nn.Module):
         num_blocks: Number of exchanges between streams and hub.
         level_width: Width of the embedded noise levels.
         remat: Whether to recompute the activations of the blocks for the gradient, which saves memory.
+        streams: The number of the stream of each modality, from 0, for modalities that share streams, as the
+            parts of one vector do. Cost is then linear in the number of streams. () gives each its own.
+
+    Raises:
+        ValueError: For sizes out of range, and for streams that are not numbered from 0 without gaps.
 
     Example:
         >>> import jax, numpy as np
@@ -53,21 +69,51 @@ class HubScore(nn.Module):
     num_blocks: int = 3
     level_width: int = 64
     remat: bool = False
+    streams: tuple[int, ...] = ()
 
     @nn.compact
     def __call__(self, x: Array, log_snr: Array) -> Array:
         """Return F `[B, D]` for noised latents x `[B, D]` at noise levels log_snr `[B, M]`."""
         check_sizes(self, "num_blocks", "width", "hub_width", "level_width")
-        h, levels = enter_streams(x, log_snr, self.sizes, self.width, self.level_width)
+        members = _members(self.streams or tuple(range(len(self.sizes))), len(self.sizes))
+        blocks = np.split(np.arange(sum(self.sizes)), np.cumsum(self.sizes)[:-1])
+        places = [np.concatenate([blocks[m] for m in some]) for some in members]
+        if self.streams:
+            h, levels = self._enter_shared(x, log_snr, members, places)
+        else:
+            h, levels = enter_streams(x, log_snr, self.sizes, self.width, self.level_width)
         hub = jnp.zeros((x.shape[0], self.hub_width))
         for _ in range(self.num_blocks):
             h, hub = recomputed(HubBlock, self.remat)(self.width, self.hub_width)(h, hub, levels)
         h = nn.silu(PerModality(self.width)(jnp.concatenate([normalise(h), levels], axis=-1)))
         outputs = [
-            nn.Dense(size, kernel_init=zeros, name=f"leave_{m}")(h[m])
-            for m, size in enumerate(self.sizes)
+            nn.Dense(len(some), kernel_init=zeros, name=f"leave_{m}")(h[m])
+            for m, some in enumerate(places)
         ]
-        return jnp.concatenate(outputs, axis=-1)
+        found = jnp.concatenate(outputs, axis=-1)
+        return found[:, np.argsort(np.concatenate(places))] if self.streams else found
+
+    def _enter_shared(
+        self, x: Array, log_snr: Array, members: list[np.ndarray], places: list[np.ndarray]
+    ) -> tuple[Array, Array]:
+        """Return streams and levels as `enter_streams`; a shared stream has the mean of embedded levels."""
+        every = LevelEmbedding(self.level_width)(log_snr.T)
+        levels = jnp.stack([jnp.mean(every[some], axis=0) for some in members])
+        parts = [
+            jnp.concatenate([x[:, place], log_snr[:, some] / LEVEL_SCALE], axis=-1)
+            for some, place in zip(members, places, strict=True)
+        ]
+        h = [nn.Dense(self.width, name=f"enter_{s}")(part) for s, part in enumerate(parts)]
+        return jnp.stack(h) + PerModality(self.width)(levels), levels
+
+
+def _members(streams: tuple[int, ...], num: int) -> list[np.ndarray]:
+    """Return the modalities of each stream; raises ValueError for numbers with gaps."""
+    if len(streams) != num or sorted(set(streams)) != list(range(len(set(streams)))):
+        raise ValueError(
+            f"streams must number the streams of {num} modalities from 0 without gaps, got {streams}"
+        )
+    return [np.flatnonzero(np.asarray(streams) == s) for s in range(max(streams) + 1)]
 
 
 class HubBlock(nn.Module):

@@ -11,7 +11,7 @@ import numpy as np
 from sbmae_jax._check import require_one_of, require_type
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.source import PRESENT, SPLITS, LazyArrays, require_arrays, require_rows
-from sbmae_jax.data.user.groups import GroupsGiven
+from sbmae_jax.data.user.groups import GroupsGiven, PartsGiven
 from sbmae_jax.data.user.opened import OpenedFiles, open_files
 from sbmae_jax.data.user.profile import pieces
 from sbmae_jax.data.user.raw import row_numbers
@@ -32,6 +32,7 @@ def files(
     missing_markers: Sequence[str] = MISSING_MARKERS,
     groups: GroupsGiven = None,
     key: str = "",
+    parts: PartsGiven = None,
 ) -> "FileSource":
     """Open one split of a user's files.
 
@@ -46,6 +47,7 @@ def files(
         missing_markers: The strings that mark a missing cell or category.
         groups: Which columns of a table form which vector, as in `open_table`.
         key: The column of a table that names the rows, as in `open_table`.
+        parts: The parts in which vectors are learned, as in `open_files`.
 
     Returns:
         The data set. Its arrays are the prepared modalities; `present` [N, M] bool, in the sorted order of
@@ -68,7 +70,7 @@ def files(
     if num_rows is not None:
         require_type("num_rows", num_rows, int)
     opened = open_files(
-        path, kinds, seed, partial_rows, names, missing_markers, groups=groups, key=key
+        path, kinds, seed, partial_rows, names, missing_markers, groups=groups, key=key, parts=parts
     )
     modalities, rows = opened.table.names, opened.rows[split]
     require_rows(split, opened.table.path, len(rows), num_rows)

@@ -24,6 +24,10 @@ GroupsGiven = Mapping[str, Any] | str | None
 """What a user says: a name and its columns or patterns, "each", "prefix", or nothing."""
 Groups = str | tuple[tuple[str, tuple[str, ...]], ...]
 """The same, hashable; "" for nothing."""
+PartsGiven = Mapping[str, Any] | None
+"""`{vector: lists of columns}`, each by its name or its number, or `{vector: "each"}`; or nothing."""
+Parts = tuple[tuple[str, tuple[tuple[Any, ...], ...] | str], ...]
+"""The same, hashable."""
 
 
 def as_groups(given: GroupsGiven) -> Groups:
@@ -55,6 +59,40 @@ def as_groups(given: GroupsGiven) -> Groups:
             raise ValueError(f"groups: {name} must be a list of columns, got {short_repr(columns)}")
         found.append((as_name(name), tuple(map(as_name, columns))))
     return tuple(found)
+
+
+def as_parts(given: PartsGiven) -> Parts:
+    """Return parts of vectors that a user has given, checked, in a form that is hashable.
+
+    Raises:
+        ValueError: For anything but `{vector: lists of columns}` or `{vector: "each"}`.
+
+    Example:
+        >>> as_parts({"lab": [["hb", "wbc"], ["crp"]], "scan": "each"})
+        (('lab', (('hb', 'wbc'), ('crp',))), ('scan', 'each'))
+    """
+    if given is None:
+        return ()
+    if not isinstance(given, Mapping):
+        raise ValueError(f"parts must be {{vector: lists of columns}}, got {short_repr(given)}")
+    found = []
+    for vector, lists in given.items():
+        if lists == EACH:
+            found.append((as_name(str(vector)), EACH))
+            continue
+        is_listed = isinstance(lists, list | tuple) and lists and all(map(_is_part, lists))
+        if not is_listed:
+            raise ValueError(
+                f"parts: {vector} must be a list of lists of columns, or 'each', got {short_repr(lists)}"
+            )
+        found.append((as_name(str(vector)), tuple(tuple(part) for part in lists)))
+    return tuple(found)
+
+
+def _is_part(part: Any) -> bool:
+    return isinstance(part, list | tuple) and bool(part) and all(
+        isinstance(c, str | int) and not isinstance(c, bool) for c in part
+    )  # fmt: skip
 
 
 def form_vectors(

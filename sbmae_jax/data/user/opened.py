@@ -4,21 +4,24 @@ import functools
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sbmae_jax._check import require_one_of, require_seed, require_type
 from sbmae_jax._io import as_path
+from sbmae_jax.data.parts import part_details
 from sbmae_jax.data.scaling import Scaling, to_json
 from sbmae_jax.data.user.checks import as_strings
 from sbmae_jax.data.user.fit import fit_scalings
-from sbmae_jax.data.user.groups import EACH, GroupsGiven
+from sbmae_jax.data.user.groups import EACH, GroupsGiven, PartsGiven
 from sbmae_jax.data.user.kind_rules import Kind
 from sbmae_jax.data.user.kinds import infer_kinds
+from sbmae_jax.data.user.parts import find_parts, split_vectors
 from sbmae_jax.data.user.problems import told_together
-from sbmae_jax.data.user.profile import POLICIES, Profile, pieces, profile
+from sbmae_jax.data.user.profile import POLICIES_IN_TRAINING, Profile, pieces, profile
 from sbmae_jax.data.user.splits import Classes, classes_of, split_rows
 from sbmae_jax.data.user.table_files import MISSING_MARKERS, TableOptions
 from sbmae_jax.data.user.tables import Table, open_arrays, table_options
@@ -39,6 +42,7 @@ class OpenedFiles:
         label: The classes of the rows, or None where there are no labels.
         num_constant: How many features of each modality have the same value in all training rows.
         ignored: The arrays and columns that are not modelled.
+        vectors: The kind of each vector that is learned in parts, where it was inferred.
     """
 
     table: Table
@@ -49,6 +53,7 @@ class OpenedFiles:
     label: Classes | None
     num_constant: Mapping[str, int]
     ignored: tuple[str, ...]
+    vectors: Mapping[str, Kind] = field(default_factory=dict)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -99,6 +104,7 @@ def open_files(
     *,
     groups: GroupsGiven = None,
     key: str = "",
+    parts: PartsGiven = None,
 ) -> OpenedFiles:
     """Open a user's files: profile them, split their rows, and fit the scalings to the training rows.
 
@@ -109,10 +115,12 @@ def open_files(
         kinds: Kinds that are set rather than inferred, by modality.
         seed: Decides the order of the rows, and random splits.
         partial_rows: What to do with rows that have NaN in part: "refuse" them, or take them for "missing".
+            "split" refuses those that `parts` leaves.
         names: The modalities to open; none for all. Problems with others do not matter.
         missing_markers: The strings that mark a missing cell or category.
         groups: Which columns of a table form which vector, as in `open_table`.
         key: The column of a table that names the rows, as in `open_table`.
+        parts: The parts in which vectors are learned, each a modality, as `survey` finds them.
 
     Returns:
         The opened files.
@@ -122,9 +130,11 @@ def open_files(
             is unknown. What is wrong with several modalities is told in one message.
     """
     seed = require_seed("seed", seed)
-    require_one_of("partial_rows", partial_rows, POLICIES)
+    require_one_of("partial_rows", partial_rows, POLICIES_IN_TRAINING)
+    partial_rows = "refuse" if partial_rows == "split" else partial_rows
     require_type("kinds", kinds, Mapping[str, str] | None)
-    path, options = Path(as_path(path)).resolve(), table_options(missing_markers, groups, key)
+    path = Path(as_path(path)).resolve()
+    options = table_options(missing_markers, groups, key, parts)
     known = whole_table(path, options).all_names
     chosen = tuple(sorted(as_strings("names", names))) or known
     # Kinds of arrays that exist and are not opened do not matter; those of unknown arrays are mistakes.
@@ -162,13 +172,14 @@ def groups_without(
 def forget_opened() -> None:
     """Close the files that were opened, and are kept for another call."""
     _table.cache_clear()
+    _parts.cache_clear()
     _open.cache_clear()
 
 
 @functools.lru_cache(maxsize=4)
 def _table(path: Path, stamps: tuple, options: TableOptions) -> Table:
     del stamps  # only part of the cache key
-    return open_arrays(path, options)
+    return split_vectors(open_arrays(path, options), options.parts)
 
 
 @functools.lru_cache(maxsize=4)
@@ -185,7 +196,9 @@ def _open(
     with told_together(whole, names, dict(given_kinds), partial_rows):
         table = whole.only(names)
         profiles = profile(table, partial_rows)
-        kinds = infer_kinds(table, profiles, dict(given_kinds))
+        kinds, vectors = _infer_kinds(
+            table, profiles, dict(given_kinds), _table(path, stamps, replace(options, parts=()))
+        )
     every_row = np.arange(table.num_rows)
     classes = {
         name: classes_of(table.read(every_row, [name])[name], profiles[name].present)
@@ -198,6 +211,10 @@ def _open(
         classes["label"] = label
     rows = split_rows(table, present, classes, seed)
     scalings, num_constant = fit_scalings(table, kinds, profiles, rows["train"])
+    for name, part in table.parts.items():
+        if name in scalings:
+            details = scalings[name].details | part_details(*part)
+            scalings[name] = replace(scalings[name], details=details)
     return OpenedFiles(
         table=table,
         profiles=profiles,
@@ -207,7 +224,52 @@ def _open(
         label=label,
         num_constant=num_constant,
         ignored=_columns_besides(whole, names),
+        vectors=vectors,
     )
+
+
+def _infer_kinds(
+    table: Table, profiles: Mapping[str, Profile], given: Mapping[str, str], whole: Table
+) -> tuple[dict[str, Kind], dict[str, Kind]]:
+    """Return the kinds of all modalities, and of the vectors in parts, of which the parts have theirs.
+
+    Args:
+        table: The modalities.
+        profiles: What they hold.
+        given: Kinds that the user sets, of modalities or of vectors in parts.
+        whole: The table before its vectors were split.
+
+    Raises:
+        ValueError: As `infer_kinds`, and for a kind that cannot have cells missing on their own.
+    """
+    of = {name: part[0] for name, part in table.parts.items() if name in table.shapes}
+    asked = sorted({vector for name, vector in of.items() if name not in given})
+    vectors: dict[str, Kind] = {}
+    if asked:
+        some = whole.only(asked)
+        of_vectors = {vector: kind for vector, kind in given.items() if vector in asked}
+        vectors = infer_kinds(some, profile(some, "split"), of_vectors)
+    for vector, kind in vectors.items():
+        if kind.name in ("composition", "angle"):
+            raise ValueError(
+                f"{vector} cannot be of the kind {kind.name} where cells are missing on their own: fill them "
+                "in, or set config.data.partial_rows to 'missing' to take these rows for missing"
+            )
+    parts = {name: vectors[vector].name for name, vector in of.items() if vector in vectors}
+    own = {name: kind for name, kind in given.items() if name not in of.values()}
+    kinds = infer_kinds(table, profiles, {**parts, **own})
+    reasons = {n: f"part of {of[n]}: {vectors[of[n]].reason}" for n in parts if n not in own}
+    return {n: Kind(k.name, reasons[n]) if n in reasons else k for n, k in kinds.items()}, vectors
+
+
+def found_parts(path: Path, options: TableOptions, names: Sequence[str]) -> dict[str, Any]:
+    """Return the parts of vectors whose cells are missing on their own, as `parts.find_parts`."""
+    return _parts(path, _stamps(path), options, tuple(names))
+
+
+@functools.lru_cache(maxsize=4)
+def _parts(path: Path, stamps: tuple, options: TableOptions, names: tuple[str, ...]) -> dict:
+    return find_parts(_table(path, stamps, options), names)
 
 
 def _columns_besides(table: Table, names: Sequence[str]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from sbmae_jax.data.user.tables import Table
 PIECE_BYTES = 32 * 2**20  # of raw arrays that are in memory at a time
 MAX_CLASSES = 1000
 POLICIES = ("refuse", "missing")
+POLICIES_IN_TRAINING = ("split", *POLICIES)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -54,6 +55,7 @@ def profile(table: Table, partial_rows: str = "refuse") -> dict[str, Profile]:
     Args:
         table: The user's arrays.
         partial_rows: What to do with rows that have NaN in part: "refuse" them, or take them for "missing".
+            "split" takes them as they are.
 
     Returns:
         The profile of each modality.
@@ -62,7 +64,7 @@ def profile(table: Table, partial_rows: str = "refuse") -> dict[str, Profile]:
         ValueError: If a value is infinite, if a row has NaN in part and `partial_rows` is "refuse", or if a
             modality is missing in every row.
     """
-    require_one_of("partial_rows", partial_rows, POLICIES)
+    require_one_of("partial_rows", partial_rows, POLICIES_IN_TRAINING)
     names = table.names
     found: dict[str, Profile] = {}
     for rows in pieces(table, names, np.arange(table.num_rows)):
@@ -93,7 +95,7 @@ def profile_rows(
         raw: The rows, [B, ...].
         marked: Which rows have the modality, as the files say: [B] bool, or None where they do not say.
             Values of other rows are ignored.
-        partial_rows: "refuse" or "missing", as in `profile`.
+        partial_rows: As in `profile`.
         missing_markers: The strings that mark a missing category.
 
     Returns:
@@ -110,8 +112,9 @@ def profile_rows(
     if raw.dtype.kind not in "US":
         # The range of no values is neutral where profiles are merged.
         low, high = (np.nanmin(x), np.nanmax(x)) if len(x) else (np.inf, -np.inf)
-        only_integers = raw.dtype.kind != "f" or bool((x == np.floor(x)).all())
-        only_0_255 = only_integers and bool(((x == 0) | (x == 255)).all())
+        known = x if raw.dtype.kind != "f" else x[x == x]  # without NaN
+        only_integers = raw.dtype.kind != "f" or bool((known == np.floor(known)).all())
+        only_0_255 = only_integers and bool(((known == 0) | (known == 255)).all())
     return Profile(
         low=float(low),
         high=float(high),
@@ -170,7 +173,7 @@ def require_usable(name: str, profile: Profile, partial_rows: str, advice: str =
     Args:
         name: The name of the array.
         profile: What it holds.
-        partial_rows: "refuse" or "missing", as in `profile`.
+        partial_rows: As in `profile`.
         advice: What can be done about NaN in part of a row; by default, what can be done before training.
     """
     infinite, partial = np.flatnonzero(profile.infinite), np.flatnonzero(profile.partial)

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,16 @@ from sbmae_jax.data.numbers import parse_number
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.user.checks import as_strings
 from sbmae_jax.data.user.components import count_components
-from sbmae_jax.data.user.groups import GroupsGiven
+from sbmae_jax.data.user.groups import GroupsGiven, PartsGiven
 from sbmae_jax.data.user.opened import (
     OpenedFiles,
     forget_opened,
+    found_parts,
     groups_without,
     open_files,
     whole_table,
 )
+from sbmae_jax.data.user.parts import part_notices
 from sbmae_jax.data.user.table_files import MISSING_MARKERS
 from sbmae_jax.data.user.tables import table_options
 
@@ -50,6 +52,7 @@ class ModalitySurvey:
         vocabulary: How many different tokens text has; 0 for other kinds.
         classes: The classes of a category or the levels of ordinal values, ascending; empty for other kinds.
         likelihood: The likelihood of its values, a name in `models.likelihoods.LIKELIHOODS`.
+        vector: The vector of which it is a part; "" for what is no part.
     """
 
     name: str
@@ -67,6 +70,7 @@ class ModalitySurvey:
     classes: tuple[Any, ...]
     vocabulary: int = 0
     likelihood: str
+    vector: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +84,7 @@ class Survey:
         num_empty: How many rows have no modality; they are dropped.
         num_classes: The number of classes of `label`, 0 without labels.
         notices: Sentences on what a user may not expect.
+        parts: The columns of each part of the vectors that are learned in parts.
     """
 
     path: Path
@@ -88,6 +93,7 @@ class Survey:
     num_empty: int
     num_classes: int
     notices: tuple[str, ...]
+    parts: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return format_survey(self)
@@ -102,6 +108,7 @@ def survey(
     missing_markers: Sequence[str] = MISSING_MARKERS,
     groups: GroupsGiven = None,
     key: str = "",
+    parts: PartsGiven = None,
 ) -> Survey:
     """Survey a user's data.
 
@@ -109,11 +116,14 @@ def survey(
         path: As in `open_table`.
         kinds: Kinds that are set rather than inferred, by modality.
         seed: Decides the order of the rows, and random splits.
-        partial_rows: What to do with rows that have NaN in part: "refuse" them, or take them for "missing".
+        partial_rows: What to do with rows that have NaN in part: "refuse" them, take them for "missing", or
+            "split" vectors into parts that are missing together.
         leave_out: Arrays that are not to be modelled, and columns of vectors; they are ignored.
         missing_markers: The strings that mark a missing cell or category.
         groups: Which columns of a table form which vector, as in `open_table`.
         key: The column of a table that names the rows, as in `open_table`.
+        parts: The columns of each part of vectors, `{vector: lists of columns}` or `{vector: "each"}`, by
+            their names, or their numbers where they have none. None finds them for "split".
 
     Returns:
         The survey.
@@ -134,7 +144,8 @@ def survey(
     path = Path(as_path(path)).resolve()
     leave_out = tuple(map(as_name, as_strings("leave_out", leave_out)))
     groups = groups_without(path, leave_out, missing_markers, groups, key)
-    names = whole_table(path, table_options(missing_markers, groups, key)).all_names
+    options = table_options(missing_markers, groups, key, parts)
+    names = whole_table(path, options).all_names
     for name in leave_out:
         if name not in names:
             raise ValueError(
@@ -143,10 +154,14 @@ def survey(
     kept = tuple(name for name in names if name not in leave_out)
     if not kept:
         raise ValueError(f"leave_out names all modalities of {path}: leave out fewer")
+    if partial_rows == "split" and not parts:
+        parts = found_parts(path, options, kept)
+        options = table_options(missing_markers, groups, key, parts)
+        kept = tuple(n for n in whole_table(path, options).all_names if n not in leave_out)
     opened = open_files(
-        path, kinds, seed, partial_rows, kept, missing_markers, groups=groups, key=key
+        path, kinds, seed, partial_rows, kept, missing_markers, groups=groups, key=key, parts=parts
     )
-    return _survey(opened)
+    return replace(_survey(opened), parts=parts or {})
 
 
 def forget_files() -> None:
@@ -192,6 +207,7 @@ def _survey_modality(opened: OpenedFiles, name: str, num_missing: int) -> Modali
         classes=scaling.classes,
         vocabulary=tokenizer_of(scaling).size if scaling.value_kind.is_text else 0,
         likelihood=scaling.value_kind.likelihood_of(scaling),
+        vector=opened.table.parts[name][0] if name in opened.table.parts else "",
     )
 
 
@@ -209,6 +225,7 @@ def _notices(
         found.append(f"{num_empty:,} rows are dropped: all modalities are missing in them")
     if opened.label is not None:
         found += _odd_classes("label", opened.label.values)
+    found += part_notices(opened.table.parts, opened.vectors)
     for m in modalities:
         profile, scaling = opened.profiles[m.name], opened.scalings[m.name]
         if profile.markers:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from sbmae_jax._check import did_you_mean
 from sbmae_jax.data.description import Description
@@ -35,11 +36,13 @@ class TableOptions:
         markers: The strings that mark what is missing.
         groups: Which columns of numbers form which vector, see `groups.as_groups`.
         key: The column that names the rows; "" for one that is called so.
+        parts: The parts in which vectors are learned, see `parts.as_parts`.
     """
 
     markers: tuple[str, ...] = MISSING_MARKERS
     groups: Groups = ""
     key: str = ""
+    parts: tuple[Any, ...] = ()
 
 
 def is_table(file: Path) -> bool:

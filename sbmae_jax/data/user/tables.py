@@ -32,7 +32,7 @@ from sbmae_jax.data.user.checks import (
 )
 from sbmae_jax.data.user.datasets_folder import ONE, SEVERAL, read_datasets_folder
 from sbmae_jax.data.user.frame_file import EXCEL
-from sbmae_jax.data.user.groups import GroupsGiven, as_groups
+from sbmae_jax.data.user.groups import GroupsGiven, PartsGiven, as_groups, as_parts
 from sbmae_jax.data.user.omics import OMICS_FILES, read_omics
 from sbmae_jax.data.user.pictures import read_pictures
 from sbmae_jax.data.user.raw import RawArrays, ReadRows
@@ -61,6 +61,7 @@ class Table:
         unreadable: By name, in one sentence, why something cannot be read.
         ignored: Columns that are known but not modelled: the names of the rows.
         missing_markers: The strings that mark a missing category.
+        parts: The vector, the columns of it and the number of all its columns, for each part of a vector.
     """
 
     path: Path
@@ -79,6 +80,7 @@ class Table:
     unreadable: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     missing_markers: tuple[str, ...] = MISSING_MARKERS
+    parts: Mapping[str, tuple[str, tuple[int, ...], int]] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -173,12 +175,15 @@ def open_table(
 
 
 def table_options(
-    missing_markers: Sequence[str] = MISSING_MARKERS, groups: GroupsGiven = None, key: str = ""
-) -> TableOptions:
-    """Return how tables are read, checked; the arguments are those of `open_table`."""
+    missing_markers: Sequence[str] = MISSING_MARKERS, groups: GroupsGiven = None, key: str = "",
+    parts: PartsGiven = None,
+) -> TableOptions:  # fmt: skip
+    """Return how tables are read, checked; the arguments are those of `open_files`."""
     require_type("key", key, str)
     markers = as_strings("missing_markers", missing_markers)
-    return TableOptions(markers=markers, groups=as_groups(groups), key=as_name(key))
+    return TableOptions(
+        markers=markers, groups=as_groups(groups), key=as_name(key), parts=as_parts(parts)
+    )
 
 
 def open_arrays(path: str | Path, options: TableOptions, like: Description | None = None) -> Table:
