@@ -1,5 +1,6 @@
 """What a Gaussian of few factors says of noised latents, against dense linear algebra."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,6 +53,21 @@ def test_mean_and_variance_are_those_of_dense_algebra(num_factors, x64):
         np.testing.assert_allclose((s[row] * spread[row]) ** 2, variance, atol=1e-9)
         told = np.sqrt(np.maximum(np.diag(dense(g)) - variance, 1e-8))
         np.testing.assert_allclose(guess[row], wanted / told, atol=1e-5)
+
+
+def test_rows_that_are_alike_are_told_the_same_at_the_cost_of_one(x64):
+    g, (h, s) = gaussian(), seen(40)
+    x = np.random.default_rng(2).normal(size=h.shape)
+    of_batch = jit(g.posterior_of_batch)
+    for rows in (np.arange(40), np.full(40, 7)):  # a pattern each, one pattern
+        chex.assert_trees_all_close(
+            of_batch(x, h[rows], s[rows]), g.posterior(x, h[rows], s[rows]), rtol=1e-12
+        )
+    pairs = np.repeat(np.arange(20), 2)
+    in_pairs = g.posterior_of_groups(x, h[pairs], s[pairs], 2)
+    chex.assert_trees_all_close(in_pairs, g.posterior(x, h[pairs], s[pairs]), rtol=1e-12)
+    one = g.posterior(x, h[7:8], s[7:8])
+    assert [len(array) for array in one] == [40, 1, 1, 1, 40]
 
 
 def test_the_standard_gaussian_is_the_usual_preconditioning(x64):

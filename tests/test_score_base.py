@@ -132,9 +132,8 @@ def test_weighted_error_of_the_network_is_that_of_the_score(weighting, x64):
 
     @jit
     def both(key):
-        loss, _ = score_task(network, VP(), LAYOUT, matching, covariance()).loss(
-            said, key, {"z": z}
-        )
+        batch = {"z": z, "present": jnp.ones((64, 3), bool)}
+        loss, _ = score_task(network, VP(), LAYOUT, matching, covariance()).loss(said, key, batch)
         time_key, noise_key, _ = jax.random.split(jax.random.clone(key), 3)
         t = matching.draw_times(time_key, VP(), 64)
         eps = jax.random.normal(noise_key, z.shape)
@@ -143,6 +142,17 @@ def test_weighted_error_of_the_network_is_that_of_the_score(weighting, x64):
         return loss, jnp.mean((VP().sigma(t)[:, None] * score + eps) ** 2, axis=1)
 
     np.testing.assert_allclose(*both(jax.random.key(0)), rtol=1e-6)
+
+
+def test_groups_of_complete_rows_share_a_level_and_what_is_observed():
+    network, z = Recorder(), jnp.ones((24, 5))
+    task = score_task(network, VP(), LAYOUT, config(conditioning_prob=0.5), covariance(np.float32))
+    with jax.disable_jit():
+        losses, _ = task.loss(jnp.zeros((24, 5)), jax.random.key(0), {"z": z})
+    assert losses.shape == (24,)
+    levels = np.asarray(network.shown[1]).reshape(3, 8, 3)
+    np.testing.assert_array_equal(levels, np.broadcast_to(levels[:, :1], levels.shape))
+    assert len(np.unique(levels[:, 0].min(axis=1))) == 3
 
 
 def hub():

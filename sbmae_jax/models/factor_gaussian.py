@@ -38,8 +38,11 @@ R is found by Cholesky QR, twice, as the error of one grows with the square of t
 
 Over rows, g_i varies by what z_i varies less v_i: by psi_i h_i k_i + w_i^T w_i - (s_i^2 a_i)^2 w_i^T C w_i.
 
-The cost of a row is in proportion to D K^2, thus linear in the number of modalities, plus K^3. With no
-factors and psi = 1 the covariance is I: c = 0, k = h a and b^2 = a = 1 / (h^2 + s^2).
+The cost of a row is in proportion to D K^2, thus linear in the number of modalities, plus K^3. All but x
+depends on the pattern of a row alone, on its h and s. So rows that share a pattern share R, and each costs
+D K; while a batch is sampled, all rows have one noise level and mostly one pattern.
+
+With no factors and psi = 1 the covariance is I: c = 0, k = h a and b^2 = a = 1 / (h^2 + s^2).
 
 Source: factor analysis, as in Rubin and Thayer 1982 (Psychometrika 47, 69-76); (1) is the matrix inversion
 lemma. CholeskyQR2: Yamamoto et al. 2015 (Electron. Trans. Numer. Anal. 44, 306-326).
@@ -47,6 +50,7 @@ lemma. CholeskyQR2: Yamamoto et al. 2015 (Electron. Trans. Numer. Anal. 44, 306-
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -95,8 +99,10 @@ class FactorGaussian(NamedTuple):
 
         Args:
             x: What is seen of the latents, `[B, D]`; finite.
-            alpha: h, the signal in each coordinate, `[B, D]`: 1 where clean, 0 where x says nothing.
-            sigma: s, the standard deviation of the noise, `[B, D]`: 0 where clean, above 0 where h is 0.
+            alpha: h, the signal in each coordinate, `[B, D]`: 1 where clean, 0 where x says nothing. `[1, D]`
+                where all rows share it, and sigma too; then only `common` and `guess` have B rows.
+            sigma: s, the standard deviation of the noise, `[B, D]` or `[1, D]`: 0 where clean, above 0 where
+                h is 0.
         """
         noise = self.noise[None]
         gain = 1 / (alpha**2 * noise + sigma**2)
@@ -108,20 +114,56 @@ class FactorGaussian(NamedTuple):
         guess = (common + own * (x - alpha * common)) / jnp.sqrt(jnp.maximum(variance, 1e-8))
         return Posterior(common, own, gain, spread, guess)
 
+    def posterior_of_batch(self, x: Array, alpha: Array, sigma: Array) -> Posterior:
+        """Return the same as `posterior`, `[B, D]` each, at the cost of one row if all rows are alike.
+
+        Rows are alike if they share alpha and sigma, which is found out while compiled code runs. Under
+        `jax.vmap` both ways are computed.
+
+        Args:
+            x: As for `posterior`.
+            alpha: As for `posterior`, `[B, D]`.
+            sigma: As for `posterior`, `[B, D]`.
+        """
+
+        def shared(x, alpha, sigma):
+            found = self.posterior(x, alpha[:1], sigma[:1])
+            return Posterior(*(jnp.broadcast_to(array, x.shape) for array in found))
+
+        alike = jnp.all((alpha == alpha[:1]) & (sigma == sigma[:1]))
+        return jax.lax.cond(alike, shared, self.posterior, x, alpha, sigma)
+
+    def posterior_of_groups(self, x: Array, alpha: Array, sigma: Array, size: int) -> Posterior:
+        """Return the same as `posterior`, `[B, D]` each, where groups of rows are alike.
+
+        Args:
+            x: As for `posterior`.
+            alpha: As for `posterior`, `[B, D]`, the same for rows of a group.
+            sigma: As for `posterior`, `[B, D]`, the same for rows of a group.
+            size: Number of consecutive rows that form a group, a divisor of B.
+        """
+        if size == 1:
+            return self.posterior(x, alpha, sigma)
+        x, alpha, sigma = (array.reshape(-1, size, x.shape[1]) for array in (x, alpha, sigma))
+        found = jax.vmap(self.posterior)(x, alpha[:, :1], sigma[:, :1])
+        return Posterior(*(
+            jnp.broadcast_to(array, x.shape).reshape(-1, x.shape[2]) for array in found
+        ))  # fmt: skip
+
     def _factors(self, x: Array, alpha: Array, sigma: Array, gain: Array) -> tuple[Array, Array]:
-        """Return c and w^T C w of (1) and (2), both `[B, D]`, by (5) and (6)."""
+        """Return c and w^T C w of (1) and (2), `[B, D]` and as `gain`, by (5) and (6)."""
         size, num_factors = self.loadings.shape
         if not num_factors:
-            return jnp.zeros_like(x), jnp.zeros_like(x)
+            return jnp.zeros_like(x), jnp.zeros_like(gain)
         scale = jnp.sqrt(gain)
-        identity = jnp.broadcast_to(jnp.eye(num_factors), (x.shape[0], num_factors, num_factors))
+        identity = jnp.broadcast_to(jnp.eye(num_factors), (gain.shape[0], num_factors, num_factors))
         basis = (alpha * scale)[..., None] * self.loadings[None]
         basis = jnp.concatenate([basis, identity], axis=1)
         for _ in range(2):
             basis = _product(basis, _inverse_root(_product(_transposed(basis), basis)))
         root = basis[:, size:]
-        told = _product(_transposed(basis[:, :size]), (scale * x)[..., None])
-        common = _product(_product(root, told)[..., 0], self.loadings.T)
+        mean = _by_row(_by_row(scale * x, basis[:, :size]), _transposed(root))
+        common = _product(mean, self.loadings.T)
         return common, jnp.sum(_product(self.loadings[None], root) ** 2, axis=-1)
 
 
@@ -137,6 +179,13 @@ def _transposed(matrices: Array) -> Array:
 def _product(a: Array, b: Array) -> Array:
     """Return a @ b in full precision: a device may round the factors of products to ten bits otherwise."""
     return jnp.matmul(a, b, precision="highest")
+
+
+def _by_row(rows: Array, matrices: Array) -> Array:
+    """Return each row [B, N] times its matrix, [B, N, K], or times the one that all share, [1, N, K]."""
+    if matrices.shape[0] == 1:
+        return _product(rows, matrices[0])
+    return _product(rows[:, None], matrices)[:, 0]
 
 
 def _invert_lower(root: Array) -> Array:

@@ -46,7 +46,10 @@ for `unit`;
 Bounoua et al. 2024 (arXiv:2306.04445) for a time per modality.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -65,6 +68,9 @@ WEIGHTINGS = ("noise", "likelihood", "unit")
 
 BASES = ("none", "gaussian")
 """Covariances that the score starts from: I, or that of the latents."""
+
+GROUP_SIZE = 8
+"""Complete rows of a batch that share a time and what is observed, so that they share a posterior too."""
 
 MAX_POWER = 8.0
 """The largest `subset_size_power`, beyond which nearly all subsets hold one modality."""
@@ -138,7 +144,8 @@ def score_task(
     Returns:
         A task on batches `{"z": [B, D]}` of standardised latents. Where rows lack modalities, the batch
         also has `present`, `[B, M]` bool, true at least once in each row; see (3). Latents of absent
-        modalities are not used. There are no metrics.
+        modalities are not used. With base "gaussian" and no `present`, groups of 8 rows share a time and what
+        is observed, which makes a step several times cheaper. There are no metrics.
 
     Example:
         The shapes of the loss of a small network, without computing it:
@@ -167,10 +174,12 @@ def score_task(
         # NaN may stand for what is absent: it must not reach the gradient, even with the factor 0.
         z = jnp.where(layout.expand(present), z, 0)
         time_key, noise_key, observed_key = jax.random.split(key, 3)
-        t = config.draw_times(time_key, sde, len(z))[:, None]
+        group = 1 if gaussian is None or "present" in batch else math.gcd(len(z), GROUP_SIZE)
+        t = config.draw_times(time_key, sde, len(z) // group)[:, None]
         observed = draw_observed(
-            observed_key, present, config.conditioning_prob, config.subset_size_power
+            observed_key, present[::group], config.conditioning_prob, config.subset_size_power
         )
+        t, observed = (jnp.repeat(array, group, axis=0) for array in (t, observed))
         absent, hidden = layout.expand(~present), layout.expand(present & ~observed)
         eps = jax.random.normal(noise_key, z.shape)
         alpha, sigma = sde.alpha(t), sde.sigma(t)
@@ -178,7 +187,10 @@ def score_task(
         x = jnp.where(hidden, alpha * z + sigma * eps, z)
         x = jnp.where(absent, last_scale * eps, x)
         latent_network = LatentNetwork(network.apply, params, sde, layout)
-        known, output = _ask(latent_network, gaussian, x, t, observed, ~present)
+        posterior = partial(
+            (gaussian or standard_gaussian(layout.size)).posterior_of_groups, size=group
+        )
+        known, output = _ask(latent_network, gaussian, x, t, observed, ~present, posterior)
         # Equation (4) of `factor_gaussian`, over sigma b.
         target = sigma * known.gain * (z - known.common) - known.own * eps
         target /= known.spread
@@ -214,13 +226,18 @@ def score_fn(
         >>> jax.jit(score_fn(network))(jnp.ones((1, 3)), 0.5).round(3).tolist()
         [[-1.0, -1.0, -1.0]]
     """
+    gaussian = covariance or standard_gaussian(network.layout.size)
+    has_patterns = observed is not None and covariance is not None
+    posterior = gaussian.posterior_of_batch if has_patterns else gaussian.posterior
 
     def score(x, t):
-        nothing = jnp.zeros((x.shape[0], len(network.layout.sizes)), bool)
+        all_alike = observed is None and jnp.ndim(t) == 0
+        num_rows = 1 if all_alike else x.shape[0]
+        nothing = jnp.zeros((num_rows, len(network.layout.sizes)), bool)
         clean = nothing if observed is None else observed
-        t = jnp.broadcast_to(t, x.shape[:1])[:, None]
+        t = jnp.broadcast_to(t, (num_rows,))[:, None]
         alpha, sigma = network.sde.alpha(t), network.sde.sigma(t)
-        known, output = _ask(network, covariance, x, t, clean, nothing)
+        known, output = _ask(network, covariance, x, t, clean, nothing, posterior)
         # Equation (3) of `factor_gaussian`, over sigma^2, is the score of the Gaussian.
         of_gaussian = known.gain * (alpha * known.common - x)
         found = of_gaussian + alpha / sigma * known.spread * output
@@ -268,16 +285,19 @@ def _ask(
     t: Array,
     clean: Array,
     absent: Array,
+    posterior: Callable[[Array, Array, Array], Posterior],
 ) -> tuple[Posterior, Array]:
     """Return what the Gaussian knows of latents x [B, D] at times t [B, 1], and what the network says.
 
-    clean, absent: [B, M] bool. For the covariance I the network is shown x even where a modality is absent.
+    clean, absent: [B, M] bool; they and t may be of one row that stands for all. For the covariance I the
+    network is shown x even where a modality is absent.
+    posterior: That of the Gaussian, a method of `FactorGaussian` or one that fixes more of its arguments.
     """
     sde, expand = network.sde, network.layout.expand
     alpha = jnp.where(expand(clean), 1.0, jnp.where(expand(absent), 0.0, sde.alpha(t)))
     sigma = jnp.where(expand(clean), 0.0, sde.sigma(t))
-    gaussian = covariance or standard_gaussian(network.layout.size)
-    known = gaussian.posterior(x, alpha, sigma)
+    known = posterior(x, alpha, sigma)
     shown, log_snr = network.inputs(x, jnp.where(absent, 1.0, t), clean)
     shown = shown if covariance is None else known.guess
+    log_snr = jnp.broadcast_to(log_snr, (x.shape[0], log_snr.shape[1]))
     return known, network.apply(network.params, shown, log_snr)
