@@ -97,6 +97,16 @@ def test_patience_that_does_not_run_out_keeps_the_best_of_all(tmp_path, by_hand)
     np.testing.assert_allclose(state.ema_params["w"], best["w"], rtol=1e-4)
 
 
+def test_a_start_that_no_step_improves_is_kept(tmp_path):
+    start = regression().init(jax.random.split(jax.random.key(2), 3)[0], None)
+    exact = {"x": X[:32], "y": X[:32] @ np.asarray(start["w"])}
+    state = fit(tmp_path, training=PATIENT, held_out=exact)
+    assert int(state.best.step) == 0
+    chex.assert_trees_all_equal(state.ema_params, start)
+    assert read_metrics(tmp_path)["fit"][-1]["step"] == PATIENT.patience
+    assert is_finished(stage(tmp_path, training=PATIENT))
+
+
 def test_the_noise_of_the_held_out_loss_depends_on_its_key_alone(patient):
     validate = compile_validation(regression(), sharding.make_mesh(1))
     keys = [jax.random.key(seed) for seed in (0, 0, 1)]

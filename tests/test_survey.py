@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from own_files import N, arrays
 
+from sbmae_jax._io import write_npz
+from sbmae_jax.app.choices import choose_latent_size
 from sbmae_jax.data.user.files import files
 from sbmae_jax.data.user.opened import open_files
 from sbmae_jax.data.user.survey import format_survey, survey
@@ -48,6 +50,26 @@ def test_components_are_those_of_the_data(tmp_path):
     assert found["wide"] == (2, 2, 2)
     assert found["fixed"] == (0, 0, 0)
     assert 75 < found["equal"][0] < found["equal"][1] < found["equal"][2] < 100
+
+
+def test_components_are_also_counted_by_what_they_tell_of_other_modalities(tmp_path):
+    # One column of 201 is all that two modalities share, and holds less than 1 % of the variance.
+    rng = np.random.default_rng(0)
+    private, shared = rng.normal(size=(400, 3)), rng.normal(size=(400, 1))
+    views = {
+        "loud": np.concatenate([private @ rng.normal(size=(3, 200)), shared], axis=1),
+        "quiet": shared + 0.5 * rng.normal(size=(400, 3)),
+        "alone": rng.normal(size=(400, 4)),
+    }
+    write_npz(tmp_path / "d.npz", views)
+    found = {m.name: m for m in survey(tmp_path / "d.npz").modalities}
+    assert found["loud"].num_components[2] == 3
+    assert (found["loud"].num_shared, found["alone"].num_shared) == (4, 0)
+    assert choose_latent_size(found["loud"]) == (
+        4, "so many of 201 principal components help to predict other modalities",
+    )  # fmt: skip
+    write_npz(tmp_path / "few.npz", {name: x[:150] for name, x in views.items()})
+    assert not any(m.num_shared for m in survey(tmp_path / "few.npz").modalities)
 
 
 def test_wide_data_are_surveyed_without_a_matrix_of_features_by_features(tmp_path):

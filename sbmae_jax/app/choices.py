@@ -27,6 +27,8 @@ MODALITY_KEYS = ("kind", *_OF_MODALITY, "coder", "training")  # of a section of 
 PATCHES = (2, 4, 8)
 MAX_PATCHES = 100  # with more, the dense layers on patches become too wide
 MAX_LATENTS = 64  # of one modality
+# A third of columns that no linear map explains fill 64 components, and hide what others tell of them.
+MAX_VECTOR_LATENTS = 128
 MIN_TEXT_LATENTS = 16
 MAX_OWN_LATENTS = 4  # of a part of a vector that needs no autoencoder
 
@@ -164,9 +166,12 @@ def choose_latent_size(m: ModalitySurvey) -> tuple[int, str]:
     if few <= 8:
         return few, "one for each value, as there are few"
     share, most = {"image": (0, 32), "mask": (0, 32), "binary": (1, 32), "ordinal": (0, 32)}.get(
-        m.kind, (2, MAX_LATENTS)
+        m.kind, (2, MAX_VECTOR_LATENTS if m.kind == "vector" else MAX_LATENTS)
     )
     held, percent = max(m.num_components[share], 1), ("90", "95", "99")[share]
+    if m.kind == "vector" and held < m.num_shared <= most:
+        why = f"so many of {num} principal components help to predict other modalities"
+        return m.num_shared, why
     if held <= most:
         return held, f"{held} of {num} principal components hold {percent} % of the variance"
     return most, f"the maximum: {percent} % of the variance takes {held} principal components"

@@ -71,7 +71,7 @@ class Trainer:
         aside = held_out() if training.patience else None
         before = sum(row["seconds"] for row in read_metrics(self.folder.path).get(name, ()))
         with self.notice.deferred():
-            train(
+            state = train(
                 stage, batches, train_key, mesh=self.mesh, log=log, held_out=aside,
                 should_stop=lambda: self.notice.given, callback=self.callback,
                 profile=self.profile / name if self.profile else None, seconds=before,
@@ -83,6 +83,11 @@ class Trainer:
             log.line(f"{name}: {last['step']} steps, loss {last['loss']:.4g}, {seconds:.0f} s")
             if ending:
                 log.line(f"{name}: {ending}")
+            measured = any("held_out_loss" in row for row in rows)
+            if measured and state.best is not None and not state.best.step:
+                log.line(
+                    f"{name}: no step lowered the loss on held-out rows: it stays as it started"
+                )
 
     def load(self, name: str, task: Task, training: TrainingConfig, example: Any) -> Params:
         """Load the averaged parameters of a training; raises ValueError if it is not finished."""

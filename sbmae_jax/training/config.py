@@ -34,8 +34,8 @@ class TrainingConfig:
             gradient is slow inside `lax.scan`.
         checkpoint_every: Steps between checkpoints, rounded up to whole calls.
         patience: Stop after this many steps without a smaller loss on held-out rows, and keep the averaged
-            parameters with the smallest. At least `held_out_every`; 0 trains to the last step and keeps the
-            last parameters.
+            parameters with the smallest, which may be those of the start. At least `held_out_every`; 0
+            trains to the last step and keeps the last parameters.
         held_out_every: Steps between two measurements of the held-out loss, rounded up to whole calls.
         max_minutes: End after this many minutes, with what was learned until then, as with patience; the time
             before an interruption counts. The result then depends on the speed of the machine. 0 sets no

@@ -101,6 +101,10 @@ def train(
         state = checkpoints.restore(like)
         if state is None:
             state = init(init_key, first)
+            if (
+                validate
+            ):  # no step may be better than the start, as of a score that knows a Gaussian
+                state, _ = validate(held_out_key, state, held_out)
         step = int(state.step)
         with log.progress(stage.name, training.num_steps, step) as bar, traced(profile) as tick:
             while step < training.num_steps:
@@ -212,8 +216,9 @@ def _is_at_end(state: TrainState, step: int, training: TrainingConfig) -> bool:
 
 def _finish(state: TrainState, training: TrainingConfig) -> TrainState:
     """Mark a state as that of the last step; with patience, its averages become the best ones."""
+    only_start_is_measured = state.step < min(training.held_out_every, training.num_steps)
     state = state._replace(step=jnp.full_like(state.step, training.num_steps))
-    if state.best is None or not jnp.isfinite(state.best.loss):  # ended before it was measured
+    if state.best is None or only_start_is_measured or not jnp.isfinite(state.best.loss):
         return state
     # Copied, because the next call may donate the state, in which no two arrays may share a buffer.
     return state._replace(ema_params=jax.tree.map(jnp.copy, state.best.params))

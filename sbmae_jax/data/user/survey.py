@@ -17,7 +17,7 @@ from sbmae_jax.data.names import as_name
 from sbmae_jax.data.numbers import parse_number
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.user.checks import as_strings
-from sbmae_jax.data.user.components import count_components
+from sbmae_jax.data.user.components import count_components, count_shared_components
 from sbmae_jax.data.user.groups import GroupsGiven, PartsGiven
 from sbmae_jax.data.user.opened import (
     OpenedFiles,
@@ -49,6 +49,8 @@ class ModalitySurvey:
         num_missing: How many rows lack it, of those that have any modality.
         num_constant: How many features have the same value in all training rows.
         num_components: How many principal components hold 90, 95 and 99 % of the variance of training rows.
+        num_shared: How many of the leading ones are needed to predict other modalities of held-out rows; 0
+            where that is not known.
         vocabulary: How many different tokens text has; 0 for other kinds.
         classes: The classes of a category or the levels of ordinal values, ascending; empty for other kinds.
         likelihood: The likelihood of its values, a name in `models.likelihoods.LIKELIHOODS`.
@@ -68,6 +70,7 @@ class ModalitySurvey:
     num_constant: int
     num_components: tuple[int, int, int]
     classes: tuple[Any, ...]
+    num_shared: int = 0
     vocabulary: int = 0
     likelihood: str
     vector: str = ""
@@ -174,8 +177,11 @@ def forget_files() -> None:
 def _survey(opened: OpenedFiles) -> Survey:
     present = opened.present(tuple(opened.kinds))
     num_empty = int(np.count_nonzero(~present.any(axis=1)))
+    num_shared = count_shared_components(opened)
     modalities = tuple(
-        _survey_modality(opened, name, int(np.count_nonzero(~present[:, m])) - num_empty)
+        _survey_modality(
+            opened, name, int(np.count_nonzero(~present[:, m])) - num_empty, num_shared.get(name, 0)
+        )
         for m, name in enumerate(opened.kinds)
     )
     return Survey(
@@ -188,7 +194,9 @@ def _survey(opened: OpenedFiles) -> Survey:
     )
 
 
-def _survey_modality(opened: OpenedFiles, name: str, num_missing: int) -> ModalitySurvey:
+def _survey_modality(
+    opened: OpenedFiles, name: str, num_missing: int, num_shared: int
+) -> ModalitySurvey:
     """Survey one modality."""
     scaling, profile, kind = opened.scalings[name], opened.profiles[name], opened.kinds[name]
     return ModalitySurvey(
@@ -204,6 +212,7 @@ def _survey_modality(opened: OpenedFiles, name: str, num_missing: int) -> Modali
         num_missing=num_missing,
         num_constant=opened.num_constant[name],
         num_components=count_components(opened, name),
+        num_shared=num_shared,
         classes=scaling.classes,
         vocabulary=tokenizer_of(scaling).size if scaling.value_kind.is_text else 0,
         likelihood=scaling.value_kind.likelihood_of(scaling),
