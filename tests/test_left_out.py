@@ -27,7 +27,7 @@ LAB = np.random.default_rng(0).normal(size=(N, 2))
 RAGGED = np.array([np.zeros(i % 3) for i in range(N)], dtype=object)
 ARRAYS = {
     "object": (RAGGED, "odd.npy is an object array"),
-    "dates": (np.arange(N).astype("datetime64[D]"), "odd: values must be numbers or strings, got datetime"),
+    "spans": (np.arange(N).astype("timedelta64[D]"), "odd: values must be numbers or strings, got timedelta"),
     "complex": (LAB.astype(complex), "odd: values must be numbers or strings, got complex"),
     "fewer rows": (LAB[1:], "lab has 40 rows and odd has 39"),
     "more rows": (np.zeros(N + 1), "lab has 40 rows and odd has 41"),

@@ -15,7 +15,7 @@ N = 40
 LAB = np.random.default_rng(0).normal(size=(N, 2))
 HOLES = np.where(np.arange(2 * N).reshape(N, 2) == 5, np.nan, LAB)
 ODD = {
-    "born": (np.arange(N).astype("datetime64[D]"), "born: values must be numbers or strings"),
+    "born": (np.arange(N).astype("timedelta64[D]"), "born: values must be numbers or strings"),
     "sound": (np.array([np.zeros(i % 3) for i in range(N)], object), "sound.npy is an object array"),
     "photo": (np.zeros((N, 3, 20, 20), np.uint8), "photo: examples of shape .3, 20, 20. are images with"),
     "blood": (HOLES, "blood: NaN in part of 1 of 40 rows"),

@@ -170,7 +170,7 @@ def test_values_in_batches_of_any_size_come_back_bit_for_bit(tmp_path_factory, x
         (None, {}, "data must be .* got None"),
         ("file.npz", {}, "data must be"),
         (pd.DataFrame(), {}, "the data frame has no columns"),
-        (pd.DataFrame({"t": pd.to_datetime(["2020"])}), {}, "t: values must be numbers or strings"),
+        (pd.DataFrame({"t": pd.to_timedelta(["2 days"])}), {}, "t: values must be numbers or strings"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), {}, "two columns 'a'"),
         (pd.DataFrame({"a": [1]}), {"groups": {"v": ["b"]}}, "v names the column 'b'"),
         (pd.DataFrame({"a": [1]}), {"groups": {"v": []}}, "v names no column"),

@@ -163,7 +163,7 @@ def _read_own(value: str, modality: Modality, scaling: Scaling) -> np.ndarray:
         if scaling.kind == "mask" and image.max() == 1:
             image = 255 * image  # a mask of 0 and 1, of whatever units those of training were
         return scaling.restore(scaling.pad(image[None])[0])
-    if scaling.value_kind.is_text:
+    if scaling.value_kind.is_text or scaling.value_kind.is_date:
         return np.asarray(value)
     if scaling.value_kind.is_category:
         code = int(scaling.class_codes(np.array([value]))[0])

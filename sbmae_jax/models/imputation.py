@@ -16,6 +16,7 @@ import numpy as np
 from sbmae_jax._batches import padded_batches
 from sbmae_jax._check import require_int, require_one_of
 from sbmae_jax.data.description import Description
+from sbmae_jax.data.kinds.date import Date
 from sbmae_jax.data.names import as_name
 from sbmae_jax.data.parts import merge_columns, vectors_of
 from sbmae_jax.data.scaling import Scaling
@@ -157,6 +158,12 @@ def filled_in(name: str, rows: Rows, samples: np.ndarray) -> dict[str, np.ndarra
         whole[kept] = in_training_dtype(scaling, raw[kept])
     elif scaling.value_kind.is_text:
         fill = _most_alike(scaling, samples)
+        whole = raw.astype(np.result_type(raw.dtype, fill.dtype))
+        whole[holes] = fill
+    elif isinstance(scaling.value_kind, Date):
+        fill = scaling.value_kind.best_guess(scaling, samples)
+        std = scaling.value_kind.std_in_days(scaling, samples).astype(np.float32)
+        about |= {f"{name}_mean": fill, f"{name}_std": std}
         whole = raw.astype(np.result_type(raw.dtype, fill.dtype))
         whole[holes] = fill
     else:

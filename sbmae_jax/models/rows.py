@@ -189,6 +189,8 @@ def _in_training_units(
 def writable_copy(raw: np.ndarray, scaling: Scaling) -> np.ndarray:
     """Copy an array, with a dtype that also holds what the model makes: longer strings, or floats."""
     made = scaling.class_values.dtype if scaling.value_kind.is_category else np.dtype(scaling.dtype)
+    if scaling.value_kind.is_date:
+        made = np.dtype("U40")
     both = {raw.dtype.kind, made.kind}
     if "U" in both and both != {"U"}:
         made = np.dtype(str)

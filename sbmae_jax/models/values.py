@@ -26,7 +26,7 @@ def as_array(name: str, values: Any) -> np.ndarray:
     try:
         array = np.asarray(values)
         # Words of a data frame, for example.
-        return as_column(name, values).values if array.dtype.kind == "O" and array.ndim else array
+        return as_column(name, values).values if array.dtype.kind in "OM" and array.ndim else array
     except (ValueError, TypeError):
         raise ValueError(
             f"{name}: all rows must have the same shape, got {short_repr(values)}"

@@ -4,6 +4,7 @@ from sbmae_jax.data.kinds.angle import Angle
 from sbmae_jax.data.kinds.base import ValueKind
 from sbmae_jax.data.kinds.categories import Category
 from sbmae_jax.data.kinds.composition import Composition
+from sbmae_jax.data.kinds.date import Date
 from sbmae_jax.data.kinds.images import Images, Masks
 from sbmae_jax.data.kinds.numbers import Binary, Counts, LargeCounts, Signal
 from sbmae_jax.data.kinds.ordinal import Ordinal
@@ -24,6 +25,7 @@ _ALL = (
     Positive("positive", "normal"),
     Composition("composition", "normal"),
     Angle("angle", "normal"),
+    Date("date", "normal"),
 )
 
 KINDS: dict[str, ValueKind] = {kind.name: kind for kind in _ALL}

@@ -35,6 +35,7 @@ class ValueKind:
     is_image = False  # [H, W, C] for the networks
     is_category = False  # each value is one of `classes`
     is_text = False
+    is_date = False
     is_coded = False  # the networks see a code, not one number for each value
     has_two_values = False
     is_integer = False  # whatever the dtype
@@ -44,8 +45,8 @@ class ValueKind:
 
     @property
     def is_one_cell(self) -> bool:
-        """Whether an example is one cell of a table: a class, or a string."""
-        return self.is_category or self.is_text
+        """Whether an example is one cell of a table: a class, a string, or a date."""
+        return self.is_category or self.is_text or self.is_date
 
     def likelihood_of(self, fitted: Fitted) -> str:
         """Return the likelihood, which may depend on what was fitted."""

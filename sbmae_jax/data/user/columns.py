@@ -1,5 +1,6 @@
 """A user's values in memory, as arrays and masks: NumPy and JAX arrays, lists, columns of data frames."""
 
+import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -45,6 +46,22 @@ def as_column(name: str, values: Any) -> Column:
         array([[ 1.,  2.],
                [ 3., nan]])
     """
+    return _dates_as_strings(_as_column(name, values))
+
+
+def _dates_as_strings(column: Column) -> Column:
+    """Return dates of NumPy as ISO strings, which are marked where there is none."""
+    values, present = column
+    if values.dtype.kind != "M":
+        return column
+    here: np.ndarray = np.logical_not(np.isnat(values)).reshape(len(values), -1).all(axis=1)
+    if present is not None:
+        here = np.logical_and(here, present)
+    return Column(np.datetime_as_string(values), None if here.all() else here)
+
+
+def _as_column(name: str, values: Any) -> Column:
+    """Convert a user's values to an array, and note which rows have none."""
     if isinstance(values, np.ma.MaskedArray):
         return _from_masked(values)
     package = type(values).__module__.split(".")[0]
@@ -104,6 +121,8 @@ def _from_objects(name: str, values: Sequence[Any]) -> Column:
         return Column(np.full(len(values), np.nan), ~missing)
     if all(isinstance(v, str) for v in present) or all(isinstance(v, bytes) for v in present):
         return _spread(np.asarray(present), missing)
+    if all(isinstance(v, datetime.date) for v in present):
+        return _spread(_from_dates(name, present), missing)
     arrays = [_in_numpy(name, v) for v in present]
     rows = np.flatnonzero(~missing)
     for row, array in zip(rows, arrays, strict=True):
@@ -120,6 +139,16 @@ def _from_objects(name: str, values: Sequence[Any]) -> Column:
                 "give numbers alone, or strings alone"
             )
     return _spread(np.stack(arrays), missing)
+
+
+def _from_dates(name: str, values: Sequence[datetime.date]) -> np.ndarray:
+    """Return dates of Python as those of NumPy; raises ValueError for time zones, which these lack."""
+    if any(getattr(value, "tzinfo", None) is not None for value in values):
+        raise ValueError(
+            f"{name} has times with a time zone: convert them to one zone and remove it, as "
+            "dt.tz_convert('UTC').dt.tz_localize(None) of pandas does, or write them as ISO strings"
+        )
+    return np.array(values, "datetime64")
 
 
 def is_missing(value: Any) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 
 from sbmae_jax.data.kinds import KINDS
 from sbmae_jax.data.kinds.angle import period_of
+from sbmae_jax.data.kinds.date import fit_dates
 from sbmae_jax.data.kinds.text import as_strings, fit_text
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.units import QUANTILES, summarise
@@ -128,7 +129,7 @@ def _fit_one(
         return {"scale": np.array(1.0 if profile.only_01 else 255.0)}
     if kind == "image" and dtype == np.uint8:
         return {"scale": np.array(255.0)}
-    if kind in ("binary", "ordinal", "text"):
+    if kind in ("binary", "ordinal", "text", "date"):
         return {}
     if kind == "angle":
         start = 0.0 if profile.low >= 0 else -period_of(profile.low, profile.high) / 2
@@ -215,6 +216,10 @@ def _fit_by_pass(
         return _levels(table, name, profile)
     if kind == "composition":
         return _total(table, name, profile)
+    if KINDS[kind].is_date:
+        having = np.sort(rows[profile.present[rows]])
+        words = [table.read(some, [name])[name] for some in pieces(table, [name], having)]
+        return fit_dates(np.concatenate(words), profile.date_format or "")
     if KINDS[kind].is_text:
         return {"details": _fit_tokens(table, name, rows[profile.present[rows]])}
     return {}

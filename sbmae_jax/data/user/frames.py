@@ -36,7 +36,10 @@ def put_into(
     if not package:
         known = {str(name): name for name in data}
         new_ones = {name: values for name, values in filled.items() if name not in known}
-        return {name: filled.get(text, data[name]) for text, name in known.items()} | new_ones
+        return {
+            name: _as_given(filled[text], data[name]) if text in filled else data[name]
+            for text, name in known.items()
+        } | new_ones
     new: dict[str, Any] = {}
     known = {str(column): column for column in data.columns}
     for name, values in filled.items():
@@ -54,6 +57,12 @@ def put_into(
     for column, values in new.items():  # whose name need not be a string
         whole[column] = values
     return whole
+
+
+def _as_given(values: np.ndarray, given: Any) -> np.ndarray:
+    """Return dates as those of NumPy if they were given so."""
+    dtype = getattr(given, "dtype", None)
+    return values.astype(dtype) if getattr(dtype, "kind", "") == "M" else values
 
 
 def _pandas_column(frame: Any, name: Any, old: Any, values: np.ndarray, holes: np.ndarray) -> Any:
@@ -79,6 +88,8 @@ def _polars_column(frame: Any, name: Any, old: Any, values: np.ndarray, holes: n
     if old is None:
         return type(frame.to_series(0))(name, _cells(values))
     cells = old.to_list()
+    if str(old.dtype).startswith("Date"):  # Date and Datetime
+        values = values.astype("datetime64[D]" if str(old.dtype) == "Date" else "datetime64[us]")
     for row, cell in zip(holes, _cells(values[holes]), strict=True):
         cells[row] = cell
     try:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sbmae_jax.data.kinds.date import example
 from sbmae_jax.data.user.profile import MAX_CLASSES, Profile
 from sbmae_jax.data.user.statistics import Statistics
 
@@ -58,7 +59,7 @@ def infer(name: str, shape: tuple[int, ...], dtype: np.dtype, profile: Profile, 
         ValueError: For images with their channels first.
     """
     if dtype.kind in "US":
-        return _infer_words(shape, dtype, profile)
+        return _infer_words(name, shape, dtype, profile)
     if len(shape) in (2, 3):
         return _infer_image(name, shape, dtype, profile, look)
     if len(shape) > 3:
@@ -217,8 +218,12 @@ def channels_first(shape: tuple[int, ...]) -> bool:
     return len(shape) == 3 and shape[0] in (1, 3, 4) and min(shape[1:]) > MAX_CHANNELS["image"]
 
 
-def _infer_words(shape: tuple[int, ...], dtype: np.dtype, profile: Profile) -> Kind:
-    """Infer the kind of strings: text where they hardly repeat."""
+def _infer_words(name: str, shape: tuple[int, ...], dtype: np.dtype, profile: Profile) -> Kind:
+    """Infer the kind of strings: dates, and text where they hardly repeat."""
+    if profile.date_format:
+        doubt = _doubt(name, "if these are names of classes", "category")
+        few = profile.values is not None and len(profile.values) <= MAX_INTEGER_CLASSES
+        return Kind("date", f"strings such as {example(profile.date_format)}", doubt if few else "")
     if shape or not misfit_of_category(shape, dtype, profile):
         return Kind("category", "strings")
     num = f"more than {MAX_CLASSES:,}" if profile.values is None else f"{len(profile.values):,}"

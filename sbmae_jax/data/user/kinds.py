@@ -81,8 +81,11 @@ def _misfit(kind: str, shape: tuple[int, ...], dtype: np.dtype, profile: Profile
         return misfit_of_category(shape, dtype, profile)
     if kind == "text":
         return _misfit_of_text(shape, dtype)
+    if kind == "date":
+        iso = "as 2024-12-31 or 2024-12-31T15:30:00, all in one way and one time zone"
+        return "" if profile.date_format else f"its values must be strings that are written {iso}"
     if dtype.kind in "US":
-        return "its values are strings, which must be a category or text"
+        return "its values are strings, which must be a category, text or dates"
     span = f"its values are from {profile.low:g} to {profile.high:g}"
     if kind in IMAGE_KINDS:
         if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] > MAX_CHANNELS["image"]):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sbmae_jax._check import require_one_of
+from sbmae_jax.data.kinds.date import format_of
 from sbmae_jax.data.user.tables import Table
 
 PIECE_BYTES = 32 * 2**20  # of raw arrays that are in memory at a time
@@ -30,6 +31,8 @@ class Profile:
         infinite: The rows with infinite values: [N] bool.
         partial: The rows with NaN in part: [N] bool.
         markers: The strings that were found to mark what is missing, but the empty one.
+        date_format: The format that all strings have, as `kinds.date.format_of` finds it; "" for others, and
+            None if there are no strings.
     """
 
     low: float
@@ -42,6 +45,7 @@ class Profile:
     infinite: np.ndarray
     partial: np.ndarray
     markers: tuple[str, ...] = ()
+    date_format: str | None = None
 
     @property
     def constant(self) -> bool:
@@ -126,6 +130,7 @@ def profile_rows(
         infinite=infinite,
         partial=partial,
         markers=tuple(str(marker) for marker in markers if marker),
+        date_format=format_of(x) if raw.dtype.kind in "US" and x.ndim == 1 and len(x) else None,
     )
 
 
@@ -153,6 +158,7 @@ def _merge(a: Profile, b: Profile) -> Profile:
     values = None
     if a.values is not None and b.values is not None:
         values = np.union1d(a.values, b.values)
+    formats = {a.date_format, b.date_format} - {None}
     return Profile(
         low=float(np.fmin(a.low, b.low)),
         high=float(np.fmax(a.high, b.high)),
@@ -164,6 +170,7 @@ def _merge(a: Profile, b: Profile) -> Profile:
         infinite=np.concatenate([a.infinite, b.infinite]),
         partial=np.concatenate([a.partial, b.partial]),
         markers=tuple(sorted({*a.markers, *b.markers})),
+        date_format=formats.pop() if len(formats) == 1 else "" if formats else None,
     )
 
 

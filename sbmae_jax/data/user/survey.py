@@ -12,6 +12,7 @@ from sbmae_jax._check import require_seed, require_type, short_repr
 from sbmae_jax._io import as_path
 from sbmae_jax.data.kinds import IMAGE_KINDS
 from sbmae_jax.data.kinds.base import abbreviate
+from sbmae_jax.data.kinds.date import span_of
 from sbmae_jax.data.kinds.text import notices_of, tokenizer_of
 from sbmae_jax.data.names import as_name
 from sbmae_jax.data.numbers import parse_number
@@ -55,6 +56,7 @@ class ModalitySurvey:
         classes: The classes of a category or the levels of ordinal values, ascending; empty for other kinds.
         likelihood: The likelihood of its values, a name in `models.likelihoods.LIKELIHOODS`.
         vector: The vector of which it is a part; "" for what is no part.
+        span: The first and the last date of the training rows, in words; "" for other kinds.
     """
 
     name: str
@@ -74,6 +76,7 @@ class ModalitySurvey:
     vocabulary: int = 0
     likelihood: str
     vector: str = ""
+    span: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +220,7 @@ def _survey_modality(
         vocabulary=tokenizer_of(scaling).size if scaling.value_kind.is_text else 0,
         likelihood=scaling.value_kind.likelihood_of(scaling),
         vector=opened.table.parts[name][0] if name in opened.table.parts else "",
+        span=span_of(scaling) if scaling.value_kind.is_date else "",
     )
 
 
@@ -343,6 +347,8 @@ def _range_of(m: ModalitySurvey) -> str:
         return f"{len(m.classes)} classes: {abbreviate(m.classes, 8)}"
     if m.vocabulary:
         return f"{m.shape[0]} tokens of {m.vocabulary:,}"
+    if m.span:
+        return m.span
     low, high = f"{m.low:.4g}", f"{m.high:.4g}"
     # Times and other numbers of which only the last digits differ need more of them.
     return f"{low} to {high}" if low != high else f"{m.low:.12g} to {m.high:.12g}"

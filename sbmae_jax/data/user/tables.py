@@ -30,6 +30,7 @@ from sbmae_jax.data.user.checks import (
     check_split,
     decode,
 )
+from sbmae_jax.data.user.columns import as_column
 from sbmae_jax.data.user.datasets_folder import ONE, SEVERAL, read_datasets_folder
 from sbmae_jax.data.user.frame_file import EXCEL
 from sbmae_jax.data.user.groups import GroupsGiven, PartsGiven, as_groups, as_parts
@@ -288,6 +289,11 @@ def assemble(
         raise ValueError(f"{path} holds no modality, only {', '.join(raw.arrays) or 'nothing'}")
     for name, array in list(arrays.items()):
         try:
+            if array.dtype.kind == "M":
+                array, here = as_column(name, np.asarray(array))
+                arrays[name] = array
+                if here is not None:
+                    present[name] = here & present.get(name, True)
             check_modality(name, array)
             if array.dtype.kind == "S":
                 arrays[name] = decode(name, array)
