@@ -54,9 +54,8 @@ def _dates_as_strings(column: Column) -> Column:
     values, present = column
     if values.dtype.kind != "M":
         return column
-    here: np.ndarray = np.logical_not(np.isnat(values)).reshape(len(values), -1).all(axis=1)
-    if present is not None:
-        here = np.logical_and(here, present)
+    here = np.ones(len(values), bool) if present is None else present.copy()
+    here[np.reshape(np.isnat(values), (len(values), -1)).any(axis=1)] = False
     return Column(np.datetime_as_string(values), None if here.all() else here)
 
 
