@@ -42,12 +42,19 @@ from sbmae_jax.sampling.ode import dpm_solver, heun, probability_flow
 from sbmae_jax.sampling.particles import (
     Particles,
     draw_particles,
-    reconstruction_guidance,
+    feynman_kac,
     twisted_sample,
 )
 from sbmae_jax.sampling.predictors import ancestral, denoise, euler_maruyama
 from sbmae_jax.sampling.samplers import chain, repeat, sample
 from sbmae_jax.sampling.sde import EDM, SDE, VE, VP, SubVP
+from sbmae_jax.sampling.twists import (
+    Twisted,
+    reconstruction_guidance,
+    tilt,
+    twist,
+    twisted_score,
+)
 from sbmae_jax.types import MemoryStep
 
 if TYPE_CHECKING:
@@ -76,6 +83,7 @@ __all__ = [
     "Model",
     "Particles",
     "SubVP",
+    "Twisted",
     "amortised",
     "amortised_by_time",
     "ancestral",
@@ -90,6 +98,7 @@ __all__ = [
     "draw_particles",
     "edm_times",
     "euler_maruyama",
+    "feynman_kac",
     "fit",
     "forward_transition",
     "given",
@@ -112,8 +121,11 @@ __all__ = [
     "repeat",
     "sample",
     "substeps",
+    "tilt",
     "total_correlation",
+    "twist",
     "twisted_sample",
+    "twisted_score",
     "uniform_times",
 ]
 

@@ -113,6 +113,8 @@ TOGETHER = {
     "t": ("x",),
     "times": ("step",),
     "value": ("x", "mask"),
+    "operator": ("x", "mask", "value"),
+    "shape": ("score",),
     "x": (
         "step",
         "state",

@@ -1,7 +1,23 @@
 """Conditions, guidance, likelihoods and particles with arguments that are right."""
 
 import jax.numpy as jnp
-from fuzz_arguments import MASK, TIMES, Call, T, X, mask, s, sampled, score, sde, t, value, whole, x
+from fuzz_arguments import (
+    MASK,
+    ROW,
+    TIMES,
+    Call,
+    T,
+    X,
+    mask,
+    s,
+    sampled,
+    score,
+    sde,
+    t,
+    value,
+    whole,
+    x,
+)
 
 from sbmae_jax import (
     VP,
@@ -13,6 +29,7 @@ from sbmae_jax import (
     classifier_free,
     denoise,
     draw_particles,
+    feynman_kac,
     forward_transition,
     given,
     guide,
@@ -27,8 +44,11 @@ from sbmae_jax import (
     repaint,
     repeat,
     substeps,
+    tilt,
     total_correlation,
+    twist,
     twisted_sample,
+    twisted_score,
 )
 from sbmae_jax.models.latents import Layout, moments
 from sbmae_jax.sampling.generate import SamplingConfig, generate_latents
@@ -226,7 +246,7 @@ CONDITIONAL_CALLS = {
     ),
     "reconstruction_guidance": Call(
         lambda sde, score, value, mask, covariance, x, t: reconstruction_guidance(
-            sde, score, value, mask, covariance
+            sde, score, value, mask, covariance=covariance
         )(x, t),
         (2, 3),
         sde=sde,
@@ -269,6 +289,56 @@ CONDITIONAL_CALLS = {
         value=value,
         mask=mask,
         covariance=("array", jnp.eye(3)),
+    ),
+    "twist Twisted": Call(
+        lambda sde, score, value, operator, noise, frozen_below, x, t: (
+            twist(
+                sde,
+                score,
+                value,
+                operator,
+                noise=noise,
+                covariance="jacobian",
+                frozen_below=frozen_below,
+            )(x, t).gradient
+        ),
+        (2, 3),
+        sde=sde,
+        score=s,
+        value=("array", ROW[:2]),
+        operator=("array", jnp.eye(3)[:2]),
+        noise=("number", 0.5),
+        frozen_below=("number", 0.5),
+        x=x,
+        t=t,
+    ),
+    "tilt twisted_score": Call(
+        lambda sde, score, x, t: twisted_score(
+            tilt(sde, score, lambda x, t, denoised: jnp.sum(denoised, axis=-1))
+        )(x, t),
+        (2, 3),
+        sde=sde,
+        score=s,
+        x=x,
+        t=t,
+    ),
+    "feynman_kac": Call(
+        lambda key, sde, score, times, shape, threshold: (
+            feynman_kac(
+                key,
+                sde,
+                tilt(sde, score, lambda x, t, denoised: jnp.sum(denoised, axis=-1)),
+                times,
+                shape,
+                threshold=threshold,
+            ).x
+        ),
+        (2, 3),
+        sde=sde,
+        score=s,
+        times=("array", TIMES),
+        shape=("shape", (2, 3)),
+        threshold=("number", 0.5),
     ),
     "draw_particles": Call(
         lambda key, num: draw_particles(

@@ -180,12 +180,12 @@ def test_draw_gives_equal_weights():
     ("change", "message"),
     [
         ({"num_particles": 0}, "num_particles must be at least 1, got 0"),
-        ({"value": jnp.zeros((3, 2))}, r"value and mask must both be \[D\]"),
+        ({"value": jnp.zeros((3, 2))}, r"value must be \[D\], as the mask, one observation"),
         (
-            {"mask": jnp.zeros(3, bool)},
+            {"operator": jnp.zeros(3, bool)},
             r"one observation; vmap over several, got \(2,\) and \(3,\)",
         ),
-        ({"mask": jnp.zeros(2)}, "mask must be a boolean array"),
+        ({"operator": jnp.zeros(2, int)}, "mask must be a boolean array"),
         ({"covariance": jnp.eye(3)}, r"covariance must be \[D, D\] .* got \(3, 3\) and \(2,\)"),
         ({"times": log_snr_times(SDE, 5)[::-1]}, "times must fall from noise at 1"),
         ({"score": lambda x, t: x[:1]}, "score must return the shape of x"),
@@ -196,7 +196,7 @@ def test_bad_input_is_named(change, message):
         "sde": SDE,
         "score": lambda x, t: -x,
         "value": jnp.zeros(2),
-        "mask": jnp.asarray([True, False]),
+        "operator": jnp.asarray([True, False]),
         "times": log_snr_times(SDE, 5),
         "num_particles": 4,
     }

@@ -58,7 +58,7 @@ class Path:
             "fixed noise": lambda: (noised(jax.random.normal(noise_key, value.shape)), joint),
             # Guidance moves the observed part as well; it must not be overwritten.
             "reconstruction": lambda: (leave, guided()),
-            "with covariance": lambda: (leave, guided(covariance)),
+            "with covariance": lambda: (leave, guided(covariance=covariance)),
             "amortised": lambda: (clamped, sbm.amortised(lambda x, t, mask: exact(x, t), mask)),
         }[self.conditioning]()
         x = sde.prior(prior_key, value.shape)
