@@ -54,7 +54,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     }  # fmt: skip
     config.score = {
         "weighting": "unit", "level_mean": placeholder(float), "level_std": 1.4, "conditioning_prob": 0.6,
-        "base": placeholder(str),
+        "base": placeholder(str), "absent_prob": 0.0,
     }  # fmt: skip
     config.score_training = {
         "num_steps": placeholder(int), "patience": placeholder(int), "batch_size": 256,

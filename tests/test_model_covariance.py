@@ -80,7 +80,8 @@ class Zero:
         return jnp.zeros_like(x)
 
 
-def test_densities_and_information_are_exact_before_training():
+def gaussian_start():
+    """Return a model before training, whose Gaussian is the distribution of `test_density.rows`."""
     values, vectors = np.linalg.eigh(test_density.COV)
     noise = 0.9 * values[0]
     loadings = vectors * np.sqrt(values - noise)
@@ -94,7 +95,11 @@ def test_densities_and_information_are_exact_before_training():
     scale = scale._replace(
         covariance=scale.covariance._replace(loadings=jnp.asarray(turned, jnp.float32))
     )
-    start = dataclasses.replace(start, moments=scale)
+    return dataclasses.replace(start, moments=scale)
+
+
+def test_densities_are_exact_before_training():
+    start = gaussian_start()
     data = test_density.rows()
     for of, given in ((("a", "b", "c"), ()), (("a",), ("c",)), (("b",), ())):
         names = [*of, *given]

@@ -174,6 +174,28 @@ def test_the_exact_network_has_the_exact_score_of_the_joint_and_of_every_conditi
     assert float(jnp.mean((joint - exact)[:, :3] ** 2) / jnp.mean(exact[:, :3] ** 2)) > 0.05
 
 
+def test_the_score_of_a_marginal_is_that_of_the_others_as_if_alone(x64):
+    target, sde = unit_gaussian(), VP()
+    network, t = (
+        LatentNetwork(ExactMarginals(target.cov, sde).apply, {}, sde, LAYOUT),
+        jnp.asarray(0.3),
+    )
+    z, eps = map(jnp.asarray, draws(20))
+    absent, observed = np.array([False, False, True]), np.array([False, True, False])
+    gone, clean = (np.repeat(mask, LAYOUT.sizes) for mask in (absent, observed))
+    alone = analytic.gaussian(np.zeros(3), target.cov[:3, :3])
+    for given, exact in (
+        (np.zeros(3, bool), alone.score(sde)),
+        (observed, alone.conditional_score(sde, clean[:3])),
+    ):
+        x = jnp.where(np.repeat(given, LAYOUT.sizes)[None], z, sde.perturb(z, eps, t))
+        tile = (jnp.tile(mask, (20, 1)) for mask in (given, absent))
+        masks = dict(zip(("observed", "absent"), tile, strict=True))
+        found = score_fn(network, **masks)(jnp.where(gone[None], np.nan, x), t)
+        np.testing.assert_allclose(found[:, :3], exact(x[:, :3], t), atol=1e-4)
+        assert not found[:, 3:].any()
+
+
 def rows_with_holes(num):
     """Return draws of the Gaussian [num, 5] and what is present [num, 3], missing completely at random."""
     chances = np.array([3, 5, 4, 2, 6, 3, 7]) / 30  # of the patterns, unequal
@@ -251,6 +273,28 @@ def test_least_squares_on_the_loss_finds_the_exact_coefficients_of_every_pattern
         assert error.max() < 0.06  # so a coefficient that is wrong by more would be seen
         seen.add(tuple(pattern))
     assert len(seen) == 19  # 3 of one modality, 3 x 3 of two, 7 of three
+
+
+def test_complete_rows_also_show_the_network_some_of_their_modalities():
+    inputs = []
+
+    def record(params, x, log_snr):
+        inputs.append(log_snr)
+        return jnp.zeros_like(x)
+
+    config = ScoreMatchingConfig("unit", 0.2, 0.0, conditioning_prob=0.6, absent_prob=0.5)
+    task = score_task(Function(record), VP(), LAYOUT, config)
+    loss = task.loss({}, jax.random.key(5), {"z": jnp.asarray(draws(4000)[0])})[0]
+    level, bottom = np.asarray(inputs[0]), float(VP().log_snr(jnp.ones(())))
+    absent, observed = level < bottom + 1e-3, level > 13.9
+    num = absent.sum(axis=1)
+    assert num.max() == 2
+    np.testing.assert_allclose([(num == k).mean() for k in range(3)], [0.5, 0.25, 0.25], atol=0.03)
+    np.testing.assert_allclose(absent.mean(axis=0), 0.25, atol=0.03)
+    assert (absent | observed).sum(axis=1).max() == 2  # something is left to learn
+    assert observed[num == 1].any()  # conditionals of marginals
+    assert not observed[num == 2].any()
+    assert (loss > 0).all()
 
 
 @jit
@@ -334,6 +378,7 @@ def test_a_trained_network_knows_the_score_of_the_joint_and_of_conditionals(leve
         ({"weighting": "none"}, f"weighting must be one of {', '.join(WEIGHTINGS)}"),
         ({"conditioning_prob": 1.5}, r"conditioning_prob must be in 0..1, got 1.5"),
         ({"subset_size_power": -1.0}, r"subset_size_power must be in 0..8, got -1"),
+        ({"absent_prob": -0.1}, r"absent_prob must be in 0..1, got -0.1"),
     ],
 )
 def test_impossible_settings_are_refused(values, message):

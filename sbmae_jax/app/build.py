@@ -205,6 +205,11 @@ def _check_conditioning(parts: Parts) -> None:
             "config.network.per_modality_levels: a score trained with observed modalities must know which "
             "ones are clean: set it to True, or config.score.conditioning_prob to 0"
         )
+    if parts.matching.absent_prob and not getattr(parts.network, "per_modality_levels", True):
+        raise ValueError(
+            "config.network.per_modality_levels: a score trained with absent modalities must know which "
+            "ones there are: set it to True, or config.score.absent_prob to 0"
+        )
     if parts.energy is None:
         if sampling.guidance:
             raise ValueError(

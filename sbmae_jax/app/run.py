@@ -204,6 +204,7 @@ def load_model(run: Run) -> Model:
         energy_network=None if parts.energy is None else parts.energy.network,
         sde=parts.sde,
         sampling=parts.sampling,
+        marginals=parts.matching.absent_prob > 0,
     )
 
 

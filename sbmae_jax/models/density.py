@@ -61,7 +61,7 @@ def log_density(
     require_int("num_levels", num_levels, 2, 10_000)
     require_int("num_draws", num_draws, 2, 10_000)
     given, of = _in_parts(model, given, of)
-    x, known = _latents(model, given)
+    x, known = latents_of_rows(model, given)
     asked = _mask(model, given, tuple(given) if of is None else of)
     return _log_density(model, x, asked, known & ~asked, as_key(key), num_levels, num_draws)
 
@@ -74,7 +74,7 @@ def information(
     require_int("num_draws", num_draws, 2, 10_000)
     vectors = vectors_of(dict(model.scalings))
     rows, _ = _in_parts(model, rows, None)
-    x, known = _latents(model, rows)
+    x, known = latents_of_rows(model, rows, "rows")
     owner = {part: vector for vector, parts in vectors.items() for part in parts}
     given: list[str] = [name for name in model.layout.names if name in rows]
     names = list(dict.fromkeys(owner.get(name, name) for name in given))
@@ -116,10 +116,12 @@ def _in_parts(model: Any, given: Any, of: Sequence[str] | None) -> tuple[Any, Se
     return split_given(given, scalings), names
 
 
-def _latents(model: Any, given: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+def latents_of_rows(
+    model: Any, given: Mapping[str, Any], place: str = "given"
+) -> tuple[np.ndarray, np.ndarray]:
     """Return standardised latents [B, D], 0 for what is not given, and which modalities are given [M]."""
     if not isinstance(given, Mapping) or not given:
-        raise ValueError("given must be {name: array} of at least one modality")
+        raise ValueError(f"{place} must be {{name: array}} of at least one modality")
     known = model.layout.observed(given, 1)[0]  # refuses names that are unknown
     num_rows = count_rows(given, can_impute=bool(model.scalings))
     prepared = {

@@ -16,7 +16,7 @@ from sbmae_jax._check import (
     require_type,
 )
 from sbmae_jax.data.scaling import Scaling
-from sbmae_jax.models import density, generation, imputation
+from sbmae_jax.models import density, generation, imputation, information
 from sbmae_jax.models.autoencoder import Autoencoder, Modality
 from sbmae_jax.models.coders import FrozenAutoencoder
 from sbmae_jax.models.density import LogDensity
@@ -52,6 +52,7 @@ from sbmae_jax.types import Array, Key, ScoreFn
         "energy_network",
         "sde",
         "sampling",
+        "marginals",
     ),
 )
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -80,6 +81,8 @@ class Model:
             above 0.
         sde: The process that noises the latents.
         sampling: How latents are drawn.
+        marginals: Whether the score knows some modalities without the others, from training with
+            `ScoreMatchingConfig.absent_prob` above 0.
 
     Example:
         From a trained run, here one on pictures and captions::
@@ -103,6 +106,7 @@ class Model:
     energy_network: Any = None
     sde: SDE
     sampling: SamplingConfig
+    marginals: bool = False
 
     def __repr__(self) -> str:
         return as_text(self)
@@ -177,13 +181,15 @@ class Model:
         energy = energy_fn(self._latent_network("energy"), observed, observed_clean=clean)
         return guide(score, energy, self.sampling.guidance, mask=mask)
 
-    def conditional_score(self, observed: Array) -> ScoreFn:
+    def conditional_score(self, observed: Array, absent: Array | None = None) -> ScoreFn:
         """Return the learned score of the unobserved latents given the observed ones, without any guidance.
 
         With it, any function of `sbmae_jax.sampling` that takes a score runs on this model.
 
         Args:
             observed: `[B, M]` bool, in the order of `modalities`; rows may differ.
+            absent: `[B, M]` bool, modalities of which nothing is known: the score is that of the marginal
+                of the others, for a model with `marginals`. None: none.
 
         Returns:
             `(x [B, D], t) -> [B, D]`, where x holds observed latents without noise; 0 on these.
@@ -195,13 +201,17 @@ class Model:
                 x = model.sde.prior(jax.random.key(0), (8, model.layout.size))
                 model.conditional_score(observed)(x, 1.0)
         """
-        require_mask(observed)
-        if np.ndim(observed) != 2 or np.shape(observed)[1] != len(self.modalities):
-            raise ValueError(
-                f"observed must be [B, {len(self.modalities)}], got {np.shape(observed)}: use "
-                "model.layout.observed(names, num_rows)"
-            )
-        return self._learned_score(observed)
+        given = {"observed": observed} | ({} if absent is None else {"absent": absent})
+        for name, mask in given.items():
+            require_mask(mask)
+            if np.ndim(mask) != 2 or np.shape(mask)[1] != len(self.modalities):
+                raise ValueError(
+                    f"{name} must be [B, {len(self.modalities)}], got {np.shape(mask)}: use "
+                    "model.layout.observed(names, num_rows)"
+                )
+        if absent is not None:
+            information.require_marginals(self)
+        return self._learned_score(observed, absent)
 
     def sample(self, key: Key, x: Array, observed: Array) -> Array:
         """Draw the unobserved latents given the observed ones.
@@ -427,29 +437,25 @@ class Model:
         return -self.log_density(rows, **options).value
 
     def information(
-        self,
-        rows: Mapping[str, Any],
-        *,
-        key: Key | int = 0,
-        num_levels: int = 64,
+        self, rows: Mapping[str, Any], *, key: Key | int = 0, num_levels: int = 32,
         num_draws: int = 4,
-    ) -> dict[tuple[str, str], Information]:
+    ) -> dict[tuple[str, str], Information]:  # fmt: skip
         """Estimate what modalities know of each other: their mutual information, for all pairs.
 
-        It is that of the latents, which hold at most what the data do.
+        A model with `marginals` compares scores, as `mutual_information`. Others compare log-densities, which
+        takes longer and has larger standard errors.
 
         Args:
             rows: `{name: [B, *shape]}` of at least two modalities; rows that the model was not trained on.
             key: A typed key, or a seed in 0..2^32 - 1.
-            num_levels: As for `log_density`.
-            num_draws: As for `log_density`.
+            num_levels: As for `mutual_information`, or without `marginals` as for `log_density`.
+            num_draws: As for `log_density`; not used with `marginals`.
 
         Returns:
-            `{(name, other name): estimate}`, each pair in both orders, in nats, with its standard error over
-            rows.
+            `{(name, other name): estimate}`, each pair in both orders, in nats.
 
         Raises:
-            ValueError: As `log_density`, and for fewer than two modalities.
+            ValueError: As `mutual_information` or `log_density`, and for fewer than two modalities.
 
         Example:
             Of a trained model, on test rows::
@@ -458,9 +464,100 @@ class Model:
                     print(pair, f"{found.value:.2f} ± {found.se:.2f} nats")
 
         Source:
-            Equation (2) in the head of `models/density.py`.
+            The head of `models/information.py`, and equation (2) in that of `models/density.py`.
         """
+        if self.marginals:
+            return information.all_pairs(self, rows, key, num_levels)
         return density.information(self, rows, key, num_levels, num_draws)
+
+    def mutual_information(
+        self, rows: Mapping[str, Any], a: str | Sequence[str], b: str | Sequence[str],
+        given: str | Sequence[str] = (), *, key: Key | int = 0, num_levels: int = 32,
+    ) -> Information:  # fmt: skip
+        """Estimate the mutual information of two groups of modalities, perhaps given others.
+
+        It is that of the latents, which hold at most what the data do: a lower bound of the information
+        between the data, up to errors of the score network. If `by_error` of the result is far below its
+        value, the network errs.
+
+        Args:
+            rows: `{name: [B, *shape]}`, at least two; some hundred rows that the model was not trained on.
+            a: A modality, or several.
+            b: A modality, or several, others than in `a`.
+            given: What is known already: the result is I(a; b | given).
+            key: A typed key, or a seed in 0..2^32 - 1.
+            num_levels: Levels of noise, in 2..10,000; see `sbmae_jax.mutual_information`. More also average
+                over more noise.
+
+        Returns:
+            The estimate in nats, with its standard error over rows and noise.
+
+        Raises:
+            ValueError: For a model without `marginals`, which `config.score.absent_prob` trains; for names
+                that are unknown, not in rows, or in two groups; for an empty group; for fewer than two rows,
+                and for values that do not fit.
+
+        Example:
+            Of a trained model, on test rows::
+
+                found = model.mutual_information(rows, "lab", ["photo", "report"])
+                print(f"{found.value:.2f} ± {found.se:.2f} nats")
+
+        Source:
+            The heads of `models/information.py` and `sampling/information.py`.
+        """
+        return information.mutual_information(self, rows, a, b, given, key, num_levels)
+
+    def total_correlation(
+        self, rows: Mapping[str, Any], groups: Sequence[str | Sequence[str]] | None = None, *,
+        key: Key | int = 0, num_levels: int = 32,
+    ) -> Information:  # fmt: skip
+        """Estimate how far groups of modalities are from independent: 0 nats if they are.
+
+        Args:
+            rows: As for `mutual_information`.
+            groups: Modalities, or lists of them, at least two. None takes each modality of the rows.
+            key: As for `mutual_information`.
+            num_levels: As for `mutual_information`.
+
+        Returns:
+            As `mutual_information`.
+
+        Raises:
+            ValueError: As `mutual_information`, and for fewer than two groups.
+
+        Example:
+            Of a trained model, on test rows::
+
+                model.total_correlation(rows).value
+        """
+        return information.total_correlation(self, rows, groups, key, num_levels)
+
+    def o_information(
+        self, rows: Mapping[str, Any], groups: Sequence[str | Sequence[str]] | None = None, *,
+        key: Key | int = 0, num_levels: int = 32,
+    ) -> Information:  # fmt: skip
+        """Estimate whether groups of modalities repeat each other, above 0, or tell more together, below 0.
+
+        Args:
+            rows: As for `mutual_information`.
+            groups: Modalities, or lists of them, at least three. None takes each modality of the rows.
+            key: As for `mutual_information`.
+            num_levels: As for `mutual_information`.
+
+        Returns:
+            As `mutual_information`.
+
+        Raises:
+            ValueError: As `mutual_information`; for fewer than three groups; and for a score that was not
+                trained with observed modalities, by `config.score.conditioning_prob`.
+
+        Example:
+            Of a trained model, on test rows::
+
+                model.o_information(rows).value
+        """
+        return information.o_information(self, rows, groups, key, num_levels)
 
     def impute(
         self, data: Any, *, num_samples: int = 20, key: Key | int = 0, partial_rows: str = "refuse"
@@ -621,8 +718,9 @@ class Model:
         require_type("noise", noise, bool | None)
         return False if noise is None and not self.scalings else noise
 
-    def _learned_score(self, observed: Array | None) -> ScoreFn:
-        return score_fn(self._latent_network("score"), observed, self.moments.covariance)
+    def _learned_score(self, observed: Array | None, absent: Array | None = None) -> ScoreFn:
+        network = self._latent_network("score")
+        return score_fn(network, observed, self.moments.covariance, absent)
 
     def _latent_network(self, name: str) -> LatentNetwork:
         network = {"score": self.score_network, "energy": self.energy_network}[name]

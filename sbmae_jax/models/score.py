@@ -38,7 +38,8 @@ Its minimiser, for each pattern P, is the score of p(z_P | P is what was measure
 completely at random (Rubin 1976) this is the score of the marginal itself, whatever the proportions of the
 patterns. No value is imputed, so no imputed value is learned. If missingness depends on the values, it is the
 score of the rows with this pattern. The data do not tell how modalities go together that are never measured
-together: there the network interpolates.
+together: there the network interpolates. With `absent_prob`, modalities that a row has are hidden at random
+in the same way, so that complete rows also teach the marginals, which `information` compares.
 
 Sources: Vincent 2011; Song et al. 2021 (arXiv:2011.13456, 2101.09258) for the weightings; Karras et al.
 2022 (arXiv:2206.00364) for (1) with the covariance I, there as c_skip, c_out, c_in with sigma_data = 1, and
@@ -90,6 +91,9 @@ class ScoreMatchingConfig:
             k^-subset_size_power: 0 makes all numbers equally likely, 1 makes one modality k times as
             likely as k. One modality says the least of the others, which makes this case the hardest
             to learn, and of many modalities it is the one that training sees least.
+        absent_prob: Probability that a row shows the network only some of its modalities, in 0..1: a random
+            proper subset, each size equally likely. The score then knows the marginals, which
+            `Model.mutual_information` compares. 0 shows all that a row has.
         base: "none" or "gaussian". With "gaussian" the score starts from that of a Gaussian with the
             covariance of the training latents, so that all linear relations are known before the first
             step, and the network learns the rest.
@@ -107,6 +111,7 @@ class ScoreMatchingConfig:
     level_std: float = 1.4
     conditioning_prob: float = 0.0
     subset_size_power: float = 0.0
+    absent_prob: float = 0.0
     base: str = "none"
 
     def __post_init__(self):
@@ -115,6 +120,7 @@ class ScoreMatchingConfig:
         require_number("level_std", self.level_std, 0, MAX_LEVEL)
         require_number("conditioning_prob", self.conditioning_prob, 0, 1)
         require_number("subset_size_power", self.subset_size_power, 0, MAX_POWER)
+        require_number("absent_prob", self.absent_prob, 0, 1)
         require_one_of("base", self.base, BASES)
 
     def draw_times(self, key: Key, sde: SDE, num: int) -> Array:
@@ -176,6 +182,10 @@ def score_task(
         time_key, noise_key, observed_key = jax.random.split(key, 3)
         group = 1 if gaussian is None or "present" in batch else math.gcd(len(z), GROUP_SIZE)
         t = config.draw_times(time_key, sde, len(z) // group)[:, None]
+        if config.absent_prob:
+            observed_key, absent_key = jax.random.split(observed_key)
+            gone = draw_observed(absent_key, present[::group], config.absent_prob)
+            present &= ~jnp.repeat(gone, group, axis=0)
         observed = draw_observed(
             observed_key, present[::group], config.conditioning_prob, config.subset_size_power
         )
@@ -205,6 +215,7 @@ def score_fn(
     network: LatentNetwork,
     observed: Array | None = None,
     covariance: FactorGaussian | None = None,
+    absent: Array | None = None,
 ) -> ScoreFn:
     """Return the learned score, `(x [B, D], t) -> [B, D]`.
 
@@ -213,6 +224,9 @@ def score_fn(
         observed: `[B, M]` bool, the modalities that are clean in x. The score is then that of the others
             given these, and 0 on these. None takes all modalities to be noised to time t.
         covariance: The Gaussian that the network was trained with; None stands for the covariance I.
+        absent: `[B, M]` bool, modalities that the score is not told of, for a network that was trained with
+            rows that lack some. The score is that of the marginal of the others, and 0 on these. None takes
+            none to be absent.
 
     Returns:
         The score, which has no state: use it in any sampler.
@@ -227,21 +241,26 @@ def score_fn(
         [[-1.0, -1.0, -1.0]]
     """
     gaussian = covariance or standard_gaussian(network.layout.size)
-    has_patterns = observed is not None and covariance is not None
+    has_masks = observed is not None or absent is not None
+    has_patterns = has_masks and covariance is not None
     posterior = gaussian.posterior_of_batch if has_patterns else gaussian.posterior
 
     def score(x, t):
-        all_alike = observed is None and jnp.ndim(t) == 0
+        all_alike = not has_masks and jnp.ndim(t) == 0
         num_rows = 1 if all_alike else x.shape[0]
         nothing = jnp.zeros((num_rows, len(network.layout.sizes)), bool)
         clean = nothing if observed is None else observed
+        unknown = nothing if absent is None else absent
+        if absent is not None:
+            # Training shows noise, whose mean is 0; with noise the score would be random.
+            x = jnp.where(network.layout.expand(absent), 0, x)
         t = jnp.broadcast_to(t, (num_rows,))[:, None]
         alpha, sigma = network.sde.alpha(t), network.sde.sigma(t)
-        known, output = _ask(network, covariance, x, t, clean, nothing, posterior)
+        known, output = _ask(network, covariance, x, t, clean, unknown, posterior)
         # Equation (3) of `factor_gaussian`, over sigma^2, is the score of the Gaussian.
         of_gaussian = known.gain * (alpha * known.common - x)
         found = of_gaussian + alpha / sigma * known.spread * output
-        return jnp.where(network.layout.expand(clean), 0, found)
+        return jnp.where(network.layout.expand(clean | unknown), 0, found)
 
     return score
 
