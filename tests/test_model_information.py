@@ -3,12 +3,15 @@
 import dataclasses
 import itertools
 
+import jax
 import numpy as np
 import pytest
 import test_density
 from test_density import COV, NAMES, OWNER, gaussian_model, rows
 from test_model_covariance import gaussian_start
 
+from sbmae_jax.data.parts import part_details
+from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.models import information
 
 
@@ -50,8 +53,31 @@ def test_information_of_pairs_and_groups_is_that_of_the_gaussian(exact):
     assert known.mutual_information(some, "b", "a", num_levels=24).value > 0
 
 
+def test_a_vector_that_is_learned_in_parts_has_its_own_name(exact):
+    known, data = exact
+    parts = tuple(
+        (name, Scaling(
+            "vector", (1,), "float32", np.zeros(1), np.ones(1), details=part_details("lab", (k,), 2)
+        ))
+        for k, name in enumerate("bc")
+    )  # fmt: skip
+    lab = {"a": data["a"], "lab": np.concatenate([data["b"], data["c"]], axis=1)}
+    inner = dataclasses.replace(known, scalings=parts)
+    found = inner.mutual_information(lab, "lab", "a", num_levels=24)
+    near(found, entropy("a") + entropy("b", "c") - entropy(*NAMES))
+    assert set(inner.information(lab, num_levels=24)) == {("a", "lab"), ("lab", "a")}
+    with pytest.raises(ValueError, match="'b' is named twice"):
+        inner.mutual_information(lab, "lab", "b")
+
+
 def test_several_modalities(exact):
     known, data = exact
+    found = information.summarise(known, jax.random.key(2), data)
+    assert found["num_rows"] == 600
+    true = entropy("a") + entropy("b") - entropy("a", "b")
+    assert abs(found["pairs"]["a"]["b"]["mean"] - true) < 3 * found["pairs"]["a"]["b"]["se"]
+    assert found["pairs"]["a"]["b"] == found["pairs"]["b"]["a"]
+    assert not found["o_information"]["doubtful"]
     alone, total = sum(map(entropy, NAMES)), entropy(*NAMES)
     near(known.total_correlation(data, num_levels=24), alone - total)
     rest = sum(total - entropy(*set(NAMES) - {name}) for name in NAMES)
@@ -89,6 +115,7 @@ GOOD = rows()
         (("total_correlation", GOOD, ["a", []]), r"groups\[1\] must name at least one"),
         (("o_information", GOOD, ["a", "b"]), "at least 3 groups"),
         (("information", {"a": GOOD["a"]}), "at least 2 groups"),
+        (("information", None), "rows must be"),
     ],
 )
 def test_what_cannot_be_estimated_is_refused(ask, message):

@@ -18,6 +18,7 @@ from sbmae_jax.evaluation.generator import Generator
 from sbmae_jax.evaluation.labels import coherence_pages
 from sbmae_jax.evaluation.paired import calibration_pages, pages
 from sbmae_jax.evaluation.paired.headlines import headlines
+from sbmae_jax.evaluation.paired.information_pages import information_sections
 from sbmae_jax.evaluation.paired.labels import find_judges
 from sbmae_jax.evaluation.paired.pages import sections
 from sbmae_jax.evaluation.paired.plots import plot_matrix, plot_prediction, plot_vectors
@@ -29,10 +30,11 @@ SPEED = {"seconds_per_1000_samples": 1.0, "num_evaluations": 3}
 MIXTURE = Mixture()
 
 
-def reported(model, rows, train, likelihoods, folder, least_bytes=500):
+def reported(model, rows, train, likelihoods, folder, least_bytes=500, information=None):
     """Measure a model and report it, and return headlines, sections, samples and results."""
     generator = Generator(
-        names=model.names, complete=model.complete, draw=model.draw, reconstruct=dict, batch_size=500
+        names=model.names, complete=model.complete, draw=model.draw, reconstruct=dict, batch_size=500,
+        information=information,
     )  # fmt: skip
     protocol = PairedProtocol(likelihoods=likelihoods, num_unconditional=50, num_samples=9)
     results, samples = protocol.measure(jax.random.key(0), rows, generator, {}, lambda: train)
@@ -127,6 +129,38 @@ def test_few_test_rows_are_warned_of_and_many_are_not(mixture):
     assert "all figures may be far off" in headlines(several)[0].remark
 
 
+def information_of_nobody(key, rows):
+    """Return what `models.information.summarise` could return."""
+    names = [name for name in rows if name in MIXTURE.names]
+    entry = {"mean": 0.5, "se": 0.02, "doubtful": False}
+    pairs = {a: {b: entry for b in names if b != a} for a in names}
+    total = {"mean": 1.25, "se": 0.1, "doubtful": False}
+    return {
+        "num_rows": len(rows[names[0]]), "pairs": pairs, "total_correlation": total,
+        "o_information": total | {"mean": -0.25},
+    }  # fmt: skip
+
+
+def test_information_between_modalities_is_shown_where_it_was_measured(mixture):
+    _, sections, _, results = mixture
+    assert "Information, in nats" not in sections  # no generator of it, and no rows for it
+    assert information_sections(results, MIXTURE.names) == []
+    found = information_of_nobody(None, {name: np.zeros(60) for name in MIXTURE.names})
+    (section,) = information_sections({"information": found}, MIXTURE.names)
+    assert section.table[0] == ("", *MIXTURE.names)
+    assert section.table[1] == (MIXTURE.names[0], "", *["0.50 ± 0.02"] * 3)
+    assert "total correlation 1.25 ± 0.10 nats, O-information -0.25 ± 0.10" in section.remark
+    assert "?" not in section.remark
+    first, second, *_ = MIXTURE.names
+    found["pairs"][first][second] = {"mean": 0.5, "se": 0.02, "doubtful": True}
+    (section,) = information_sections({"information": found}, MIXTURE.names)
+    assert section.table[1][2] == "0.50 ± 0.02 ?"
+    assert "A question mark" in section.remark
+    del found["o_information"]
+    (section,) = information_sections({"information": found}, MIXTURE.names[:2])
+    assert "total" not in section.remark
+
+
 def test_a_modality_that_says_nothing_of_the_label_is_no_judge_of_agreement(folder):
     class Noisy(Mixture):
         """The counts are the same for all classes."""
@@ -137,7 +171,11 @@ def test_a_modality_that_says_nothing_of_the_label_is_no_judge_of_agreement(fold
 
     model = Noisy()
     rows, train = model.rows(60, seed=1), model.rows(300, seed=2)
-    found, shown, _, results = reported(model, rows, train, model.likelihoods, folder)
+    found, shown, _, results = reported(
+        model, rows, train, model.likelihoods, folder, information=information_of_nobody
+    )
+    assert shown["Information, in nats"].table[1][2] == "0.50 ± 0.02"
+    assert "60 complete test rows" in shown["Information, in nats"].remark
     assert results["judges_left_out"] == ["counts"]
     assert found["left out of coherence"].value == "counts"
     assert "counts." in shown["Coherence: do modalities agree on the label?"].remark

@@ -2,12 +2,14 @@
 
 python -m benchmarks.samplers accuracy    # each sampler and conditioning at each budget, 45 minutes
 python -m benchmarks.samplers particles   # the twisted sampler
+python -m benchmarks.samplers information # bias and coverage of estimates of information, two minutes
 """
 
 from benchmarks.runner import main
 from benchmarks.samplers.accuracy import measure_accuracy
+from benchmarks.samplers.information import measure_information
 from benchmarks.samplers.particles import measure_particles
 from benchmarks.samplers.report import REPORT
 
 if __name__ == "__main__":
-    main("samplers", __doc__, REPORT, (measure_accuracy, measure_particles))
+    main("samplers", __doc__, REPORT, (measure_accuracy, measure_particles, measure_information))

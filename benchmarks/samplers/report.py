@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.claims import Claim, claim
 from benchmarks.runner import Page, Report
+from benchmarks.samplers.information import information_table, of_information
 from benchmarks.tables import table
 
 Rows = Sequence[Mapping[str, Any]]
@@ -110,8 +111,9 @@ def draw(page: Page) -> Figure:
 
 REPORT = Report(
     "samplers",
-    [("accuracy", of_accuracy), ("particles", of_particles)],
+    [("accuracy", of_accuracy), ("particles", of_particles), ("information", of_information)],
     {
+        "samplers.information": ("information", information_table),
         "samplers.unconditional": ("accuracy", lambda page: ratio_table(page, "unconditional")),
         "samplers.conditional": (
             "accuracy",

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from sbmae_jax.models.information import summarise
 from sbmae_jax.models.model import Model
 from sbmae_jax.training.sharding import batched, replicated
 from sbmae_jax.types import Array, CompleteFn, Key
@@ -41,6 +42,8 @@ class Generator:
         mesh: Devices that share the rows of a batch; see `sharding.batched`.
         read: What to keep of each batch of samples, by default all of it. Keep less where the samples of all
             rows do not fit into memory.
+        information: `(key, complete rows) -> results`, as `models.information.summarise`; None for a
+            generator without marginal scores.
         seconds: How long each call took, by its function. The first call of a function compiles.
 
     Example:
@@ -61,6 +64,7 @@ class Generator:
     draw: CompleteFn | None = None
     mesh: Mesh | None = None
     read: Read = dict
+    information: Callable[[Key, Arrays], dict[str, Any]] | None = None
     seconds: dict[CompleteFn, list[float]] = field(default_factory=dict)
 
     def reading(self, read: Read) -> "Generator":
@@ -128,6 +132,7 @@ def make_generator(model: Model, batch_size: int, mesh: Mesh) -> Generator:
     return Generator(
         names=model.layout.names, complete=compiled(Model.complete), draw=compiled(Model.draw),
         reconstruct=compiled(Model.reconstruct), batch_size=batch_size, mesh=mesh,
+        information=partial(summarise, model) if model.marginals else None,
     )  # fmt: skip
 
 

@@ -127,13 +127,21 @@ def latents_of_rows(
     prepared = {
         m.name: model.prepare(m, given[m.name]) for m in model.modalities if m.name in given
     }
+    return encode_prepared(model, prepared, num_rows), known
+
+
+def encode_prepared(model: Any, prepared: Mapping[str, Any], num_rows: int) -> np.ndarray:
+    """Return standardised latents [B, D] of rows as the networks see them, of some or all modalities.
+
+    Those of other modalities are of no use.
+    """
     parts = []
     for rows, num_kept in padded_batches(num_rows, MAX_ROWS, powers_of_two=True):
         absent = {m.name: np.zeros((len(rows), *m.shape), np.float32) for m in model.modalities}
         batch = absent | {name: values[rows] for name, values in prepared.items()}
         with coder_errors():
             parts.append(np.asarray(_encode(model, batch))[:num_kept])
-    return np.concatenate(parts), known
+    return np.concatenate(parts)
 
 
 def _mask(model: Any, given: Mapping[str, Any], names: Sequence[str]) -> np.ndarray:

@@ -20,7 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from sbmae_jax._check import as_key, require_int, short_repr
-from sbmae_jax.models.density import latents_of_rows
+from sbmae_jax.data.parts import split_given, vectors_of
+from sbmae_jax.models.density import encode_prepared, latents_of_rows
 from sbmae_jax.sampling.information import Information
 from sbmae_jax.sampling.information import o_information as o_information_of
 from sbmae_jax.sampling.information import total_correlation as total_correlation_of
@@ -94,15 +95,60 @@ def all_pairs(
     """
     groups, key = _groups(model, rows, None, 2), as_key(key)
     x, masks = _prepare(model, rows, groups, num_levels)
-    names, none = list(groups), np.zeros(masks.shape[1], bool)
+    return _pairs(model, list(groups), x, masks, key, num_levels)
+
+
+def summarise(
+    model: Any, key: Key, prepared: Mapping[str, Any], num_levels: int = 24
+) -> dict[str, Any]:
+    """Return what a report says of the information between all modalities.
+
+    Args:
+        model: The `Model`; it must have marginals.
+        key: A typed key.
+        prepared: Complete rows as the networks see them, at least two; the first `MAX_ROWS` are used.
+        num_levels: As for `Model.mutual_information`.
+
+    Returns:
+        Ready for JSON: `pairs`, `{name: {other: estimate}}`, `total_correlation`, and for three modalities or
+        more `o_information`. An estimate has a mean and its error, se, and whether it is `doubtful`: by
+        the errors of the score it is smaller by more than three standard errors.
+    """
+    names = model.layout.names
+    num_rows = min(len(prepared[names[0]]), MAX_ROWS)
+    x = encode_prepared(model, {name: prepared[name][:num_rows] for name in names}, num_rows)
+    masks = np.eye(len(names), dtype=bool)
+    pair_key, total_key, o_key = jax.random.split(key, 3)
+    found = _pairs(model, names, x, masks, pair_key, num_levels)
+    pairs = {a: {b: _entry(found[a, b]) for b in names if b != a} for a in names}
     run = partial(_total_correlation, num_levels=num_levels)
-    found = {}
+    total = _pooled(run, model, total_key, x, masks, np.zeros(len(names), bool))
+    made = {"num_rows": num_rows, "pairs": pairs, "total_correlation": _entry(total)}
+    if len(names) > 2 and model.sampling.conditioning == "amortised":
+        run = partial(
+            _o_information, num_levels=num_levels, groups=tuple(map(tuple, masks.tolist()))
+        )
+        made["o_information"] = _entry(_pooled(run, model, o_key, x))
+    return made
+
+
+def _pairs(
+    model: Any, names: Sequence[str], x: np.ndarray, masks: np.ndarray, key: Key, num_levels: int
+) -> dict[tuple[str, str], Information]:
+    """Return the information of all pairs of names, whose masks are `[G, M]`."""
+    run = partial(_total_correlation, num_levels=num_levels)
+    found, none = {}, np.zeros(masks.shape[1], bool)
     for i, a in enumerate(names):
+        row_key = jax.random.fold_in(key, i)
         for j in range(i):
-            pair_key = jax.random.fold_in(jax.random.fold_in(key, i), j)
-            one = _pooled(run, model, pair_key, x, masks[[i, j]], none)
+            one = _pooled(run, model, jax.random.fold_in(row_key, j), x, masks[[i, j]], none)
             found[a, names[j]] = found[names[j], a] = one
     return found
+
+
+def _entry(found: Information) -> dict[str, Any]:
+    gap, error = found.value - found.by_error, np.hypot(found.se, found.by_error_se)
+    return {"mean": found.value, "se": found.se, "doubtful": bool(gap > 3 * error)}
 
 
 def _names(place: str, names: Names) -> tuple[str, ...]:
@@ -115,12 +161,26 @@ def _names(place: str, names: Names) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _require_rows(rows: Any) -> None:
+    if not isinstance(rows, Mapping):
+        raise ValueError(f"rows must be {{name: array}}, got {short_repr(rows)}")
+
+
+def _parts(names: Sequence[str], vectors: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return names with those of vectors that are learned in parts replaced by their parts."""
+    return tuple(part for name in names for part in vectors.get(name, (name,)))
+
+
 def _groups(
     model: Any, rows: Mapping[str, Any], groups: Sequence[Names] | None, least: int
 ) -> dict[str, tuple[str, ...]]:
     """Return groups by what messages call them: by default each modality of the rows."""
+    _require_rows(rows)
     if groups is None:
-        found = {name: (name,) for name in model.layout.names if name in rows}
+        scalings = dict(model.scalings)
+        whole = dict(zip(model.layout.names, model.layout.names, strict=True))
+        whole |= {p: v for v, parts in vectors_of(scalings).items() for p in parts if v in rows}
+        found = {whole[name]: (whole[name],) for name in model.layout.names if whole[name] in rows}
     elif isinstance(groups, str):
         raise ValueError(
             f"groups must be a list of modalities, or of lists of them, got {groups!r}"
@@ -137,13 +197,15 @@ def _prepare(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return latents [B, D] and groups [G, M], or raise ValueError for what cannot be estimated."""
     require_marginals(model)
-    if not isinstance(rows, Mapping):
-        raise ValueError(f"rows must be {{name: array}}, got {short_repr(rows)}")
+    _require_rows(rows)
     require_int("num_levels", num_levels, 2, 10_000)
+    scalings = dict(model.scalings)
+    vectors, rows = vectors_of(scalings), split_given(rows, scalings)
+    groups = {place: _parts(names, vectors) for place, names in groups.items()}
     owner: dict[str, str] = {}
     for place, names in groups.items():
+        model.layout.observed(names, 1)  # refuses names that are unknown
         for name in names:
-            model.layout.observed([name], 1)  # refuses names that are unknown
             if name not in rows:
                 raise ValueError(f"{place} names {name!r}, which rows do not have: give its values")
             if name in owner:
@@ -211,7 +273,8 @@ def _o_information(
     none, first = np.zeros_like(involved), np.cumsum(sizes) - sizes
 
     def alone(noised, t):
-        return jnp.sum(jnp.stack([_score(model, noised, t, none, one) for one in masks]), axis=0)
+        scores = jax.lax.map(lambda one: _score(model, noised, t, none, one), jnp.asarray(masks))
+        return jnp.sum(scores, axis=0)
 
     def joint(noised, t):
         return _score(model, noised, t, none, involved)

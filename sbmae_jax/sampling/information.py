@@ -230,7 +230,7 @@ def o_information(
     sde: SDE,
     joint_score: ScoreFn,
     marginal_score: ScoreFn,
-    conditional_score: Callable[[Array, Array, Any], Array],
+    conditional_score: Callable[[Array, Array, Array], Array],
     x: Array,
     groups: Any,
     *,
@@ -248,7 +248,7 @@ def o_information(
         joint_score: as for `total_correlation`.
         marginal_score: as for `total_correlation`.
         conditional_score: `(x, t, mask) -> score` given the coordinates where mask `[B, D]` is True, which
-            are clean in x: as `amortised` takes it. It is called once for each group, which alone has noise.
+            are clean in x: as `amortised` takes it. The mask is traced; for each group, all others are clean.
         x: rows, `[B, D]`; as for `mutual_information`.
         groups: `[G, D]` of bool, True for the coordinates of each of at least two groups; each coordinate is
             in exactly one.
@@ -272,19 +272,19 @@ def o_information(
     Source: Bounoua et al. 2024 (arXiv:2402.05667).
     """
     held = _held(x, None)
-    masks = _require_groups(groups, x.shape[1])
+    masks = jnp.asarray(_require_groups(groups, x.shape[1]))
     alone = checks.checked_score(marginal_score, "marginal_score")
     joint = checks.checked_score(joint_score, "joint_score")
 
     def given_others(noised, t):
-        found = jnp.zeros_like(noised)
-        for group in masks:
-            clean = np.broadcast_to(~group, x.shape)
+        def of_group(group):
+            clean = jnp.broadcast_to(~group, x.shape)
             score = checks.checked_score(
-                lambda x, t, clean=clean: conditional_score(x, t, clean), "conditional_score"
+                lambda x, t: conditional_score(x, t, clean), "conditional_score"
             )
-            found = jnp.where(group[None], score(jnp.where(clean, x, noised), t), found)
-        return found
+            return jnp.where(clean, 0, score(jnp.where(clean, x, noised), t))
+
+        return jnp.sum(jax.lax.map(of_group, masks), axis=0)
 
     def errors(noised, eps, t):
         together = joint(noised, t)

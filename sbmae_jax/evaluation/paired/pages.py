@@ -10,6 +10,7 @@ from sbmae_jax.evaluation.images import reconstruction_grid, save_enlarged
 from sbmae_jax.evaluation.labels.coherence_pages import plot_coherence
 from sbmae_jax.evaluation.paired.calibration_pages import calibration_sections
 from sbmae_jax.evaluation.paired.headlines import ONE_MODALITY
+from sbmae_jax.evaluation.paired.information_pages import information_sections
 from sbmae_jax.evaluation.paired.plots import (
     ABOUT_ALL,
     DPI,
@@ -36,6 +37,7 @@ def sections(
         found.append(ReportSection("Nothing to observe", remark=remark))
     else:
         found += [_prediction(results, folder), _matrix(results, names, folder)]
+        found += information_sections(results, names)
         found += calibration_sections(results, folder)
         found += _vectors(results, samples, names, folder)
         found += text_sections(results, samples)

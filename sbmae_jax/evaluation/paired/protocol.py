@@ -30,6 +30,8 @@ from sbmae_jax.evaluation.paired.texts import ToStrings, measure_texts
 from sbmae_jax.models.task import Params
 from sbmae_jax.types import Key
 
+MIN_COMPLETE = 30  # rows with all modalities, for information between them
+
 
 @dataclass(frozen=True, kw_only=True)
 class PairedProtocol:
@@ -73,7 +75,7 @@ class PairedProtocol:
         """Measure a generator; see `EvaluationProtocol.measure`."""
         del evaluators
         joint_key, rest_key, one_key, label_key, sample_key = jax.random.split(key, 5)
-        text_key = jax.random.fold_in(key, 5)
+        text_key, information_key = (jax.random.fold_in(key, i) for i in (5, 6))
         eval_data = make_eval_data(self.likelihoods, rows, train())
         names, present = eval_data.names, eval_data.test.present
         made = generator.draw_rows(joint_key, *blank_rows(rows, names, self.num_unconditional))
@@ -94,6 +96,10 @@ class PairedProtocol:
         prediction, calibration = measure_given_the_rest(
             rest_key, eval_data, generator, self.num_samples, baselines
         )
+        complete = present.all(axis=1)
+        if generator.information is not None and complete.sum() >= MIN_COMPLETE:
+            some = {name: np.asarray(rows[name])[complete] for name in names}
+            results["information"] = generator.information(information_key, some)
         return results | {
             "prediction": prediction,
             "prediction_given_one": measure_given_one(one_key, eval_data, generator),
