@@ -1,5 +1,6 @@
 """The survey of a user's files: what is there, what is odd about it, what is left out."""
 
+import dataclasses
 import tracemalloc
 
 import numpy as np
@@ -68,6 +69,8 @@ def test_components_are_also_counted_by_what_they_tell_of_other_modalities(tmp_p
     assert choose_latent_size(found["loud"]) == (
         4, "so many of 201 principal components help to predict other modalities",
     )  # fmt: skip
+    noise = dataclasses.replace(found["loud"], shape=(50,), num_components=(31, 36, 46))
+    assert choose_latent_size(noise)[0] == 50
     write_npz(tmp_path / "few.npz", {name: x[:150] for name, x in views.items()})
     assert not any(m.num_shared for m in survey(tmp_path / "few.npz").modalities)
 

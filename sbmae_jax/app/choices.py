@@ -29,6 +29,9 @@ MAX_PATCHES = 100  # with more, the dense layers on patches become too wide
 MAX_LATENTS = 64  # of one modality
 # A third of columns that no linear map explains fill 64 components, and hide what others tell of them.
 MAX_VECTOR_LATENTS = 128
+NEARLY_ALL = (
+    0.9  # of the values of a vector: what a latent that is a little shorter loses may matter
+)
 MIN_TEXT_LATENTS = 16
 MAX_OWN_LATENTS = 4  # of a part of a vector that needs no autoencoder
 
@@ -172,6 +175,8 @@ def choose_latent_size(m: ModalitySurvey) -> tuple[int, str]:
     if m.kind == "vector" and held < m.num_shared <= most:
         why = f"so many of {num} principal components help to predict other modalities"
         return m.num_shared, why
+    if m.kind == "vector" and NEARLY_ALL * num < held <= num <= most:
+        return num, f"one for each value: {percent} % of the variance takes {held} of {num}"
     if held <= most:
         return held, f"{held} of {num} principal components hold {percent} % of the variance"
     return most, f"the maximum: {percent} % of the variance takes {held} principal components"
