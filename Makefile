@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
   $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint docs results lock wheel smoke clean
+.PHONY: demo test test-slow test-oldest lint docs results lock wheel smoke clean
 
 demo: .venv/run
 	$(BIN)/python launch.py --config=configs/polydigits.py --workdir=runs/polydigits
@@ -13,6 +13,11 @@ test: .venv/dev
 
 test-slow: .venv/dev
 	$(BIN)/python -m pytest -m slow
+
+test-oldest: .venv/dev  # the oldest JAX that the samplers are said to run under
+	$(BIN)/uv venv --quiet --clear .venv/oldest
+	$(BIN)/uv pip install --quiet --python .venv/oldest/bin/python jax==0.4.38 "numpy>=2.0"
+	PYTHONPATH=. .venv/oldest/bin/python tests/oldest_jax.py
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -46,6 +46,7 @@ from sbmae_jax.sampling.particles import (
     twisted_sample,
 )
 from sbmae_jax.sampling.predictors import ancestral, denoise, euler_maruyama
+from sbmae_jax.sampling.processes import CosineVP, DiscreteVP, Process, RectifiedFlow
 from sbmae_jax.sampling.samplers import chain, repeat, sample
 from sbmae_jax.sampling.sde import EDM, SDE, VE, VP, SubVP
 from sbmae_jax.sampling.twists import (
@@ -77,11 +78,15 @@ __all__ = [
     "SDE",
     "VE",
     "VP",
+    "CosineVP",
+    "DiscreteVP",
     "FrozenCoder",
     "Information",
     "MemoryStep",
     "Model",
     "Particles",
+    "Process",
+    "RectifiedFlow",
     "SubVP",
     "Twisted",
     "amortised",

@@ -21,6 +21,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
+from sbmae_jax._placement import placed_like
 from sbmae_jax.types import Array, Key, ScoreFn, State
 
 MAX_COUNT = 1_000_000  # of steps, repeats, probes or particles: more is almost certainly a typo
@@ -181,7 +182,7 @@ def _fits(value: Any, kind: Any) -> bool:
     if kind is int:
         return isinstance(value, int | np.integer) and not isinstance(value, bool)
     if kind is float:
-        return _is_finite(value)
+        return _is_finite(value) or _is_traced_number(value)
     return isinstance(value, kind) if kind in _TYPE_NAMES else True
 
 
@@ -195,6 +196,10 @@ def _is_finite(value: Any) -> bool:
         return abs(float(value)) <= FLOAT32_MAX
     except (OverflowError, TypeError):  # an integer beyond all floats; a complex number
         return False
+
+
+def _is_traced_number(value: Any) -> bool:
+    return isinstance(value, jax.core.Tracer) and not np.ndim(value) and value.dtype.kind in "iuf"
 
 
 def _type_name(kind: Any) -> str:
@@ -326,11 +331,27 @@ def require_state(x: State) -> None:
 
 def same_state(x: State, moved: State, name: str = "x") -> State:
     """Return the moved state, or raise ValueError if its shapes or dtypes are not those of x."""
-    before, after = (jax.eval_shape(lambda x: x, v) for v in (x, moved))
+    before, after = (jax.tree.map(_kind, v) for v in (x, moved))
     if before != after:
-        kind = "a state" if name == "x" else "one"
-        raise ValueError(f"step must return {kind} like {name}, {before}, got {after}")
+        kind, remark = "a state" if name == "x" else "one", ""
+        if jax.tree.structure(before) == jax.tree.structure(after) and not any(
+            jax.tree.leaves(jax.tree.map(_differ_in_shape, before, after))
+        ):
+            remark = ": cast it with .astype; float64 times, or numbers of NumPy, give float64"
+        raise ValueError(f"step must return {kind} like {name}, {before}, got {after}{remark}")
     return moved
+
+
+class _Kind(str):
+    """The dtype and shape of an array, as they are written in a message."""
+
+
+def _kind(x: Any) -> _Kind:
+    return _Kind(f"{jnp.result_type(x)}{list(jnp.shape(x))}")
+
+
+def _differ_in_shape(one: _Kind, other: _Kind) -> bool:
+    return one.partition("[")[2] != other.partition("[")[2]
 
 
 def all_finite(x: State) -> Array:
@@ -341,12 +362,22 @@ def all_finite(x: State) -> Array:
 def checked_score(score: ScoreFn, name: str = "score") -> ScoreFn:
     """Wrap a score so that it raises ValueError for a result that does not have the shape of x."""
 
-    def checked(x, t):
-        out = score(x, t)
+    def as_like(x, out):
         require_numbers(name, out)
         if jnp.shape(out) != x.shape:
             raise ValueError(f"{name} must return the shape of x, {x.shape}, got {jnp.shape(out)}")
         return jnp.asarray(out)
+
+    def checked(x, t):
+        out = score(x, t)
+        if hasattr(x, "shape"):
+            return as_like(x, out)
+        leaves, shape = jax.tree.flatten(x)
+        if jax.tree.structure(out) != shape:
+            raise ValueError(
+                f"{name} must return a pytree like x, {shape}, got {jax.tree.structure(out)}"
+            )
+        return shape.unflatten(map(as_like, leaves, jax.tree.leaves(out)))
 
     return checked
 
@@ -354,7 +385,7 @@ def checked_score(score: ScoreFn, name: str = "score") -> ScoreFn:
 def broadcast_like(value: Array | float, x: Array, name: str) -> Array:
     """Broadcast one row, or one row per sample, to the shape of x, or raise ValueError."""
     try:
-        return jnp.broadcast_to(value, x.shape)
+        return placed_like(jnp.broadcast_to(value, x.shape), x)
     except ValueError:
         raise ValueError(
             f"{name} must broadcast to the shape of x, {x.shape}: pass one row, or one per sample; "

@@ -7,7 +7,11 @@ from sbmae_jax import (
     EDM,
     VE,
     VP,
+    CosineVP,
+    DiscreteVP,
     MemoryStep,
+    Process,
+    RectifiedFlow,
     SubVP,
     ancestral,
     annealed_langevin,
@@ -56,6 +60,42 @@ SAMPLER_CALLS = {
         sigma_min=("number", 0.1),
         sigma_max=("number", 20.0),
         rho=("number", 7.0),
+    ),
+    "CosineVP": Call(
+        lambda offset, t_max: CosineVP(offset, t_max).sigma(T),
+        (),
+        False,
+        offset=("number", 0.01),
+        t_max=("number", 0.9),
+    ),
+    "RectifiedFlow": Call(
+        lambda t_max: RectifiedFlow(t_max).sigma(T), (), False, t_max=("number", 0.9)
+    ),
+    "DiscreteVP": Call(
+        lambda betas: DiscreteVP(betas).sigma(T),
+        (),
+        False,
+        betas=("array", jnp.asarray([0.1, 0.2])),
+    ),
+    "Process": Call(
+        lambda t_max: Process(VP().log_alpha, VP().sigma, t_max).diffusion(T),
+        (),
+        False,
+        t_max=("number", 0.9),
+    ),
+    "SDE.score_from_velocity": Call(
+        lambda sde, velocity, x, t: sde.score_from_velocity(velocity, x, t),
+        (2, 3),
+        sde=sde,
+        velocity=x,
+        x=x,
+        t=t,
+    ),
+    "SDE.score_from_v": Call(
+        lambda sde, v, x, t: sde.score_from_v(v, x, t), (2, 3), sde=sde, v=x, x=x, t=t
+    ),
+    "SDE.v_from_score": Call(
+        lambda sde, score, x, t: sde.v_from_score(score, x, t), (2, 3), sde=sde, score=x, x=x, t=t
     ),
     "SDE.perturb": Call(
         lambda sde, x, eps, t: sde.perturb(x, eps, t), (2, 3), sde=sde, x=x, eps=x, t=t

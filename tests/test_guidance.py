@@ -127,3 +127,31 @@ def test_an_energy_of_the_wrong_shape_is_named():
 def test_an_empty_window_is_named():
     with pytest.raises(ValueError, match=r"window must be \(low, high\)"):
         guide(score, energy, window=(0.8, 0.2))
+
+
+def test_the_weight_of_classifier_free_may_follow_time_and_act_in_a_window():
+    conditional, unconditional = (lambda x, t: -2 * x), (lambda x, t: -x)
+    x = jnp.ones((2, 3))
+    by_time = classifier_free(conditional, unconditional, lambda t: 1 + 4 * t)
+    np.testing.assert_allclose(by_time(x, 0.5), -4 * x)  # weight 3
+    inside = classifier_free(conditional, unconditional, 3.0, window=(0.2, 0.6))
+    for t, expected in ((0.1, -2 * x), (0.2, -4 * x), (0.6, -4 * x), (0.7, -2 * x)):
+        np.testing.assert_allclose(inside(x, jnp.float32(t)), expected, rtol=1e-6)
+    rows = classifier_free(conditional, unconditional, lambda t: jnp.asarray([1.0, 3.0, 1.0]))
+    np.testing.assert_allclose(
+        rows(x, 0.5), jnp.broadcast_to(jnp.asarray([-2.0, -4.0, -2.0]), (2, 3))
+    )
+    with pytest.raises(ValueError, match="window must be"):
+        classifier_free(conditional, unconditional, 3.0, window=(0.6, 0.2))
+    with pytest.raises(ValueError, match="weight must broadcast to the shape of x"):
+        classifier_free(conditional, unconditional, lambda t: jnp.ones(4))(x, 0.5)
+
+
+def test_a_window_may_be_traced():
+    def at(high):
+        return guide(lambda x, t: -x, lambda x, t: x[:, 0], window=(0.0, high))(
+            jnp.ones((1, 2)), 0.5
+        )
+
+    found = jax.jit(jax.vmap(at))(jnp.asarray([0.4, 0.6]))
+    np.testing.assert_allclose(found[:, 0, 0], [-1.0, -2.0])

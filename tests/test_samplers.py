@@ -14,6 +14,7 @@ from sbmae_jax import (
     MemoryStep,
     SubVP,
     ancestral,
+    by_norm,
     chain,
     denoise,
     dpm_solver,
@@ -30,6 +31,7 @@ from sbmae_jax import (
     substeps,
     uniform_times,
 )  # fmt: skip
+from sbmae_jax.sampling.samplers import once
 
 ALL = [VP(), SubVP(), VE(), EDM()]
 
@@ -75,11 +77,15 @@ def test_every_returns_the_states_that_shorter_runs_end_in():
     times = uniform_times(7)
     x = jnp.ones((2, 3))
     end, path = sample(jax.random.key(1), shrink, x, times, every=3)
-    assert path.shape == (2, 2, 3)
-    for j, stop in enumerate((3, 6)):
+    assert path.shape == (4, 2, 3)
+    np.testing.assert_array_equal(path[0], x)
+    np.testing.assert_array_equal(path[-1], end)
+    for j, stop in enumerate((3, 6), start=1):
         shorter = sample(jax.random.key(1), shrink, x, times[: stop + 1])
         np.testing.assert_allclose(path[j], shorter, rtol=1e-6)
     np.testing.assert_allclose(end, sample(jax.random.key(1), shrink, x, times), rtol=1e-6)
+    whole = sample(jax.random.key(1), shrink, x, times[:7], every=3, last=shrink)
+    np.testing.assert_allclose(whole[1], path[:3], rtol=1e-6)  # `last` comes after the trajectory
 
 
 @pytest.mark.parametrize("sde", ALL, ids=repr)
@@ -269,6 +275,40 @@ def test_a_step_that_returns_another_state_is_refused(combine, returned):
     step = combine(lambda key, x, t, t_next: returned)
     with pytest.raises(ValueError, match="step must return a state like x"):
         sample(jax.random.key(0), step, **GOOD)
+
+
+def test_falling_times_are_refused_where_they_are_to_rise():
+    with pytest.raises(ValueError, match="times must rise"):
+        sample(jax.random.key(0), shrink, rising=True, **GOOD)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda v: dpm_solver(VP(), lambda x, t: -x, eta=v, temperature=v),
+        lambda v: heun(VP(), lambda x, t: -x, churn=v),
+        lambda v: ancestral(VP(), lambda x, t: -x, data_scale=v, temperature=v),
+        lambda v: langevin(VP(), lambda x, t: -x, snr=v, temperature=v),
+    ],
+    ids=["dpm_solver", "heun", "ancestral", "langevin"],
+)
+def test_options_may_be_traced(make):
+    def run(value):
+        return once(make(value))(jax.random.key(0), jnp.ones((2, 3)), 0.6, 0.4)
+
+    traced = jax.jit(jax.vmap(run))(jnp.asarray([0.0, 0.3]))
+    np.testing.assert_allclose(traced, jnp.stack([run(0.0), run(0.3)]), rtol=1e-4, atol=1e-5)
+
+
+def test_a_traced_count_is_refused_by_name():
+    with pytest.raises(ValueError, match="num_steps must be an integer, got"):
+        jax.jit(lambda n: langevin(VP(), lambda x, t: -x, num_steps=n))(3)
+
+
+def test_rows_without_a_batch_have_no_norm():
+    step = langevin(VP(), lambda x, t: -x, rule=by_norm)
+    with pytest.raises(ValueError, match=r"by_norm needs rows, x of \[B, \.\.\.\].* use by_level"):
+        step(jax.random.key(0), jnp.ones(3), 0.5, 0.4)
 
 
 def test_rising_times_are_refused_inside_jit_too():

@@ -3,13 +3,16 @@
 python -m benchmarks.samplers accuracy    # each sampler and conditioning at each budget, 45 minutes
 python -m benchmarks.samplers particles   # the twisted sampler
 python -m benchmarks.samplers information # bias and coverage of estimates of information, two minutes
+python -m benchmarks.samplers overhead    # the cost over a scan written by hand, a minute
 """
 
 from benchmarks.runner import main
 from benchmarks.samplers.accuracy import measure_accuracy
 from benchmarks.samplers.information import measure_information
+from benchmarks.samplers.overhead import measure_overhead
 from benchmarks.samplers.particles import measure_particles
 from benchmarks.samplers.report import REPORT
 
 if __name__ == "__main__":
-    main("samplers", __doc__, REPORT, (measure_accuracy, measure_particles, measure_information))
+    parts = (measure_accuracy, measure_particles, measure_information, measure_overhead)
+    main("samplers", __doc__, REPORT, parts)

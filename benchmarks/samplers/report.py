@@ -22,6 +22,14 @@ def of_particles(page: Page) -> Iterator[Claim]:
     yield claim(name, large["error"], "<=", 0.1, smallest_ess=large["smallest_ess"])
 
 
+def of_overhead(page: Page) -> Iterator[Claim]:
+    """Compare `sample` with a scan that is written by hand."""
+    for row in page["overhead"]["rows"]:
+        name = f"{row['sampler']} over a hand-written scan"
+        yield claim(f"{name}: processor time", row["run"], "<=", 1.05)
+        yield claim(f"{name}: time to compile", row["compile"], "<=", 2)
+
+
 def of_accuracy(page: Page) -> Iterator[Claim]:
     """Compare distances to exact samples, and calibration."""
     rows = page["accuracy"]["rows"]
@@ -111,7 +119,12 @@ def draw(page: Page) -> Figure:
 
 REPORT = Report(
     "samplers",
-    [("accuracy", of_accuracy), ("particles", of_particles), ("information", of_information)],
+    [
+        ("accuracy", of_accuracy),
+        ("particles", of_particles),
+        ("information", of_information),
+        ("overhead", of_overhead),
+    ],
     {
         "samplers.information": ("information", information_table),
         "samplers.unconditional": ("accuracy", lambda page: ratio_table(page, "unconditional")),

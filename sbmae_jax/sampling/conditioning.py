@@ -38,8 +38,9 @@ import jax
 import jax.numpy as jnp
 
 from sbmae_jax import _check as checks
+from sbmae_jax._placement import normal_like
+from sbmae_jax.sampling.leaves import SDETree, leaf_keys, leafwise, require_each, require_masks
 from sbmae_jax.sampling.samplers import AnyStep, combined, iterate, with_memory
-from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.types import Array, MemoryStep, ScoreFn, Step, StepFn
 
 # ---------------------------------------------------------------- kernels that restore
@@ -65,18 +66,22 @@ def clamp(value: Array, mask: Array) -> StepFn:
         >>> put(jax.random.key(0), jnp.ones((4, 2)), 0.4, 0.4)[0].tolist()
         [5.0, 1.0]
     """
-    checks.require_mask(mask)
-    checks.require_numbers("value", value)
+    require_masks(mask)
+    require_each(checks.require_numbers, "value", value)
 
     def kernel(key, x, t, t_next):
         del key, t, t_next
-        clean = checks.broadcast_like(value, x, "value").astype(x.dtype)
-        return jnp.where(checks.mask_like(mask, x), clean, x)
+
+        def put(x, value, mask):
+            clean = checks.broadcast_like(value, x, "value").astype(x.dtype)
+            return jnp.where(checks.mask_like(mask, x), clean, x)
+
+        return leafwise(put, x, value=value, mask=mask)
 
     return kernel
 
 
-def renoise(sde: SDE, value: Array, mask: Array, noise: Array | None = None) -> StepFn:
+def renoise(sde: SDETree, value: Array, mask: Array, noise: Array | None = None) -> StepFn:
     """Set the observed coordinates to their value, noised to the level of t_next.
 
     Args:
@@ -102,19 +107,23 @@ def renoise(sde: SDE, value: Array, mask: Array, noise: Array | None = None) -> 
 
     Source: Song et al. 2021 (arXiv:2011.13456), appendix I.2.
     """
-    checks.require_mask(mask)
-    checks.require_numbers("value", value)
+    require_masks(mask)
+    require_each(checks.require_numbers, "value", value)
     if noise is not None:
-        checks.require_numbers("noise", noise)
+        require_each(checks.require_numbers, "noise", noise)
 
     def kernel(key, x, t, t_next):
         del t
-        if noise is None:
-            eps = jax.random.normal(key, x.shape, x.dtype)
-        else:
-            eps = checks.broadcast_like(noise, x, "noise")
-        clean = checks.broadcast_like(value, x, "value").astype(x.dtype)
-        return jnp.where(checks.mask_like(mask, x), sde.perturb(clean, eps, t_next), x)
+
+        def put(x, key, sde, value, mask, noise):
+            fresh = noise is None
+            eps = normal_like(key, x) if fresh else checks.broadcast_like(noise, x, "noise")
+            clean = checks.broadcast_like(value, x, "value").astype(x.dtype)
+            noised = sde.perturb(clean, eps, t_next).astype(x.dtype)
+            return jnp.where(checks.mask_like(mask, x), noised, x)
+
+        options = {"sde": sde, "value": value, "mask": mask, "noise": noise}
+        return leafwise(put, x, leaf_keys(key, x), **options)
 
     return kernel
 
@@ -165,7 +174,7 @@ def given(step: Step, observe: Step) -> Step:
     return combined(MemoryStep(init, move), step, observe)
 
 
-def forward_transition(sde: SDE) -> StepFn:
+def forward_transition(sde: SDETree) -> StepFn:
     """Move x forwards in time, to a t_next above t, by a draw from p(x_next | x).
 
     Args:
@@ -182,14 +191,17 @@ def forward_transition(sde: SDE) -> StepFn:
     """
 
     def kernel(key, x, t, t_next):
-        ratio = sde.alpha(t_next) / sde.alpha(t)
-        added = jnp.maximum(sde.sigma(t_next) ** 2 - (ratio * sde.sigma(t)) ** 2, 0.0)
-        return ratio * x + jnp.sqrt(added) * jax.random.normal(key, x.shape, x.dtype)
+        def add(x, key, sde):
+            ratio = sde.alpha(t_next) / sde.alpha(t)
+            added = jnp.maximum(sde.sigma(t_next) ** 2 - (ratio * sde.sigma(t)) ** 2, 0.0)
+            return (ratio * x + jnp.sqrt(added) * normal_like(key, x)).astype(x.dtype)
+
+        return leafwise(add, x, leaf_keys(key, x), sde=sde)
 
     return kernel
 
 
-def repaint(step: AnyStep, sde: SDE, num: int) -> AnyStep:
+def repaint(step: AnyStep, sde: SDETree, num: int) -> AnyStep:
     """Take a step `num` times and jump back in between, as RePaint does; `num` times the evaluations.
 
     Args:
@@ -221,7 +233,8 @@ def repaint(step: AnyStep, sde: SDE, num: int) -> AnyStep:
     def move(key, x, memory, t, t_next):
         def visit(j, x, memory):
             # The step comes last, so that `iterate` checks what it returns.
-            x = jnp.where(j > 0, back(jax.random.fold_in(key, 2 * j - 1), x, t_next, t), x)
+            noised = back(jax.random.fold_in(key, 2 * j - 1), x, t_next, t)
+            x = jax.tree.map(lambda a, b: jnp.where(j > 0, a, b), noised, x)
             return kernel.step(jax.random.fold_in(key, 2 * j), x, memory, t, t_next)
 
         return iterate(visit, num, x, memory)

@@ -14,12 +14,12 @@ algorithm 1.
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from sbmae_jax import _check as checks
+from sbmae_jax._placement import normal_like
+from sbmae_jax.sampling.leaves import SDETree, leaf_keys, leafwise, require_each, require_masks
 from sbmae_jax.sampling.samplers import repeat
-from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.types import Array, ScoreFn, StepFn
 
 
@@ -69,12 +69,17 @@ def by_norm(snr: float, noise: Array, score: Array, sigma: Array) -> Array:
 
     Source: Song et al. 2021 (arXiv:2011.13456), algorithm 5.
     """
+    if jnp.ndim(score) < 2:
+        raise ValueError(
+            f"by_norm needs rows, x of [B, ...], to have a norm for each; got shape {jnp.shape(score)}: "
+            "use by_level, or add an axis with x[None]"
+        )
     square = [jnp.sum(v**2, axis=tuple(range(1, v.ndim)), keepdims=True) for v in (noise, score)]
     return 2 * snr**2 * square[0] / jnp.maximum(square[1], jnp.finfo(score.dtype).tiny)
 
 
 def langevin(
-    sde: SDE,
+    sde: SDETree,
     score: ScoreFn,
     snr: float = 0.16,
     num_steps: int = 1,
@@ -110,26 +115,29 @@ def langevin(
 
     Source: Song et al. 2021 (arXiv:2011.13456), algorithms 4 and 5.
     """
-    checks.require_number("snr", snr, low=0)
+    require_each(checks.require_number, "snr", snr, low=0)
     checks.require_int("num_steps", num_steps, 0, checks.MAX_COUNT)
-    checks.require_number("temperature", temperature, low=0)
+    require_each(checks.require_number, "temperature", temperature, low=0)
     if mask is not None:
-        checks.require_mask(mask)
+        require_masks(mask)
     score = checks.checked_score(score)
 
     def inner(key, x, t, t_next):
-        noise = jax.random.normal(key, x.shape, x.dtype)
-        observed = checks.mask_like(mask, x)
-        noise, score_x = (jnp.where(observed, 0.0, v) for v in (noise, score(x, t_next)))
-        size = rule(snr, noise, score_x, sde.sigma(t_next))
-        moved = x + size * score_x + temperature * jnp.sqrt(2 * size) * noise
-        return jnp.where(observed, x, moved)
+        def move(x, score_x, key, sde, snr, mask, temperature):
+            observed = checks.mask_like(mask, x)
+            noise, score_x = (jnp.where(observed, 0.0, v) for v in (normal_like(key, x), score_x))
+            size = rule(snr, noise, score_x, sde.sigma(t_next))
+            moved = x + size * score_x + temperature * jnp.sqrt(2 * size) * noise
+            return jnp.where(observed, x, moved).astype(x.dtype)
+
+        options = {"sde": sde, "snr": snr, "mask": mask, "temperature": temperature}
+        return leafwise(move, x, score(x, t_next), leaf_keys(key, x), **options)
 
     return repeat(inner, num_steps)
 
 
 def annealed_langevin(
-    sde: SDE,
+    sde: SDETree,
     score: ScoreFn,
     step_size: float,
     sigma_last: float,

@@ -36,7 +36,7 @@ def uniform_times(num: int, t_min: float = 1e-3) -> Array:
 
 
 def log_snr_times(sde: SDE, num: int, t_min: float = 1e-3) -> Array:
-    """Return times from 1 to t_min, equally spaced in log-SNR: the grid of few-step samplers.
+    """Return times from t_max to t_min, equally spaced in log-SNR: the grid of few-step samplers.
 
     Args:
         sde: the process.
@@ -57,16 +57,16 @@ def log_snr_times(sde: SDE, num: int, t_min: float = 1e-3) -> Array:
     Source: Lu et al. 2022 (arXiv:2211.01095).
     """
     _require_grid(num, t_min)
-    ends = sde.log_snr(jnp.asarray([1.0, t_min]))
+    ends = sde.log_snr(jnp.asarray([sde.t_max, t_min]))
     if not isinstance(ends, jax.core.Tracer) and not np.isfinite(np.asarray(ends)).all():
         raise ValueError(
             f"t_min is too small: the process has no noise there, its SNR is infinite; got {t_min}"
         )
-    return _pin_ends(sde.time(jnp.linspace(ends[0], ends[1], num + 1)), t_min)
+    return _pin_ends(sde.time(jnp.linspace(ends[0], ends[1], num + 1)), sde.t_max, t_min)
 
 
 def edm_times(sde: SDE, num: int, t_min: float = 1e-3, rho: float = 7.0) -> Array:
-    """Return times from 1 to t_min, equally spaced in (sigma / alpha)^(1/rho): the grid of EDM.
+    """Return times from t_max to t_min, equally spaced in (sigma / alpha)^(1/rho): the grid of EDM.
 
     Args:
         sde: the process.
@@ -89,9 +89,9 @@ def edm_times(sde: SDE, num: int, t_min: float = 1e-3, rho: float = 7.0) -> Arra
     """
     _require_grid(num, t_min)
     checks.require_number("rho", rho, 1, 100)
-    ends = jnp.exp(-0.5 * sde.log_snr(jnp.asarray([1.0, t_min])) / rho)
+    ends = jnp.exp(-0.5 * sde.log_snr(jnp.asarray([sde.t_max, t_min])) / rho)
     roots = jnp.linspace(ends[0], ends[1], num + 1)
-    return _pin_ends(sde.time(-2 * rho * jnp.log(roots)), t_min)
+    return _pin_ends(sde.time(-2 * rho * jnp.log(roots)), sde.t_max, t_min)
 
 
 def ladder_times(sde: SDE, sigmas: Array) -> Array:
@@ -128,6 +128,6 @@ def _require_grid(num: int, t_min: float) -> None:
     checks.require_number("t_min", t_min, low=0, below=1)
 
 
-def _pin_ends(times: Array, t_min: float) -> Array:
+def _pin_ends(times: Array, t_max: float, t_min: float) -> Array:
     # Inverting the log-SNR rounds, but the ends are known exactly.
-    return times.at[0].set(1.0).at[-1].set(t_min)
+    return times.at[0].set(t_max).at[-1].set(t_min)

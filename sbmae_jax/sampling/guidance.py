@@ -24,6 +24,7 @@ Sources: Dhariwal and Nichol 2021 (arXiv:2105.05233), section 4; Ho and Salimans
 from collections.abc import Callable
 
 import jax
+import jax.core
 import jax.numpy as jnp
 
 from sbmae_jax import _check as checks
@@ -69,10 +70,8 @@ def guide(
     Source: Dhariwal and Nichol 2021 (arXiv:2105.05233), section 4.
     """
     score = checks.checked_score(score)
-    checks.require_type("window", window, tuple[float, float])
+    require_window(window)
     low, high = window
-    if not low <= high:
-        raise ValueError(f"window must be (low, high) with low <= high, got {window}")
     if not callable(strength):
         checks.require_numbers("strength", strength)
     if weights is not None:
@@ -107,23 +106,37 @@ def guide(
     return guided
 
 
+def require_window(window: tuple[float, float]) -> None:
+    """Raise ValueError for a window of times that is not `(low, high)`; traced numbers are not compared."""
+    checks.require_type("window", window, tuple[float, float])
+    if not any(isinstance(t, jax.core.Tracer) for t in window) and not window[0] <= window[1]:
+        raise ValueError(f"window must be (low, high) with low <= high, got {window}")
+
+
 def classifier_free(
-    conditional: ScoreFn, unconditional: ScoreFn, weight: float | Array = 1.0
+    conditional: ScoreFn,
+    unconditional: ScoreFn,
+    weight: float | Array | Callable[[Array], Array] = 1.0,
+    *,
+    window: tuple[float, float] = (0.0, 1.0),
 ) -> ScoreFn:
     """Mix two scores: (1 - weight) unconditional + weight conditional.
 
     Args:
         conditional: the score given what is observed, e.g. by `amortised`.
         unconditional: the score without it, e.g. by `noise_condition`.
-        weight: a number, or an array that broadcasts to x, e.g. a weight per modality. 0 is the
-            unconditional score, 1 the conditional one, and above 1 is sharper than it.
+        weight: a number, or an array that broadcasts to x, e.g. a weight per modality; or a function of the
+            scalar t that returns one. 0 is the unconditional score, 1 the conditional one, and above 1 is
+            sharper than it.
+        window: times `(low, high)`, both included; outside them the weight is 1. A window in the middle keeps
+            most of the diversity that guidance at high noise costs.
 
     Returns:
         A score that costs one evaluation of each. It raises ValueError for a weight that does not fit x, or a
         score that does not return the shape of x.
 
     Raises:
-        ValueError: for a weight that is not of numbers.
+        ValueError: for a weight that is not of numbers, or an empty window.
 
     Example:
         >>> import jax.numpy as jnp
@@ -132,15 +145,22 @@ def classifier_free(
         >>> score(jnp.ones((4, 2)), 0.5)[0].tolist()
         [-4.0, -4.0]
 
-    Source: Ho and Salimans 2022 (arXiv:2207.12598), equation 6, where their weight is ours minus 1.
+    Source: Ho and Salimans 2022 (arXiv:2207.12598), equation 6, where their weight is ours minus 1;
+    Kynkaanniemi et al. 2024 (arXiv:2404.07724) for the window.
     """
-    checks.require_numbers("weight", weight)
+    if not callable(weight):
+        checks.require_numbers("weight", weight)
+    require_window(window)
+    low, high = window
     conditional = checks.checked_score(conditional, "conditional")
     unconditional = checks.checked_score(unconditional, "unconditional")
 
     def mixed(x, t):
         checks.require_numbers("x", x)
-        w = weight if jnp.ndim(weight) == 0 else checks.broadcast_like(weight, x, "weight")
+        w = weight(t) if callable(weight) else weight
+        checks.require_numbers("weight", w)
+        w = w if jnp.ndim(w) == 0 else checks.broadcast_like(w, x, "weight")
+        w = jnp.where((low <= t) & (t <= high), w, 1.0)
         return (1 - w) * unconditional(x, t) + w * conditional(x, t)
 
     return mixed

@@ -358,7 +358,7 @@ def _integrate(
     checks.require_int("num_levels", num_levels, 2, checks.MAX_COUNT)
     checks.require_number("t_min", t_min, above=0, below=1)
     x = jnp.asarray(x)
-    highest, lowest = sde.log_snr(jnp.asarray(t_min)), sde.log_snr(jnp.asarray(1.0))
+    highest, lowest = sde.log_snr(jnp.asarray(t_min)), sde.log_snr(jnp.asarray(sde.t_max))
     width = (highest - lowest) / num_levels
     levels = highest - width * (jnp.arange(num_levels) + 0.5)
 

@@ -28,6 +28,8 @@ import jax
 import jax.numpy as jnp
 
 from sbmae_jax import _check as checks
+from sbmae_jax._placement import placed_like, settled
+from sbmae_jax.sampling.samplers import narrowed
 from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.types import Array, Key, ScoreFn
 
@@ -77,7 +79,8 @@ def log_density(
     """
     checks.require_times(times, falling=False)
     _require_points(x, key, num_probes, mask)
-    times, x = jnp.asarray(times), _at_least_single(x)
+    x = _at_least_single(x)
+    times = narrowed(times, x)
     flow, held = _flow_with_divergence(sde, score, x, key, num_probes, mask)
 
     def advance(carry, pair):
@@ -89,7 +92,8 @@ def log_density(
         x = x + 0.5 * dt * (drift + drift_next)
         return (x, gain + 0.5 * dt * (divergence + divergence_next)), None
 
-    start = (x, jnp.zeros(x.shape[0], x.dtype))
+    start = (x, jnp.zeros_like(x[:, 0]))
+    start = settled(lambda carry: advance(carry, (times[0], times[1]))[0], start)
     (x, gain), _ = jax.lax.scan(advance, start, (times[:-1], times[1:]))
     return _prior_log_prob(sde, x, held) + gain
 
@@ -158,7 +162,7 @@ def log_density_adaptive(
             diffrax.ODETerm(field),
             diffrax.Tsit5(),
             t_min,
-            1.0,
+            sde.t_max,
             None,
             (x[None], jnp.zeros(1, x.dtype)),
             stepsize_controller=diffrax.PIDController(rtol, atol),
@@ -191,7 +195,8 @@ def _flow_with_divergence(
 
         def quadratic(probe):
             # Rows do not mix, so one probe serves the whole batch at once.
-            probe = jnp.where(held, 0.0, jnp.broadcast_to(probe, x.shape))
+            probe = placed_like(jnp.broadcast_to(probe, x.shape), x)
+            probe = jnp.where(held, 0.0, probe)
             return jnp.sum(probe * push(probe), axis=1)
 
         drift_x, push = jax.linearize(drift, x)

@@ -16,17 +16,20 @@ Sources: Song, Meng and Ermon 2021 (arXiv:2010.02502), equation 12; Karras et al
 (arXiv:2206.00364), algorithm 2; Lu et al. 2022 (arXiv:2211.01095), algorithm 2 and appendix B.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
 
 from sbmae_jax import _check as checks
+from sbmae_jax._placement import normal_like
+from sbmae_jax.sampling.leaves import SDETree, leaf_keys, leafwise, require_each
 from sbmae_jax.sampling.sde import SDE
-from sbmae_jax.types import Array, MemoryStep, ScoreFn, StepFn
+from sbmae_jax.types import Array, Key, MemoryStep, ScoreFn, State, StepFn
 
 
-def probability_flow(sde: SDE, score: ScoreFn) -> StepFn:
+def probability_flow(sde: SDETree, score: ScoreFn) -> StepFn:
     """Take an Euler step of the flow in (x/alpha, sigma/alpha), also known as DDIM.
 
     Args:
@@ -49,14 +52,18 @@ def probability_flow(sde: SDE, score: ScoreFn) -> StepFn:
 
     def kernel(key, x, t, t_next):
         del key
-        ratio = sde.alpha(t_next) / sde.alpha(t)
-        eps = sde.noise_from_score(score(x, t), t)
-        return ratio * x + (sde.sigma(t_next) - ratio * sde.sigma(t)) * eps
+
+        def move(x, score_x, sde):
+            ratio = sde.alpha(t_next) / sde.alpha(t)
+            eps = sde.noise_from_score(score_x, t)
+            return (ratio * x + (sde.sigma(t_next) - ratio * sde.sigma(t)) * eps).astype(x.dtype)
+
+        return leafwise(move, x, score(x, t), sde=sde)
 
     return kernel
 
 
-def heun(sde: SDE, score: ScoreFn, churn: float = 0.0, observe: StepFn | None = None) -> StepFn:
+def heun(sde: SDETree, score: ScoreFn, churn: float = 0.0, observe: StepFn | None = None) -> StepFn:
     """Take a step of the flow by Heun's rule; two evaluations of the score.
 
     Without churn or correctors, Heun is the worst partner for `renoise`: nothing makes x forget the noise
@@ -86,34 +93,70 @@ def heun(sde: SDE, score: ScoreFn, churn: float = 0.0, observe: StepFn | None = 
     Source: Karras et al. 2022 (arXiv:2206.00364), algorithm 2.
     """
     checks.require_number("churn", churn, low=0)
+    if not isinstance(sde, SDE) and not _is_zero(churn):
+        raise ValueError(
+            "churn needs one sde for the whole state: it raises its time; set churn to 0"
+        )
     score = checks.checked_score(score)
+
+    processes = jax.tree.leaves(sde, is_leaf=lambda one: isinstance(one, SDE))
 
     def kernel(key, x, t, t_next):
         churn_key, observe_key = jax.random.split(key)
-        y, r = x / sde.alpha(t), sde.sigma(t) / sde.alpha(t)
-        r_next = sde.sigma(t_next) / sde.alpha(t_next)
-        if churn > 0:
-            y, t, r = _raise_noise(sde, churn_key, y, t, r, churn)
-        eps = sde.noise_from_score(score(sde.alpha(t) * y, t), t)
-        trial = sde.alpha(t_next) * (y + (r_next - r) * eps)
+        if not _is_zero(churn):
+            x, t = _raise_noise(sde, churn_key, x, t, churn)
+        eps = _noise(sde, x, score(x, t), t)
+        trial = _moved(sde, x, eps, t, t_next)
         if observe is not None:
             trial = observe(observe_key, trial, t_next, t_next)
         # At sigma = 0 there may be no score; there Euler's step, to the predicted clean data, stands.
-        safe = jnp.where(r_next > 0, t_next, t)
-        eps_next = sde.noise_from_score(score(trial, safe), safe)
-        better = sde.alpha(t_next) * (y + (r_next - r) * 0.5 * (eps + eps_next))
-        return jnp.where(r_next > 0, better, trial)
+        noisy = jnp.all(jnp.stack([one.sigma(t_next) > 0 for one in processes]))
+        safe = jnp.where(noisy, t_next, t)
+        eps_next = _noise(sde, x, score(trial, safe), safe)
+        mean = jax.tree.map(lambda one, other: 0.5 * (one + other), eps, eps_next)
+        better = _moved(sde, x, mean, t, t_next)
+        return jax.tree.map(lambda a, b: jnp.where(noisy, a, b), better, trial)
 
     return kernel
 
 
-def _raise_noise(sde, key, y, t, r, churn):
-    # Never above the level of t = 1, where no score has been trained.
-    top = jnp.ones_like(t)
+def _noise(sde: Any, x: State, score_x: State, t: Array) -> State:
+    return leafwise(lambda x, s, sde: sde.noise_from_score(s, t), x, score_x, sde=sde)
+
+
+def _moved(sde: Any, x: State, eps: State, t: Array, t_next: Array) -> State:
+    """Return where a straight line in (x/alpha, sigma/alpha) leads."""
+
+    def move(x, eps, sde):
+        y, r, r_next = (
+            x / sde.alpha(t),
+            sde.sigma(t) / sde.alpha(t),
+            sde.sigma(t_next) / sde.alpha(t_next),
+        )
+        return (sde.alpha(t_next) * (y + (r_next - r) * eps)).astype(x.dtype)
+
+    return leafwise(move, x, eps, sde=sde)
+
+
+def _is_zero(value: Any) -> bool:
+    """Return whether an option is known to be 0, which a traced one never is."""
+    return not isinstance(value, jax.core.Tracer) and not value
+
+
+def _raise_noise(sde: SDE, key: Key, x: State, t: Array, churn: float) -> tuple[State, Array]:
+    """Add noise, and return the time to which x then belongs."""
+    r = sde.sigma(t) / sde.alpha(t)
+    # Never above the level at which sampling starts: no score has been trained there.
+    top = jnp.full_like(t, sde.t_max)
     r_up = jnp.clip(r * (1 + churn), r, jnp.maximum(r, sde.sigma(top) / sde.alpha(top)))
-    # Written as a product of factors, since a difference of squares can round to below zero.
-    y = y + jnp.sqrt((r_up - r) * (r_up + r)) * jax.random.normal(key, y.shape, y.dtype)
-    return y, jnp.where(r_up > r, sde.time(-2 * jnp.log(r_up)), t), r_up
+    t_up = jnp.where(r_up > r, sde.time(-2 * jnp.log(r_up)), t)
+
+    def add(x, key):
+        # Written as a product of factors, since a difference of squares can round to below zero.
+        y = x / sde.alpha(t) + jnp.sqrt((r_up - r) * (r_up + r)) * normal_like(key, x)
+        return (sde.alpha(t_up) * y).astype(x.dtype)
+
+    return leafwise(add, x, leaf_keys(key, x)), t_up
 
 
 class MultistepMemory(NamedTuple):
@@ -159,19 +202,29 @@ def dpm_solver(sde: SDE, score: ScoreFn, eta: float = 0.0, temperature: float = 
 
     Source: Lu et al. 2022 (arXiv:2211.01095), algorithm 2 and appendix B.
     """
-    checks.require_number("eta", eta, low=0)
-    checks.require_number("temperature", temperature, low=0)
+    require_each(checks.require_number, "eta", eta, low=0)
+    require_each(checks.require_number, "temperature", temperature, low=0)
     score = checks.checked_score(score)
 
     def init(x):
-        return MultistepMemory(jnp.zeros_like(x), jnp.asarray(jnp.inf, x.dtype))
+        def empty(x):
+            return jnp.zeros_like(x), jnp.asarray(jnp.inf, jnp.promote_types(x.dtype, jnp.float32))
+
+        return MultistepMemory(*leafwise(empty, x))
 
     def move(key, x, memory, t, t_next):
-        denoised = sde.denoised_from_score(score(x, t), x, t)
-        mean, std = multistep_kernel(sde, x, memory, denoised, t, t_next, eta, temperature)
-        if eta > 0:
-            mean = mean + std * jax.random.normal(key, x.shape, x.dtype)
-        return mean, MultistepMemory(denoised, 0.5 * sde.log_snr(t))
+        def one(x, score_x, key, denoised, half_log_snr, sde, eta, temperature):
+            before = MultistepMemory(denoised, half_log_snr)
+            denoised = sde.denoised_from_score(score_x, x, t).astype(x.dtype)
+            mean, std = multistep_kernel(sde, x, before, denoised, t, t_next, eta, temperature)
+            if not _is_zero(eta):
+                mean = mean + std * normal_like(key, x)
+            reached = (0.5 * sde.log_snr(t)).astype(half_log_snr.dtype)
+            return mean.astype(x.dtype), denoised, reached
+
+        options = {"sde": sde, "eta": eta, "temperature": temperature}
+        x, *after = leafwise(one, x, score(x, t), leaf_keys(key, x), *memory, **options)
+        return x, MultistepMemory(*after)
 
     return MemoryStep(init, move)
 
@@ -183,12 +236,12 @@ def multistep_kernel(
     """Return the mean, of the shape of x, and the scalar standard deviation of `dpm_solver`'s step."""
     half_log_snr = 0.5 * sde.log_snr(t)
     h, h_before = 0.5 * sde.log_snr(t_next) - half_log_snr, half_log_snr - memory.half_log_snr
-    # After a jump back the memory lies at less noise than x, hence on another path.
-    usable = (h_before > 0) & jnp.isfinite(h)
+    # After a jump back the step before did not lead here: it went the other way, or nowhere.
+    usable = (h * h_before > 0) & jnp.isfinite(h)
     weight = jnp.where(usable, 0.5 * h / jnp.where(usable, h_before, 1.0), 0.0)
     best = denoised + weight * (denoised - memory.denoised)
     kept = sde.sigma(t_next) / sde.sigma(t)
-    if eta > 0:
+    if not _is_zero(eta):
         kept = kept * jnp.exp(-eta * h)
     mean = kept * x - sde.alpha(t_next) * jnp.expm1(-(1 + eta) * h) * best
     return mean, temperature * sde.sigma(t_next) * jnp.sqrt(-jnp.expm1(-2 * eta * h))

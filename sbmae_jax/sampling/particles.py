@@ -42,9 +42,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from sbmae_jax import _check as checks
+from sbmae_jax._placement import settled
 from sbmae_jax.sampling.observations import Operator, is_zero
 from sbmae_jax.sampling.ode import MultistepMemory, multistep_kernel
 from sbmae_jax.sampling.predictors import reverse_kernel
+from sbmae_jax.sampling.samplers import narrowed
 from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.sampling.twists import Twist, Twisted, twist
 from sbmae_jax.types import Array, Key, ScoreFn
@@ -129,7 +131,7 @@ def feynman_kac(
     checks.require_number("data_scale", data_scale, low=0)
     if eta is not None:
         checks.require_number("eta", eta, above=0)
-    num, times = shape[0], jnp.asarray(times)
+    num, times = shape[0], narrowed(times, jnp.zeros(()))  # that is what the prior draws
     num_steps = times.shape[0] - 1
     prior_key, loop_key = jax.random.split(key)
 
@@ -166,6 +168,7 @@ def feynman_kac(
         jnp.full(num, -math.log(num)),
         jnp.zeros(()),
     )
+    start = settled(lambda carry: visit(carry, jnp.asarray(0))[0], start)
     (x, _, log_w, log_evidence), ess = jax.lax.scan(visit, start, jnp.arange(num_steps + 1))
     return Particles(x, log_w, ess, log_evidence)
 

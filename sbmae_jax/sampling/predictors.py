@@ -11,15 +11,16 @@ Those of higher order, and without noise, are in `ode`.
 Sources: Song et al. 2021 (arXiv:2011.13456), equation 6; Ho et al. 2020 (arXiv:2006.11239), equation 7.
 """
 
-import jax
 import jax.numpy as jnp
 
 from sbmae_jax import _check as checks
+from sbmae_jax._placement import normal_like
+from sbmae_jax.sampling.leaves import SDETree, leaf_keys, leafwise, require_each
 from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.types import Array, ScoreFn, StepFn
 
 
-def euler_maruyama(sde: SDE, score: ScoreFn) -> StepFn:
+def euler_maruyama(sde: SDETree, score: ScoreFn) -> StepFn:
     """Take an Euler step of the reverse SDE; one evaluation of the score.
 
     Args:
@@ -41,15 +42,18 @@ def euler_maruyama(sde: SDE, score: ScoreFn) -> StepFn:
     score = checks.checked_score(score)
 
     def kernel(key, x, t, t_next):
-        g, dt = sde.diffusion(t), t - t_next
-        mean = x - dt * (sde.drift(t) * x - g**2 * score(x, t))
-        return mean + g * jnp.sqrt(dt) * jax.random.normal(key, x.shape, x.dtype)
+        def move(x, score_x, key, sde):
+            g, dt = sde.diffusion(t), t - t_next
+            mean = x - dt * (sde.drift(t) * x - g**2 * score_x)
+            return (mean + g * jnp.sqrt(dt) * normal_like(key, x)).astype(x.dtype)
+
+        return leafwise(move, x, score(x, t), leaf_keys(key, x), sde=sde)
 
     return kernel
 
 
 def ancestral(
-    sde: SDE, score: ScoreFn, data_scale: float = 0.0, temperature: float = 1.0
+    sde: SDETree, score: ScoreFn, data_scale: float = 0.0, temperature: float = 1.0
 ) -> StepFn:
     """Draw from p(x_next | x), with x0 predicted from x; one evaluation of the score.
 
@@ -77,13 +81,17 @@ def ancestral(
 
     Source: Ho et al. 2020 (arXiv:2006.11239), equation 7, for any linear process.
     """
-    checks.require_number("data_scale", data_scale, low=0)
-    checks.require_number("temperature", temperature, low=0)
+    require_each(checks.require_number, "data_scale", data_scale, low=0)
+    require_each(checks.require_number, "temperature", temperature, low=0)
     score = checks.checked_score(score)
 
     def kernel(key, x, t, t_next):
-        mean, std = reverse_kernel(sde, x, score(x, t), t, t_next, data_scale)
-        return mean + temperature * std * jax.random.normal(key, x.shape, x.dtype)
+        def move(x, score_x, key, sde, data_scale, temperature):
+            mean, std = reverse_kernel(sde, x, score_x, t, t_next, data_scale)
+            return (mean + temperature * std * normal_like(key, x)).astype(x.dtype)
+
+        options = {"sde": sde, "data_scale": data_scale, "temperature": temperature}
+        return leafwise(move, x, score(x, t), leaf_keys(key, x), **options)
 
     return kernel
 
@@ -104,7 +112,7 @@ def reverse_kernel(
     return mean, jnp.sqrt(variance)
 
 
-def denoise(sde: SDE, score: ScoreFn) -> StepFn:
+def denoise(sde: SDETree, score: ScoreFn) -> StepFn:
     """Replace x at time t by the prediction of the clean data; one evaluation of the score.
 
     Args:
@@ -128,6 +136,10 @@ def denoise(sde: SDE, score: ScoreFn) -> StepFn:
 
     def kernel(key, x, t, t_next):
         del key, t_next
-        return sde.denoised_from_score(score(x, t), x, t)
+
+        def predict(x, score_x, sde):
+            return sde.denoised_from_score(score_x, x, t).astype(x.dtype)
+
+        return leafwise(predict, x, score(x, t), sde=sde)
 
     return kernel

@@ -32,6 +32,7 @@ import jax.numpy as jnp
 from jax.experimental import checkify
 
 from sbmae_jax import _check as checks
+from sbmae_jax._placement import settled
 from sbmae_jax.types import Array, Key, Memory, MemoryStep, State, Step, StepFn
 
 AnyStep = TypeVar("AnyStep", bound=Step)
@@ -48,21 +49,32 @@ def sample(
     every: int | None = None,
     last: Step | None = None,
     check: bool = False,
+    rising: bool = False,
 ) -> State:
     """Run a kernel over consecutive pairs of times, in one `lax.scan`.
+
+    Call it inside your own `jax.jit`. Outside, each call is traced and compiled anew, which takes a second
+    where the compiled program takes milliseconds, and JAX keeps each program.
 
     Args:
         key: a typed key; step i gets `fold_in(key, i)`.
         step: the kernel, plain or with a memory, which starts anew.
         x: the state at times[0], usually `sde.prior(key, (B, D))`; any pytree of floats.
-        times: `[N + 1]`, never rising, from 1 to nearly 0; step i goes from times[i] to times[i + 1].
-        every: also return each `every`-th state, in 1..N.
+        times: `[N + 1]`, never rising, from 1 to nearly 0; step i goes from times[i] to times[i + 1]. They
+            are cast to the dtype of x, or to float32 where that is wider.
+        every: also return the trajectory: the start, each `every`-th state, and the end; in 1..N.
         last: a kernel that is called once at the end, at time times[-1], e.g. `denoise(sde, score)`.
         check: raise at the first step after which x is not finite, and say which. Inside your own
             `jit`, wrap that with `jax.experimental.checkify.checkify`.
 
+        rising: run over rising times, from data to noise. That is for kernels of the probability-flow ODE,
+            `probability_flow`, `heun`, and `dpm_solver` with eta 0, which then encode data as the noise that
+            they would be drawn from. Kernels that add noise return NaN.
+
     Returns:
-        The state at times[-1]; with `every`, `(x, path)`, where path is `[N // every, B, D]`.
+        The state at times[-1], of the structure, shapes and dtypes of x. With `every`, `(x, path)`, where
+        path[0] is the start, path[k] the state after k * every steps, and path[-1] that at times[-1], before
+        `last`: `[N // every + 1, B, D]`, and one more where every does not divide N.
 
     Raises:
         ValueError: for an untyped key; a state that is not of floats; a kernel that changes the shape or
@@ -76,13 +88,14 @@ def sample(
         >>> prior_key, loop_key = jax.random.split(jax.random.key(0))
         >>> x = sde.prior(prior_key, (4, 2))
         >>> step, last = ancestral(sde, score), denoise(sde, score)
-        >>> sample(loop_key, step, x, log_snr_times(sde, 20), last=last).shape
+        >>> run = jax.jit(lambda key, x: sample(key, step, x, log_snr_times(sde, 20), last=last))
+        >>> run(loop_key, x).shape
         (4, 2)
     """
     checks.require_key(key)
-    checks.require_times(times, falling=True)
+    checks.require_times(times, falling=not rising)
     checks.require_state(x)
-    times = jnp.asarray(times)
+    times = narrowed(times, x)
     num_steps = times.shape[0] - 1
     if every is not None:
         checks.require_int("every", every, 1)
@@ -90,35 +103,60 @@ def sample(
         raise ValueError(
             f"every must be at most the number of steps in times, {num_steps}, got {every}"
         )
-    num_kept = 0 if every is None else num_steps // every
     kernel = with_memory(step)
 
     def advance(carry, i):
-        x, memory, path = carry
+        x, memory = carry
         moved = kernel.step(jax.random.fold_in(key, i), x, memory, times[i], times[i + 1])
         x, memory = same_carry((x, memory), moved)
         if check:
             message = "x is not finite after step {i}, at t = {t}"
             checkify.check(checks.all_finite(x), message, i=i, t=times[i + 1])
-        if every is not None:
-            # Only every k-th state has a slot; the others point past the end and are dropped.
-            slot = jnp.where((i + 1) % every == 0, i // every, num_steps)
-            path = jax.tree.map(lambda p, v: p.at[slot].set(v, mode="drop"), path, x)
-        return (x, memory, path), None
+        return x, memory
+
+    def walk(carry, first, num):
+        return jax.lax.scan(
+            lambda carry, i: (advance(carry, i), None), carry, first + jnp.arange(num)
+        )[0]
 
     def run(x):
-        path = jax.tree.map(lambda v: jnp.zeros((num_kept, *v.shape), v.dtype), x)
-        start = x, kernel.init(x), path
-        return jax.lax.scan(advance, start, jnp.arange(num_steps))[0]
+        start = settled(lambda carry: advance(carry, jnp.asarray(0)), (x, kernel.init(x)))
+        if every is None:
+            return walk(start, 0, num_steps)[0], None
+
+        def keep(carry, first):
+            carry = walk(carry, first, every)
+            return carry, carry[0]
+
+        whole = num_steps - num_steps % every
+        carry, path = jax.lax.scan(keep, start, jnp.arange(0, whole, every))
+        ends = [start[0]]
+        if whole < num_steps:
+            carry = walk(carry, whole, num_steps - whole)
+            ends.append(carry[0])
+        return carry[0], jax.tree.map(_joined, path, *ends)
 
     if check:
-        error, (x, _, path) = checkify.checkify(run)(x)
+        error, (x, path) = checkify.checkify(run)(x)
         checkify.check_error(error)
     else:
-        x, _, path = run(x)
+        x, path = run(x)
     if last is not None:
         x = once(last)(jax.random.fold_in(key, num_steps), x, times[-1], times[-1])
     return x if every is None else (x, path)
+
+
+def _joined(path: Array, start: Array, *end: Array) -> Array:
+    """Return a trajectory [K, ...] with the state before it, and one after it, if any."""
+    return jnp.concatenate([start[None], path, *(x[None] for x in end)])
+
+
+def narrowed(times: Array, x: State) -> Array:
+    """Return times that do not widen the arrays of a state in arithmetic, but are float32 at least."""
+    dtypes = [leaf.dtype for leaf in jax.tree.leaves(x)]
+    widest = jnp.result_type(*dtypes, jnp.float32)
+    times = jnp.asarray(times)
+    return times.astype(widest) if jnp.promote_types(times.dtype, widest) != widest else times
 
 
 # ---------------------------------------------------------------- memories
@@ -170,9 +208,8 @@ def iterate(
 
     Raises ValueError for a body that does not return a state and a memory like those it was given.
     """
-    return jax.lax.fori_loop(
-        0, num, lambda j, carry: same_carry(carry, body(j, *carry)), (x, memory)
-    )
+    start = settled(lambda carry: body(jnp.asarray(0), *carry), (x, memory))
+    return jax.lax.fori_loop(0, num, lambda j, carry: same_carry(carry, body(j, *carry)), start)
 
 
 # ---------------------------------------------------------------- combining

@@ -20,7 +20,7 @@ Let L = ln(alpha^2 / sigma^2), the log signal-to-noise ratio. From (2), for ever
 
     -L' = (ln sigma^2)' - (ln alpha^2)' = g^2 / sigma^2 > 0.    (3)
 
-L falls strictly, so it can serve as a clock, and `time` inverts it in closed form. (3) also tells
+L falls strictly, so it can serve as a clock, and `time` inverts it. (3) also tells
 how to draw times for the likelihood weighting g^2 of denoising score matching: a time with density
 proportional to g^2 / sigma^2 is a time whose L is uniform, for all four processes alike.
 
@@ -28,6 +28,12 @@ The score s = grad ln p_t determines every other prediction. Differentiating the
 E_x0 N(alpha x_0, sigma^2 I) gives s = -E[eps | x_t] / sigma, hence with (1)
 
     eps_hat = -sigma s,      x0_hat = (x_t + sigma^2 s) / alpha.    (4)
+
+Flow matching predicts the velocity u = alpha' x0 + sigma' eps of the path (1), and v prediction
+v = alpha eps - sigma x0. Each, with x = alpha x0 + sigma eps, gives the noise, and so the score -eps / sigma:
+
+    eps = (alpha u - alpha' x) / (alpha sigma' - alpha' sigma),                                        (6)
+    eps = (alpha v + sigma x) / (alpha^2 + sigma^2).                                                   (7)
 
 Backwards in time, a stochastic and an ordinary equation have the same marginals p_t:
 
@@ -38,12 +44,14 @@ solution is a straight line while the prediction is constant, so the few-step so
 
 Sources: Song et al. 2021 (arXiv:2011.13456) for VP, sub-VP, VE and (5); Karras et al. 2022
 (arXiv:2206.00364) for EDM and y, r; Kingma et al. 2021 (arXiv:2107.00630) for the clock L; Song
-et al. 2021 (arXiv:2101.09258) for the likelihood weighting.
+et al. 2021 (arXiv:2101.09258) for the likelihood weighting; Lipman et al. 2022 (arXiv:2210.02747) for
+(6), Salimans and Ho 2022 (arXiv:2202.00512) for (7).
 """
 
 import abc
 import dataclasses
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -71,9 +79,9 @@ def expand(coefficient: Array, x: Array) -> Array:
 class SDE(abc.ABC):
     """A linear diffusion on t in [0, 1], from data at t = 0 to noise at t = 1.
 
-    A subclass says how data shrink (`log_alpha`), how noise grows (`sigma`), what these two imply
-    (`drift`, `diffusion`, `time`), and from which Gaussian sampling starts (`prior_scale`). All else
-    follows, here and in the samplers.
+    A subclass says how data shrink (`log_alpha`) and how noise grows (`sigma`), by functions that JAX can
+    differentiate. All else follows from the two, here and in the samplers. A subclass may override `drift`,
+    `diffusion`, `time` and `prior_scale` by closed forms, which are quicker and hold where sigma is 0.
 
     Methods take a time `t: [] or [B]`, one for all rows or one per row, and return its shape. They do not
     look at values: NaN and times out of range pass through. Methods that also take rows raise ValueError
@@ -89,10 +97,13 @@ class SDE(abc.ABC):
         50.0
     """
 
+    t_max: float = 1.0
+    """The time from which sampling starts; below 1 where alpha(1) is 0."""
+
     @property
-    @abc.abstractmethod
-    def prior_scale(self) -> float:
-        """Standard deviation of the prior, the centred Gaussian from which sampling starts at t = 1."""
+    def prior_scale(self) -> float | Array:
+        """Standard deviation of the prior, the centred Gaussian from which sampling starts: sigma(t_max)."""
+        return self.sigma(jnp.asarray(self.t_max, float))
 
     @abc.abstractmethod
     def log_alpha(self, t: Array) -> Array:
@@ -102,17 +113,34 @@ class SDE(abc.ABC):
     def sigma(self, t: Array) -> Array:
         """Return the standard deviation of the noise at time t."""
 
-    @abc.abstractmethod
     def drift(self, t: Array) -> Array:
-        """Return the coefficient f(t) of the drift f x."""
+        """Return the coefficient f(t) of the drift f x, by (2)."""
+        return _slope(self.log_alpha, t)[1]
 
-    @abc.abstractmethod
     def diffusion(self, t: Array) -> Array:
-        """Return the coefficient g(t) of the noise."""
+        """Return the coefficient g(t) of the noise, by (2); it may be NaN where sigma is 0."""
+        sigma2, slope = _slope(lambda t: self.sigma(t) ** 2, t)
+        return jnp.sqrt(jnp.maximum(slope - 2 * self.drift(t) * sigma2, 0.0))
 
-    @abc.abstractmethod
     def time(self, log_snr: Array) -> Array:
-        """Return the time at which the log signal-to-noise ratio has this value; inverts `log_snr`."""
+        """Return the time at which the log signal-to-noise ratio has this value; inverts `log_snr`.
+
+        Without a closed form it halves [0, t_max] forty times, and then takes a Newton step. That step has
+        the derivative of the inverse function, in `log_snr` and in the parameters of the process.
+        """
+        low = jnp.zeros_like(jnp.asarray(log_snr, float))
+
+        def halve(_, ends):
+            middle = 0.5 * (ends[0] + ends[1])
+            too_clean = self.log_snr(middle) > log_snr
+            return jnp.where(too_clean, middle, ends[0]), jnp.where(too_clean, ends[1], middle)
+
+        low, high = jax.lax.fori_loop(0, 40, halve, (low, jnp.full_like(low, self.t_max)))
+        t = jax.lax.stop_gradient(0.5 * (low + high))
+        reached, slope = _slope(self.log_snr, t)
+        gap = (reached - log_snr) / jax.lax.stop_gradient(slope)
+        usable = jnp.isfinite(gap)
+        return jnp.clip(t - jnp.where(usable, jnp.where(usable, gap, 0.0), 0.0), 0.0, self.t_max)
 
     def alpha(self, t: Array) -> Array:
         """Return the factor by which clean data have shrunk at time t, in (0, 1]."""
@@ -154,14 +182,14 @@ class SDE(abc.ABC):
         return expand(self.drift(t), x) * x - 0.5 * g**2 * score
 
     def prior(self, key: Key, shape: tuple[int, ...]) -> Array:
-        """Draw the points at t = 1 from which sampling starts.
+        """Draw the points at t_max from which sampling starts.
 
         Args:
             key: a typed key.
             shape: of the result, usually `(B, D)`.
 
         Returns:
-            Draws of N(0, prior_scale^2), in float32.
+            Draws of N(0, prior_scale^2), in JAX's default type of floats.
 
         Raises:
             ValueError: for an untyped key, or a shape that is not a tuple of integers.
@@ -183,7 +211,7 @@ class SDE(abc.ABC):
         if not jnp.ndim(x):
             raise ValueError("x must be [B, ...], one point per row, got a single number")
         x = x.reshape(x.shape[0], math.prod(x.shape[1:])) / self.prior_scale
-        constant = 0.5 * math.log(2 * math.pi) + math.log(self.prior_scale)
+        constant = 0.5 * math.log(2 * math.pi) + _log(self.prior_scale)
         return -0.5 * jnp.sum(x**2, axis=1) - x.shape[1] * constant
 
     def score_from_noise(self, eps: Array, t: Array) -> Array:
@@ -210,6 +238,33 @@ class SDE(abc.ABC):
         checks.require_numbers("t", t)
         return (x + expand(self.sigma(t), x) ** 2 * score) / expand(self.alpha(t), x)
 
+    def score_from_velocity(self, velocity: Array, x: Array, t: Array) -> Array:
+        """Turn a velocity of flow matching at `x: [B, ...]`, alpha' x0 + sigma' eps, into a score, by (6).
+
+        Where a flow has the data at t = 1, call its network with 1 - t and negate what it returns.
+        `probability_flow_drift` is the way back.
+        """
+        checks.require_alike(x=x, velocity=velocity)
+        checks.require_numbers("t", t)
+        alpha, d_alpha = _slope(self.alpha, t)
+        sigma, d_sigma = _slope(self.sigma, t)
+        eps = expand(alpha, x) * velocity - expand(d_alpha, x) * x
+        return -eps / expand((alpha * d_sigma - d_alpha * sigma) * sigma, x)
+
+    def score_from_v(self, v: Array, x: Array, t: Array) -> Array:
+        """Turn a v prediction at `x: [B, ...]`, alpha eps - sigma x0, into a score, by (7)."""
+        checks.require_alike(x=x, v=v)
+        checks.require_numbers("t", t)
+        alpha, sigma = expand(self.alpha(t), x), expand(self.sigma(t), x)
+        return -(alpha * v + sigma * x) / ((alpha**2 + sigma**2) * sigma)
+
+    def v_from_score(self, score: Array, x: Array, t: Array) -> Array:
+        """Turn a score at `x: [B, ...]` into a v prediction, by (7); infinite where alpha is 0."""
+        checks.require_alike(x=x, score=score)
+        checks.require_numbers("t", t)
+        alpha, sigma = expand(self.alpha(t), x), expand(self.sigma(t), x)
+        return -sigma * ((alpha**2 + sigma**2) * score + x) / alpha
+
     def sample_time(
         self, key: Key, shape: tuple[int, ...], weighting: str = "noise", t_min: float = 1e-5
     ) -> Array:
@@ -223,7 +278,7 @@ class SDE(abc.ABC):
             t_min: the smallest time, above 0 and below 1; at 0 the score may be infinite.
 
         Returns:
-            Times in [t_min, 1].
+            Times in [t_min, 1]; for "likelihood" in [t_min, t_max].
 
         Raises:
             ValueError: for any other weighting, an untyped key, or a t_min out of range.
@@ -235,8 +290,19 @@ class SDE(abc.ABC):
         u = jax.random.uniform(key, shape)
         if weighting == "noise":
             return t_min + (1 - t_min) * u
-        low, high = self.log_snr(jnp.asarray(1.0)), self.log_snr(jnp.asarray(t_min))
-        return jnp.clip(self.time(low + (high - low) * u), t_min, 1.0)
+        low, high = self.log_snr(jnp.asarray(self.t_max)), self.log_snr(jnp.asarray(t_min))
+        return jnp.clip(self.time(low + (high - low) * u), t_min, self.t_max)
+
+
+def _slope(fn: Callable[[Array], Array], t: Array) -> tuple[Array, Array]:
+    """Return a function of time and its derivative, entry by entry."""
+    t = jnp.asarray(t)
+    t = t if jnp.issubdtype(t.dtype, jnp.floating) else t.astype(float)
+    return jax.jvp(fn, (t,), (jnp.ones_like(t),))
+
+
+def _log(scale: float | Array) -> float | Array:
+    return math.log(scale) if isinstance(scale, float | int) else jnp.log(scale)
 
 
 class _LinearBeta(SDE):
