@@ -52,6 +52,8 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     config.network = {
         "name": "hub", "width": placeholder(int), "hub_width": placeholder(int), "num_blocks": 2,
     }  # fmt: skip
+    # With share=0.2, wider networks contend on held-out rows before the score is trained.
+    config.race = {"share": 0.0, "max_minutes": 10.0, "score": placeholder(object)}
     config.score = {
         "weighting": "unit", "level_mean": placeholder(float), "level_std": 1.4, "conditioning_prob": 0.6,
         "base": placeholder(str), "absent_prob": 0.0,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sbmae_jax.app.defaults import with_defaults
-from sbmae_jax.training.workdir import MOMENTS, REDO, RESULTS, SAMPLES, read_config
+from sbmae_jax.training.workdir import MOMENTS, REDO, RESULTS, ROWS, SAMPLES, read_config
 
 STAGES = ("autoencoders", "score", "energy", "evaluators", "evaluate", "report")
 FOLLOWERS: dict[str, tuple[str, ...]] = {
@@ -34,19 +34,26 @@ READERS: dict[str, tuple[str, ...]] = {
         ("autoencoder", "encoder_decoders", "autoencoder_training", "stack_autoencoders"),
         ("autoencoders",),
     ),
-    **dict.fromkeys(("network", "score", "score_training"), ("score",)),
+    **dict.fromkeys(("network", "score", "score_training", "race"), ("score",)),
     **dict.fromkeys(("energy", "nce", "energy_training"), ("energy",)),
     "sde": ("score", "energy"),
     "sampling": ("evaluate",),
     "evaluation": ("evaluate",),
+    "autoencoders_from": ("autoencoders",),
     "num_state_shards": (),
     "resident_bytes": (),
 }
 _OF_EVALUATORS = ("evaluators",)
 # What the description of the data depends on.
 _DATA = ("data", "modalities", "seed", "num_train", _CONTENT)
-_FOLDERS = {"autoencoder": "autoencoders", "score": "score", "energy": "energy", "report": "report"}
-_FILES = {MOMENTS: "score", RESULTS: "evaluate", SAMPLES: "evaluate"}
+_FOLDERS = {
+    "autoencoder": "autoencoders",
+    "score": "score",
+    "energy": "energy",
+    "report": "report",
+    "race": "score",
+}
+_FILES = {ROWS: "autoencoders", MOMENTS: "score", RESULTS: "evaluate", SAMPLES: "evaluate"}
 _NOT_TRAINED = ("tensorboard", "profile", "generated")
 
 
@@ -194,7 +201,10 @@ def find_done(workdir: Path) -> list[str]:
     return [
         stage
         for stage, paths in outputs(workdir).items()
-        if any(p.name in (RESULTS, "report") or (p.is_dir() and _has_checkpoints(p)) for p in paths)
+        if any(
+            p.name in (RESULTS, "report", "race") or (p.is_dir() and _has_checkpoints(p))
+            for p in paths
+        )
     ]
 
 

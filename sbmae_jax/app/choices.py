@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from sbmae_jax._check import did_you_mean, require_int, require_type
 from sbmae_jax._io import as_path
-from sbmae_jax.app.run_choices import choices_for_run
+from sbmae_jax.app.run_choices import choices_for_run, contenders_for
 from sbmae_jax.app.sections import Config, Section, as_tuples, check_keys, plain
 from sbmae_jax.data.kinds import IMAGE_KINDS
 from sbmae_jax.data.user.groups import EACH
@@ -244,6 +244,13 @@ def _fill_in_run(config: dict[str, Any], found: Survey) -> list[Choice]:
     if streams and config["network"].get("name") == "hub" and "streams" not in config["network"]:
         config["network"]["streams"] = streams
         choices.append(Choice("network.streams", streams, "the parts of a vector share one stream"))
+    race = config.get("race", {})
+    if "score" in race and race["score"] is None:
+        network, chosen = config["network"], [choice.key for choice in choices]
+        race["score"] = contenders_for(network, chosen) if race.get("share") else ()
+        if race["score"]:
+            why = "wider networks, if they are better on held-out rows"
+            choices.append(Choice("race.score", race["score"], why))
     # What is still open are keys of another network than the one that `name` chooses.
     config["network"] = {k: v for k, v in config["network"].items() if v is not None}
     num_rows = config["evaluation"].get("num_rows", 0)

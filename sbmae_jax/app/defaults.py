@@ -12,6 +12,7 @@ from typing import Any
 from sbmae_jax.app.build import ENERGIES, SCORES, SDES, SOURCES
 from sbmae_jax.app.encoder_decoders import ENCODER_DECODERS
 from sbmae_jax.app.evaluations import CLASSIFIERS
+from sbmae_jax.app.sections import OPTIONAL_KEYS
 from sbmae_jax.evaluation.faces.protocol import FaceProtocol
 from sbmae_jax.evaluation.labels.protocol import SharedLabelProtocol
 from sbmae_jax.evaluation.paired.protocol import PairedProtocol
@@ -20,6 +21,7 @@ from sbmae_jax.models.energy import NCEConfig
 from sbmae_jax.models.score import ScoreMatchingConfig
 from sbmae_jax.sampling.generate import SamplingConfig
 from sbmae_jax.training.config import TrainingConfig
+from sbmae_jax.training.race import RaceConfig
 
 Make = Callable[..., Any]
 Built = Make | Mapping[str, Make] | Mapping[str, tuple[Make, Make]]
@@ -34,6 +36,7 @@ _BUILT: dict[str, Built] = {
     "network": SCORES,
     "score": ScoreMatchingConfig,
     "score_training": TrainingConfig,
+    "race": RaceConfig,
     "energy": ENERGIES,
     "nce": NCEConfig,
     "energy_training": TrainingConfig,
@@ -60,7 +63,7 @@ def with_defaults(config: Mapping[str, Any], other: Mapping[str, Any]) -> dict[s
         >>> with_defaults({"sde": {"name": "vp"}}, {"sde": {"name": "vp", "beta_min": 0.2}})
         {'sde': {'name': 'vp', 'beta_min': 0.1}}
     """
-    filled = dict(config)
+    filled = {key: value for key, value in OPTIONAL_KEYS.items() if key in other} | dict(config)
     for place, built in _BUILT.items():
         key, _, star = place.partition(".")
         fill = _fill_each if star else _fill

@@ -32,6 +32,7 @@ def fit(
     modalities: Mapping[str, Mapping[str, Any]] | None = None,
     coders: Mapping[str, Any] | None = None,
     leave_out: Sequence[str] = (),
+    autoencoders_from: str | Path | None = None,
     num_steps: int | None = None,
     minutes: float | None = None,
     seed: int = 0,
@@ -62,6 +63,9 @@ def fit(
             functions `(encode, decode)`, an object with `transform` and `inverse_transform` as those of
             scikit-learn, or "identity" for data that are latents already.
         leave_out: Names of arrays and columns that are not modelled. They may hold anything: dates, objects.
+        autoencoders_from: The workdir of an earlier run, whose autoencoders take the place of trainings where
+            nothing of a modality has changed, neither its rows nor their split; the others are trained, and
+            the log says why. For modalities that are added to a trained model. None trains all.
         num_steps: Steps of each training, at least 1; None chooses them.
         minutes: How long all trainings together may take, above 0; None for no limit. A training whose time
             is over ends with what it has learned. The autoencoders share two fifths of the time, and the
@@ -120,6 +124,12 @@ def fit(
         folder = _folder(workdir, stack)
         stack.enter_context(about_arguments())
         values, notes = _config(modalities, coders, leave_out, num_steps, seed, config, groups)
+        if autoencoders_from is not None:
+            if values.get("autoencoders_from"):
+                raise ValueError(
+                    "config: autoencoders_from is set by an argument of fit: set it there alone"
+                )
+            values["autoencoders_from"] = _workdir_of("autoencoders_from", autoencoders_from)
         given = {name: one for name, one in (coders or {}).items() if not isinstance(one, str)}
         if notes and not quiet:
             print("\n".join(notes))
@@ -141,6 +151,16 @@ def fit(
         callback = any_of(called) if called else None
         pipeline.run(values, folder, stage, callback=callback, quiet=quiet, redo=redo, coders=given)
         return load(folder, coders=given)
+
+
+def _workdir_of(name: str, given: Any) -> str:
+    """Return the workdir of an earlier run as a config names it."""
+    if not isinstance(given, str | Path):
+        raise ValueError(
+            f"{name} must be the workdir of a run, which knows the rows that trained it, got "
+            f"{short_repr(given)}"
+        )
+    return str(as_path(given))
 
 
 def _folder(workdir: str | Path | None, stack: contextlib.ExitStack) -> Path:

@@ -40,7 +40,9 @@ def time_limit(
             weight = (
                 stage.count("+") + 1 if stage.startswith("autoencoder/") else 1.5 * num_modalities
             )
-            share = min(1.0, weight / weights_left) if weights_left > 0 else 1.0
+            # Autoencoders that an earlier run has trained have left their time to the score.
+            is_last = not stage.startswith("autoencoder/")
+            share = 1.0 if is_last or weights_left <= 0 else min(1.0, weight / weights_left)
             limits[stage] = last + share * (end - last)
             weights_left -= weight
         last = clock()

@@ -20,6 +20,7 @@ _ARGUMENTS = (
     (r"\bconfig\.data\.leave_out\b", "leave_out"),
     (r"\bconfig\.modalities\b", "modalities"),
     (r"\bconfig\.seed\b", "seed"),
+    (r"\bconfig\.autoencoders_from\b", "autoencoders_from"),
     (
         r"\bset config\.data\.partial_rows to 'missing'",
         "set config={'data.partial_rows': 'missing'}",

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from sbmae_jax._check import did_you_mean, short_repr
 from sbmae_jax.app.build import SOURCES
 from sbmae_jax.app.choices import MODALITY_KEYS, network_section
-from sbmae_jax.app.sections import KEYS
+from sbmae_jax.app.sections import KEYS, OPTIONAL_KEYS
 from sbmae_jax.evaluation.faces.protocol import FaceProtocol
 from sbmae_jax.evaluation.labels.protocol import SharedLabelProtocol
 from sbmae_jax.evaluation.paired.protocol import PairedProtocol
@@ -189,7 +189,7 @@ def _literal(text: str) -> Any:
 def _words(config: Mapping[str, Any], key: str, text: str) -> list[str]:
     """Split the place of a value into keys, of which names of modalities and others may have dots."""
     first, *rest = key.split(".")
-    known = dict.fromkeys([*config, *KEYS, *OPTIONAL])
+    known = dict.fromkeys([*config, *KEYS, *OPTIONAL_KEYS, *OPTIONAL])
     if first not in known:
         raise ValueError(
             f"config: unknown key {first!r}{did_you_mean(first, known)}; its keys are {', '.join(known)}"

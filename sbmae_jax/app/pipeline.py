@@ -25,7 +25,10 @@ from sbmae_jax.app.choices import choose_values
 from sbmae_jax.app.coders import as_arrays, check_latents
 from sbmae_jax.app.explanation import explain
 from sbmae_jax.app.impute import Imputed, impute_file
+from sbmae_jax.app.race_result import race_section
+from sbmae_jax.app.racing import check_contenders, race_score
 from sbmae_jax.app.request import generate_files
+from sbmae_jax.app.reuse import note_rows, take_autoencoders
 from sbmae_jax.app.run import Run, load_evaluators, load_model, load_moments
 from sbmae_jax.app.sections import Config, Section, plain
 from sbmae_jax.data.source import PRESENT
@@ -49,9 +52,11 @@ from sbmae_jax.types import CompleteFn
 
 
 def train_autoencoders(run: Run) -> None:
-    """Train the autoencoder of each modality; none sees another modality."""
+    """Train the autoencoder of each modality, unless an earlier run has it; none sees another modality."""
+    take_autoencoders(run)
     for group in run.parts.groups:
         train_on_rows(run, group.stage, group.task, group.training, (group.view,))
+    note_rows(run)
 
 
 def train_score(run: Run) -> None:
@@ -60,6 +65,8 @@ def train_score(run: Run) -> None:
     if not is_finished(run.trainer.stage("score", parts.score_task(), training)):
         measure_latents(run)
         covariance = load_moments(run.folder.path / MOMENTS).covariance
+        race_score(run, covariance)
+        parts, training = run.parts, run.parts.score_training
     batches = run.data.batches_of(lambda: run.standardised(run.train_latents))
     task = parts.score_task(covariance)
 
@@ -192,7 +199,10 @@ def make_report(run: Run) -> None:
         parts, log = run.parts, read_metrics(run.folder.path)
         trainings = [(group.stage, group.training) for group in parts.groups]
         endings = describe_endings([*trainings, ("score", parts.score_training)], log)
-        page = write_report(run.folder.path, parts.layout.names, report, endings)
+        race = race_section(run.folder.path)
+        page = write_report(
+            run.folder.path, parts.layout.names, report, endings, () if race is None else (race,)
+        )
     results = from_json((run.folder.path / RESULTS).read_text())
     run.folder.log.line(format_headlines(report.headlines(results)))
     run.folder.log.line(f"report: {page}")
@@ -264,6 +274,8 @@ def run(
         values, workdir, notice=notice, callback=callback, quiet=quiet, profile=profile, redo=redo,
         data_at_hand=True, coders=coders,
     )  # fmt: skip
+    if "score" in SEVERAL.get(stage, (stage,)):
+        check_contenders(this)
     with locked(this.folder.path) if distributed.is_first() else nullcontext():
         this.claim()
         try:

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from sbmae_jax._io import as_path, remove, write_atomically
-from sbmae_jax.app.build import build, build_source
+from sbmae_jax.app.build import Parts, build, build_source
 from sbmae_jax.app.changes import find_changes, outputs
 from sbmae_jax.app.coders import check_coders, load_residuals, measure_residuals
 from sbmae_jax.app.folder import RunFolder
+from sbmae_jax.app.race_result import read_winner, with_values
 from sbmae_jax.app.run_data import MAX_HELD_OUT_ROWS, RunData, one_batch
 from sbmae_jax.app.sections import Config, check_keys, plain
 from sbmae_jax.app.trainer import Trainer
@@ -46,6 +47,7 @@ class Run:
         folder: The folder and its files.
         data: The splits of the data, and batches of them.
         trainer: Trains networks, and loads trained ones.
+        coders: The frozen coders that it was given, by modality.
 
     Args:
         config: As `configs/polydigits.py` returns it, or dicts and values.
@@ -68,6 +70,7 @@ class Run:
         redo: str = "", data_at_hand: bool = False, coders: Mapping[str, Any] | None = None,
     ):  # fmt: skip
         self.config: dict[str, Any] = plain(config)
+        self.coders = dict(coders or {})
         self.folder = RunFolder(as_path(workdir), quiet)
         check_keys(self.config)
         path = self.folder.path
@@ -77,7 +80,8 @@ class Run:
             description.load(path / DATA) if kept
             else description.describe(build_source(self.config, "train", 1))
         )  # fmt: skip
-        self.parts = build(self.config, found, coders)
+        raced = {} if "score" in self.changes.stale else read_winner(path)
+        self.parts = build(with_values(self.config, raced), found, coders)
         if "score" not in self.changes.stale:
             check_coders(path / MOMENTS, self.parts.frozen)
         self.mesh = sharding.make_mesh(num_state_shards=self.config["num_state_shards"])
@@ -90,6 +94,10 @@ class Run:
             notice=notice or Notice(), callback=callback,
             profile=path / "profile" if profile and distributed.is_first() else None,
         )  # fmt: skip
+
+    def use(self, parts: Parts) -> None:
+        """Go on with other parts, which differ in how the score is trained alone."""
+        self.parts = parts
 
     def claim(self) -> None:
         """Take the folder for this config, remove what is to be done again, and describe the data there."""

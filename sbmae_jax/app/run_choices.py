@@ -1,11 +1,12 @@
 """Values of the trainings, the score and the sampling for data of one's own, each with its reason."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 TRANSFORMER_HEADS = 4  # all of the widths below are multiples
 # Widths of the score network's streams and hub, for fewer training rows than the first number.
+NUM_WIDER = 2
 WIDTHS = ((1000, (48, 64)), (5000, (64, 96)), (20_000, (96, 128)), (math.inf, (128, 192)))
 
 
@@ -84,6 +85,23 @@ def _for_network(network: Mapping[str, Any], num_rows: int) -> Iterator[tuple[st
         yield "network.per_modality_levels", True, "a score that conditions must know what is clean"
     if name in ("mlp", "transformer"):
         yield "network.num_blocks", 2, why.replace("wider", "deeper")
+
+
+def contenders_for(
+    network: Mapping[str, Any], chosen: Collection[str]
+) -> tuple[dict[str, Any], ...]:
+    """Return the next wider networks, as `RaceConfig.score` has them; none where the config names widths.
+
+    Args:
+        network: The section of the network, without open values.
+        chosen: The keys whose values were chosen.
+    """
+    keys = ("network.width", "network.hub_width")
+    if network.get("name") != "hub" or not set(keys) <= set(chosen):
+        return ()
+    widths = [widths for _, widths in WIDTHS]
+    wider = widths[widths.index((network["width"], network["hub_width"])) + 1 :]
+    return tuple(dict(zip(keys, pair, strict=True)) for pair in wider[:NUM_WIDER])
 
 
 def _for_sampler(sampling: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:

@@ -38,6 +38,8 @@ SECTIONS = (
     "score", "score_training", "sampling", "evaluation",
 )  # fmt: skip
 KEYS = ("seed", *INTEGERS, *SECTIONS, "stack_autoencoders", "energy")
+OPTIONAL_KEYS: dict[str, Any] = {"autoencoders_from": "", "race": {}}
+"""Keys that a config may leave out, and the values that they then have."""
 
 
 @dataclass(frozen=True)
@@ -169,8 +171,9 @@ def check_keys(config: Mapping[str, Any]) -> None:
         require_int(f"config.{key}", config[key], low)
     require_seed("config.seed", config["seed"])
     require_type("config.stack_autoencoders", config["stack_autoencoders"], bool)
+    require_type("config.autoencoders_from", config.get("autoencoders_from", ""), str)
     root = Section("config", config)
-    for key in SECTIONS:
+    for key in (*SECTIONS, *["race"] * ("race" in config)):
         root.part(key)
     for name in config["modalities"]:
         root.part("modalities", name)

@@ -25,7 +25,7 @@ from sbmae_jax.training.loop import (
     load_params,
     train,
 )
-from sbmae_jax.training.preemption import Notice
+from sbmae_jax.training.preemption import Notice, Preempted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +88,44 @@ class Trainer:
                 log.line(
                     f"{name}: no step lowered the loss on held-out rows: it stays as it started"
                 )
+
+    def advance(
+        self, stage: Stage, name: str, steps: int, make_batches: MakeBatchFn, held_out: Any
+    ) -> bool:
+        """Train a stage as another training, with the same randomness, until it has taken some steps.
+
+        Args:
+            stage: What is trained, from its last checkpoint if there is one.
+            name: The training whose batches and noise it gets.
+            steps: Where it stops, with a checkpoint.
+            make_batches: As in `train`.
+            held_out: The batch for early stopping.
+
+        Returns:
+            False if the callback wants an end.
+
+        Raises:
+            Preempted: After a request to stop.
+        """
+        at, ended = 0, False
+
+        def callback(name, step, metrics):
+            nonlocal at, ended
+            at = step
+            ended = self.callback is not None and bool(self.callback(name, step, metrics))
+
+        batches_key, train_key = jax.random.split(self.stage_key(name))
+        batches = make_batches(batches_key, stage.training.batch_size)
+        try:
+            with self.notice.deferred():
+                train(
+                    stage, batches, train_key, mesh=self.mesh, log=self.folder.log, held_out=held_out,
+                    should_stop=lambda: self.notice.given or ended or at >= steps, callback=callback,
+                )  # fmt: skip
+        except Preempted:
+            if distributed.any_process(self.notice.given):
+                raise
+        return not distributed.any_process(ended)
 
     def load(self, name: str, task: Task, training: TrainingConfig, example: Any) -> Params:
         """Load the averaged parameters of a training; raises ValueError if it is not finished."""

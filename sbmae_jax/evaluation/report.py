@@ -24,8 +24,9 @@ matplotlib.rcParams.update({
 
 
 def write_report(
-    workdir: Path, names: tuple[str, ...], report: Report, endings: Sequence[str] = ()
-) -> Path:
+    workdir: Path, names: tuple[str, ...], report: Report, endings: Sequence[str] = (),
+    others: Sequence[ReportSection] = (),
+) -> Path:  # fmt: skip
     """Write `report/index.html` with its images.
 
     Args:
@@ -33,12 +34,13 @@ def write_report(
         names: The modalities, in the order of the model.
         report: How the results of the run's protocol are shown.
         endings: Sentences on trainings that could have learned on, which the report shows.
+        others: Further sections, which come last.
 
     Returns:
         The path of the page.
     """
     with local_folder(workdir / "report") as folder:
-        page = _render(workdir, names, report, folder, endings)
+        page = _render(workdir, names, report, folder, endings, others)
         (folder / "index.html").write_text(page, encoding="utf-8")
     return workdir / "report" / "index.html"
 
@@ -53,8 +55,9 @@ def format_headlines(headlines: Sequence[Headline]) -> str:
 
 
 def _render(
-    workdir: Path, names: tuple[str, ...], report: Report, folder: Path, endings: Sequence[str]
-) -> str:
+    workdir: Path, names: tuple[str, ...], report: Report, folder: Path, endings: Sequence[str],
+    others: Sequence[ReportSection],
+) -> str:  # fmt: skip
     """Write the images of the report into a folder, and return its page."""
     results = from_json((workdir / RESULTS).read_text())
     with (workdir / SAMPLES).open("rb") as file, np.load(file) as arrays:
@@ -62,6 +65,7 @@ def _render(
     sections = [
         *report.sections(results, samples, names, folder),
         _training_section(workdir, results, folder, endings),
+        *others,
     ]
     choices = workdir / CHOICES
     template = files("sbmae_jax.evaluation").joinpath("report.html").read_text(encoding="utf-8")

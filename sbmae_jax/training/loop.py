@@ -17,7 +17,7 @@ from sbmae_jax.training.config import TrainingConfig
 from sbmae_jax.training.log import Log, NoLog
 from sbmae_jax.training.preemption import Preempted
 from sbmae_jax.training.profiling import traced
-from sbmae_jax.training.step import TrainState, compile_training, compile_validation
+from sbmae_jax.training.step import Best, TrainState, compile_training, compile_validation
 from sbmae_jax.types import Key
 
 Callback = Callable[[str, int, Mapping[str, float]], bool | None]
@@ -169,6 +169,26 @@ def is_finished(stage: Stage) -> bool:
     return bool(distributed.broadcast_from_first(checkpoint.find_damage(path) is None))
 
 
+def save_finished(stage: Stage, params: Params, mesh: Mesh) -> None:
+    """Store parameters from elsewhere as the result of a stage, which is then finished.
+
+    Args:
+        stage: A stage of one network, without checkpoints.
+        params: Its parameters.
+        mesh: Devices that hold the state.
+    """
+    training = stage.training
+
+    def make(params):
+        step = jnp.full((), training.num_steps, jnp.int32)
+        best = Best(jnp.full((), jnp.inf), step, params) if training.patience else None
+        opt_state = training.optimizer().init(params)
+        return sharding.with_sharding(mesh, TrainState(step, params, params, opt_state, best))
+
+    with checkpoint.opened(stage.directory) as checkpoints:
+        checkpoints.save(training.num_steps, jax.jit(make)(params))
+
+
 def load_params(stage: Stage, example: Batch, mesh: Mesh) -> Params:
     """Load the averaged parameters of a finished stage, and nothing else of its checkpoint.
 
@@ -184,13 +204,24 @@ def load_params(stage: Stage, example: Batch, mesh: Mesh) -> Params:
         raise NotFinishedError(
             f"{stage.directory} holds no finished training, or a damaged one: train {stage.name} first"
         )
+    return load_averages(stage, example, mesh)
+
+
+def load_averages(stage: Stage, example: Batch, mesh: Mesh) -> Params:
+    """Load the averaged parameters of the newest checkpoint of a stage, which need not be finished.
+
+    Args:
+        stage: Whose parameters to load.
+        example: As `load_params` takes it.
+        mesh: Devices that shall hold the parameters.
+    """
     init, _ = compile_training(stage.task, stage.training, mesh)
     chunk = jax.tree.map(lambda a: jax.ShapeDtypeStruct((1, *a.shape), a.dtype), example)
     like = sharding.abstract_state(mesh, jax.eval_shape(init, jax.random.key(0), chunk))
     skip = jax.tree.map(lambda _: checkpoint.SKIP, like)
     with checkpoint.opened(stage.directory) as checkpoints:
         state = checkpoints.restore(skip._replace(step=like.step, ema_params=like.ema_params))
-    assert state is not None  # `is_finished` has found an intact checkpoint
+    assert state is not None  # whoever calls this has a checkpoint
     return state.ema_params
 
 

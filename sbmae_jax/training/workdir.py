@@ -12,9 +12,11 @@ from sbmae_jax._json import UNDEFINED, to_json
 
 CONFIG, DATA, MOMENTS = "config.json", "data.json", "moments.npz"
 CHOICES = "choices.txt"
+ROWS = "rows.json"  # checksums of the rows of each modality
 LOCK = "lock"
 REDO = "redo"  # the stage that is being done again, until all are done
 LONGEST_SUFFIX = "_1000000000.png"  # of files that are named after a modality
+RACE = "race/result.json"  # beside the checkpoints of a race that is not over
 RESULTS, SAMPLES = "results.json", "samples.npz"
 
 
