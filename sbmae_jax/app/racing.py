@@ -36,7 +36,7 @@ def check_contenders(run: Run) -> None:
 def race_score(run: Run, covariance: FactorGaussian | None) -> None:
     """Race the contenders of a run, keep the result, and make the winner the network of the run.
 
-    A race that is finished is not repeated. One that is interrupted goes on.
+    A race that is finished is not repeated. One that was interrupted starts again, with the same result.
 
     Args:
         run: The run, whose latents are measured.
@@ -50,6 +50,7 @@ def race_score(run: Run, covariance: FactorGaussian | None) -> None:
     if not rungs:
         log.line(f"race: {config.share:g} of {training.num_steps:,} steps are too few for it")
         return
+    _clear(run.folder.path)
     parts = [_build(run, contender) for contender in contenders]
     tasks = [one.score_task(covariance) for one in parts]
     names = [
@@ -117,9 +118,9 @@ def _as_lines(section: ReportSection) -> str:
 
 
 def _clear(workdir: Path) -> None:
-    """Remove the checkpoints of a race that is over."""
-    if distributed.is_first():
-        for folder in (workdir / RACE).parent.iterdir():
-            if folder.is_dir():
-                remove(folder)
+    """Remove the checkpoints of a race, which would be ahead of the rungs of one that starts."""
+    place = (workdir / RACE).parent
+    if distributed.is_first() and place.exists():
+        for folder in [child for child in place.iterdir() if child.is_dir()]:
+            remove(folder)
     distributed.barrier("race")
