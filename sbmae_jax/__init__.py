@@ -27,8 +27,21 @@ from sbmae_jax.sampling.conditioning import (
     repaint,
     substeps,
 )
-from sbmae_jax.sampling.correctors import annealed_langevin, by_level, by_norm, langevin
-from sbmae_jax.sampling.grids import edm_times, ladder_times, log_snr_times, uniform_times
+from sbmae_jax.sampling.correctors import (
+    acceptance_rates,
+    annealed_langevin,
+    by_level,
+    by_norm,
+    hamiltonian,
+    langevin,
+)
+from sbmae_jax.sampling.grids import (
+    edm_times,
+    ladder_times,
+    log_snr_times,
+    uniform_times,
+    vp_times,
+)
 from sbmae_jax.sampling.guidance import classifier_free, guide, noise_condition
 from sbmae_jax.sampling.information import (
     Information,
@@ -38,7 +51,7 @@ from sbmae_jax.sampling.information import (
     total_correlation,
 )
 from sbmae_jax.sampling.likelihood import log_density, log_density_adaptive
-from sbmae_jax.sampling.ode import dpm_solver, heun, probability_flow
+from sbmae_jax.sampling.ode import adams, dpm_solver, heun, probability_flow
 from sbmae_jax.sampling.particles import (
     Particles,
     draw_particles,
@@ -89,6 +102,8 @@ __all__ = [
     "RectifiedFlow",
     "SubVP",
     "Twisted",
+    "acceptance_rates",
+    "adams",
     "amortised",
     "amortised_by_time",
     "ancestral",
@@ -108,6 +123,7 @@ __all__ = [
     "forward_transition",
     "given",
     "guide",
+    "hamiltonian",
     "heun",
     "ladder_times",
     "langevin",
@@ -132,6 +148,7 @@ __all__ = [
     "twisted_sample",
     "twisted_score",
     "uniform_times",
+    "vp_times",
 ]
 
 

@@ -13,6 +13,8 @@ from sbmae_jax import (
     Process,
     RectifiedFlow,
     SubVP,
+    acceptance_rates,
+    adams,
     ancestral,
     annealed_langevin,
     by_level,
@@ -22,6 +24,7 @@ from sbmae_jax import (
     edm_times,
     euler_maruyama,
     forward_transition,
+    hamiltonian,
     heun,
     ladder_times,
     langevin,
@@ -29,6 +32,7 @@ from sbmae_jax import (
     probability_flow,
     sample,
     uniform_times,
+    vp_times,
 )
 
 SAMPLER_CALLS = {
@@ -147,6 +151,9 @@ SAMPLER_CALLS = {
     "edm_times": Call(
         edm_times, (3,), False, sde=sde, num=whole, t_min=("number", 1e-3), rho=("number", 7.0)
     ),
+    "vp_times": Call(
+        vp_times, (3,), False, sde=sde, num=whole, t_min=("number", 1e-3), rho=("number", 5.0)
+    ),
     "ladder_times": Call(
         ladder_times, (4,), False, sde=sde, sigmas=("array", jnp.asarray([0.9, 0.5, 0.1]))
     ),
@@ -197,13 +204,52 @@ SAMPLER_CALLS = {
         score=s,
         x=x,
     ),
+    "adams": Call(
+        lambda key, sde, score, x, order, data_scale: sampled(
+            adams(sde, score, order, data_scale), key, x
+        ),
+        (2, 3),
+        sde=sde,
+        score=s,
+        x=x,
+        order=whole,
+        data_scale=("number", 1.0),
+    ),
+    "hamiltonian": Call(
+        lambda key, sde, score, x, step_size, num_steps, mask, temperature: sampled(
+            hamiltonian(sde, score, step_size, num_steps, mask, temperature), key, x
+        ),
+        (2, 3),
+        sde=sde,
+        score=s,
+        x=x,
+        step_size=("number", 1.0),
+        num_steps=whole,
+        mask=mask,
+        temperature=("number", 1.0),
+    ),
+    "acceptance_rates": Call(
+        lambda key, sde, score, x, times, step_size, mask: acceptance_rates(
+            key, sde, score, x, times, step_size=step_size, mask=mask
+        ),
+        (3,),
+        sde=sde,
+        score=s,
+        x=x,
+        times=("array", jnp.asarray([0.9, 0.5, 0.1])),
+        step_size=("number", 1.0),
+        mask=mask,
+    ),
     "heun": Call(
-        lambda key, sde, score, x, churn: sampled(heun(sde, score, churn), key, x),
+        lambda key, sde, score, x, churn, data_scale: sampled(
+            heun(sde, score, churn, None, data_scale), key, x
+        ),
         (2, 3),
         sde=sde,
         score=s,
         x=x,
         churn=("number", 0.1),
+        data_scale=("number", 1.0),
     ),
     "denoise": Call(
         lambda key, sde, score, x: sampled(denoise(sde, score), key, x),

@@ -12,6 +12,7 @@ from sbmae_jax import (
     EDM,
     VE,
     VP,
+    adams,
     ancestral,
     chain,
     dpm_solver,
@@ -23,7 +24,9 @@ from sbmae_jax import (
     probability_flow,
     sample,
     uniform_times,
+    vp_times,
 )  # fmt: skip
+from sbmae_jax.sampling.ode import adams_weights
 from sbmae_jax.sampling.samplers import once
 
 # ---------------------------------------------------------------- order of convergence
@@ -33,7 +36,9 @@ from sbmae_jax.sampling.samplers import once
     ("solver", "grid", "order"),
     [
         (probability_flow, edm_times, 1.0),
-        (heun, edm_times, 2.0),
+        (heun, vp_times, 2.0),
+        (functools.partial(adams, order=1), vp_times, 1.0),
+        (functools.partial(adams, order=2), vp_times, 2.0),
         (dpm_solver, log_snr_times, 2.0),
     ],
 )
@@ -74,6 +79,40 @@ def test_a_step_to_no_noise_is_the_prediction(solver):
     np.testing.assert_allclose(end, [[0.5, 0.5]], atol=1e-4)
 
 
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_adams_weights_integrate_polynomials_below_their_order(order, x64):
+    # Hence the order of a step; the first two steps of a run have no such memory.
+    step, places = -0.3, np.array([0.0, 0.1, 0.35])
+    weights = np.array(adams_weights(step, jnp.asarray(places[1:]), order))
+    for power in range(order):
+        exact = step ** (power + 1) / (power + 1)
+        np.testing.assert_allclose(weights @ places**power, exact, rtol=1e-12)
+    assert abs(weights @ places**order - step ** (order + 1) / (order + 1)) > 1e-4
+
+
+@pytest.mark.parametrize("make", [heun, adams])
+@pytest.mark.parametrize("scale", [0.1, 30.0])
+def test_one_step_is_exact_on_gaussian_data_of_the_scale_that_it_assumes(make, scale, x64):
+    sde, x = VP(), jnp.asarray([[1.0, -2.0]])
+    data = analytic.gaussian(np.zeros(2), scale**2 * np.eye(2))
+    step = make(sde, data.score(sde), data_scale=scale)
+    end = sample(jax.random.key(0), step, x, jnp.asarray([1.0, 0.1]))
+    np.testing.assert_allclose(end, data.flow(sde, x, 1.0, 0.1), rtol=1e-8)
+
+
+def test_adams_takes_no_memory_from_less_noise():
+    # After a jump back, as of RePaint, the step is Euler's.
+    sde, x = VP(), jnp.asarray([[1.0, -2.0]])
+    score, step = analytic.two_modes().score(sde), adams(sde, analytic.two_modes().score(sde))
+    memory = step.step(jax.random.key(0), x, step.init(x), 0.3, 0.2)[1]
+    after, plain = (step.step(jax.random.key(0), x, m, 0.5, 0.4)[0] for m in (memory, step.init(x)))
+    np.testing.assert_array_equal(after, plain)
+    euler = adams(sde, score, order=1)
+    np.testing.assert_allclose(
+        plain, euler.step(jax.random.key(0), x, euler.init(x), 0.5, 0.4)[0], rtol=1e-6
+    )
+
+
 # ---------------------------------------------------------------- laws
 
 
@@ -85,8 +124,9 @@ KERNELS = {
         100,
         log_snr_times,
     ),
-    "heun": (heun, 50, edm_times),
-    "heun with churn": (functools.partial(heun, churn=0.1), 100, edm_times),
+    "heun": (heun, 20, vp_times),
+    "adams": (adams, 20, vp_times),
+    "heun with churn": (functools.partial(heun, churn=0.1), 100, vp_times),
     "probability_flow": (probability_flow, 300, edm_times),
     "dpm_solver": (dpm_solver, 40, log_snr_times),
     "dpm_solver, stochastic": (functools.partial(dpm_solver, eta=1.0), 80, log_snr_times),

@@ -44,7 +44,7 @@ def check(case):
     assert call.like is not None or changes
     if call.like is not None and not set(changes) - {"sde"}:
         assert made.shape == call.like
-    if name in ("uniform_times", "log_snr_times", "edm_times", "ladder_times"):
+    if name in ("uniform_times", "log_snr_times", "edm_times", "vp_times", "ladder_times"):
         assert made[0] == 1 or name == "ladder_times"
         assert np.isfinite(made).all()
         assert (np.diff(made) <= 0).all()

@@ -30,6 +30,7 @@ from sbmae_jax import (
     sample,
     substeps,
     uniform_times,
+    vp_times,
 )  # fmt: skip
 from sbmae_jax.sampling.samplers import once
 
@@ -89,13 +90,20 @@ def test_every_returns_the_states_that_shorter_runs_end_in():
 
 
 @pytest.mark.parametrize("sde", ALL, ids=repr)
-@pytest.mark.parametrize("grid", [log_snr_times, edm_times])
+@pytest.mark.parametrize("grid", [log_snr_times, edm_times, vp_times])
 def test_grids_fall_from_one_to_the_end_asked_for(sde, grid):
     times = grid(sde, 40, t_min=2e-3)
     assert times.shape == (41,)
     assert times[0] == 1.0
     assert times[-1] == jnp.float32(2e-3)
     assert jnp.all(jnp.diff(times) < 0)
+
+
+def test_vp_grid_is_a_power_of_time_where_beta_rises_from_zero(x64):
+    # There the integral of beta is 10 t^2, so that equal steps of its fifth root are equal steps of t^0.4.
+    found = vp_times(VP(1e-9, 20.0), 9, t_min=1e-3)
+    expected = np.linspace(1.0, 1e-3**0.4, 10) ** 2.5
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_edm_grid_is_the_published_one_on_the_edm_process(x64):

@@ -60,8 +60,13 @@ def require_each(require: Callable[..., None], name: str, option: Any, **bounds:
 
 
 def require_masks(mask: Any) -> None:
-    """Raise ValueError for a mask that is not a boolean array, or a pytree of them."""
-    require_each(lambda _, mask: require_mask(mask), "mask", mask)
+    """Raise ValueError for a mask that is not a boolean array, or a pytree of these and of None."""
+
+    def require(_, mask):
+        if mask is not None:
+            require_mask(mask)
+
+    require_each(require, "mask", mask)
 
 
 def _is_option(value: Any) -> bool:
