@@ -4,6 +4,7 @@ python -m benchmarks.samplers accuracy    # each sampler and conditioning at eac
 python -m benchmarks.samplers particles   # the twisted sampler
 python -m benchmarks.samplers information # bias and coverage of estimates of information, two minutes
 python -m benchmarks.samplers overhead    # the cost over a scan written by hand, a minute
+python -m benchmarks.samplers steering    # conditioning on targets of unequal widths, 4 minutes
 """
 
 from benchmarks.runner import main
@@ -12,7 +13,10 @@ from benchmarks.samplers.information import measure_information
 from benchmarks.samplers.overhead import measure_overhead
 from benchmarks.samplers.particles import measure_particles
 from benchmarks.samplers.report import REPORT
+from benchmarks.samplers.steering import measure_steering
 
 if __name__ == "__main__":
-    parts = (measure_accuracy, measure_particles, measure_information, measure_overhead)
+    parts = (
+        measure_accuracy, measure_particles, measure_information, measure_overhead, measure_steering,
+    )  # fmt: skip
     main("samplers", __doc__, REPORT, parts)

@@ -30,6 +30,55 @@ def of_overhead(page: Page) -> Iterator[Claim]:
         yield claim(f"{name}: time to compile", row["compile"], "<=", 2)
 
 
+def steering_rows(page: Page) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """Return for each target the row of each conditioning."""
+    found: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for row in page["steering"]["rows"]:
+        found.setdefault(row["target"], {})[row["conditioning"]] = row
+    return found
+
+
+def of_steering(page: Page) -> Iterator[Claim]:
+    """Compare conditionings from a joint score on targets of unequal widths."""
+    best = "reconstruction, Jacobian"
+    for target, rows in steering_rows(page).items():
+        if best in rows and "particles" in rows:
+            name = f"{target}, 200 evaluations: Wasserstein over floor"
+            yield claim(f"{name}, without particles", rows[best]["ratio"], "<=", 2.5, path=best)
+            covered = rows[best]["coverage_90"]
+            name = f"{target}, 200 evaluations: coverage of 90 % without particles"
+            yield claim(name, covered, "within", (0.88, 0.92), path=best)
+            ratio = rows["particles"]["ratio"]
+            name = f"{target}, 200 evaluations: Wasserstein over floor, particles"
+            yield claim(name, ratio, "<=", 1.3)
+            for path in ("reconstruction", "reconstruction, covariance"):
+                name = f"{target}: distance of {path} over that of particles"
+                yield claim(name, rows[path]["ratio"] / ratio, ">=", 2)
+            frozen = rows["reconstruction, Jacobian frozen"]["ratio"] / rows[best]["ratio"]
+            yield claim(
+                f"{target}: the gradient of the covariance gains a factor", frozen, ">=", 1.5
+            )
+        if "clamp, ancestral + 4" in rows and "renoise, ancestral + 4" in rows:
+            lost = rows["renoise, ancestral + 4"]["ratio"] / rows["clamp, ancestral + 4"]["ratio"]
+            yield claim(f"{target}: renoise + 4 over clamp + 4", lost, ">", 1)
+
+
+def steering_table(page: Page) -> str:
+    """Return distance over floor and coverage on each target."""
+    found = steering_rows(page)
+    paths = dict.fromkeys(path for rows in found.values() for path in rows)
+    head = [f"{target}: {figure}" for target in found for figure in ("distance", "coverage")]
+    lines = []
+    for path in paths:
+        cells = [
+            f"{rows[path][figure]:.{digits}f}" if path in rows else "-"
+            for rows in found.values()
+            for figure, digits in (("ratio", 2), ("coverage_90", 3))
+        ]
+        lines.append([path, *cells])
+    return table(["conditioning", *head], lines)
+
+
 def of_accuracy(page: Page) -> Iterator[Claim]:
     """Compare distances to exact samples, and calibration."""
     rows = page["accuracy"]["rows"]
@@ -124,6 +173,7 @@ REPORT = Report(
         ("particles", of_particles),
         ("information", of_information),
         ("overhead", of_overhead),
+        ("steering", of_steering),
     ],
     {
         "samplers.information": ("information", information_table),
@@ -132,6 +182,7 @@ REPORT = Report(
             "accuracy",
             lambda page: ratio_table(page, "conditional", ("coverage_90", "variance")),
         ),
+        "samplers.steering": ("steering", steering_table),
     },
     {"samplers.png": ("particles", draw)},
 )
