@@ -91,6 +91,11 @@ def of_accuracy(page: Page) -> Iterator[Claim]:
             path = min(ratios, key=lambda path: ratios[path])
             name += ": Wasserstein over floor, worse of two"
             yield claim(name, ratios[path], "<=", 1.5, path=list(path))
+    found = mixture_rows(page, "conditional")
+    clamped, noised = (found.get(f"ancestral + 3, {put}") for put in ("clamp", "renoise"))
+    if clamped and noised:
+        least = min(noised[n]["ratio"] / clamped[n]["ratio"] for n in clamped if n in noised)
+        yield claim("mixture: renoise + 3 over clamp + 3, least of all budgets", least, ">", 1)
     most = max(row["evaluations"] for row in rows)
     judged = [row for row in rows if "p_value" in row and row["evaluations"] in (0, most)]
     exact = [row["p_value"] for row in judged if row["conditioning"] in ("exact", "amortised")]
