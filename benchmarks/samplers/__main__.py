@@ -1,6 +1,7 @@
 """Samplers and conditionings against distributions of which all is exact; results/samplers.json.
 
 python -m benchmarks.samplers accuracy    # each sampler and conditioning at each budget, 45 minutes
+python -m benchmarks.samplers widths      # weights of modes of unequal widths
 python -m benchmarks.samplers particles   # the twisted sampler
 python -m benchmarks.samplers information # bias and coverage of estimates of information, two minutes
 python -m benchmarks.samplers overhead    # the cost over a scan written by hand, a minute
@@ -14,9 +15,11 @@ from benchmarks.samplers.overhead import measure_overhead
 from benchmarks.samplers.particles import measure_particles
 from benchmarks.samplers.report import REPORT
 from benchmarks.samplers.steering import measure_steering
+from benchmarks.samplers.widths import measure_widths
 
 if __name__ == "__main__":
     parts = (
-        measure_accuracy, measure_particles, measure_information, measure_overhead, measure_steering,
+        measure_accuracy, measure_widths, measure_particles, measure_information, measure_overhead,
+        measure_steering,
     )  # fmt: skip
     main("samplers", __doc__, REPORT, parts)

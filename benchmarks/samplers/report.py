@@ -114,6 +114,49 @@ def of_accuracy(page: Page) -> Iterator[Claim]:
             yield claim(name, variance, "<=", 0.99)
 
 
+def of_widths(page: Page) -> Iterator[Claim]:
+    """Compare the recommended sampler and corrector on modes of unequal widths."""
+    rows = page["widths"]["rows"]
+    for evaluations, most in ((20, 1.1), (10, 1.5)):
+        some = [
+            row
+            for row in rows
+            if row.get("sampler") == "Adams" and row["evaluations"] == evaluations
+        ]
+        if some:
+            name = f"unequal widths, Adams, {evaluations} evaluations"
+            ratio = max(row["ratio"] for row in some)
+            yield claim(f"{name}: Wasserstein over floor, worse of two", ratio, "<=", most)
+            worst = max(row["worst"] for row in some)
+            yield claim(f"{name}: error of the weights, worse of two", worst, "<=", 0.01)
+    for row in rows:
+        if row.get("corrector") == "adjusted" and row["target"] == "two widths":
+            name = f"two widths, {row['corrections']} adjusted corrections: error of the weights"
+            yield claim(name, row["worst"], "<=", 0.01)
+
+
+def widths_table(page: Page) -> str:
+    """Return distance over floor and the largest error of a weight, by path and evaluations."""
+    rows = [row for row in page["widths"]["rows"] if "sampler" in row]
+    budgets = sorted({row["evaluations"] for row in rows})
+    return _target_table(rows, "sampler", "evaluations", budgets)
+
+
+def corrections_table(page: Page) -> str:
+    """Return the same by corrector and number of corrections."""
+    rows = [row for row in page["widths"]["rows"] if "corrector" in row]
+    return _target_table(rows, "corrector", "corrections", [1, 4, 16])
+
+
+def _target_table(rows: Rows, name: str, column: str, values: Sequence[int]) -> str:
+    lines: dict[tuple[str, str], dict[int, str]] = {}
+    for row in rows:
+        said = f"{row['ratio']:.2f} ({row['worst']:.3f})"
+        lines.setdefault((row["target"], row[name]), {})[row[column]] = said
+    filled = ([*names, *(cells.get(v, "-") for v in values)] for names, cells in lines.items())
+    return table(["target", name, *map(str, values)], filled)
+
+
 def worst_ratios(rows: Rows, task: str, most: int, amortised: bool) -> dict[tuple, float]:
     """Return for each path and budget up to `most` the larger of the ratios of the two distributions."""
     worst: dict[tuple[str, str, int], float] = {}
@@ -175,6 +218,7 @@ REPORT = Report(
     "samplers",
     [
         ("accuracy", of_accuracy),
+        ("widths", of_widths),
         ("particles", of_particles),
         ("information", of_information),
         ("overhead", of_overhead),
@@ -183,6 +227,8 @@ REPORT = Report(
     {
         "samplers.information": ("information", information_table),
         "samplers.unconditional": ("accuracy", lambda page: ratio_table(page, "unconditional")),
+        "samplers.widths": ("widths", widths_table),
+        "samplers.corrections": ("widths", corrections_table),
         "samplers.conditional": (
             "accuracy",
             lambda page: ratio_table(page, "conditional", ("coverage_90", "variance")),

@@ -1,0 +1,83 @@
+"""Weights of modes of unequal widths, and the distance to exact samples, at few evaluations.
+
+The targets are `two_width` and `three_widths` of the tests, in 12 dimensions with exact scores. Each path
+draws 8,000 rows; the distance is the mean over groups of 2,000. Corrections follow `adams` at 50 levels.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+
+import sbmae_jax as sbm
+from benchmarks.runner import Options
+from benchmarks.samplers.accuracy import SDE, SEED, Row, errors, floor
+from benchmarks.samplers.paths import ANCESTRAL, Path, dpm, wrapped
+from tests import analytic
+
+ROWS, GROUP, LEVELS = 8_000, 2_000, 50
+BUDGETS = (10, 20, 40)
+TARGETS = {"two widths": analytic.two_width, "three widths": analytic.three_widths}
+PATHS = (
+    Path("Adams", wrapped(sbm.adams), grid=sbm.vp_times),
+    Path("DPM++(2M)", dpm(0.0), grid=sbm.vp_times),
+    Path("DPM++(2M), log-SNR", dpm(0.0)),
+    Path("DPM++(2M) SDE, log-SNR", dpm(1.0)),
+    Path("Heun", wrapped(sbm.heun), 2, sbm.vp_times),
+    Path("ancestral, log-SNR", ANCESTRAL),
+    Path("Euler-Maruyama", wrapped(sbm.euler_maruyama), grid=sbm.uniform_times),
+)
+CORRECTORS = {
+    "adjusted": functools.partial(sbm.hamiltonian, SDE),
+    "Langevin, snr 0.16": functools.partial(sbm.langevin, SDE, snr=0.16),
+    "Langevin, snr 0.4": functools.partial(sbm.langevin, SDE, snr=0.4),
+}
+
+
+def corrected(score: Any, corrector: str, num: Any, times: Any, key: Any) -> Any:
+    """Draw rows with a number of corrections at each level, which may be traced."""
+    step = CORRECTORS[corrector](score=score)
+
+    def correct(key, x, t, t_next):
+        def again(j, x):
+            return step(jax.random.fold_in(key, j), x, t, t_next)
+
+        return jax.lax.fori_loop(0, num, again, x)
+
+    prior_key, loop_key = jax.random.split(key)
+    x = SDE.prior(prior_key, (ROWS, 12))
+    step_of_both = sbm.chain(sbm.adams(SDE, score), correct)
+    return sbm.sample(loop_key, step_of_both, x, times, last=sbm.denoise(SDE, score))
+
+
+def compared(truth: analytic.Mixture, x: Any, exact: Row) -> Row:
+    """Return the ratio of a path's distance to that of exact samples, and the weights of the modes."""
+    groups = np.split(np.asarray(x), ROWS // GROUP)
+    found = errors([truth] * len(groups), groups, np.random.default_rng(SEED))
+    weights = truth.responsibilities(x).mean(0)
+    return {
+        "ratio": found["wasserstein"] / exact["wasserstein"],
+        "weights": weights.tolist(),
+        "worst": float(np.abs(weights - truth.weights).max()),
+    }
+
+
+def measure_widths(options: Options) -> dict[str, Any]:
+    """Measure paths by their evaluations, and correctors by their corrections."""
+    rows: list[Row] = []
+    for target, make in TARGETS.items():
+        truth = make()
+        score, exact = truth.score(SDE), floor([truth] * 4, [GROUP] * 4)
+        for path in PATHS[: 1 if options.smoke else None]:
+            for budget in BUDGETS[: 1 if options.smoke else None]:
+                run = functools.partial(path.run, SDE, score, budget, (ROWS, 12))
+                found = compared(truth, jax.jit(run)(jax.random.key(SEED)), exact)
+                rows.append({"target": target, **path.names(), "evaluations": budget, **found})
+        for name in list(CORRECTORS)[: 1 if options.smoke else None]:
+            run = jax.jit(functools.partial(corrected, score, name))
+            for num in (1,) if options.smoke else (1, 4, 16):
+                x = run(num, sbm.vp_times(SDE, LEVELS), jax.random.key(SEED))
+                names = {"target": target, "corrector": name, "corrections": num}
+                rows.append({**names, **compared(truth, x, exact)})
+    return {"seeds": [SEED], "rows_per_run": ROWS, "levels": LEVELS, "rows": rows}
