@@ -1,7 +1,8 @@
 """Weights of modes of unequal widths, and the distance to exact samples, at few evaluations.
 
 The targets are `two_width` and `three_widths` of the tests, in 12 dimensions with exact scores. Each path
-draws 8,000 rows; the distance is the mean over groups of 2,000. Corrections follow `adams` at 50 levels.
+draws 40,000 rows, so that the standard error of a weight is at most .0025; the distance is the mean over
+groups of 2,000. Corrections follow `adams` at 50 levels.
 """
 
 import functools
@@ -16,7 +17,7 @@ from benchmarks.samplers.accuracy import SDE, SEED, Row, errors, floor
 from benchmarks.samplers.paths import ANCESTRAL, Path, dpm, wrapped
 from tests import analytic
 
-ROWS, GROUP, LEVELS = 8_000, 2_000, 50
+ROWS, GROUP, LEVELS = 40_000, 2_000, 50
 BUDGETS = (10, 20, 40)
 TARGETS = {"two widths": analytic.two_width, "three widths": analytic.three_widths}
 PATHS = (
@@ -68,7 +69,7 @@ def measure_widths(options: Options) -> dict[str, Any]:
     rows: list[Row] = []
     for target, make in TARGETS.items():
         truth = make()
-        score, exact = truth.score(SDE), floor([truth] * 4, [GROUP] * 4)
+        score, exact = truth.score(SDE), floor([truth] * (ROWS // GROUP), [GROUP] * (ROWS // GROUP))
         for path in PATHS[: 1 if options.smoke else None]:
             for budget in BUDGETS[: 1 if options.smoke else None]:
                 run = functools.partial(path.run, SDE, score, budget, (ROWS, 12))
