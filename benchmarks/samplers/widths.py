@@ -70,6 +70,10 @@ def measure_widths(options: Options) -> dict[str, Any]:
     for target, make in TARGETS.items():
         truth = make()
         score, exact = truth.score(SDE), floor([truth] * (ROWS // GROUP), [GROUP] * (ROWS // GROUP))
+        for budget in BUDGETS:  # what chance alone makes of the figures
+            x = truth.sample(jax.random.key(SEED + budget), ROWS)
+            names = {"sampler": "exact samples", "evaluations": budget}
+            rows.append({"target": target, **names, **compared(truth, x, exact)})
         for path in PATHS[: 1 if options.smoke else None]:
             for budget in BUDGETS[: 1 if options.smoke else None]:
                 run = functools.partial(path.run, SDE, score, budget, (ROWS, 12))
