@@ -417,6 +417,7 @@ def test_a_failure_in_compiled_code_is_one_sentence():
         jax.block_until_ready(jax.jit(frozen.encode)({}, jnp.zeros((5, 3))))
 
 
+@pytest.mark.slow
 def test_a_failure_is_one_sentence_wherever_a_model_calls_a_coder(fitted, coders):
     def encode(x):
         if len(x) > 3:

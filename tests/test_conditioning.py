@@ -260,6 +260,7 @@ def test_amortised_sampling_with_the_exact_score_is_exact():
     assert abs(variance - 0.36) < 0.022
 
 
+@pytest.mark.slow
 def test_replacement_is_biased_by_a_known_amount():
     # VP(0.1, 20), 500 steps, computed elsewhere: clamp 0.60 / 0.50, renoise 0.50 / 0.50.
     np.testing.assert_allclose(law(clamped, 500, rows=8_000), (0.60, 0.50), atol=0.03)

@@ -223,6 +223,7 @@ def test_messages_name_what_python_was_given(tmp_path, monkeypatch):
         assert str(tmp_path) not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_an_interrupt_returns_what_was_learned_and_without_a_workdir_nothing_is_left(
     tmp_path, monkeypatch
 ):

@@ -39,6 +39,7 @@ def loaded(folder, endpoint, *urls):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_a_model_on_the_hub_is_loaded_by_its_name(tmp_path):
     one, other, page = (tmp_path / name for name in ("one", "other", "page"))
     golden_model.build().save(one)

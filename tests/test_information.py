@@ -146,6 +146,7 @@ def test_several_parts(x64):
         assert np.sign(result.value) == sign
 
 
+@pytest.mark.slow
 def test_a_mixture_and_another_process(x64):
     """Not Gaussian, and by the process whose data do not shrink."""
     data, sde, mask = analytic.two_modes(), VE(), jnp.array([False, True])

@@ -106,6 +106,7 @@ def test_moments_are_those_of_the_rows_that_have_the_modality(tmp_path, monkeypa
 
     monkeypatch.setattr(Trainer, "train", train)
     pipeline.train_score(this)
+    this.folder.log.close()
     scale = load_moments(tmp_path / MOMENTS)
     masked = np.ma.masked_array(z.astype(np.float64), ~wide)
     np.testing.assert_allclose(scale.mean, masked.mean(axis=0), rtol=1e-4)

@@ -121,6 +121,7 @@ def trained(tmp_path_factory):
     return pipeline.run(config(base="gaussian"), tmp_path_factory.mktemp("run"), stage="train")
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_covariance_and_its_model_has_it(trained):
     scale, this = load_moments(trained / MOMENTS), Run(config(base="gaussian"), trained)
     size = this.parts.layout.size
@@ -144,6 +145,7 @@ def test_a_run_keeps_the_covariance_and_its_model_has_it(trained):
     assert (trained / MOMENTS).stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_another_base_is_another_training(trained):
     with pytest.raises(ValueError, match=r"config\.score\.base \('gaussian' there, 'none' here\)"):
         pipeline.run(config(), trained, stage="train")

@@ -84,6 +84,7 @@ def test_several_modalities(exact):
     near(known.o_information(data, num_levels=24), alone - total - (total - rest))
 
 
+@pytest.mark.slow
 def test_a_network_that_is_shown_what_is_absent(monkeypatch):
     """Without a covariance; and of many rows, in parts."""
     monkeypatch.setattr(information, "MAX_ROWS", 250)

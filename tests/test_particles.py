@@ -84,6 +84,7 @@ def test_the_covariance_of_gaussian_data_makes_a_better_twist():
     assert abs(found.log_evidence - exact) < 0.05
 
 
+@pytest.mark.slow
 def test_a_covariance_of_one_changes_nothing():
     data, value, mask = CASES["pair"]
     args = SDE, data.score(SDE), jnp.asarray(value), jnp.asarray(mask)

@@ -117,7 +117,7 @@ def test_a_copy_of_a_model_is_the_same_model(options):
 
 
 @pytest.mark.parametrize("conditioning", ["amortised", "clamp", "renoise"])
-@pytest.mark.parametrize("energy", ["pair", "tower"])
+@pytest.mark.parametrize("energy", [pytest.param("pair", marks=pytest.mark.slow), "tower"])
 def test_what_is_not_observed_may_be_nan_where_an_energy_guides(energy, conditioning):
     model = model_of(energy=energy).with_sampling(conditioning=conditioning, num_corrections=1)
     observed = np.array([[True, False], [False, True], [False, False], [True, True]])

@@ -93,6 +93,7 @@ def test_a_sample_of_a_gaussian_is_where_its_flow_leads(sde, x64, key):
     np.testing.assert_allclose(end, data.flow(sde, x, sde.t_max, t_min), atol=5e-3)
 
 
+@pytest.mark.slow
 def test_the_density_starts_at_the_last_time_of_the_process(x64, key):
     sde, data = RectifiedFlow(), analytic.gaussian([0.0, 0.0], [[1.0, 0.8], [0.8, 1.0]])
     x = data.sample(key, 3)

@@ -61,6 +61,7 @@ def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
     assert found["jax"][0].isdigit()
 
 
+@pytest.mark.slow
 def test_the_peak_of_memory_is_not_that_of_the_process_that_started_it():
     code = "from sbmae_jax import _provenance; print(_provenance.peak_memory_bytes())"
     big = f"import subprocess, sys; x = bytearray(2**30); subprocess.run([sys.executable, '-c', {code!r}])"

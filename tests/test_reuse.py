@@ -42,6 +42,7 @@ def earlier(tmp_path_factory):
     return folder / "run", train(folder, lab=LAB, town=TOWN)
 
 
+@pytest.mark.slow
 def test_modalities_that_stay_keep_their_autoencoders(earlier, tmp_path, capsys):
     folder, before = earlier
     there = sorted(str(path) for path in folder.rglob("*"))
@@ -81,12 +82,14 @@ def test_modalities_that_stay_keep_their_autoencoders(earlier, tmp_path, capsys)
         ({"earlier": "nothing"}, "autoencoders_from: nothing is not .* it has no config.json"),
     ],
 )  # fmt: skip
+@pytest.mark.slow
 def test_a_run_of_which_nothing_fits_is_refused(earlier, tmp_path, options, message):
     arrays = {"lab": LAB + ("soil" in options)}
     with pytest.raises(ValueError, match=message):
         train(tmp_path, **({"earlier": earlier[0]} | arrays | options))
 
 
+@pytest.mark.slow
 def test_only_a_trained_run_that_noted_its_rows_is_taken(earlier, tmp_path):
     with pytest.raises(ValueError, match="is the workdir of this run: name another one"):
         train(tmp_path, lab=LAB, earlier=tmp_path / "run")
@@ -102,6 +105,7 @@ def test_only_a_trained_run_that_noted_its_rows_is_taken(earlier, tmp_path):
         train(tmp_path / "d", lab=LAB, earlier=copy)
 
 
+@pytest.mark.slow
 def test_fit_names_its_argument(earlier, tmp_path):
     data, folder = {"soil": LAB + 1}, str(earlier[0])
     with pytest.raises(ValueError, match=r"^autoencoders_from: no autoencoder of"):

@@ -222,6 +222,7 @@ def slopes(batch):
     return slope.mean(axis=1), slope.std(axis=1) / np.sqrt(slope.shape[1])
 
 
+@pytest.mark.slow
 def test_the_exact_score_of_every_marginal_makes_the_loss_stationary(x64):
     batch = rows_with_holes(60_000)
     mean, error = slopes(batch)

@@ -144,6 +144,7 @@ def test_weighted_error_of_the_network_is_that_of_the_score(weighting, x64):
     np.testing.assert_allclose(*both(jax.random.key(0)), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_groups_of_complete_rows_share_a_level_and_what_is_observed():
     network, z = Recorder(), jnp.ones((24, 5))
     task = score_task(network, VP(), LAYOUT, config(conditioning_prob=0.5), covariance(np.float32))

@@ -188,6 +188,7 @@ def fitted(tmp_path_factory):
     )
 
 
+@pytest.mark.slow
 def test_strings_are_generated_from_any_subset(fitted):
     _, model = fitted
     data = own_data()
@@ -218,6 +219,7 @@ def test_holes_are_filled_with_strings(fitted):
     assert model.impute(frame, num_samples=2).filled["caption"].notna().all()
 
 
+@pytest.mark.slow
 def test_a_saved_model_has_its_tokens(fitted, tmp_path):
     _, model = fitted
     model.save(tmp_path / "saved")
@@ -243,6 +245,7 @@ def test_what_is_unlike_training_is_said_and_does_not_fail(fitted):
         model.generate({"caption": ["a bold 8", None]})
 
 
+@pytest.mark.slow
 def test_strings_that_would_have_other_tokens_than_in_training_are_refused(fitted):
     data = pipeline.open_run(fitted[0]).data
     caption = data.description.scalings["caption"]

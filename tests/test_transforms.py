@@ -100,6 +100,7 @@ def test_shard_map_with_its_default_check(expected):
     assert_same(jax.jit(split)(X), expected)
 
 
+@pytest.mark.slow
 def test_a_mesh_of_explicit_axes(expected):
     mesh = jax.make_mesh((2,), ("rows",), axis_types=(AxisType.Explicit,))
     with jax.set_mesh(mesh):

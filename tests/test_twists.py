@@ -93,6 +93,7 @@ def test_a_batch_of_observations_is_each_of_them_alone(covariance):
             np.testing.assert_allclose(found[i], expected[0], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_jacobian_knows_how_wide_the_mode_is(x64):
     # Against the moments of the exact p(x_0 | x_t), which is a mixture as well.
     data, y, noise = analytic.two_width(), jnp.asarray([0.4]), 0.3

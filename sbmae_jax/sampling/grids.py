@@ -117,7 +117,7 @@ def vp_times(sde: SDE, num: int, t_min: float = 1e-3, rho: float = 5.0) -> Array
     Example:
         >>> from sbmae_jax import VP, vp_times
         >>> [round(t, 2) for t in vp_times(VP(), 4).tolist()]
-        [1.0, 0.57, 0.24, 0.05, 0.0]
+        [1.0, 0.53, 0.22, 0.06, 0.0]
     """
     _require_grid(num, t_min)
     checks.require_number("rho", rho, 1, 100)

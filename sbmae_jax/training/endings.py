@@ -20,8 +20,8 @@ def describe_ending(name: str, training: TrainingConfig, rows: Rows) -> str:
     Example:
         >>> config = TrainingConfig(num_steps=200, batch_size=8, learning_rate=1e-3, patience=100)
         >>> rows = [{"step": 100, "held_out_loss": 2.0}, {"step": 200, "held_out_loss": 1.0}]
-        >>> describe_ending("energy", config, rows)[:64]
-        'the loss on held-out rows was lowest at the last of 200 steps (of'
+        >>> describe_ending("energy", config, rows)[:61]
+        'the loss on held-out rows was lowest at the last of 200 steps'
     """
     key, last = f"config.{name.split('/')[0]}_training", rows[-1]["step"]
     held_out = [(row["held_out_loss"], row["step"]) for row in rows if "held_out_loss" in row]
