@@ -106,8 +106,8 @@ def langevin(
 ) -> StepFn:
     """Correct x at time t_next by Langevin steps; `num_steps` evaluations of the score.
 
-    It is not adjusted: the more steps, and the larger, the more rows leave narrow modes for wide ones. Use
-    `hamiltonian`, which keeps the weights of modes, unless the score is too rough to be integrated.
+    It is not adjusted: with large steps rows leave narrow modes for wide ones, and more of them do so more.
+    Keep snr at .16 or below, or use `hamiltonian`, which accepts or rejects its moves.
 
     Args:
         sde: the process.
