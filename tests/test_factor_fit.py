@@ -10,6 +10,7 @@ from scipy import linalg
 
 from sbmae_jax.models import factor_fit
 from sbmae_jax.models.factor_fit import MIN_NOISE, fit_factors
+from sbmae_jax.models.factor_rows import sort_rows
 
 SIZES = (6, 4, 8)
 SIZE = sum(SIZES)
@@ -120,7 +121,7 @@ def test_modalities_that_have_nothing_in_common_have_no_factors_whatever_each_is
 
 def test_the_likelihood_never_falls_and_is_that_of_dense_algebra(monkeypatch):
     z, present = rows(300), patterns(300)
-    data = factor_fit._rows(z, present, SIZES)
+    data = sort_rows(z, present, SIZES)
     # Without the prior of `_shrunk`, under which it is not the likelihood that rises.
     monkeypatch.setattr(factor_fit, "_shrunk", lambda cov, num: (cov + cov.T) / 2)
     found, values = factor_fit._initial(data, 3), []

@@ -30,6 +30,27 @@ def of_overhead(page: Page) -> Iterator[Claim]:
         yield claim(f"{name}: time to compile", row["compile"], "<=", 2)
 
 
+def of_density(page: Page) -> Iterator[Claim]:
+    """Compare the recommended grid with the others, and few probes with none."""
+    bias = {row["grid"]: abs(row["bias"]) for row in page["density"]["rows"]}
+    for grid in ("edm", "log-SNR"):
+        ratio = bias[grid] / bias["vp"]
+        yield claim(f"log_density: bias on the grid {grid} over that on vp", ratio, ">=", 1)
+    few = page["density"]["probes"][0]
+    name = f"log_density: error of one density with {few['probes']} probes, nats"
+    yield claim(name, few["rms"], ">=", 0.3)
+
+
+def density_table(page: Page) -> str:
+    """Return bias and error by grid, and the error by probes."""
+    part = page["density"]
+    lines = [
+        [row["grid"], "exact", f"{row['bias']:+.3f}", f"{row['rms']:.3f}"] for row in part["rows"]
+    ]
+    lines += [["vp", row["probes"], "", f"{row['rms']:.2f}"] for row in part["probes"]]
+    return table(["grid", "probes", "bias, nats", "error of one density, nats"], lines)
+
+
 def steering_rows(page: Page) -> dict[str, dict[str, Mapping[str, Any]]]:
     """Return for each target the row of each conditioning."""
     found: dict[str, dict[str, Mapping[str, Any]]] = {}
@@ -223,6 +244,7 @@ REPORT = Report(
         ("information", of_information),
         ("overhead", of_overhead),
         ("steering", of_steering),
+        ("density", of_density),
     ],
     {
         "samplers.information": ("information", information_table),
@@ -233,6 +255,7 @@ REPORT = Report(
             "accuracy",
             lambda page: ratio_table(page, "conditional", ("coverage_90", "variance")),
         ),
+        "samplers.density": ("density", density_table),
         "samplers.steering": ("steering", steering_table),
     },
     {"samplers.png": ("particles", draw)},

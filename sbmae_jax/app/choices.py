@@ -29,9 +29,8 @@ MAX_PATCHES = 100  # with more, the dense layers on patches become too wide
 MAX_LATENTS = 64  # of one modality
 # A third of columns that no linear map explains fill 64 components, and hide what others tell of them.
 MAX_VECTOR_LATENTS = 128
-NEARLY_ALL = (
-    0.9  # of the values of a vector: what a latent that is a little shorter loses may matter
-)
+# Of the values of a vector: what a latent that is a little shorter loses may matter.
+NEARLY_ALL = 0.9
 MIN_TEXT_LATENTS = 16
 MAX_OWN_LATENTS = 4  # of a part of a vector that needs no autoencoder
 

@@ -18,9 +18,8 @@ _DARK = 32.0  # images of bytes that were made floats are not darker than this
 _NARROW = 100.0  # of a training range this wide, values in 0..1 alone are in other units
 _BEYOND = 0.5  # of the training range, by which images may leave it and be clipped
 QUANTILES = (0.01, 0.5, 0.99)  # of training rows, with which new ones are compared
-_UNLIKE_IMAGES = (
-    0.25  # of the training range, by which the ends of most images lie beyond those in training
-)
+# Of the training range, by which the ends of most images lie beyond those in training.
+_UNLIKE_IMAGES = 0.25
 _TIMES = 20.0  # by which most values are larger or smaller than in training
 _FEW_ROWS = 5  # of fewer rows, at least half of the features must be unlike training
 

@@ -20,10 +20,9 @@ Where the factors are known well, this hardly moves the scale of W. So the facto
 covariance L L^T too, found from all rows and then put into mu + W eta and W L: the model is the same, and the
 iterations are few (PX-EM). Of few rows, Psi_m is drawn towards its diagonal, as if by d_m + 1 more rows.
 
-A row counts for what it has, which is right if values are missing at random given those that are not. Sums
-over the rows of one pattern P depend on these rows through their second moments only. So the rows of a
-pattern are replaced by the R of their QR decomposition, which has |P| + 1 rows or fewer, and the cost of an
-iteration does not grow with the number of complete rows.
+A row counts for what it has, which is right if values are missing at random given those that are not. Rows
+are sorted by what they have (`factor_rows`), so that the cost of an iteration does not grow with the number
+of complete rows.
 
 The number of factors is the smallest whose likelihood of held-out rows is within one standard error of the
 best (Breiman et al. 1984, Classification and Regression Trees, section 3.4.3).
@@ -41,6 +40,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from sbmae_jax.models.factor_gaussian import FactorGaussian
+from sbmae_jax.models.factor_rows import (
+    Group,
+    Single,
+    SortedRows,
+    by_pattern,
+    coordinates_of,
+    group_rows,
+    sort_rows,
+)
 from sbmae_jax.types import Array
 
 NUMBERS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
@@ -56,8 +64,6 @@ MAX_ITERATIONS, CHECK_EVERY = 200, 20
 TOLERANCE = 1e-3  # nats per row gained in `CHECK_EVERY` iterations, below which EM ends
 HELD_OUT_SHARE = 0.2
 MIN_START = 0.1  # of the squared loadings that EM starts from, whitened
-RARE = 3  # rows of one pattern, for which there is no loop over patterns
-PIECE = 512  # of rows of rare patterns, each of which has a matrix [K, K]
 
 
 class Fit(NamedTuple):
@@ -72,32 +78,6 @@ class Fit(NamedTuple):
     mean: Array
     rotation: tuple[Array, ...]
     gaussian: FactorGaussian
-
-
-class _Group(NamedTuple):
-    """The rows of one pattern: their number, what they have, and R, whose last column stands for the 1."""
-
-    num: int
-    modalities: np.ndarray  # [M] bool
-    coordinates: np.ndarray  # [P]
-    r: np.ndarray  # [m, P + 1]
-
-
-class _Single(NamedTuple):
-    """Rows whose patterns hardly any other row has: z is 0 where a row lacks a modality."""
-
-    z: np.ndarray  # [n, D]
-    modalities: np.ndarray  # [n, M] bool
-
-
-class _Rows(NamedTuple):
-    """Rows by their patterns, and the moments that no iteration changes."""
-
-    groups: list[_Group]
-    single: list[_Single]
-    blocks: list[slice]  # the coordinates of each modality
-    squares: list[np.ndarray]  # sums of z z^T, [d, d] of each modality
-    counts: np.ndarray  # rows that have it, [M]
 
 
 class _Parameters(NamedTuple):
@@ -132,11 +112,11 @@ def fit_factors(
         )
     num, number = int(HELD_OUT_SHARE * len(rows)), 0
     if num > 1 and len(sizes) > 1:
-        number = _choose_number(_rows(z[num:], here[num:], sizes), z[:num], here[:num])
-    return _rotated(_fit(_rows(z, here, sizes), number))
+        number = _choose_number(sort_rows(z[num:], here[num:], sizes), z[:num], here[:num])
+    return _rotated(_fit(sort_rows(z, here, sizes), number))
 
 
-def _choose_number(train: _Rows, z: np.ndarray, present: np.ndarray) -> int:
+def _choose_number(train: SortedRows, z: np.ndarray, present: np.ndarray) -> int:
     """Return the smallest number of factors whose likelihood of held-out rows is as good as the best."""
     numbers = [k for k in NUMBERS if k <= z.shape[1] // 2]
     values: list[np.ndarray] = []
@@ -166,7 +146,7 @@ def _rotated(found: _Parameters) -> Fit:
     return Fit(jnp.asarray(found.mean, jnp.float32), rotations, gaussian)
 
 
-def _fit(rows: _Rows, number: int) -> _Parameters:
+def _fit(rows: SortedRows, number: int) -> _Parameters:
     """Return the parameters of largest likelihood, from those of canonical correlations."""
     found, last = _initial(rows, number), -np.inf
     num_rows = sum(group.num for group in rows.groups) + sum(len(some.z) for some in rows.single)
@@ -181,7 +161,7 @@ def _fit(rows: _Rows, number: int) -> _Parameters:
     return found
 
 
-def _iteration(found: _Parameters, rows: _Rows) -> _Parameters:
+def _iteration(found: _Parameters, rows: SortedRows) -> _Parameters:
     """Return the parameters after an iteration of EM."""
     size, number = found.loadings.shape
     with_factors = np.zeros((size, number + 1))
@@ -229,7 +209,7 @@ def _weighted(found: _Parameters, blocks: list[slice]) -> np.ndarray:
 
 
 def _posterior(
-    found: _Parameters, weighted: np.ndarray, group: _Group
+    found: _Parameters, weighted: np.ndarray, group: Group
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return z - mu, the sum of W^T Psi^-1 (z - mu), and the covariance C of the factors."""
     here = group.coordinates
@@ -239,7 +219,7 @@ def _posterior(
 
 
 def _of_groups(
-    found: _Parameters, groups: Sequence[_Group], blocks: list[slice]
+    found: _Parameters, groups: Sequence[Group], blocks: list[slice]
 ) -> Iterator[np.ndarray]:
     """Yield, for each group, log-likelihoods of R; they sum to that of the rows that it stands for."""
     weighted = _weighted(found, blocks)
@@ -259,10 +239,10 @@ def _of_groups(
 
 
 def _posteriors(
-    found: _Parameters, weighted: np.ndarray, some: _Single, blocks: list[slice]
+    found: _Parameters, weighted: np.ndarray, some: Single, blocks: list[slice]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return what `_posterior` does for rows of many patterns: `[n, D]`, `[n, K]` and `[n, K, K]`."""
-    gap = some.z - np.where(_spread(some.modalities, blocks), found.mean, 0)
+    gap = some.z - np.where(coordinates_of(some.modalities, blocks), found.mean, 0)
     number = found.loadings.shape[1]
     each = np.stack([found.loadings[block].T @ weighted[block] for block in blocks])
     flat = each.reshape(len(blocks), number * number)
@@ -272,10 +252,10 @@ def _posteriors(
     return gap, gap @ weighted, np.linalg.inv(precision)
 
 
-def _of_single(found: _Parameters, some: _Single, blocks: list[slice]) -> np.ndarray:
+def _of_single(found: _Parameters, some: Single, blocks: list[slice]) -> np.ndarray:
     """Return the log-likelihood of each row [n]."""
     gap, said, cov = _posteriors(found, _weighted(found, blocks), some, blocks)
-    here = _spread(some.modalities, blocks)
+    here = coordinates_of(some.modalities, blocks)
     value = -np.einsum("nk,nkl,nl->n", said, cov, said) - np.linalg.slogdet(cov)[1]
     value += here.sum(axis=1) * np.log(2 * np.pi)
     for m, (block, noise) in enumerate(zip(blocks, found.noise, strict=True)):
@@ -289,16 +269,16 @@ def _log_likelihoods(
 ) -> np.ndarray:
     """Return the log-likelihood of each row [N]."""
     values = np.zeros(len(z))
-    patterns, alone = _by_pattern(present)
+    patterns, alone = by_pattern(present)
     for rows in alone:
-        values[rows] = _of_single(found, _Single(z[rows], present[rows]), blocks)
-    groups = [_group(z[rows], pattern, blocks, compressed=False) for pattern, rows in patterns]
+        values[rows] = _of_single(found, Single(z[rows], present[rows]), blocks)
+    groups = [group_rows(z[rows], pattern, blocks, compressed=False) for pattern, rows in patterns]
     for (_, rows), each in zip(patterns, _of_groups(found, groups, blocks), strict=True):
         values[rows] = each
     return values
 
 
-def _initial(rows: _Rows, number: int) -> _Parameters:
+def _initial(rows: SortedRows, number: int) -> _Parameters:
     """Return parameters by the leading correlations of whitened modalities; pairs never seen have none."""
     size = rows.blocks[-1].stop
     sums, counts = np.zeros((size, size)), np.zeros((size, size))
@@ -308,7 +288,7 @@ def _initial(rows: _Rows, number: int) -> _Parameters:
         counts[here] += group.num
     for some in rows.single:
         sums += some.z.T @ some.z
-        here = _spread(some.modalities, rows.blocks).astype(float)
+        here = coordinates_of(some.modalities, rows.blocks).astype(float)
         counts += here.T @ here
     cov, root, whiten = sums / np.maximum(counts, 1), np.zeros_like(sums), np.zeros_like(sums)
     for m, block in enumerate(rows.blocks):
@@ -335,55 +315,3 @@ def _shrunk(cov: np.ndarray, num: float) -> np.ndarray:
     diagonal = np.diag(np.diag(cov))
     cov = cov + (len(cov) + 1) / (num + len(cov) + 1) * (diagonal - cov)
     return (cov + cov.T) / 2 + MIN_NOISE * np.eye(len(cov))
-
-
-def _rows(z: np.ndarray, present: np.ndarray, sizes: Sequence[int]) -> _Rows:
-    """Return rows [N, D] by their patterns, and the moments of each modality."""
-    ends = np.cumsum((0, *sizes)).tolist()
-    blocks = [slice(*ends[m : m + 2]) for m in range(len(sizes))]
-    patterns, alone = _by_pattern(present)
-    groups = [_group(z[rows], pattern, blocks) for pattern, rows in patterns]
-    single = [_Single(z[rows], present[rows]) for rows in alone]
-    squares = [
-        z[here, block].T @ z[here, block] for here, block in zip(present.T, blocks, strict=True)
-    ]
-    return _Rows(groups, single, blocks, squares, present.sum(axis=0))
-
-
-def _patterns(present: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return each pattern [M] with something present, and its rows."""
-    patterns, numbers = np.unique(present, axis=0, return_inverse=True)
-    numbers = numbers.reshape(-1)
-    order = np.argsort(numbers, kind="stable")
-    ends = np.cumsum(np.bincount(numbers, minlength=len(patterns)))[:-1]
-    rows = np.split(order, ends)
-    return [(p, some) for p, some in zip(patterns, rows, strict=True) if p.any()]
-
-
-def _by_pattern(
-    present: np.ndarray,
-) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[np.ndarray]]:
-    """Return the patterns of several rows with these, and pieces of the rows of rare patterns."""
-    patterns = _patterns(present)
-    common = [(pattern, rows) for pattern, rows in patterns if len(rows) > RARE]
-    rare = [rows for _, rows in patterns if len(rows) <= RARE]
-    alone = np.concatenate([np.zeros(0, int), *rare])
-    return common, [alone[i : i + PIECE] for i in range(0, len(alone), PIECE)]
-
-
-def _spread(modalities: np.ndarray, blocks: list[slice]) -> np.ndarray:
-    """Return which coordinates rows have, `[n, M] -> [n, D]`."""
-    return np.repeat(modalities, [block.stop - block.start for block in blocks], axis=1)
-
-
-def _group(
-    z: np.ndarray, pattern: np.ndarray, blocks: list[slice], compressed: bool = True
-) -> _Group:
-    """Return rows of one pattern, by the R of their QR decomposition if that is smaller."""
-    coordinates = np.concatenate([
-        np.arange(block.start, block.stop) for block, here in zip(blocks, pattern, strict=True) if here
-    ])  # fmt: skip
-    rows = np.concatenate([z[:, coordinates], np.ones((len(z), 1))], axis=1)
-    if compressed and len(rows) > rows.shape[1]:
-        rows = np.asarray(np.linalg.qr(rows, mode="r"))
-    return _Group(len(z), pattern, coordinates, rows)

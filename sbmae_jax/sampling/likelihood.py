@@ -54,11 +54,11 @@ def log_density(
         sde: the process.
         score: `(x, t) -> score`, for `x: [B, D]` and a scalar t.
         x: the points, `[B, D]` of floats, one per row.
-        times: `[N + 1]`, rising from nearly 0 to 1. Take `vp_times(sde, 50)[::-1]`: on a mixture of two
-            widths its bias is .01 nats, that of `log_snr_times` .02 and that of `edm_times` .04.
+        times: `[N + 1]`, rising from nearly 0 to 1. Take `vp_times(sde, 50)[::-1]`; the page on
+            sampling compares it with others.
         key: None for the exact divergence; a typed key for Hutchinson's estimate.
-        num_probes: probes of that estimate, in 1..1,000,000. Few probes are rough: with 4, one density in 12
-            dimensions is off by half a nat to one and more. Use the exact divergence where D allows it.
+        num_probes: probes of that estimate, in 1..1,000,000. Few probes are rough for single densities: use
+            the exact divergence where D allows it.
         mask: `[D]` or `[B, D]` of bool; observed coordinates are held, and the density is that of the
             others. Meant for conditional scores.
 

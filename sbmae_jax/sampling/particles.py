@@ -150,9 +150,8 @@ def feynman_kac(
         log_w = log_w + cloud.at.log_value + before.log_ratio
         log_evidence = log_evidence + jax.nn.logsumexp(log_w)
         log_w, ess = _normalise(log_w)
-        j = jnp.minimum(
-            i, num_steps - 1
-        )  # at the last time there is no step: its result is not used
+        # At the last time there is no step: its result is not used.
+        j = jnp.minimum(i, num_steps - 1)
         move_key, pick_key = jax.random.split(jax.random.fold_in(loop_key, i))
         needed = (ess < threshold * num) & (i < num_steps)
         cloud, log_w = _resample(pick_key, cloud, log_w, needed)

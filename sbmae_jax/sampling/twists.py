@@ -57,9 +57,8 @@ from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.types import Array, ScoreFn
 
 JACOBIAN = "jacobian"
-MIN_SPREAD = (
-    1e-5  # of the variance of unit data, to which rounding may push the Jacobian's below zero
-)
+# Of the variance of unit data: rounding may push that of the Jacobian below zero.
+MIN_SPREAD = 1e-5
 
 
 class Twisted(NamedTuple):

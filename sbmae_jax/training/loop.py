@@ -101,9 +101,8 @@ def train(
         state = checkpoints.restore(like)
         if state is None:
             state = init(init_key, first)
-            if (
-                validate
-            ):  # no step may be better than the start, as of a score that knows a Gaussian
+            # No step may be better than the start, as of a score that knows a Gaussian.
+            if validate:
                 state, _ = validate(held_out_key, state, held_out)
         step = int(state.step)
         with log.progress(stage.name, training.num_steps, step) as bar, traced(profile) as tick:
