@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import linalg
 
-from sbmae_jax.models import factor_fit
+from sbmae_jax.models import factor_fit, factor_rows
 from sbmae_jax.models.factor_fit import MIN_NOISE, fit_factors
 from sbmae_jax.models.factor_rows import sort_rows
 
@@ -191,7 +191,7 @@ def test_rows_of_rare_patterns_are_fitted_as_those_of_common_ones(monkeypatch):
     present = np.random.default_rng(2).random((200, len(SIZES))) < 0.6
     found = []
     for rare in (0, 200):  # all patterns are common, and none is
-        monkeypatch.setattr(factor_fit, "RARE", rare)
+        monkeypatch.setattr(factor_rows, "RARE", rare)
         found.append(fit_factors(z, SIZES, present))
     assert found[0].gaussian.loadings.shape[1] > 0
     np.testing.assert_allclose(dense(found[0]), dense(found[1]), atol=1e-5)

@@ -47,7 +47,7 @@ def density_table(page: Page) -> str:
     lines = [
         [row["grid"], "exact", f"{row['bias']:+.3f}", f"{row['rms']:.3f}"] for row in part["rows"]
     ]
-    lines += [["vp", row["probes"], "", f"{row['rms']:.2f}"] for row in part["probes"]]
+    lines += [["vp", str(row["probes"]), "", f"{row['rms']:.2f}"] for row in part["probes"]]
     return table(["grid", "probes", "bias, nats", "error of one density, nats"], lines)
 
 

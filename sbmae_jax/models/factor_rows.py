@@ -15,29 +15,49 @@ PIECE = 512  # of rows of rare patterns, each of which has a matrix [K, K]
 
 
 class Group(NamedTuple):
-    """The rows of one pattern: their number, what they have, and R, whose last column stands for the 1."""
+    """The rows of one pattern.
+
+    Attributes:
+        num: How many rows there are.
+        modalities: What they have, `[M]` bool.
+        coordinates: The numbers of their P coordinates, `[P]`.
+        r: The rows, or the R of their QR decomposition; the last column stands for the 1, `[m, P + 1]`.
+    """
 
     num: int
-    modalities: np.ndarray  # [M] bool
-    coordinates: np.ndarray  # [P]
-    r: np.ndarray  # [m, P + 1]
+    modalities: np.ndarray
+    coordinates: np.ndarray
+    r: np.ndarray
 
 
 class Single(NamedTuple):
-    """Rows whose patterns hardly any other row has: z is 0 where a row lacks a modality."""
+    """Rows whose patterns hardly any other row has.
 
-    z: np.ndarray  # [n, D]
-    modalities: np.ndarray  # [n, M] bool
+    Attributes:
+        z: Their latents, 0 where a row lacks a modality, `[n, D]`.
+        modalities: What each row has, `[n, M]` bool.
+    """
+
+    z: np.ndarray
+    modalities: np.ndarray
 
 
 class SortedRows(NamedTuple):
-    """Rows by their patterns, and the moments that no iteration changes."""
+    """Rows by their patterns, and the moments that no iteration changes.
+
+    Attributes:
+        groups: Rows of patterns that several rows have.
+        single: The others, in pieces.
+        blocks: The coordinates of each modality.
+        squares: Sums of z z^T over the rows that have a modality, `[d, d]` for each.
+        counts: Rows that have it, `[M]`.
+    """
 
     groups: list[Group]
     single: list[Single]
-    blocks: list[slice]  # the coordinates of each modality
-    squares: list[np.ndarray]  # sums of z z^T, [d, d] of each modality
-    counts: np.ndarray  # rows that have it, [M]
+    blocks: list[slice]
+    squares: list[np.ndarray]
+    counts: np.ndarray
 
 
 def sort_rows(z: np.ndarray, present: np.ndarray, sizes: Sequence[int]) -> SortedRows:
