@@ -9,7 +9,9 @@ Example:
     >>> sde, score = VP(), lambda x, t: -x  # the score of standard normal data
     >>> prior_key, loop_key = jax.random.split(jax.random.key(0))
     >>> x = sde.prior(prior_key, (4, 2))
-    >>> sample(loop_key, dpm_solver(sde, score), x, log_snr_times(sde, 20)).shape
+    >>> step, times = dpm_solver(sde, score), log_snr_times(sde, 20)
+    >>> draw = jax.jit(lambda key, x: sample(key, step, x, times))  # compiled once, then milliseconds
+    >>> draw(loop_key, x).shape
     (4, 2)
 """
 

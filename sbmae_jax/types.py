@@ -53,7 +53,8 @@ class MemoryStep:
         ...     scale = jax.numpy.where(i % 2 == 0, 0.9, 1.0)
         ...     return scale * plain(key, x, t, t_next), i + 1
         >>> step = MemoryStep(lambda x: 0, every_other)
-        >>> sample(jax.random.key(0), step, jax.numpy.ones((4, 2)), uniform_times(4)).shape
+        >>> run = jax.jit(lambda x: sample(jax.random.key(0), step, x, uniform_times(4)))
+        >>> run(jax.numpy.ones((4, 2))).shape
         (4, 2)
     """
 

@@ -29,6 +29,8 @@ def everything(sde, x):
         sbm.given(sbm.ancestral(sde, score), put),
         sbm.repaint(sbm.given(solver, sbm.clamp(VALUE, MASK)), sde, 2),
         sbm.heun(sde, score, churn=0.1),
+        sbm.adams(sde, score),
+        sbm.hamiltonian(sde, score, num_steps=2, mask=MASK),
         sbm.euler_maruyama(sde, score),
         sbm.langevin(sde, score, num_steps=2, rule=sbm.by_norm),
         sbm.substeps(sbm.probability_flow(sde, score), 2),
@@ -41,12 +43,35 @@ def everything(sde, x):
     return end, path, particles, exact, probed
 
 
+def beyond(sde, x):
+    """Use guidance, twists, other grids and information."""
+    times, total = sbm.vp_times(sde, 4), jnp.ones((1, 2))
+    conditional = sbm.amortised(lambda x, t, mask: -x, MASK)
+    mixed = sbm.classifier_free(
+        conditional, sbm.noise_condition(score, sde, x, MASK), lambda t: 2 * t
+    )
+    guided = sbm.guide(mixed, lambda x, t: jnp.sum(x**2, axis=1), lambda t: 1 - t)
+    options = {"noise": 0.1, "covariance": "jacobian", "frozen_below": 0.3}
+    weighed = sbm.reconstruction_guidance(sde, score, jnp.ones(1), total, **options)
+    warm = sbm.tilt(sde, score, lambda x, t, denoised: denoised[:, 0])
+    return (
+        sbm.sample(KEY, sbm.adams(sde, guided), x, times),
+        sbm.sample(KEY, sbm.annealed_langevin(sde, weighed, 1e-4, 0.1), x, sbm.edm_times(sde, 4)),
+        sbm.draw_particles(KEY, sbm.feynman_kac(KEY, sde, warm, times, (4, 2)), 4),
+        sbm.acceptance_rates(KEY, sde, score, x, times[:-1]),
+        sbm.mutual_information(KEY, sde, score, conditional, x, mask=MASK),
+        sbm.total_correlation(KEY, sde, score, score, x),
+        sbm.sample(KEY, sbm.adams({"a": sde, "b": sde}, score), {"a": x, "b": x}, times),
+    )
+
+
 def main():
     """Trace everything, and run a little of it."""
     x = jnp.ones((4, 2))
     for sde in PROCESSES:
         shapes = jax.eval_shape(lambda x, sde=sde: everything(sde, x), x)
         assert (shapes[0].shape, shapes[1].shape, shapes[3].shape) == ((4, 2), (3, 4, 2), (4,)), sde
+        assert jax.eval_shape(lambda x, sde=sde: beyond(sde, x), x)[0].shape == (4, 2)
     sde = sbm.VP()
     times = sbm.log_snr_times(sde, 20)
 

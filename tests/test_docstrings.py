@@ -3,11 +3,14 @@
 Ruff checks their form, and `make test` runs their examples.
 """
 
+import ast
 import dataclasses
+import doctest
 import importlib
 import inspect
 import pkgutil
 import re
+from pathlib import Path
 
 import flax.linen as nn
 
@@ -102,3 +105,47 @@ def faults(place, value, entries, example):
 
 def test_each_argument_of_a_public_name_is_described_and_its_use_is_shown():
     assert [fault for case in cases() for fault in faults(*case)] == []
+
+
+# ---------------------------------------------------------------- runs are compiled
+
+ROOT = Path(__file__).resolve().parents[1]
+RUNS = {
+    "sample", "twisted_sample", "feynman_kac", "log_density", "log_density_adaptive", "acceptance_rates",
+    "mutual_information", "total_correlation", "o_information",
+}  # fmt: skip
+
+
+def eager_runs(code):
+    """Return the runs in an example that no `jax.jit` compiles: each call of them would compile anew."""
+    nodes = list(ast.walk(ast.parse(code)))
+    jits = [n for n in nodes if isinstance(n, ast.Call) and ast.unparse(n.func) == "jax.jit"]
+    names = {n.id for jit in jits for n in ast.walk(jit) if isinstance(n, ast.Name)}
+    functions = [
+        n
+        for n in nodes
+        if isinstance(n, ast.FunctionDef)
+        and (n.name in names or "jax.jit" in map(ast.unparse, n.decorator_list))
+    ]
+    inside = {id(n) for outer in (*jits, *functions) for n in ast.walk(outer)}
+    calls = [n for n in nodes if isinstance(n, ast.Call) and id(n) not in inside]
+    return [ast.unparse(n) for n in calls if ast.unparse(n.func) in RUNS]
+
+
+def examples():
+    """Yield the code of each block of a page and of each docstring."""
+    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
+        yield from re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    for path in (ROOT / "sbmae_jax").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef):
+                found = doctest.DocTestParser().get_examples(ast.get_docstring(node) or "")
+                yield "".join(example.source for example in found)
+
+
+def test_every_example_compiles_its_runs():
+    assert eager_runs("x = sample(key, step, x, times)") == ["sample(key, step, x, times)"]
+    assert not eager_runs("def run(x): return sample(key, step, x, times)\ny = jax.jit(run)(x)")
+    blocks = list(examples())
+    assert sum("jax.jit" in block for block in blocks) > 20
+    assert [run for block in blocks for run in eager_runs(block)] == []

@@ -190,7 +190,8 @@ def hamiltonian(
         >>> from sbmae_jax import VP, adams, chain, hamiltonian, sample, vp_times
         >>> sde, score = VP(), lambda x, t: -x
         >>> step = chain(adams(sde, score), hamiltonian(sde, score, num_steps=2))
-        >>> sample(jax.random.key(0), step, jax.numpy.ones((4, 2)), vp_times(sde, 8)).shape
+        >>> run = jax.jit(lambda x: sample(jax.random.key(0), step, x, vp_times(sde, 8)))
+        >>> run(jax.numpy.ones((4, 2))).shape
         (4, 2)
 
     Source: this module, equation 1; Neal 2011 (arXiv:1206.1901), section 5.
@@ -255,9 +256,9 @@ def acceptance_rates(
         >>> import jax
         >>> from sbmae_jax import VP, acceptance_rates
         >>> x = jax.random.normal(jax.random.key(0), (500, 2))
-        >>> times = jax.numpy.asarray([0.9, 0.1])
-        >>> rates = acceptance_rates(jax.random.key(1), VP(), lambda x, t: -x, x, times)
-        >>> bool((rates > 0.8).all())
+        >>> times, score = jax.numpy.asarray([0.9, 0.1]), lambda x, t: -x
+        >>> rates = jax.jit(lambda key, x: acceptance_rates(key, VP(), score, x, times))
+        >>> bool((rates(jax.random.key(1), x) > 0.8).all())
         True
     """
     checks.require_key(key)

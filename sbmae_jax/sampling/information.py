@@ -158,7 +158,9 @@ def mutual_information(
         >>> a = r * b + (1 - r**2) ** 0.5 * noise
         >>> def given_b(x, t):
         ...     return -(x - sde.alpha(t) * r * b) / (1 - (sde.alpha(t) * r) ** 2)
-        >>> found = mutual_information(jax.random.key(1), sde, lambda x, t: -x, given_b, a)
+        >>> score = lambda x, t: -x
+        >>> run = jax.jit(lambda key, a: mutual_information(key, sde, score, given_b, a))
+        >>> found = run(jax.random.key(1), a)
         >>> abs(found.value - 0.51) < 3 * found.se, found.se < 0.02
         (Array(True, dtype=bool), Array(True, dtype=bool))
 
@@ -210,7 +212,8 @@ def total_correlation(
         >>> from sbmae_jax import VP, total_correlation
         >>> x = jax.random.normal(jax.random.key(0), (100, 3))  # three independent numbers
         >>> score = lambda x, t: -x
-        >>> float(total_correlation(jax.random.key(1), VP(), score, score, x).value)
+        >>> run = jax.jit(lambda key, x: total_correlation(key, VP(), score, score, x))
+        >>> float(run(jax.random.key(1), x).value)
         0.0
 
     Source: Bounoua et al. 2024 (arXiv:2402.05667).
@@ -265,8 +268,9 @@ def o_information(
         >>> import jax, jax.numpy as jnp
         >>> from sbmae_jax import VP, o_information
         >>> x = jax.random.normal(jax.random.key(0), (100, 3))  # three independent numbers
-        >>> score, given = lambda x, t: -x, lambda x, t, mask: -x
-        >>> float(o_information(jax.random.key(1), VP(), score, score, given, x, jnp.eye(3) > 0).value)
+        >>> score, given, groups = lambda x, t: -x, lambda x, t, mask: -x, jnp.eye(3) > 0
+        >>> run = jax.jit(lambda key: o_information(key, VP(), score, score, given, x, groups))
+        >>> float(run(jax.random.key(1)).value)
         0.0
 
     Source: Bounoua et al. 2024 (arXiv:2402.05667).

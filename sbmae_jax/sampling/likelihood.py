@@ -70,11 +70,11 @@ def log_density(
             key; a mask that is not of bool or does not fit x; or num_probes out of range.
 
     Example:
-        >>> import jax.numpy as jnp
+        >>> import jax, jax.numpy as jnp
         >>> from sbmae_jax import VP, log_density, uniform_times
-        >>> x, times = jnp.zeros((1, 2)), uniform_times(10)[::-1]
-        >>> log_p = log_density(VP(), lambda x, t: -x, x, times)  # a standard normal: -ln(2 pi)
-        >>> round(float(log_p[0]), 3)
+        >>> sde, score, times = VP(), lambda x, t: -x, uniform_times(10)[::-1]  # of a standard normal
+        >>> log_p = jax.jit(lambda x: log_density(sde, score, x, times))
+        >>> round(float(log_p(jnp.zeros((1, 2)))[0]), 3)  # -ln(2 pi)
         -1.838
 
     Source: Song et al. 2021 (arXiv:2011.13456), equation 39.

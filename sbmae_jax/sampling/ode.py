@@ -235,8 +235,10 @@ def adams(sde: SDETree, score: ScoreFn, order: int = 3, data_scale: float = 1.0)
     Example:
         >>> import jax
         >>> from sbmae_jax import VP, adams, sample, vp_times
-        >>> sde, x = VP(), jax.numpy.ones((4, 2))
-        >>> sample(jax.random.key(0), adams(sde, lambda x, t: -x), x, vp_times(sde, 8)).shape
+        >>> sde = VP()
+        >>> step, times = adams(sde, lambda x, t: -x), vp_times(sde, 8)
+        >>> run = jax.jit(lambda x: sample(jax.random.key(0), step, x, times))
+        >>> run(jax.numpy.ones((4, 2))).shape
         (4, 2)
 
     Source: this module, equation 1, by the rule of Bashforth and Adams (1883) for unequal steps.
@@ -329,9 +331,10 @@ def dpm_solver(sde: SDE, score: ScoreFn, eta: float = 0.0, temperature: float = 
     Example:
         >>> import jax
         >>> from sbmae_jax import VP, dpm_solver, log_snr_times, sample
-        >>> sde, x = VP(), jax.numpy.ones((4, 2))
-        >>> step = dpm_solver(sde, lambda x, t: -x, eta=1.0)
-        >>> sample(jax.random.key(0), step, x, log_snr_times(sde, 8)).shape
+        >>> sde = VP()
+        >>> step, times = dpm_solver(sde, lambda x, t: -x, eta=1.0), log_snr_times(sde, 8)
+        >>> run = jax.jit(lambda x: sample(jax.random.key(0), step, x, times))
+        >>> run(jax.numpy.ones((4, 2))).shape
         (4, 2)
 
     Source: Lu et al. 2022 (arXiv:2211.01095), algorithm 2 and appendix B.

@@ -224,8 +224,8 @@ def twisted_sample(
         >>> from sbmae_jax import VP, log_snr_times, twisted_sample
         >>> value, mask = jnp.asarray([2.0, 0.0]), jnp.asarray([True, False])
         >>> score, times = lambda x, t: -x, log_snr_times(VP(), 4)
-        >>> particles = twisted_sample(jax.random.key(0), VP(), score, value, mask, times, 4)
-        >>> particles.x[:, 0].tolist()
+        >>> run = jax.jit(lambda key: twisted_sample(key, VP(), score, value, mask, times, 4))
+        >>> run(jax.random.key(0)).x[:, 0].tolist()
         [2.0, 2.0, 2.0, 2.0]
 
     Source: Wu et al. 2023 (arXiv:2306.17775), algorithm 1.

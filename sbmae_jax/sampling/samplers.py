@@ -53,8 +53,9 @@ def sample(
 ) -> State:
     """Run a kernel over consecutive pairs of times, in one `lax.scan`.
 
-    Call it inside your own `jax.jit`. Outside, each call is traced and compiled anew, which takes a second
-    where the compiled program takes milliseconds, and JAX keeps each program.
+    Call it inside your own `jax.jit`. Outside, each call is traced and compiled anew, which takes
+    seconds where the compiled program takes milliseconds, and JAX keeps each program. It is not cached here:
+    a kernel closes over arrays, and only you know whether they are the same in the next call.
 
     Args:
         key: a typed key; step i gets `fold_in(key, i)`.
