@@ -3,13 +3,15 @@
 python launch.py --config=configs/polydigits.py --workdir=runs/polydigits
 python launch.py --config=configs/polydigits.py:smoke --workdir=runs/smoke    # all stages, under a minute
 python launch.py --config=configs/polydigits.py:captions --workdir=runs/captions    # with text about one
+python launch.py --config=configs/polydigits.py:dq --workdir=runs/dq    # two shared factors
+python launch.py --config=configs/polydigits.py:dq --config.data.holes --workdir=runs/holes    # and holes
 """
 
 import ml_collections
 
 
 def get_config(variant: str = "default") -> ml_collections.ConfigDict:
-    """Return the values of a run. The variant is "default", "smoke" or "captions"."""
+    """Return the values of a run. The variant is "default", "smoke", "captions" or "dq"."""
     config = ml_collections.ConfigDict()
     config.seed = 0
     config.data = {
@@ -60,11 +62,13 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     }  # fmt: skip
     if variant == "captions":
         add_captions(config)
+    elif variant == "dq":
+        share_two_factors(config)
     elif variant == "smoke":
         shrink(config)
     elif variant != "default":
         raise ValueError(
-            f"unknown variant {variant!r}: use configs/polydigits.py, :smoke or :captions"
+            f"unknown variant {variant!r}: use configs/polydigits.py, :smoke, :captions or :dq"
         )
     return config
 
@@ -79,6 +83,27 @@ def add_captions(config: ml_collections.ConfigDict) -> None:
     del config.classifier, config.classifier_training
     config.evaluation = {
         "name": "paired", "num_rows": 500, "num_unconditional": 1000, "batch_size": 500,
+        "num_samples": 19,
+    }  # fmt: skip
+
+
+def share_two_factors(config: ml_collections.ConfigDict) -> None:
+    """Show the digit in a quadrant of three larger views, and make both labels modalities."""
+    config.data = {"name": "polydigits_dq", "holes": False}  # whether training rows lack views
+    config.num_train = 40_000
+    config.modalities = {
+        name: {"likelihood": "gaussian", "network": "patch", "latent_size": 40, "weight": 0.2}
+        for name in ("hubble", "retina", "coffee")
+    }
+    for name, latent_size in (("digit", 9), ("quadrant", 3)):
+        config.modalities[name] = {
+            "likelihood": "categorical", "network": "vector", "latent_size": latent_size, "weight": 0.2,
+        }  # fmt: skip
+    widths = {"width": 128}
+    config.encoder_decoders.vector = {"name": "vector", "encoder": widths, "decoder": widths}
+    del config.classifier, config.classifier_training
+    config.evaluation = {
+        "name": "paired", "num_rows": 1000, "num_unconditional": 1000, "batch_size": 500,
         "num_samples": 19,
     }  # fmt: skip
 

@@ -22,11 +22,11 @@ ENTRY = re.compile(r"^    \*{0,2}(\w+)(?: \(.*\))?:", re.MULTILINE)
 NETWORK = re.compile("Score|Energy|Encoder|Decoder|Classifier|Features")
 PACKAGES = ("sampling", "metrics", "nets", "models", "baselines")
 MODULES = (
-    "training.config", "data.celebahq.source", "data.polydigits", "data.polymnist",
-    "data.toyfaces.source", "data.user.files",
+    "training.config", "data.celebahq.source", "data.polydigits", "data.polydigits_dq",
+    "data.polymnist", "data.toyfaces.source", "data.user.files",
 )  # fmt: skip
 TASKS_AND_READERS = (
-    "celebahq", "files", "polydigits", "polymnist", "prepare", "toyfaces",
+    "celebahq", "files", "polydigits", "polydigits_dq", "polymnist", "prepare", "toyfaces",
 )  # fmt: skip
 
 

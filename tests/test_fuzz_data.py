@@ -67,6 +67,7 @@ def test_any_config_for_own_files_works_or_is_refused(num, tmp_path_factory):
 
 DATA = {
     "polydigits": ({"name": "polydigits", "missing": 0.0, "complete_only": False}, "hubble"),
+    "polydigits_dq": ({"name": "polydigits_dq", "holes": False}, "hubble"),
     "polymnist": (
         {"name": "polymnist", "num_modalities": 5, "backgrounds": "", "sizes": (400, 100, 100)}, "m00"
     ),

@@ -17,6 +17,7 @@ from sbmae_jax.configs import polydigits as config
 from sbmae_jax.data.celebahq.source import celebahq
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.polydigits import polydigits
+from sbmae_jax.data.polydigits_dq import polydigits_dq
 from sbmae_jax.data.polymnist import polymnist
 from sbmae_jax.data.records import open_records
 from sbmae_jax.data.toyfaces.faces import draw_face, write_toyfaces
@@ -44,6 +45,7 @@ ENTRANCES = {
     "impute": lambda seed: impute_file(None, DATA, "new.npz", "filled.npz", seed=seed),
     "config.seed": open_config,
     "polydigits": lambda seed: polydigits("test", 10, ("hubble",), seed),
+    "polydigits_dq": lambda seed: polydigits_dq("test", 10, ("hubble",), seed),
     "polymnist": lambda seed: polymnist("test", seed=seed),
     "celebahq": lambda seed: celebahq("test", seed=seed),
     "toyfaces": lambda seed: toyfaces("test", seed=seed),

@@ -22,6 +22,7 @@ from sbmae_jax.app.sections import Section
 from sbmae_jax.data.celebahq.source import celebahq
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.polydigits import polydigits
+from sbmae_jax.data.polydigits_dq import polydigits_dq
 from sbmae_jax.data.polymnist import polymnist
 from sbmae_jax.data.source import PRESENT, Source
 from sbmae_jax.data.toyfaces.source import toyfaces
@@ -46,8 +47,8 @@ from sbmae_jax.sampling.sde import SDE, VE, VP, SubVP
 from sbmae_jax.training.config import TrainingConfig
 
 SOURCES: dict[str, Callable[..., Source]] = {
-    "polydigits": polydigits, "polymnist": polymnist, "celebahq": celebahq, "toyfaces": toyfaces,
-    "files": files,
+    "polydigits": polydigits, "polydigits_dq": polydigits_dq, "polymnist": polymnist,
+    "celebahq": celebahq, "toyfaces": toyfaces, "files": files,
 }  # fmt: skip
 SDES: dict[str, Callable[..., SDE]] = {"vp": VP, "sub_vp": SubVP, "ve": VE}
 SCORES: dict[str, Callable[..., Any]] = {

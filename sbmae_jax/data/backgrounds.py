@@ -112,14 +112,14 @@ def paste(masks: np.ndarray, background: np.ndarray, y: np.ndarray, x: np.ndarra
     """Invert crops of a background inside masks.
 
     Args:
-        masks: Where the digits are: [N, 28, 28] bool.
-        background: An image [height, width, 3] uint8.
+        masks: Where the digits are: [N, H, W] bool.
+        background: An image [height, width, 3] uint8, at least as large.
         y: The row of the upper left corner of each crop: [N].
         x: The column of the upper left corner of each crop: [N].
 
     Returns:
-        The crops with their digits: [N, 28, 28, 3] uint8.
+        The crops with their digits: [N, H, W, 3] uint8.
     """
-    windows = sliding_window_view(background, (SIDE, SIDE), axis=(0, 1))  # pyright: ignore
+    windows = sliding_window_view(background, masks.shape[1:], axis=(0, 1))  # pyright: ignore
     crops = windows[y, x].transpose(0, 2, 3, 1)
     return np.where(masks[..., None], 255 - crops, crops)

@@ -120,11 +120,11 @@ def _drop_rows(arrays: dict[str, np.ndarray], complete_only: bool) -> dict[str, 
 
 
 @functools.cache  # enlarging takes half a second
-def digit_masks() -> tuple[np.ndarray, np.ndarray]:
-    """Return scikit-learn's digits as masks [1797, 28, 28] bool, and their classes [1797]."""
+def digit_masks(side: int = SIDE) -> tuple[np.ndarray, np.ndarray]:
+    """Return scikit-learn's digits as masks [1797, side, side] bool, and their classes [1797]."""
     digits = load_digits()
     images = digits.images / 16  # pyright: ignore
-    large = resize(images, (len(images), SIDE, SIDE), order=3)
+    large = resize(images, (len(images), side, side), order=3)
     return large > 0.5, digits.target  # pyright: ignore
 
 
@@ -174,13 +174,13 @@ def paste_at_random(
     background: np.ndarray,
     factors: list[dict[str, str]] | None = None,
 ) -> np.ndarray:
-    """Invert random crops of a background inside masks [N, 28, 28]: [N, 28, 28, 3] uint8.
+    """Invert random crops of a background inside masks [N, H, W]: [N, H, W, 3] uint8.
 
     The factors of captions decide which digits are bolder, and which crops are darker or lighter.
     """
     height, width, _ = background.shape
-    y = rng.integers(height - SIDE + 1, size=len(masks))
-    x = rng.integers(width - SIDE + 1, size=len(masks))
+    y = rng.integers(height - masks.shape[1] + 1, size=len(masks))
+    x = rng.integers(width - masks.shape[2] + 1, size=len(masks))
     if factors is None:
         return paste(masks, background, y, x)
     is_bold = np.array([some["stroke"] == "bold" for some in factors], bool)
