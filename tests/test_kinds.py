@@ -86,6 +86,9 @@ ZEROS = np.where(RNG.random((N, 4)) < 0.3, 0, PRICES)
 PIXELS = np.clip(RNG.integers(-9, 25, (N, 64)), 0, 16)
 YEARS = RNG.integers(1990, 2020, (N, 3))
 CALLS = RNG.poisson(3, 2000)
+REGIONS = np.repeat(
+    np.repeat(np.random.default_rng(1).integers(0, 4, (N, 3, 4)), 4, axis=1), 3, axis=2
+)
 CHANNELS = np.cumsum(RNG.normal(size=(N, 32, 100)), axis=2)
 
 
@@ -116,6 +119,11 @@ CHANNELS = np.cumsum(RNG.normal(size=(N, 32, 100)), axis=2)
         (np.arange(N) % 4, "category", "integers, 4 distinct values", "x.kind=ordinal"),
         (CALLS, "counts", "the larger the rarer", "x.kind=category"),
         (1e6 + np.arange(N) % 4, "vector", "of nearly one size", ""),  # no classes
+        (REGIONS, "segmentation", "integers, three axes, 4 classes of pixels in regions", "x.kind=image"),
+        (7.0 * REGIONS[..., None], "segmentation", "floats, four axes, 1 channel, 4 classes", "x.kind=image"),
+        (REGIONS.clip(1, 2), "segmentation", "2 classes of pixels in regions", "x.kind=image"),
+        (REGIONS.repeat(2, axis=2) - 1, "image", "greyscale images", ""),
+        (RNG.integers(0, 4, (N, 20, 20)), "image", "greyscale images", "x.kind=signal"),
         (CHANNELS, "signal", "along the second axis are alike, along the first not", "x.kind=image"),
         (np.cumsum(CHANNELS, axis=1), "image", "greyscale images", ""),
         (RNG.normal(size=(N, 30, 20)), "image", "greyscale images", "x.kind=signal"),
@@ -204,6 +212,10 @@ def test_another_kind_can_be_given(array, kind):
         (RNG.random((N, 2, 2, 2)), {"x": "signal"}, r"examples must be \[T\] or \[T, C\]"),
         (RNG.normal(size=(N, 3)), {"x": "positive"}, "kind positive: .* none may be negative"),
         (RNG.normal(size=(N, 3)), {"x": "composition"}, "kind composition: .* none may be negative"),
+        (RNG.random((N, 8, 8)), {"x": "segmentation"}, "segmentation: .*classes must be integers from 0"),
+        (REGIONS - 1, {"x": "segmentation"}, "from -1 to 2, and classes must be integers from 0"),
+        (np.ones((N, 8, 8)), {"x": "segmentation"}, "it has one value alone"),
+        (np.ones((N, 8, 8, 3)), {"x": "segmentation"}, r"one class per pixel, got \(8, 8, 3\)"),
         (RNG.random(N), {"x": "composition"}, r"must be \[F\] with at least two parts, got \(\)"),
         (1000 * RNG.normal(size=N), {"x": "angle"}, "on none of the known circles of 2 pi, 24 and 360"),
         (RNG.random((N, 2, 2, 2)), {"x": "ordinal"}, r"examples must be \[\] or \[F\], got"),

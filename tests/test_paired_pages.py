@@ -30,13 +30,15 @@ SPEED = {"seconds_per_1000_samples": 1.0, "num_evaluations": 3}
 MIXTURE = Mixture()
 
 
-def reported(model, rows, train, likelihoods, folder, least_bytes=500, information=None):
+def reported(model, rows, train, likelihoods, folder, least_bytes=500, information=None, **options):
     """Measure a model and report it, and return headlines, sections, samples and results."""
     generator = Generator(
         names=model.names, complete=model.complete, draw=model.draw, reconstruct=dict, batch_size=500,
         information=information,
     )  # fmt: skip
-    protocol = PairedProtocol(likelihoods=likelihoods, num_unconditional=50, num_samples=9)
+    protocol = PairedProtocol(
+        likelihoods=likelihoods, num_unconditional=50, num_samples=9, **options
+    )
     results, samples = protocol.measure(jax.random.key(0), rows, generator, {}, lambda: train)
     results = from_json(to_json(results | SPEED))  # as from results.json
     sections = protocol.report.sections(results, samples, model.names, folder)

@@ -167,9 +167,9 @@ def choose_latent_size(m: ModalitySurvey) -> tuple[int, str]:
     few = math.prod(m.raw_shape) if m.kind == "ordinal" else num
     if few <= 8:
         return few, "one for each value, as there are few"
-    share, most = {"image": (0, 32), "mask": (0, 32), "binary": (1, 32), "ordinal": (0, 32)}.get(
-        m.kind, (2, MAX_VECTOR_LATENTS if m.kind == "vector" else MAX_LATENTS)
-    )
+    shares = dict.fromkeys((*IMAGE_KINDS, "ordinal"), (0, 32)) | {"binary": (1, 32)}
+    most_of_others = MAX_VECTOR_LATENTS if m.kind == "vector" else MAX_LATENTS
+    share, most = shares.get(m.kind, (2, most_of_others))
     held, percent = max(m.num_components[share], 1), ("90", "95", "99")[share]
     if m.kind == "vector" and held < m.num_shared <= most:
         why = f"so many of {num} principal components help to predict other modalities"
@@ -192,7 +192,7 @@ def choose_network(m: ModalitySurvey) -> tuple[str, str]:
     for patch in PATCHES:
         if height % patch == width % patch == 0 and height * width <= MAX_PATCHES * patch**2:
             reason = f"{height} x {width}: dense layers on patches are fast on any device"
-            return f"patch-{patch}", reason
+            return f"{'classes' if m.kind == 'segmentation' else 'patch'}-{patch}", reason
     halvings = next(n for n in range(4, 0, -1) if height % 2**n == width % 2**n == 0)
     return f"resnet-{halvings}", f"{height} x {width}: convolutions that halve it {halvings} times"
 
@@ -203,7 +203,7 @@ def network_section(name: str) -> dict[str, Any]:
     An unknown name is refused where the networks are built, together with the names that are known.
     """
     kind, _, number = name.rpartition("-")
-    if kind not in ("vector", "patch", "resnet", "text") or not number.isdecimal():
+    if kind not in ("vector", "patch", "classes", "resnet", "text") or not number.isdecimal():
         return {}
     if kind == "vector":
         widths = {"width": int(number)}
@@ -211,9 +211,10 @@ def network_section(name: str) -> dict[str, Any]:
     if kind == "text":
         sizes = {"vocabulary": int(number)}
         return {name: {"name": "text", "encoder": sizes, "decoder": sizes}}
-    if kind == "patch":
+    if kind in ("patch", "classes"):
         widths = {"patch": int(number), "channels": 48, "width": 384}
-        return {name: {"name": "patch", "encoder": widths, "decoder": widths}}
+        decoder = widths | ({"logits": True} if kind == "classes" else {})
+        return {name: {"name": "patch", "encoder": widths, "decoder": decoder}}
     widths = [32 * 2 ** min(n, 2) for n in range(int(number))]
     down = tuple((w, w, 2) for w in widths[1:])
     up = tuple((w, w, 2) for w in reversed(widths))

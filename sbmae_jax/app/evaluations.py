@@ -101,7 +101,14 @@ def _paired_protocol(
         for name, scaling in data.scalings.items()
         if name in likelihoods and scaling.value_kind.is_text
     }
-    return _options(config).build(PairedProtocol, likelihoods=likelihoods, strings=strings)
+    classes = {
+        name: data.scalings[name].classes
+        for name, values in likelihoods.items()
+        if values == "pixel_classes" and name in data.scalings
+    }
+    return _options(config).build(
+        PairedProtocol, likelihoods=likelihoods, strings=strings, classes=classes
+    )
 
 
 def _options(config: Mapping[str, Any]) -> Section:

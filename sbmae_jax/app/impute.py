@@ -153,8 +153,8 @@ def _check_names(rows: Rows) -> None:
     """Raise ValueError if a modality has the name of an array that is written about another one."""
     for m, name in enumerate(rows.names):
         kind = rows.scalings[name].value_kind
-        summary = ("classes", "probabilities") if kind.is_category else ("mean", "std")
-        summary = () if kind.is_text else summary
+        summary = ("mean", "std") if kind.has_mean else ()
+        summary = ("classes", "probabilities") if kind.is_category else summary
         for key in () if rows.observed[:, m].all() else ("rows", "samples", *summary):
             if f"{name}_{key}" in rows.names:
                 raise ValueError(

@@ -23,6 +23,8 @@ from sbmae_jax.models.autoencoder import Modality
 from sbmae_jax.models.model import Model
 from sbmae_jax.training import distributed
 
+CLASS_MODES = ("1", "L", "P", "I", "I;16")  # of image files whose values are numbers
+
 
 def generate_files(
     model: Model,
@@ -35,7 +37,8 @@ def generate_files(
 ) -> Path:
     """Generate what is not given, and write files. Of several processes, the first one writes.
 
-    The folder gets `NAME_NUMBER.png` for each image, `NAME.npy` for images of more than four channels,
+    The folder gets `NAME_NUMBER.png` for each image, `NAME.npy` for images of more than four channels (those
+    of classes of pixels have the classes as values, and a palette),
     `NAME.csv` for other modalities, and `sheet.png`, which shows everything. Data of one's own are drawn with
     their noise, and written in their units. `files.json` lists the files, which the next call in the same
     folder replaces.
@@ -67,7 +70,8 @@ def generate_files(
     seed = require_seed("seed", seed)
     examples = read_given(given, model.modalities, data)
     if distributed.is_first():
-        check_folder(folder, [m for m in model.modalities if m.name not in examples], num_samples)
+        made = [m for m in model.modalities if m.name not in examples]
+        check_folder(folder, made, num_samples, data)
     made = model.generate(
         {name: x[None] for name, x in examples.items()},
         key=seed, num_samples=num_samples,
@@ -158,6 +162,8 @@ def _in_parts(given: Sequence[str], scalings: Mapping[str, Scaling]) -> Iterator
 def _read_own(value: str, modality: Modality, scaling: Scaling) -> np.ndarray:
     """Read one example [*raw_shape] of data of one's own, in its units."""
     name, shape = modality.name, scaling.raw_shape
+    if scaling.kind == "segmentation" and not value.endswith(".npy"):
+        return _read_classes(value, name, scaling)
     if scaling.kind in IMAGE_KINDS and not value.endswith(".npy"):
         image = _read_image(value, name, (*shape[:2], modality.shape[2]))
         if scaling.kind == "mask" and image.max() == 1:
@@ -193,28 +199,57 @@ def _read_own(value: str, modality: Modality, scaling: Scaling) -> np.ndarray:
     return numbers.reshape(shape)
 
 
+def _read_classes(path: str, name: str, scaling: Scaling) -> np.ndarray:
+    """Read an image file whose values are classes of pixels, with a palette or grey."""
+    image = _open(path, name)
+    if image.mode not in CLASS_MODES:
+        raise ValueError(
+            f"--given {name}: {path} has pixels of type {image.mode}, and the values of its pixels must be "
+            "classes: save it as a grey image, or give an .npy file"
+        )
+    height, width = scaling.raw_shape[:2]
+    if (image.height, image.width) != (height, width):
+        image = _cropped(image, height, width, Image.Resampling.NEAREST)
+    classes = np.asarray(image).reshape(scaling.raw_shape)
+    try:
+        scaling.prepare(classes[None])
+    except ValueError as error:
+        raise ValueError(f"--given {name}: {path}: {error}") from None
+    return classes.astype(scaling.dtype)
+
+
+def _open(path: str, name: str) -> Image.Image:
+    """Open an image file, decoded and turned as its camera was held."""
+    try:
+        with Image.open(as_path(path)) as file:
+            return ImageOps.exif_transpose(file)
+    except FileNotFoundError:
+        raise ValueError(f"--given {name}: no such file: {path}") from None
+    except (UnidentifiedImageError, OSError):
+        raise ValueError(f"--given {name}: {path} is not an image, or is damaged") from None
+
+
+def _cropped(image: Image.Image, height: int, width: int, how: Image.Resampling) -> Image.Image:
+    """Return the middle of an image, resized."""
+    side = min(image.width / width, image.height / height)
+    cut_width, cut_height = side * width, side * height
+    left, top = (image.width - cut_width) / 2, (image.height - cut_height) / 2
+    box = (left, top, left + cut_width, top + cut_height)
+    return image.resize((width, height), how, box=box)
+
+
 def _read_image(path: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Read an image file as uint8 of a shape [H, W, C]."""
     height, width, depth = shape
     if depth not in MODES:
         raise ValueError(f"--given {name}: no image file has {depth} channels: give an .npy file")
-    try:
-        with Image.open(as_path(path)) as file:
-            if file.mode not in READ_MODES:
-                raise ValueError(
-                    f"--given {name}: {path} has pixels of type {file.mode}: save it with 8 bits per channel"
-                )
-            image = ImageOps.exif_transpose(file).convert(MODES[depth])
-    except FileNotFoundError:
-        raise ValueError(f"--given {name}: no such file: {path}") from None
-    except (UnidentifiedImageError, OSError):
-        raise ValueError(f"--given {name}: {path} is not an image, or is damaged") from None
-    side = min(image.width / width, image.height / height)
-    cut_width, cut_height = side * width, side * height
-    left, top = (image.width - cut_width) / 2, (image.height - cut_height) / 2
-    box = (left, top, left + cut_width, top + cut_height)
-    resized = image.resize((width, height), Image.Resampling.BILINEAR, box=box)
-    return np.asarray(resized, np.uint8).reshape(shape)
+    image = _open(path, name)
+    if image.mode not in READ_MODES:
+        raise ValueError(
+            f"--given {name}: {path} has pixels of type {image.mode}: save it with 8 bits per channel"
+        )
+    image = _cropped(image.convert(MODES[depth]), height, width, Image.Resampling.BILINEAR)
+    return np.asarray(image, np.uint8).reshape(shape)
 
 
 def _read_names(value: str, modality: Modality, data: Description) -> np.ndarray:

@@ -7,14 +7,16 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 from PIL import Image
 
 from sbmae_jax._io import Fill, exists, require_folder, write_atomically
 from sbmae_jax.data.description import Description
+from sbmae_jax.data.kinds.images import Segmentation
 from sbmae_jax.data.scaling import Scaling
-from sbmae_jax.evaluation.images import add_frame, as_bytes, sheet
+from sbmae_jax.evaluation.images import add_frame, as_bytes, colour_classes, colours_of, sheet
 from sbmae_jax.models.autoencoder import Modality
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # those of image files, by their number of channels
@@ -24,13 +26,16 @@ MAX_CHARACTERS = 24  # of a line in a cell of the contact sheet
 MAX_LINES = 6  # numbers shown in a cell of the contact sheet
 
 
-def check_folder(folder: Path, modalities: Sequence[Modality], num_samples: int) -> None:
+def check_folder(
+    folder: Path, modalities: Sequence[Modality], num_samples: int, data: Description
+) -> None:
     """Check before long work that samples can be written in a folder, and make the folder.
 
     Args:
         folder: Where to write. What an earlier call has written there may be replaced.
         modalities: Those that are generated.
         num_samples: The number of samples.
+        data: The scalings of the modalities.
 
     Raises:
         ValueError: The folder cannot be written, or a file in it that no earlier call has written has the
@@ -39,7 +44,8 @@ def check_folder(folder: Path, modalities: Sequence[Modality], num_samples: int)
     require_folder(folder)
     ours = _listed(folder)
     ours |= {LIST} if ours else set()
-    for name in [LIST, SHEET, *(name for m in modalities for name in _names_of(m, num_samples))]:
+    names = (name for m in modalities for name in _names_of(m, num_samples, data))
+    for name in [LIST, SHEET, *names]:
         if exists(folder / name) and name not in ours:
             raise ValueError(
                 f"{folder} has a file {name} that was not written by an earlier call: choose another --output"
@@ -101,12 +107,12 @@ def _write_list(folder: Path, names: set[str]) -> None:
     write_atomically(folder / LIST, lambda file: file.write(text.encode()))
 
 
-def _names_of(modality: Modality, num_samples: int) -> list[str]:
+def _names_of(modality: Modality, num_samples: int, data: Description) -> list[str]:
     """Return the names of the files of a modality."""
-    name = modality.name
+    name, scaling = modality.name, data.scalings.get(modality.name)
     if len(modality.shape) != 3:
         return [f"{name}.csv"]
-    if modality.shape[2] not in MODES:
+    if not (max(scaling.classes) < 256 if _has_classes(scaling) else modality.shape[2] in MODES):
         return [f"{name}.npy"]
     return [f"{name}_{number}.png" for number in range(num_samples)]
 
@@ -115,7 +121,7 @@ def _fills(
     modality: Modality, samples: np.ndarray, data: Description
 ) -> Iterator[tuple[str, Fill]]:
     """Yield the name of each file of a modality, and what writes it."""
-    names, scaling = _names_of(modality, len(samples)), data.scalings.get(modality.name)
+    names, scaling = _names_of(modality, len(samples), data), data.scalings.get(modality.name)
     if names[0].endswith(".csv"):
         text = _table(modality, samples, data).encode()
         yield names[0], lambda file: file.write(text)
@@ -123,9 +129,26 @@ def _fills(
         yield names[0], lambda file: np.save(file, samples, allow_pickle=False)
     else:
         for name, image in zip(names, samples, strict=True):
-            pixels = _pixels(image, scaling)
-            shown = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+            if _has_classes(scaling):
+                shown = _indexed(image, scaling)
+            else:
+                pixels = _pixels(image, scaling)
+                shown = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
             yield name, lambda file, shown=shown: shown.save(file, "PNG")
+
+
+def _has_classes(scaling: Scaling | None) -> TypeGuard[Scaling]:
+    """Return whether an image has classes of pixels."""
+    return scaling is not None and isinstance(scaling.value_kind, Segmentation)
+
+
+def _indexed(image: np.ndarray, scaling: Scaling) -> Image.Image:
+    """Return classes of pixels as an image whose values are the classes, with a palette to look at them."""
+    palette = np.zeros((256, 3), np.uint8)
+    palette[list(scaling.classes)] = colours_of(len(scaling.classes))
+    shown = Image.fromarray(image.reshape(scaling.raw_shape[:2]).astype(np.uint8))
+    shown.putpalette(palette.tobytes())
+    return shown
 
 
 def _table(modality: Modality, samples: np.ndarray, data: Description) -> str:
@@ -152,6 +175,8 @@ def _pixels(image: np.ndarray, scaling: Scaling | None) -> np.ndarray:
     """Return an image in [0, 1], or in the units of data of one's own, as bytes [H, W, C]."""
     if scaling is None:
         return as_bytes(image)
+    if _has_classes(scaling):
+        return colour_classes(scaling.prepare(image[None])[0])
     x = np.clip((image.astype(np.float64) - scaling.shift) / scaling.scale, 0, 1)
     return as_bytes(x.reshape(*scaling.raw_shape[:2], scaling.shape[2]))
 
@@ -191,14 +216,14 @@ def _contact_sheet(
             first = shown if isinstance(shown, str) else add_frame(shown)
             rows.append([f"{name}\n(given)", first, *[""] * (num_samples - 1)])
         else:
-            title = f"{name}{_what_is_shown(modality)}"
+            title = f"{name}{_what_is_shown(modality, data)}"
             rows.append([title, *(cell(modality, value) for value in made[name])])
     return sheet(rows, [""] * (num_samples + 1), side=160)
 
 
-def _what_is_shown(modality: Modality) -> str:
+def _what_is_shown(modality: Modality, data: Description) -> str:
     """Return a remark on the channels of an image that the contact sheet leaves out."""
     num_channels = modality.shape[2] if len(modality.shape) == 3 else 1
-    if num_channels in MODES:
+    if num_channels in MODES or _has_classes(data.scalings.get(modality.name)):
         return ""
     return f"\n(channels 1 to 3\nof {num_channels}; all are in\n{modality.name}.npy)"

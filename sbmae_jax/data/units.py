@@ -120,6 +120,8 @@ def in_training_dtype(scaling: Scaling, raw: np.ndarray) -> np.ndarray:
         cast = raw.astype(scaling.dtype)
         back = cast.astype(raw.dtype)
         same = ((back == raw) & ((cast < 0) == (raw < 0))) | ((back != back) & (raw != raw))
+        if cast.dtype.kind != "f":  # a very large integer may come back as infinity
+            same &= np.isfinite(raw)
     return cast if same.all() else raw
 
 

@@ -7,6 +7,12 @@ import numpy as np
 from matplotlib.image import imsave
 from PIL import Image, ImageDraw, ImageFont
 
+COLOURS = {
+    "black": (0, 0, 0), "blue": (31, 119, 180), "orange": (255, 127, 14), "green": (44, 160, 44),
+    "red": (214, 39, 40), "purple": (148, 103, 189), "brown": (140, 86, 75), "pink": (227, 119, 194),
+    "grey": (160, 160, 160), "olive": (188, 189, 34), "cyan": (23, 190, 207), "yellow": (255, 235, 120),
+}  # fmt: skip
+"""The colours of classes of pixels, which repeat after the last one."""
 GAP = 2  # white pixels between images
 ZOOM = 2
 
@@ -25,6 +31,16 @@ def as_rgb(x: np.ndarray) -> np.ndarray:
     """
     x = as_bytes(x)
     return x[..., :3] if x.shape[-1] >= 3 else np.repeat(x[..., :1], 3, axis=-1)
+
+
+def colours_of(num: int) -> np.ndarray:
+    """Return the colours of so many classes of pixels, `[num, 3]` uint8."""
+    return np.resize(np.array(list(COLOURS.values()), np.uint8), (num, 3))
+
+
+def colour_classes(x: np.ndarray) -> np.ndarray:
+    """Colour each pixel by its most probable class, `[..., H, W, K] -> [..., H, W, 3]` uint8."""
+    return colours_of(x.shape[-1])[x.argmax(axis=-1)]
 
 
 def add_frame(image: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ from sbmae_jax._check import require_number, require_one_of
 from sbmae_jax.metrics.coherence import Estimate, student_estimate
 from sbmae_jax.metrics.rows import as_rows, require_same_shape
 
-VALUE_TYPES = ("real", "binary", "category", "counts", "ordinal")
+VALUE_TYPES = ("real", "binary", "category", "counts", "ordinal", "segmentation")
 SMALLEST = 1e-6  # smaller probabilities and rates count as this
 
 
@@ -61,18 +61,20 @@ def losses(
     """Return the losses of each row, averaged over the features.
 
     Args:
-        value_type: Type of the values: "real", "binary", "category", "counts" or "ordinal".
-        truth: True values, `[N, F]`; those of a "category" are one-hot, those of "ordinal" say for each level
-            but the last whether it is exceeded.
-        mean: Predicted means, `[N, F]`: probabilities for "binary", "category" and "ordinal", rates for
-            "counts".
+        value_type: Type of the values: "real", "binary", "category", "counts", "ordinal" or "segmentation".
+        truth: True values, `[N, F]`; those of a "category" are one-hot, those of a "segmentation" are so for
+            each pixel, one pixel after the other; those of "ordinal" say for each level but the last whether
+            it is exceeded.
+        mean: Predicted means, `[N, F]`: probabilities for "binary", "category", "ordinal" and "segmentation",
+            rates for "counts".
         variance: Variance of the means, `[N, F]`, as `moments` returns it; 0 for a prediction without draws.
 
     Returns:
         Each `[N]`, by name. "error" is the squared error, for "counts" the Poisson deviance, for "ordinal" in
-            effect the ranked probability score. "binary" and
-        "category" also have "log_loss" in nats and "accuracy", which is not corrected for the number of
-        draws.
+            effect the ranked probability score. "binary", "category" and "segmentation" also have "log_loss"
+            in nats, for a "segmentation" per pixel, and "accuracy", which is not corrected for the number of
+            draws. A "segmentation" has "iou" as well: the intersection of the most probable classes of pixels
+            with the true ones over their union, the mean over the classes that either of them has.
 
     Raises:
         ValueError: If the type is unknown, the shapes do not fit, or a value is not finite or not possible
@@ -105,11 +107,56 @@ def losses(
         terms = truth * _surprise(mean, variance)
         hit = truth.argmax(axis=1) == mean.argmax(axis=1)
         found |= {"log_loss": terms.sum(axis=1), "accuracy": hit.astype(float)}
+    if value_type == "segmentation":
+        found |= _of_pixels(truth, mean, variance)
     if value_type == "binary":
         terms = truth * _surprise(mean, variance) + (1 - truth) * _surprise(1 - mean, variance)
         hits = (truth > 0.5) == (mean > 0.5)
         found |= {"log_loss": terms.mean(axis=1), "accuracy": hits.mean(axis=1)}
     return found
+
+
+def per_pixel(truth: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return values as `[N, P, K]`, for P pixels of K classes.
+
+    Args:
+        truth: The true classes of each pixel, one-hot, `[N, P K]`.
+        values: What to return, `[N, P K]`.
+
+    Returns:
+        The values, `[N, P, K]`.
+
+    Raises:
+        ValueError: If `truth` is not one-hot for as many pixels in each row.
+
+    Example:
+        >>> import numpy as np
+        >>> from sbmae_jax.metrics.prediction import per_pixel
+        >>> truth = np.array([[0, 1, 1, 0, 1, 0]])  # three pixels of two classes
+        >>> per_pixel(truth, truth).shape
+        (1, 3, 2)
+    """
+    num = int(truth[0].sum())
+    if num < 1 or truth.shape[1] % num or (truth.sum(axis=1) != num).any():
+        raise ValueError("truth of segmentation must be one-hot for each pixel")
+    return values.reshape(len(values), num, -1)
+
+
+def _of_pixels(truth: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the losses of rows of pixels that need a class of each."""
+    terms = per_pixel(truth, truth * _surprise(mean, variance)).sum(axis=2)
+    classes, likely = (per_pixel(truth, values).argmax(axis=2) for values in (truth, mean))
+    shares, counted = np.zeros(len(truth)), np.zeros(len(truth))
+    for c in range(truth.shape[1] // classes.shape[1]):
+        true, found = classes == c, likely == c
+        either = (true | found).sum(axis=1)
+        shares += (true & found).sum(axis=1) / np.maximum(either, 1)
+        counted += either > 0
+    return {
+        "log_loss": terms.mean(axis=1),
+        "accuracy": (classes == likely).mean(axis=1),
+        "iou": shares / counted,
+    }
 
 
 def _surprise(mean: np.ndarray, variance: np.ndarray) -> np.ndarray:

@@ -137,7 +137,7 @@ def with_coders(model: Any, coders: Mapping[str, Any] | None) -> Any:
 def _rows(modality: Modality) -> np.ndarray:
     """Make rows [B, *shape] as the networks could see them."""
     shape = (_ROWS, *modality.shape)
-    if LIKELIHOODS[modality.likelihood].values == "categorical":
+    if LIKELIHOODS[modality.likelihood].values in ("categorical", "pixel_classes"):
         size = shape[-1]
         chosen = np.arange(np.prod(shape[:-1])) % size
         return np.eye(size, dtype=np.float32)[chosen].reshape(shape)

@@ -19,7 +19,6 @@ from sbmae_jax.data.description import Description
 from sbmae_jax.data.kinds.date import Date
 from sbmae_jax.data.names import as_name
 from sbmae_jax.data.parts import merge_columns, vectors_of
-from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.units import in_training_dtype
 from sbmae_jax.data.user.frames import frame_package, put_into
 from sbmae_jax.data.user.profile import POLICIES
@@ -44,7 +43,8 @@ class Imputation(NamedTuple):
 
     Attributes:
         filled: The rows, as the type that was given. Holes hold the mean of their samples, rounded for
-            integers, or the most frequent class, or the string that shares the most tokens with the others.
+            integers, or the most frequent class (of each pixel), or the string that shares the most tokens
+            with the others.
         samples: `{name: [K, S, ...]}`, S samples of each of K holes.
         rows: `{name: [K]}`, the numbers of the rows that had a hole.
         notices: Sentences on what was converted, or looks wrong; each is a warning as well.
@@ -156,10 +156,11 @@ def filled_in(name: str, rows: Rows, samples: np.ndarray) -> dict[str, np.ndarra
         whole = np.empty(len(raw), classes.dtype)
         whole[holes], kept = fill, rows.observed[:, m]
         whole[kept] = in_training_dtype(scaling, raw[kept])
-    elif scaling.value_kind.is_text:
-        fill = _most_alike(scaling, samples)
+    elif not scaling.value_kind.has_mean:
+        fill = scaling.value_kind.best_guess(scaling, samples)
         whole = raw.astype(np.result_type(raw.dtype, fill.dtype))
         whole[holes] = fill
+        whole = in_training_dtype(scaling, whole)
     elif isinstance(scaling.value_kind, Date):
         fill = scaling.value_kind.best_guess(scaling, samples)
         std = scaling.value_kind.std_in_days(scaling, samples).astype(np.float32)
@@ -222,16 +223,6 @@ def _joined(
             start[at] = some
         found[f"{vector}_{what}"] = start
     return found
-
-
-def _most_alike(scaling: Scaling, samples: np.ndarray) -> np.ndarray:
-    """Return of the strings [K, S] for each hole the one that shares the most tokens with the others."""
-    fill = []
-    for strings in samples:
-        tokens = scaling.prepare(strings)
-        same = [(tokens == one).mean() for one in tokens]
-        fill.append(strings[int(np.argmax(same))])
-    return np.array(fill, str)
 
 
 def _put(

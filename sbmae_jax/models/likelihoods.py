@@ -7,6 +7,8 @@ y is the decoder's output:
     normal        real vectors; a learned variance s^2, -ln p = sum (x - y)^2 / (2 s^2) + ln s + const
     bernoulli     bits; y are logits
     categorical   one-hot vectors; y are logits along the last axis
+    pixel_classes pictures of classes, one-hot along the last axis; y are logits along it. As with
+                  pictures, the noise of single pixels is not drawn: a draw is the most probable class of each
     poisson       counts; y is the logarithm of the rate
     tokens        strings as the numbers of their tokens [T], of which 0 ends the string; y are logits
                   [T, V]. Given the latent, tokens are independent, and what follows the end does not count
@@ -70,7 +72,7 @@ class Likelihood(NamedTuple):
     Attributes:
         features: `x -> what the encoder sees`, of the same shape.
         nll: `(x, y, log_var) -> -ln p(x|z)` in nats up to a constant, one value for each entry of x; for
-            "categorical" the values of one category add up to it.
+            "categorical" the values of one category add up to it, for "pixel_classes" those of a pixel.
         mean: `y -> mean of p(x|z)`; for "tokens" the most probable ones.
         draw: `(key, y, log_var) -> draw from p(x|z)`.
         has_variance: Whether `log_var` is learned.
@@ -115,6 +117,11 @@ def _categorical_draw(key, y, log_var):
 def _categorical_nll(x, y, log_var):
     del log_var
     return -x * jax.nn.log_softmax(y)
+
+
+def _pixel_class_draw(key, y, log_var):
+    del key, log_var
+    return jax.nn.one_hot(jnp.argmax(y, axis=-1), y.shape[-1])
 
 
 def _rate(y: Array) -> Array:
@@ -246,6 +253,10 @@ LIKELIHOODS: dict[str, Likelihood] = {
     "categorical": Likelihood(
         _unchanged, _categorical_nll, jax.nn.softmax, _categorical_draw, link=_log,
         values="categorical",
+    ),
+    "pixel_classes": Likelihood(
+        _unchanged, _categorical_nll, jax.nn.softmax, _pixel_class_draw, link=_log,
+        values="pixel_classes",
     ),
     "poisson": Likelihood(
         jnp.log1p, _poisson_nll, _rate, _poisson_draw, link=_log, values="poisson"

@@ -66,6 +66,7 @@ class PatchDecoder(nn.Module):
         patch: Side of a patch in pixels.
         channels: Features of a patch, from which its pixels of both layers and the mask are made.
         width: Width of the dense layer on the whole picture.
+        logits: Whether the two layers are logits, of any size, as classes of pixels need.
 
     Example:
         >>> import jax, numpy as np
@@ -80,10 +81,11 @@ class PatchDecoder(nn.Module):
     patch: int = 4
     channels: int = 48
     width: int = 384
+    logits: bool = False
 
     @nn.compact
     def __call__(self, z: Array) -> Array:
-        """Decode latents `[B, latent_size]` into pictures in [0, 1], `[B, *shape]`."""
+        """Decode latents `[B, latent_size]` into pictures in [0, 1], or logits, `[B, *shape]`."""
         check_sizes(self, "patch", "channels", "width")
         _check_patches(self.shape, self.patch)
         height, width, depth = self.shape
@@ -94,7 +96,9 @@ class PatchDecoder(nn.Module):
         y = from_patches(nn.Dense(self.patch**2 * (2 * depth + 1))(h), self.patch)
         front, back, mask = jnp.split(y, [depth, 2 * depth], axis=-1)
         mask = nn.sigmoid(4 * mask)
-        return mask * nn.sigmoid(front) + (1 - mask) * nn.sigmoid(back)
+        if not self.logits:
+            front, back = nn.sigmoid(front), nn.sigmoid(back)
+        return mask * front + (1 - mask) * back
 
 
 class PatchClassifier(nn.Module):

@@ -5,7 +5,7 @@ from sbmae_jax.data.kinds.base import ValueKind
 from sbmae_jax.data.kinds.categories import Category
 from sbmae_jax.data.kinds.composition import Composition
 from sbmae_jax.data.kinds.date import Date
-from sbmae_jax.data.kinds.images import Images, Masks
+from sbmae_jax.data.kinds.images import Images, Masks, Segmentation
 from sbmae_jax.data.kinds.numbers import Binary, Counts, LargeCounts, Signal
 from sbmae_jax.data.kinds.ordinal import Ordinal
 from sbmae_jax.data.kinds.positive import Positive
@@ -26,6 +26,7 @@ _ALL = (
     Composition("composition", "normal"),
     Angle("angle", "normal"),
     Date("date", "normal"),
+    Segmentation("segmentation", "pixel_classes"),
 )
 
 KINDS: dict[str, ValueKind] = {kind.name: kind for kind in _ALL}

@@ -39,6 +39,7 @@ class ValueKind:
     is_coded = False  # the networks see a code, not one number for each value
     has_two_values = False
     is_integer = False  # whatever the dtype
+    has_mean = True  # samples have a mean and a deviation, in the user's units
 
     def __init__(self, name: str, likelihood: str):
         self.name, self.likelihood = name, likelihood

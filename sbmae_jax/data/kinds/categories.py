@@ -11,6 +11,7 @@ class Category(ValueKind):
     """One of some classes, as a one-hot vector."""
 
     is_category = True
+    has_mean = False
     is_coded = True
 
     def shape(self, fitted: Fitted) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sbmae_jax.data.kinds.base import Fitted, ValueKind, check_numbers
+from sbmae_jax.data.kinds.base import Fitted, ValueKind, abbreviate, as_dtype, check_numbers
 from sbmae_jax.data.kinds.numbers import check_two_values
 
 
@@ -87,6 +87,60 @@ class Masks(Images):
         x = (raw.astype(np.float64) - fitted.shift) / fitted.scale
         check_two_values(fitted, raw, x)
         return (255 * x).astype(np.uint8)
+
+
+class Segmentation(Images):
+    """Images [H, W] of which each pixel has one of some classes, non-negative integers, in `classes`.
+
+    The networks see whether a pixel has the first class, the second, and so on: [H, W, K] bytes, 0 or 255.
+    """
+
+    is_coded = True
+    has_mean = False
+
+    def shape(self, fitted: Fitted) -> tuple[int, ...]:
+        """Return [H, W, K], with sides that can be halved."""
+        return (*super().shape(fitted)[:2], len(fitted.classes))
+
+    def prepared_dtype(self, fitted: Fitted) -> np.dtype:
+        """Return uint8."""
+        del fitted
+        return np.dtype(np.uint8)
+
+    def prepare(self, fitted: Fitted, raw: np.ndarray) -> np.ndarray:
+        """Prepare images [B, *raw_shape]; raises ValueError for a class that training did not have."""
+        check_numbers(raw)
+        raw = raw.reshape(len(raw), *fitted.raw_shape[:2])
+        known = np.asarray(fitted.classes)
+        code = np.searchsorted(known, raw).clip(0, len(known) - 1)
+        wrong = np.argwhere(known[code] != raw)
+        if len(wrong):
+            raise ValueError(
+                f"unknown class {raw[tuple(wrong[0])]:g} in row {wrong[0][0]:,}: choose from "
+                f"{abbreviate(fitted.classes)}"
+            )
+        return self.pad(fitted, (255 * np.eye(len(known), dtype=np.uint8))[code])
+
+    def restore(self, fitted: Fitted, x: np.ndarray) -> np.ndarray:
+        """Return the most probable class of each pixel, without padding."""
+        height, width = fitted.raw_shape[:2]
+        code, lead = x[..., :height, :width, :].argmax(axis=-1), x.shape[: x.ndim - 3]
+        values = np.asarray(fitted.classes, np.float64)[code]
+        return as_dtype(values.reshape(*lead, *fitted.raw_shape), np.dtype(fitted.dtype))
+
+    def best_guess(self, fitted: Fitted, samples: np.ndarray) -> np.ndarray:
+        """Return the most frequent class of each pixel in samples [K, S, ...]."""
+        counts = np.stack([(samples == c).sum(axis=1) for c in fitted.classes])
+        return np.asarray(fitted.classes)[counts.argmax(axis=0)].astype(samples.dtype)
+
+    def needs_moments(self, dtype: np.dtype) -> bool:
+        """Return False, as classes are not scaled."""
+        del dtype
+        return False
+
+    def summarise(self, fitted: Fitted, raw: np.ndarray) -> np.ndarray:
+        """Tell nothing, as there are no units."""
+        return np.zeros((len(raw), 0))
 
 
 def _even(side: int) -> int:

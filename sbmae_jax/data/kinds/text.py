@@ -14,6 +14,7 @@ class Text(ValueKind):
     """Strings of up to some hundred characters, as tokens."""
 
     is_text = True
+    has_mean = False
 
     def shape(self, fitted: Fitted) -> tuple[int, ...]:
         """Return the number of tokens of each string."""
@@ -31,6 +32,15 @@ class Text(ValueKind):
     def restore(self, fitted: Fitted, x: np.ndarray) -> np.ndarray:
         """Return the strings of tokens [..., T]."""
         return tokenizer_of(fitted).decode(x)
+
+    def best_guess(self, fitted: Fitted, samples: np.ndarray) -> np.ndarray:
+        """Return of strings [K, S] for each hole the one that shares the most tokens with the others."""
+        fill = []
+        for strings in samples:
+            tokens = self.prepare(fitted, strings)
+            same = [(tokens == one).mean() for one in tokens]
+            fill.append(strings[int(np.argmax(same))])
+        return np.array(fill, str)
 
     def needs_moments(self, dtype: np.dtype) -> bool:
         """Return False, as tokens are not scaled."""

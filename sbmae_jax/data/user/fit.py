@@ -18,7 +18,7 @@ from sbmae_jax.data.user.tables import Table
 
 _TYPICAL_ROWS = 1000  # of which quantiles are measured; fewer, but 100, where rows are wide
 _TYPICAL_VALUES = 5_000_000
-MAX_LEVELS = 64  # of ordinal values, each of which is a bit for each of them
+MAX_LEVELS = 64  # of ordinal values or classes of pixels, each of which is a bit for each of them
 OVERDISPERSED = 1.5  # variance over mean of counts, from which on they are no Poisson counts
 SAME_SUM = 0.01  # by which the sums of compositions may differ, as they do where parts are rounded
 SHARED_END = 0.3  # of features that end at one largest value, which is then the end of a scale
@@ -129,7 +129,7 @@ def _fit_one(
         return {"scale": np.array(1.0 if profile.only_01 else 255.0)}
     if kind == "image" and dtype == np.uint8:
         return {"scale": np.array(255.0)}
-    if kind in ("binary", "ordinal", "text", "date"):
+    if kind in ("binary", "ordinal", "text", "date", "segmentation"):
         return {}
     if kind == "angle":
         start = 0.0 if profile.low >= 0 else -period_of(profile.low, profile.high) / 2
@@ -147,17 +147,18 @@ def _fit_one(
     return fitted | ({"details": _limits(dtype, moments)} if kind == "vector" else {})
 
 
-def _levels(table: Table, name: str, profile: Profile) -> dict[str, Any]:
-    """Return the levels of ordinal values, those of all rows; raises ValueError if there are too many."""
-    levels = np.zeros(0)
+def _levels(kind: str, table: Table, name: str, profile: Profile) -> dict[str, Any]:
+    """Return the distinct values of all rows, as levels or classes; raises ValueError for too many."""
+    levels, other = np.zeros(0), "image" if kind == "segmentation" else "vector or counts"
     for rows in pieces(table, [name], np.flatnonzero(profile.present)):
         found = table.read(rows, [name])[name]
         levels = np.union1d(levels, found[np.isfinite(found)].astype(np.float64))
         if len(levels) > MAX_LEVELS:
             raise ValueError(
-                f"{name} cannot be of the kind ordinal: it has more than {MAX_LEVELS} distinct values: use "
-                "the kind vector or counts"
+                f"{name} cannot be of the kind {kind}: it has more than {MAX_LEVELS} distinct values: use "
+                f"the kind {other}"
             )
+    levels = levels.astype(np.int64) if kind == "segmentation" else levels
     return {"classes": tuple(levels.tolist())}
 
 
@@ -212,8 +213,8 @@ def _fit_by_pass(
     kind: str, table: Table, name: str, profile: Profile, rows: np.ndarray
 ) -> dict[str, Any]:
     """Return what only another pass over the rows can tell; nothing for most kinds."""
-    if kind == "ordinal":
-        return _levels(table, name, profile)
+    if kind in ("ordinal", "segmentation"):
+        return _levels(kind, table, name, profile)
     if kind == "composition":
         return _total(table, name, profile)
     if KINDS[kind].is_date:

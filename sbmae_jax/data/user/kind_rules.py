@@ -21,6 +21,9 @@ MAX_FLOAT_CLASS = 1000  # of classes stored as floats; larger ones are numbers t
 MAX_CHANNELS = {"image": 4, "signal": 16}
 MAX_LEVELS = 11  # of integers [N, F] that are taken for ordered levels
 MAX_ORDINAL_VALUES = 2000  # in a row, each of which is a bit for each level
+# Of images that are taken for classes of pixels: distinct values, and the share of equal neighbours.
+MAX_PIXEL_CLASSES, MIN_EQUAL_NEIGHBOURS = 12, 0.6
+MIN_SIDE = 8  # of these images
 MIN_DISPERSION = 0.5  # variance over mean of counts: Poisson ones have 1
 MIN_ZEROS, MIN_SKEWNESS = 0.3, 1.0  # of integers that are counts though they are stored as floats
 # Of real numbers that are taken for positive ones.
@@ -176,12 +179,19 @@ def _infer_image(
             f"{name}: examples of shape {shape} are images with their channels first: move them last, as "
             f"np.moveaxis({name}, 1, -1) does"
         )
+    has_two_values = dtype.kind == "b" or profile.only_01 or profile.only_0_255
+    if channels == 1 and min(shape[:2]) >= MIN_SIDE and not has_two_values:
+        num = _count_pixel_classes(profile, look)
+        if num:
+            doubt = _doubt(name, "if these are grey levels", "image")
+            what = f"{num} classes of pixels in regions"
+            return Kind("segmentation", f"{numbers}, {axes}, {what}", doubt)
     signal = len(shape) == 2 and shape[1] <= MAX_CHANNELS["signal"] and dtype.kind != "b"
     if signal and dtype != np.uint8:
         return Kind("signal", f"{numbers}, {axes}: {_channels(shape[1])} over time")
     if channels > MAX_CHANNELS["image"]:
         return Kind("vector", f"{numbers}, {axes}: too many for an image, so one vector")
-    if dtype.kind == "b" or profile.only_01 or profile.only_0_255:
+    if has_two_values:
         return Kind("mask", f"{axes}, only 0 and {profile.high:g}")
     colour = "greyscale" if channels == 1 else "colour"
     seen = look() if len(shape) == 2 and dtype != np.uint8 else None
@@ -200,6 +210,15 @@ def _infer_image(
         )
         return Kind("image", f"{numbers}, {axes}: {colour} images", doubt)
     return Kind("image", f"{numbers}, {axes}: {colour} images")
+
+
+def _count_pixel_classes(profile: Profile, look: Look) -> int:
+    """Return the number of classes that pixels have: few integers, in regions of one value. 0 for others."""
+    if not profile.only_integers or profile.low < 0:
+        return 0
+    seen = look()
+    few = 2 <= len(seen.levels) <= MAX_PIXEL_CLASSES
+    return len(seen.levels) if few and seen.equal_neighbours >= MIN_EQUAL_NEIGHBOURS else 0
 
 
 def numbers_of(dtype: np.dtype) -> str:

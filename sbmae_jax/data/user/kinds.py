@@ -94,6 +94,8 @@ def _misfit(kind: str, shape: tuple[int, ...], dtype: np.dtype, profile: Profile
             return f"channels must be the last axis, got examples of shape {shape}"
         if kind == "mask" and not (profile.only_01 or profile.only_0_255):
             return f"{span}, not only 0 and 1, or 0 and 255"
+        if kind == "segmentation":
+            return _misfit_of_segmentation(shape, profile, span)
     if kind == "signal" and len(shape) not in (1, 2):
         return f"examples must be [T] or [T, C], got {shape}"
     if kind == "binary" and not profile.only_01:
@@ -118,6 +120,15 @@ def _misfit(kind: str, shape: tuple[int, ...], dtype: np.dtype, profile: Profile
             f"it has {np.prod(shape):,} values a row, more than {MAX_ORDINAL_VALUES:,}: use vector"
         )
     return ""
+
+
+def _misfit_of_segmentation(shape: tuple[int, ...], profile: Profile, span: str) -> str:
+    """Return what keeps images from being classes of pixels, or ""."""
+    if len(shape) == 3 and shape[2] != 1:
+        return f"examples must be [H, W], one class per pixel, got {shape}"
+    if not profile.only_integers or profile.low < 0:
+        return f"{span}, and classes must be integers from 0"
+    return "it has one value alone: leave it out" if profile.constant else ""
 
 
 def _misfit_of_text(shape: tuple[int, ...], dtype: np.dtype) -> str:

@@ -34,6 +34,7 @@ class Statistics:
         total: The sum of all rows, if it is nearly the same and no value is negative; 0 otherwise.
         smooth_axes: Along which axes of examples [A, B, ..] neighbours are more alike than others.
         rough_axes: Along which they are not.
+        equal_neighbours: The share of neighbours along both axes of examples [A, B, ..] that are equal.
     """
 
     zeros: float
@@ -46,6 +47,7 @@ class Statistics:
     total: float
     smooth_axes: tuple[int, ...]
     rough_axes: tuple[int, ...]
+    equal_neighbours: float
 
 
 def look_at(table: Table, name: str, profile: Profile) -> Statistics:
@@ -86,6 +88,7 @@ def measure(raw: np.ndarray) -> Statistics:
         total=_total(x),
         smooth_axes=smooth,
         rough_axes=rough,
+        equal_neighbours=_equal_neighbours(raw),
     )
 
 
@@ -127,6 +130,15 @@ def _total(x: np.ndarray) -> float:
     sums = x.sum(axis=1)
     middle = float(np.median(sums))
     return middle if middle > 0 and np.abs(sums - middle).max() <= 0.01 * middle else 0.0
+
+
+def _equal_neighbours(raw: np.ndarray) -> float:
+    shares = [
+        np.mean(np.diff(raw, axis=axis) == 0)
+        for axis in ((1, 2) if raw.ndim in (3, 4) else ())
+        if raw.shape[axis] > 1
+    ]
+    return float(np.mean(shares)) if shares else 0.0
 
 
 def _axes(raw: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -53,7 +53,8 @@ class ModalitySurvey:
         num_shared: How many of the leading ones are needed to predict other modalities of held-out rows; 0
             where that is not known.
         vocabulary: How many different tokens text has; 0 for other kinds.
-        classes: The classes of a category or the levels of ordinal values, ascending; empty for other kinds.
+        classes: The classes of a category or of pixels, or the levels of ordinal values, ascending; empty for
+            other kinds.
         likelihood: The likelihood of its values, a name in `models.likelihoods.LIKELIHOODS`.
         vector: The vector of which it is a part; "" for what is no part.
         span: The first and the last date of the training rows, in words; "" for other kinds.
@@ -343,7 +344,7 @@ def format_survey(found: Survey, extra: Mapping[str, Mapping[str, str]] | None =
 
 def _range_of(m: ModalitySurvey) -> str:
     """Return in words which values a modality has."""
-    if m.kind == "category":
+    if m.kind in ("category", "segmentation"):
         return f"{len(m.classes)} classes: {abbreviate(m.classes, 8)}"
     if m.vocabulary:
         return f"{m.shape[0]} tokens of {m.vocabulary:,}"

@@ -142,7 +142,7 @@ def fit_linear(x: np.ndarray, target: Target) -> Predict:
         target: What to predict, with N rows.
     """
     value_type, num_columns = target.value_type, target.values.shape[1]
-    if value_type in ("real", "ordinal") or (
+    if value_type in ("real", "ordinal", "segmentation") or (
         value_type != "category" and num_columns > MAX_REGRESSIONS
     ):
         return _fit_clipped_ridge(x, target)
@@ -159,6 +159,7 @@ def _fit_clipped_ridge(x: np.ndarray, target: Target) -> Predict:
     value_type, columns = target.value_type, target.columns
     low, high = {
         "real": (-np.inf, np.inf), "binary": (0.01, 0.99), "counts": (0.01, np.inf), "ordinal": (0, 1),
+        "segmentation": (0.01, 0.99),
     }[value_type]  # fmt: skip
     # Counts are predicted themselves, not their logarithm, whose mean is not that of counts.
     unscaled = value_type == "counts"

@@ -15,6 +15,7 @@ PCA_ROWS = 5000  # rows from which these are computed
 VALUE_TYPE_BY_LIKELIHOOD = {
     "gaussian": "real", "normal": "real", "bernoulli": "binary", "categorical": "category",
     "poisson": "counts", "tokens": "real", "ordinal": "ordinal",
+    "pixel_classes": "segmentation",
 }  # fmt: skip
 """The type of the values, as `metrics.prediction` names it, by the likelihood of a modality."""
 

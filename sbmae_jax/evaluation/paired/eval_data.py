@@ -143,13 +143,15 @@ def score_marginal(eval_data: EvalData, name: str, rows: np.ndarray) -> dict[str
 
 
 def summarise_losses(found: Arrays, of_marginal: Arrays) -> dict[str, Any]:
-    """Return the error relative to that of the training mean, log loss and accuracy, with standard errors.
+    """Return the error relative to that of the training mean, and other losses, with standard errors.
 
     Args:
-        found: The losses of a prediction, `{loss: [N]}`. Log loss and accuracy may be missing.
+        found: The losses of a prediction, `{loss: [N]}`. All but the error may be missing.
         of_marginal: Those of the training mean on the same rows.
     """
     entry = {"error": ratio(found["error"], of_marginal["error"])._asdict()}
     return entry | {
-        name: estimate(found[name])._asdict() for name in ("log_loss", "accuracy") if name in found
+        name: estimate(found[name])._asdict()
+        for name in ("log_loss", "accuracy", "iou")
+        if name in found
     }

@@ -85,6 +85,13 @@ def _prediction(
             f"accuracy; logistic regression {accuracy['linear']}, nearest neighbours "
             f"{accuracy['neighbours']}, most frequent value {accuracy['marginal']}",
         )  # fmt: skip
+    if "iou" in model:
+        shares = {p: percent(entry[p]["iou"]["mean"]) for p in ("linear", "neighbours", "marginal")}
+        return Headline(
+            title, percent_with_error(model["iou"]),
+            f"intersection over union of the classes of pixels; linear {shares['linear']}, nearest "
+            f"neighbours {shares['neighbours']}, most frequent class of each pixel {shares['marginal']}",
+        )  # fmt: skip
     if text is not None:
         return Headline(
             title, percent_with_error(text["model"]["exact"]),

@@ -9,6 +9,7 @@ from sbmae_jax.evaluation.formatting import explained, number, percent, percent_
 from sbmae_jax.evaluation.images import reconstruction_grid, save_enlarged
 from sbmae_jax.evaluation.labels.coherence_pages import plot_coherence
 from sbmae_jax.evaluation.paired.calibration_pages import calibration_sections
+from sbmae_jax.evaluation.paired.class_pages import class_sections
 from sbmae_jax.evaluation.paired.headlines import ONE_MODALITY
 from sbmae_jax.evaluation.paired.information_pages import information_sections
 from sbmae_jax.evaluation.paired.plots import (
@@ -41,6 +42,7 @@ def sections(
         found += calibration_sections(results, folder)
         found += _vectors(results, samples, names, folder)
         found += text_sections(results, samples)
+        found += class_sections(results)
         found += [_images(samples, name, names, folder) for name in images]
     if "conditional_coherence" in results:
         found.append(_coherence(results, folder))

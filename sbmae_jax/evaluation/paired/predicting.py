@@ -24,7 +24,7 @@ from sbmae_jax.evaluation.paired.questions import (
 )
 from sbmae_jax.metrics import calibration
 from sbmae_jax.metrics.coherence import estimate
-from sbmae_jax.metrics.prediction import losses, moments, ratio
+from sbmae_jax.metrics.prediction import losses, moments, per_pixel, ratio
 from sbmae_jax.types import Key
 
 SAMPLES_GIVEN_ONE = 5  # the errors are corrected for their number
@@ -65,7 +65,7 @@ def measure_given_the_rest(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Measure prediction and calibration of each modality, given all others that a row has.
 
-    Real values are predicted by the mean of samples of p(x|z). Of categories, binary values and counts the
+    Real values are predicted by the mean of samples of p(x|z). Of classes, binary values and counts the
     means of p(x|z) are averaged, over as many samples of z: shares among the samples are too coarse.
 
     Args:
@@ -89,7 +89,8 @@ def measure_given_the_rest(
     score = partial(_score_samples, eval_data, np.random.default_rng(0))
     sampled = ask_about(sample_key, generator.draw_rows, ("real", "counts"), score)
     averaged = ask_about(
-        mean_key, generator.complete_rows, ("binary", "category", "counts", "ordinal"),
+        mean_key, generator.complete_rows,
+        ("binary", "category", "counts", "ordinal", "segmentation"),
         partial(_score_means, eval_data),
     )  # fmt: skip
     prediction, calibrated = {}, {}
@@ -145,12 +146,18 @@ def _score_samples(
 def _score_means(
     eval_data: EvalData, name: str, truth: np.ndarray, samples: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Score the mean of means of p(x|z); of categories and binary values also keep the probabilities."""
+    """Score the mean of means of p(x|z); of classes and binary values also keep the probabilities."""
     value_type, (mean, variance) = eval_data.value_types[name], moments(samples)
     found = losses(value_type, truth, mean, variance)
     if value_type == "category":
         likely = mean.argmax(axis=1)
         found |= {"probability": mean.max(axis=1), "hit": truth[np.arange(len(truth)), likely]}
+    if value_type == "segmentation":
+        classes, chances = per_pixel(truth, truth), per_pixel(truth, mean)
+        likely = chances.argmax(axis=2, keepdims=True)
+        some = slice(None, None, max(classes.shape[1] // NUM_PROBABILITIES, 1))
+        found["probability"] = chances.max(axis=2)[:, some]
+        found["hit"] = np.take_along_axis(classes, likely, axis=2)[:, some, 0]
     if value_type == "binary":
         step = max(mean.shape[1] // NUM_PROBABILITIES, 1)
         found |= {"probability": mean[:, ::step], "hit": truth[:, ::step]}

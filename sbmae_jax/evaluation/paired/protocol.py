@@ -14,6 +14,7 @@ import numpy as np
 
 from sbmae_jax.evaluation.base import Evaluator, LoadArrays, Report, check_counts
 from sbmae_jax.evaluation.generator import Arrays, Generator, blank_rows
+from sbmae_jax.evaluation.images import colour_classes
 from sbmae_jax.evaluation.paired.baselines import fit_baselines
 from sbmae_jax.evaluation.paired.consistency import measure_consistency, measure_distances
 from sbmae_jax.evaluation.paired.eval_data import make_eval_data
@@ -44,6 +45,7 @@ class PairedProtocol:
         batch_size: Rows in one call of the generator.
         strings: How the tokens of text become strings, `{name: function [..., T] -> [...]}`. The report shows
             these; text without a function is not shown.
+        classes: The classes of pixels, `{name: (class, ...)}`, of modalities that have such.
         num_samples: K, the samples for each question. Their range holds the truth (K - 1) / (K + 1) of the
             time if they are right: nine times in ten for 19.
 
@@ -54,6 +56,7 @@ class PairedProtocol:
 
     likelihoods: Mapping[str, str]
     strings: Mapping[str, ToStrings] = field(default_factory=dict)
+    classes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     num_rows: int = 0
     num_unconditional: int = 500
     batch_size: int = 500
@@ -84,12 +87,15 @@ class PairedProtocol:
             "num_rows": len(present),
             "num_unconditional": self.num_unconditional,
             "num_samples": self.num_samples,
+            **({"classes": {n: list(c) for n, c in self.classes.items()}} if self.classes else {}),
             "reconstruction": measure_reconstruction(eval_data, generator),
             "frechet_features": measure_distances(eval_data, made),
         }
         if eval_data.test.label is not None:
             results |= measure_labels(label_key, eval_data, generator, made)
-        samples = draw_samples(sample_key, rows, present, generator, self.num_samples, self.strings)
+        colours = dict.fromkeys(self.classes, colour_classes)
+        show = {**self.strings, **colours}
+        samples = draw_samples(sample_key, rows, present, generator, self.num_samples, show)
         if len(names) == 1:
             return results, samples
         baselines = [fit_baselines(eval_data, m) for m in range(len(names))]

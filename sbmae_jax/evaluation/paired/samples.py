@@ -1,13 +1,12 @@
 """Samples for the report of paired data: drawn when a run is evaluated, laid out when it is reported."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from sbmae_jax.evaluation.base import Samples
 from sbmae_jax.evaluation.generator import Arrays, Generator, blank_rows
 from sbmae_jax.evaluation.images import add_frame, as_rgb, sheet
-from sbmae_jax.evaluation.paired.texts import ToStrings
 from sbmae_jax.types import Key
 
 NUM_SHOWN = 6  # test examples
@@ -21,7 +20,7 @@ MAX_FEATURES = 64  # of a vector that are shown
 
 def draw_samples(
     key: Key, rows: Arrays, present: np.ndarray, generator: Generator, num_samples: int,
-    strings: Mapping[str, ToStrings] | None = None,
+    show: Mapping[str, Callable[[np.ndarray], np.ndarray]] | None = None,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """Draw what the report shows.
 
@@ -31,14 +30,14 @@ def draw_samples(
         present: The modalities that each row has, `[N, M]` bool.
         generator: The generator.
         num_samples: K, the samples of a modality given all others; of images it is NUM_IMAGES.
-        strings: How the tokens of text become strings.
+        show: How rows are shown that networks see in another form: tokens as strings, classes as colours.
 
     Returns:
         `shown`, the numbers of the test rows with the fewest gaps, `[S]`, and `present` of these, `[S, M]`.
         Then arrays under `kind/modality`: `true`, `[S, *shape]`; `rest`, given all others,
         `[S, K, *shape]`; and of images `alone NAME`, given one modality, `[S, NUM_ALONE, *shape]`, and
         `real`, `reconstruction` and `joint`, `[.., *shape]`. Of modalities other than images the first
-        MAX_FEATURES values are kept, and text as strings.
+        MAX_FEATURES values are kept, and text as strings; classes of pixels are colours, `[.., H, W, 3]`.
     """
     names, shown = generator.names, np.argsort(-present.sum(axis=1), kind="stable")[:NUM_SHOWN]
     images = [name for name in names if rows[name].ndim == 4]
@@ -51,12 +50,12 @@ def draw_samples(
     observed = [np.repeat(present[shown] & seen, num, axis=0) for seen, num in questions.values()]
     batch = {name: np.concatenate([rows[name][where], blank[name]]) for name in names}
     made = generator.draw_rows(key, batch, np.concatenate([*observed, nothing]))
-    to_strings = dict(strings or {})
-    made |= {name: to_strings[name](made[name]) for name in to_strings}
+    how = dict.fromkeys(names, np.asarray) | dict(show or {})
+    made = {name: how[name](x) for name, x in made.items()}
     samples: dict[str, np.ndarray] = {"shown": shown, "present": present[shown]}
-    samples |= {f"true/{name}": _kept(rows[name][shown]) for name in names}
-    samples |= {f"true/{name}": to_strings[name](rows[name][shown]) for name in to_strings}
-    samples |= {f"joint/{name}": made[name][-NUM_JOINT:] for name in to_strings}
+    samples |= {f"true/{name}": _kept(how[name](rows[name][shown])) for name in names}
+    texts = [name for name in names if made[name].dtype.kind == "U"]
+    samples |= {f"joint/{name}": made[name][-NUM_JOINT:] for name in texts}
     start = 0
     for (kind, targets), (_, num) in questions.items():
         part = slice(start, start + num * len(shown))
@@ -69,7 +68,8 @@ def draw_samples(
         if not len(real):
             continue
         rebuilt = generator.reconstruct_rows({other: rows[other][real] for other in names})
-        samples[f"real/{name}"], samples[f"reconstruction/{name}"] = rows[name][real], rebuilt[name]
+        samples[f"real/{name}"] = how[name](rows[name][real])
+        samples[f"reconstruction/{name}"] = how[name](rebuilt[name])
         samples[f"joint/{name}"] = made[name][start:]
     return samples
 
