@@ -101,10 +101,9 @@ def share_two_factors(config: ml_collections.ConfigDict) -> None:
         }  # fmt: skip
     widths = {"width": 128}
     config.encoder_decoders.vector = {"name": "vector", "encoder": widths, "decoder": widths}
-    del config.classifier, config.classifier_training
     config.evaluation = {
-        "name": "paired", "num_rows": 1000, "num_unconditional": 1000, "batch_size": 500,
-        "num_samples": 19,
+        "name": "factors", "factors": ("digit", "quadrant"), "num_rows": 1000,
+        "num_unconditional": 1000, "batch_size": 500,
     }  # fmt: skip
 
 

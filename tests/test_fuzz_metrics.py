@@ -64,6 +64,11 @@ CALLS = {
     "all_agree": (lambda predicted: coherence.all_agree(predicted).mean, {"predicted": CLASSES}),
     "label_shares": (diversity.label_shares, {"labels": CLASSES, "num_classes": 2}),
     "total_variation": (diversity.total_variation, {"p": SHARES[0], "q": ONE[:3]}),
+    "expected_total_variation": (diversity.expected_total_variation, {"p": SHARES[0], "num": 5}),
+    "pairs_agree": (
+        lambda predicted: coherence.pairs_agree(predicted).mean,
+        {"predicted": CLASSES},
+    ),
     "spread_ratio": (
         lambda first, second, real, label: np.nan_to_num(
             diversity.spread_ratio(first, second, real, label)

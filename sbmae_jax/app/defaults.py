@@ -14,6 +14,7 @@ from sbmae_jax.app.encoder_decoders import ENCODER_DECODERS
 from sbmae_jax.app.evaluations import CLASSIFIERS
 from sbmae_jax.app.sections import OPTIONAL_KEYS
 from sbmae_jax.evaluation.faces.protocol import FaceProtocol
+from sbmae_jax.evaluation.labels.factor_protocol import FactorProtocol
 from sbmae_jax.evaluation.labels.protocol import SharedLabelProtocol
 from sbmae_jax.evaluation.paired.protocol import PairedProtocol
 from sbmae_jax.models.autoencoder import Modality
@@ -45,7 +46,8 @@ _BUILT: dict[str, Built] = {
     "classifier_training": TrainingConfig,
     "predictor_training.*": TrainingConfig,
     "evaluation": {
-        "classes": SharedLabelProtocol, "faces": FaceProtocol, "paired": PairedProtocol,
+        "classes": SharedLabelProtocol, "factors": FactorProtocol, "faces": FaceProtocol,
+        "paired": PairedProtocol,
     },
 }  # fmt: skip
 _HIDDEN = ("parent", "name")  # that Flax adds to every network

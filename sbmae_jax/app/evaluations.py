@@ -6,11 +6,13 @@ from typing import Any
 
 from sbmae_jax._check import require_type
 from sbmae_jax.app.encoder_decoders import build_decoder, build_encoder, check_network, floats
+from sbmae_jax.app.factors import VERIFIER_TRAINING, build_factors, build_verifiers
 from sbmae_jax.app.imported import is_import_path
 from sbmae_jax.app.sections import Section
 from sbmae_jax.data.description import Description
 from sbmae_jax.evaluation.base import EvaluationProtocol
 from sbmae_jax.evaluation.faces.protocol import FaceProtocol
+from sbmae_jax.evaluation.labels.factor_protocol import FactorProtocol
 from sbmae_jax.evaluation.labels.protocol import SharedLabelProtocol
 from sbmae_jax.evaluation.paired.protocol import PairedProtocol
 from sbmae_jax.models.autoencoder import Modality
@@ -19,9 +21,12 @@ from sbmae_jax.models.likelihoods import LIKELIHOODS
 from sbmae_jax.models.predictor import Predictor
 from sbmae_jax.nets.conv import ConvClassifier
 from sbmae_jax.nets.patch import PatchClassifier
+from sbmae_jax.nets.vector import VectorClassifier
 from sbmae_jax.training.config import TrainingConfig
 
-CLASSIFIERS: dict[str, Callable[..., Any]] = {"patch": PatchClassifier, "conv": ConvClassifier}
+CLASSIFIERS: dict[str, Callable[..., Any]] = {
+    "patch": PatchClassifier, "conv": ConvClassifier, "vector": VectorClassifier,
+}  # fmt: skip
 
 
 def _shared_label_protocol(
@@ -48,6 +53,32 @@ def _shared_label_protocol(
         SharedLabelProtocol,
         names=tuple(modality.name for modality in modalities),
         classifier=Classifier(network),
+        training=training,
+    )
+
+
+def _factor_protocol(
+    config: Mapping[str, Any], modalities: tuple[Modality, ...], data: Description
+) -> FactorProtocol:
+    """Build the evaluation of modalities that share several labels."""
+    section = _options(config)
+    factors, views = build_factors(section, modalities, data)
+    options = {
+        **section.values,
+        "factors": tuple(factor.name for factor in factors),
+        "views": tuple(view.name for view in views),
+    }
+    root = Section("config", config)
+    training = (
+        root.part("classifier_training").build(TrainingConfig)
+        if "classifier_training" in config
+        else VERIFIER_TRAINING
+    )
+    return Section(section.place, options).build(
+        FactorProtocol,
+        names=tuple(modality.name for modality in modalities),
+        labels=factors,
+        verifiers=build_verifiers(root, CLASSIFIERS, factors, views),
         training=training,
     )
 
@@ -118,6 +149,7 @@ def _options(config: Mapping[str, Any]) -> Section:
 
 PROTOCOLS: dict[str, Callable[..., EvaluationProtocol]] = {
     "classes": _shared_label_protocol,
+    "factors": _factor_protocol,
     "faces": _face_protocol,
     "paired": _paired_protocol,
 }

@@ -18,20 +18,23 @@ from sbmae_jax.app.build import SOURCES
 from sbmae_jax.app.choices import MODALITY_KEYS, network_section
 from sbmae_jax.app.sections import KEYS, OPTIONAL_KEYS
 from sbmae_jax.evaluation.faces.protocol import FaceProtocol
+from sbmae_jax.evaluation.labels.factor_protocol import FactorProtocol
 from sbmae_jax.evaluation.labels.protocol import SharedLabelProtocol
 from sbmae_jax.evaluation.paired.protocol import PairedProtocol
 
-# Sections that not every config has, and what reads them: a section, and its name if only one name does.
-OPTIONAL = {
-    "nce": ("energy", ""), "energy_training": ("energy", ""),
-    "classifier": ("evaluation", "classes"), "classifier_training": ("evaluation", "classes"),
-    "predictor": ("evaluation", "faces"), "predictor_training": ("evaluation", "faces"),
+# Sections that not every config has, and what reads them: a section, and its names if only these do.
+OPTIONAL: dict[str, tuple[str, tuple[str, ...]]] = {
+    "nce": ("energy", ()), "energy_training": ("energy", ()),
+    "classifier": ("evaluation", ("classes", "factors")),
+    "classifier_training": ("evaluation", ("classes", "factors")),
+    "predictor": ("evaluation", ("faces",)), "predictor_training": ("evaluation", ("faces",)),
 }  # fmt: skip
 # Sections whose key `name` says what they are of. Where several know a key, it means the same in these:
 SHARED_KEYS = {
     "data": SOURCES,
     "evaluation": {
-        "classes": SharedLabelProtocol, "faces": FaceProtocol, "paired": PairedProtocol,
+        "classes": SharedLabelProtocol, "factors": FactorProtocol, "faces": FaceProtocol,
+        "paired": PairedProtocol,
     },
 }  # fmt: skip
 # In the others it does not: 128 is a width of the hub, but no width of a transformer with six heads.
@@ -278,12 +281,13 @@ def _check_used(config: Mapping[str, Any], overrides: Sequence[Override]) -> Non
                 f"config.{key} has no effect, as no modality has the network {rest[0]!r}, only "
                 f"{', '.join(sorted(networks))}"
             )
-        reader, name = OPTIONAL.get(first, ("", ""))
+        reader, readers = OPTIONAL.get(first, ("", ()))
         section = config.get(reader)
         if reader and section is None:
             raise ValueError(f"config.{key} has no effect, as config.{reader} is None")
-        if name and isinstance(section, Mapping) and section.get("name") != name:
-            raise ValueError(f"config.{key} has no effect, as config.{reader}.name is not {name!r}")
+        if readers and isinstance(section, Mapping) and section.get("name") not in readers:
+            names = " or ".join(map(repr, readers))
+            raise ValueError(f"config.{key} has no effect, as config.{reader}.name is not {names}")
 
 
 def _networks(config: Mapping[str, Any]) -> set[str]:

@@ -217,3 +217,30 @@ def all_agree(predicted: np.ndarray) -> Estimate:
     """
     predicted = as_rows("predicted", predicted, "N, M")
     return estimate((predicted == predicted[:, :1]).all(axis=1).astype(float))
+
+
+def pairs_agree(predicted: np.ndarray) -> Estimate:
+    """Estimate the share of pairs of modalities that have the same class.
+
+    Each row is first averaged over its pairs, which are not independent.
+
+    Args:
+        predicted: Classes that a classifier sees in the modalities, `[N, M]` with M at least 2.
+
+    Returns:
+        The share in 0..1 and its standard error.
+
+    Raises:
+        ValueError: If the shape is another one, or a value is not finite.
+
+    Example:
+        >>> from sbmae_jax.metrics.coherence import pairs_agree
+        >>> pairs_agree([[3, 3, 3], [3, 3, 5]]).mean  # of 1 and 1/3
+        0.6666666666666666
+    """
+    predicted = as_rows("predicted", predicted, "N, M")
+    num_modalities = predicted.shape[1]
+    if num_modalities < 2:
+        raise ValueError(f"predicted must be [N, M] with M at least 2, got {predicted.shape}")
+    first, second = np.triu_indices(num_modalities, k=1)
+    return estimate((predicted[:, first] == predicted[:, second]).mean(axis=1))

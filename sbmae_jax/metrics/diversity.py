@@ -1,6 +1,7 @@
 """Diversity: are all classes generated, and do samples for the same observation differ?"""
 
 import numpy as np
+from scipy.stats import binom
 
 from sbmae_jax._check import require_int
 from sbmae_jax.metrics.rows import as_rows, require_same_shape
@@ -54,6 +55,38 @@ def total_variation(p: np.ndarray, q: np.ndarray) -> float:
     p, q = as_rows("p", p, "C"), as_rows("q", q, "C")
     require_same_shape(p=p, q=q)
     return float(0.5 * np.abs(p - q).sum())
+
+
+def expected_total_variation(p: np.ndarray, num: int) -> float:
+    """Return how far the shares of exact draws lie from their distribution, on average.
+
+    Shares of few draws vary, so a total variation says something only beside this one. The expected distance
+    of a binomial count from its mean is 2 m (1 - p) P(count = m), with m = floor(num p) + 1 (De Moivre 1730).
+
+    Args:
+        p: Probabilities, `[C]`.
+        num: How many independent draws the shares are of, at least 1.
+
+    Returns:
+        The mean of `total_variation(shares, p)` over draws, in 0..1.
+
+    Raises:
+        ValueError: If `p` are no probabilities that add up to 1, or `num` is out of range.
+
+    Example:
+        >>> expected_total_variation([0.5, 0.5], 1)  # either share is 1
+        0.5
+        >>> round(expected_total_variation(np.full(4, 0.25), 1000), 4)
+        0.0219
+    """
+    p = np.asarray(as_rows("p", p, "C"), float)
+    require_int("num", num, 1, 2**53)
+    if p.min() < 0 or abs(p.sum() - 1) > 1e-6:
+        raise ValueError(f"p must be probabilities that add up to 1, got a sum of {p.sum():.6g}")
+    inside = p[(p > 0) & (p < 1)]
+    most = np.floor(num * inside) + 1
+    distance = 2 * most * (1 - inside) * binom.pmf(most, num, inside)
+    return float(0.5 * distance.sum() / num)
 
 
 def spread_ratio(

@@ -9,6 +9,7 @@ import math
 
 import flax.linen as nn
 
+from sbmae_jax._check import require_number
 from sbmae_jax.nets.blocks import check_sizes
 from sbmae_jax.types import Array
 
@@ -68,6 +69,40 @@ class VectorDecoder(nn.Module):
         check_sizes(self, "width")
         size = math.prod(self.shape)
         return _linear_plus_dense(z, self.width, size).reshape(z.shape[0], *self.shape)
+
+
+class VectorClassifier(nn.Module):
+    """Classify vectors, or arrays of any shape as vectors, by two dense layers.
+
+    Attributes:
+        num_classes: Number of classes.
+        width: Width of the dense layers; the outputs of the second one are the features.
+        dropout: Share of the activations that is dropped in training, in [0, 1).
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from sbmae_jax.nets.vector import VectorClassifier
+        >>> network = VectorClassifier(num_classes=3)
+        >>> apply = lambda key: network.init_with_output(key, np.zeros((2, 50)), train=False)
+        >>> (logits, features), params = jax.eval_shape(apply, jax.random.key(0))
+        >>> logits.shape, features.shape
+        ((2, 3), (2, 128))
+    """
+
+    num_classes: int
+    width: int = 128
+    dropout: float = 0.3
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> tuple[Array, Array]:
+        """Return logits `[B, num_classes]` and features `[B, width]`, as `ConvClassifier` does."""
+        check_sizes(self, "width")
+        require_number("dropout", self.dropout, 0, below=1)
+        h = nn.relu(nn.Dense(self.width)(x.reshape(x.shape[0], -1)))
+        h = nn.Dropout(self.dropout, deterministic=not train)(h)
+        features = nn.relu(nn.Dense(self.width)(h))
+        h = nn.Dropout(self.dropout, deterministic=not train)(features)
+        return nn.Dense(self.num_classes)(h), features
 
 
 def _linear_plus_dense(x: Array, width: int, size: int) -> Array:
