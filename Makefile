@@ -41,7 +41,7 @@ smoke: wheel
 
 lock: .venv/dev
 	$(BIN)/uv pip compile -q --universal --no-header --no-annotate --python-version 3.11 \
-	  --extra train pyproject.toml -o requirements.lock --upgrade
+	  --extra train --extra app pyproject.toml -o requirements.lock --upgrade
 	$(BIN)/uv pip compile -q --universal --no-header --no-annotate --python-version 3.11 \
 	  --extra dev --extra train -c requirements.lock pyproject.toml -o requirements-dev.lock --upgrade
 	$(BIN)/uv pip compile -q --universal --no-header --no-annotate --python-version 3.11 \

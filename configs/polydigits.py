@@ -5,13 +5,14 @@ python launch.py --config=configs/polydigits.py:smoke --workdir=runs/smoke    # 
 python launch.py --config=configs/polydigits.py:captions --workdir=runs/captions    # with text about one
 python launch.py --config=configs/polydigits.py:dq --workdir=runs/dq    # two shared factors
 python launch.py --config=configs/polydigits.py:dq --config.data.holes --workdir=runs/holes    # and holes
+python launch.py --config=configs/polydigits.py:small --workdir=runs/small    # networks of 5 MB
 """
 
 import ml_collections
 
 
 def get_config(variant: str = "default") -> ml_collections.ConfigDict:
-    """Return the values of a run. The variant is "default", "smoke", "captions" or "dq"."""
+    """Return the values of a run. The variant is "default", "smoke", "captions", "dq" or "small"."""
     config = ml_collections.ConfigDict()
     config.seed = 0
     config.data = {
@@ -66,9 +67,11 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
         share_two_factors(config)
     elif variant == "smoke":
         shrink(config)
+    elif variant == "small":
+        narrow(config)
     elif variant != "default":
         raise ValueError(
-            f"unknown variant {variant!r}: use configs/polydigits.py, :smoke, :captions or :dq"
+            f"unknown variant {variant!r}: use configs/polydigits.py, :smoke, :captions, :dq or :small"
         )
     return config
 
@@ -105,6 +108,15 @@ def share_two_factors(config: ml_collections.ConfigDict) -> None:
         "name": "factors", "factors": ("digit", "quadrant"), "num_rows": 1000,
         "num_unconditional": 1000, "batch_size": 500,
     }  # fmt: skip
+
+
+def narrow(config: ml_collections.ConfigDict) -> None:
+    """Make the networks small enough to be installed with the package, and train them for longer."""
+    widths = {"patch": 4, "channels": 18, "width": 192}
+    config.encoder_decoders.patch = {"name": "patch", "encoder": widths, "decoder": widths}
+    config.network.update(width=96, hub_width=160)
+    config.autoencoder_training.num_steps = 2000
+    config.score_training.num_steps = 6000
 
 
 def shrink(config: ml_collections.ConfigDict) -> None:

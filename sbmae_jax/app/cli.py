@@ -128,7 +128,7 @@ def _check(program: str, name: str, words: Words, overrides: Sequence[Override])
             f"--config.{overrides[0].key}: {name} uses the config of the finished run, which cannot be "
             "changed: leave it out"
         )
-    if "workdir" in command.flags and not commands.WORKDIR.value:
+    if command.needs_workdir and "workdir" in command.flags and not commands.WORKDIR.value:
         raise ValueError("choose a folder for the run: --workdir=runs/NAME")
 
 

@@ -6,18 +6,19 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
+from sbmae_jax._extras import require_extra
 from sbmae_jax._io import as_path, is_remote
 from sbmae_jax.app import pipeline
 from sbmae_jax.app.build import build, build_source
 from sbmae_jax.app.choices import choose_values
 from sbmae_jax.app.config_files import load_config
 from sbmae_jax.app.explanation import explain
-from sbmae_jax.app.loading import load
+from sbmae_jax.app.loading import SMALL, load
 from sbmae_jax.app.overrides import Override, with_overrides
 from sbmae_jax.data import description
 from sbmae_jax.training import distributed
 from sbmae_jax.training.preemption import Notice
-from sbmae_jax.training.workdir import RESULTS, read_config
+from sbmae_jax.training.workdir import DATA, RESULTS, read_config
 
 CONFIG = flags.DEFINE_string(
     "config", None,
@@ -64,6 +65,10 @@ OUTPUT = flags.DEFINE_string(
     f"For generate: {_FOLDER_OF_SAMPLES} For impute: {_FILLED_FILE} For export: {_EXPORTED_FILE}",
 )  # fmt: skip
 SEED = flags.DEFINE_integer("seed", 0, "For generate and impute: seed of the samples.")
+PORT = flags.DEFINE_integer(
+    "port", 0, "For app: the port to listen on (default: the first free one from 7860).",
+    lower_bound=0, upper_bound=65535,
+)  # fmt: skip
 PROFILE = flags.DEFINE_bool(
     "profile", False, "Trace a few calls of each training into WORKDIR/profile, for TensorBoard."
 )
@@ -94,6 +99,7 @@ class Command(NamedTuple):
             takes none.
         config: Whether it reads --config.KEY=VALUE.
         about: Flags that mean something of their own here, and what.
+        needs_workdir: Whether --workdir must be there, if it is one of its flags.
     """
 
     summary: str
@@ -102,6 +108,7 @@ class Command(NamedTuple):
     operand: str = ""
     config: bool = False
     about: Mapping[str, str] = {}
+    needs_workdir: bool = True
 
 
 def train(words: Words, overrides: Sequence[Override]) -> None:
@@ -194,6 +201,18 @@ def describe(words: Words, overrides: Sequence[Override]) -> None:
     print(explain(chosen, choices, found))
 
 
+def app(words: Words, overrides: Sequence[Override]) -> None:
+    """Serve a page to generate with, until it is interrupted."""
+    require_extra("the page", "app", "gradio")
+    from sbmae_jax.app.page.page import serve
+
+    source = WORKDIR.value or SMALL
+    model, entries = load(source), {}
+    if WORKDIR.value and (as_path(source) / DATA).exists():
+        entries = description.load(as_path(source) / DATA).entries
+    serve(model, {**entries, **dict(model.entries)}, as_path(source).name, PORT.value)
+
+
 def _changed(config: Mapping[str, Any], overrides: Sequence[Override]) -> dict[str, Any]:
     """Set values of a config, and print which of its values this has replaced."""
     config, notes = with_overrides(config, overrides)
@@ -256,6 +275,14 @@ COMMANDS = {
     "export": Command(
         "Save the model of a trained run in a file that lasts.", export, ("workdir", "output"),
         about={"workdir": _TRAINED, "output": _EXPORTED_FILE},
+    ),
+    "app": Command(
+        "Generate with a trained model on a page in your browser.", app, ("workdir", "port"),
+        about={
+            "workdir": "Folder of the trained run or of a saved model (default: a small model of PolyDigits "
+            "that is installed with the package).",
+        },
+        needs_workdir=False,
     ),
     "describe": Command(
         "Print what data are, and what a training would choose.", describe, (), "DATA", config=True

@@ -11,6 +11,10 @@ from sbmae_jax.models.model import Model
 from sbmae_jax.models.saved import DOCUMENT, TENSORS, is_saved_model, load_saved
 
 HUB = "hf://"
+SMALL = "polydigits-small"
+"""The name of a small model of PolyDigits, which is installed with the package."""
+
+_SHIPPED = {SMALL: Path(__file__).parents[1] / "shipped" / "polydigits-small.safetensors"}
 
 
 def load(
@@ -23,8 +27,9 @@ def load(
 
     Args:
         path: What `Model.save` wrote, a folder or a file; the workdir of a run; the URL of either in a
-            bucket; or `hf://USER/NAME` of a saved model on the Hugging Face Hub, with `@REVISION` after it
-            for a branch, a tag or a commit.
+            bucket; `hf://USER/NAME` of a saved model on the Hugging Face Hub, with `@REVISION` after it
+            for a branch, a tag or a commit; or "polydigits-small", a model that is installed with the
+            package, unless there is a file or folder of that name.
         classes: The classes of your own networks that a saved model has. Not needed for a run.
         coders: The frozen coders that the model was trained with, by modality, as `fit` takes them. Not
             needed for a run whose config names them.
@@ -52,6 +57,8 @@ def load(
         from sbmae_jax.app.coders import functions_of
 
         coders = functions_of(coders)
+    if str(path) in _SHIPPED and not as_path(path).exists():
+        path = _SHIPPED[str(path)]
     if str(path).startswith(HUB):
         return load_saved(_download(str(path)), classes, coders)
     if is_saved_model(as_path(path)):

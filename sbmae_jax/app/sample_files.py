@@ -132,7 +132,7 @@ def _fills(
             if _has_classes(scaling):
                 shown = _indexed(image, scaling)
             else:
-                pixels = _pixels(image, scaling)
+                pixels = as_pixels(image, scaling)
                 shown = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
             yield name, lambda file, shown=shown: shown.save(file, "PNG")
 
@@ -171,7 +171,7 @@ def _cell_of(value: np.generic, scaling: Scaling | None) -> str:
     return f"{value:.4f}" if scaling is None else str(value).removesuffix(".0")
 
 
-def _pixels(image: np.ndarray, scaling: Scaling | None) -> np.ndarray:
+def as_pixels(image: np.ndarray, scaling: Scaling | None) -> np.ndarray:
     """Return an image in [0, 1], or in the units of data of one's own, as bytes [H, W, C]."""
     if scaling is None:
         return as_bytes(image)
@@ -203,7 +203,7 @@ def _contact_sheet(
     def cell(modality, value):
         scaling = data.scalings.get(modality.name)
         if len(modality.shape) == 3:
-            return _pixels(value, scaling)
+            return as_pixels(value, scaling)
         names = data.entries.get(modality.name) or list(map(str, range(np.size(value))))
         return _text_of(value, names, scaling)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from sbmae_jax._check import (
     as_key,
+    is_number,
     require_mask,
     require_one_of,
     require_type,
@@ -171,11 +172,11 @@ class Model:
         known = observed if self.sampling.conditioning == "amortised" else None
         mask = self.layout.expand(observed)
         score = self._learned_score(known)
-        if self.sampling.classifier_free != 1:
+        if not is_number(self.sampling.classifier_free, 1):
             noise = jax.random.normal(key, mask.shape)
             joint = noise_condition(self.joint_score, self.sde, noise, mask)
             score = classifier_free(score, joint, self.sampling.classifier_free)
-        if not self.sampling.guidance:
+        if is_number(self.sampling.guidance, 0):
             return score
         clean = self.sampling.conditioning != "renoise"
         energy = energy_fn(self._latent_network("energy"), observed, observed_clean=clean)

@@ -92,13 +92,14 @@ class SamplingConfig:
         checks.require_int("num_particles", self.num_particles, 1, checks.MAX_COUNT)
         if self.conditioning == "particles":
             self._require_weighable()
-        if self.classifier_free != 1 and self.conditioning != "amortised":
+        # The numbers come last, as they may be traced where the names allow any.
+        if self.conditioning != "amortised" and self.classifier_free != 1:
             raise ValueError(
                 "classifier_free needs conditioning 'amortised', whose score knows what is observed, "
                 f"got {self.conditioning!r}: set classifier_free to 1"
             )
         noiseless = self.sampler == "dpm_solver" and self.eta == 0 and self.num_corrections == 0
-        if self.temperature != 1 and noiseless:
+        if noiseless and self.temperature != 1:
             raise ValueError(
                 "temperature scales the noise of steps, and sampler 'dpm_solver' with eta 0 and no "
                 "corrections adds none: set temperature to 1, or eta above 0"
