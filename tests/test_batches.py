@@ -72,6 +72,16 @@ def test_resident_rows_are_drawn_uniformly():
     assert np.sum((counts - expected) ** 2 / expected) < 50  # chi-square, 19 degrees: p = 1e-4
 
 
+def test_resident_rows_are_drawn_by_their_weights():
+    weights = np.repeat([0.0, 1.0, 30.0], [2, 16, 2])
+    batch_fn = resident(jax.random.key(1), ROWS, 4, MESH, weights)
+    counts = np.bincount(np.ravel(batch_fn(0, 2000)["label"]), minlength=20)
+    expected = 8000 * weights / weights.sum()
+    assert counts[:2].sum() == 0
+    # chi-square, 17 degrees: p = 1e-4
+    assert np.sum((counts[2:] - expected[2:]) ** 2 / expected[2:]) < 47
+
+
 @pytest.mark.parametrize("make", [resident, streamed])
 def test_a_batch_that_devices_cannot_share_is_refused(make):
     first, rows = (jax.random.key(0), ROWS) if make is resident else (0, ArraySource(ROWS))

@@ -287,6 +287,8 @@ def run(
             if stage in SEVERAL and not this.folder.has(RESULTS):
                 # Find out what is wrong with the data before hours of training.
                 _ = this.data.train, this.data.test
+                for sentence in this.data.describe_coupling():
+                    this.folder.log.line(f"data: {sentence}")
             for name in SEVERAL.get(stage, (stage,)):
                 STAGES[name](this)
                 distributed.barrier(name)

@@ -11,7 +11,8 @@ from jax.sharding import Mesh
 
 from sbmae_jax.app.build import build_source, check_source
 from sbmae_jax.data.description import Description
-from sbmae_jax.data.source import Source, Subset, rows_with
+from sbmae_jax.data.patterns import describe_coupling, weigh_rows
+from sbmae_jax.data.source import PRESENT, Source, Subset, rows_with
 from sbmae_jax.evaluation.base import View
 from sbmae_jax.models.autoencoder import Modality
 from sbmae_jax.training.batches import BatchFn, resident, streamed
@@ -89,6 +90,13 @@ class RunData:
                 )
         return source
 
+    def describe_coupling(self) -> list[str]:
+        """Say what the training rows leave open, where some lack modalities, in sentences for the user."""
+        if PRESENT not in self.train.shapes:
+            return []
+        names = [modality.name for modality in self.modalities]
+        return describe_coupling(np.asarray(self.train.arrays[PRESENT]), names)
+
     def example(self, view: View) -> dict[str, jax.ShapeDtypeStruct]:
         """Return the shapes of a batch of one row."""
         shapes, dtypes = self.description.shapes, self.description.dtypes
@@ -114,8 +122,17 @@ class RunData:
         return make
 
     def batches_of(self, arrays: Callable[[], Mapping[str, Any]]) -> MakeBatchFn:
-        """Draw batches from arrays, which are made only if there is something to train."""
-        return lambda key, batch_size: resident(key, arrays(), batch_size, self.mesh)
+        """Draw batches from arrays, which are made only if there is something to train.
+
+        Rows that couple modalities are drawn more often where few do.
+        """
+
+        def make(key, batch_size):
+            made = arrays()
+            weights = weigh_rows(np.asarray(made[PRESENT])) if PRESENT in made else None
+            return resident(key, made, batch_size, self.mesh, weights)
+
+        return make
 
     def stream(self, key: jax.Array, view: View, batch_size: int) -> BatchFn:
         """Stream batches from a training split that need not fit into memory."""

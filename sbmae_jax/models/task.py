@@ -13,6 +13,18 @@ Params = Any
 Batch = Any
 
 
+class Average(NamedTuple):
+    """What the averaged network of a training is when a step is taken.
+
+    Attributes:
+        params: The averaged parameters.
+        step: Number of steps taken before, a scalar of int32.
+    """
+
+    params: Params
+    step: Array
+
+
 class Task(NamedTuple):
     """What the training loop trains.
 
@@ -22,6 +34,9 @@ class Task(NamedTuple):
             metrics are a dict of such arrays. The caller reduces them.
         num_members: 0 for one network. Otherwise the number of networks whose parameters are stacked along
             a first axis; each of them is trained as if it were alone.
+        training_loss: `(params, key, batch, average) -> (loss [B], metrics)`, for a loss that learns from the
+            `Average` of the same training; no gradient may go through it. None trains on `loss`, which is
+            what held-out rows are measured by in any case.
 
     Example:
         >>> def loss(params, key, batch):
@@ -34,6 +49,7 @@ class Task(NamedTuple):
     init: Callable[[Key, Batch], Params]
     loss: Callable[[Params, Key, Batch], tuple[Array, dict[str, Array]]]
     num_members: int = 0
+    training_loss: Callable[..., tuple[Array, dict[str, Array]]] | None = None
 
 
 @functools.cache

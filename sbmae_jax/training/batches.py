@@ -6,7 +6,7 @@ same batches, so a resumed training sees what an uninterrupted one would have se
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import grain
 import jax
@@ -24,18 +24,21 @@ READ_AHEAD = grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)  # one thr
 
 
 def resident(
-    key: Key, arrays: Mapping[str, np.ndarray | Array], batch_size: int, mesh: Mesh
-) -> BatchFn:
+    key: Key, arrays: Mapping[str, np.ndarray | Array], batch_size: int, mesh: Mesh,
+    weights: np.ndarray | None = None,
+) -> BatchFn:  # fmt: skip
     """Draw batches from arrays that stay in the memory of every device.
 
-    Rows are drawn uniformly and with replacement. That costs nothing on the device, and a score network
-    sees each row with new noise anyway.
+    Rows are drawn with replacement. That costs nothing on the device, and a score network sees each row with
+    new noise anyway.
 
     Args:
         key: Decides which rows are drawn.
         arrays: Whole arrays by name, with the rows along the first axis.
         batch_size: Rows in a batch, a multiple of the number of devices.
         mesh: Devices that share the rows of each batch.
+        weights: How often to draw each row, relative to the others: `[N]`, at least 0, of few different
+            values, as `weigh_rows` makes them. None draws rows uniformly.
 
     Returns:
         `(step, num_steps) -> batches`, whose arrays are `[num_steps, batch_size, ...]`.
@@ -49,22 +52,58 @@ def resident(
         (3, 8, 2)
     """
     _require_divisible(batch_size, mesh)
-    on_device = sharding.put(dict(arrays), sharding.replicated(mesh))
-    draw = _compile_draw(mesh)
-    return lambda step, num_steps: draw(key, on_device, step, num_steps, batch_size)
+    replicated = sharding.replicated(mesh)
+    on_device, draw = sharding.put(dict(arrays), replicated), _compile_draw(mesh)
+    strata = None
+    if weights is not None and np.ptp(weights) > 0:
+        strata = sharding.put(_strata(np.asarray(weights))._asdict(), replicated)
+    return lambda step, num_steps: draw(key, on_device, strata, step, num_steps, batch_size)
+
+
+class _Strata(NamedTuple):
+    """Rows by their weights. A row is drawn by its stratum first, so that no small number is rounded.
+
+    order: The rows, those of a stratum next to each other, [N].
+    start, count: Of each stratum, within `order`, [S].
+    log_share: Logarithm of the share of each stratum in what is drawn, [S].
+    """
+
+    order: np.ndarray
+    start: np.ndarray
+    count: np.ndarray
+    log_share: np.ndarray
+
+
+def _strata(weights: np.ndarray) -> _Strata:
+    values, stratum, count = np.unique(weights, return_inverse=True, return_counts=True)
+    with np.errstate(divide="ignore"):  # a row of weight 0 is never drawn
+        log_share = np.log(values * count / np.sum(weights)).astype(np.float32)
+    order, start = np.argsort(stratum, kind="stable"), np.cumsum(count) - count
+    return _Strata(
+        order.astype(np.int32), start.astype(np.int32), count.astype(np.int32), log_share
+    )
 
 
 @functools.cache
 def _compile_draw(mesh: Mesh) -> Callable[..., Any]:
     """Compile the drawing of rows once for all trainings whose arrays have the same shapes."""
 
-    def draw(key, arrays, step, num_steps, batch_size):
+    def draw(key, arrays, strata, step, num_steps, batch_size):
         num_rows = len(jax.tree.leaves(arrays)[0])
+
+        def draw_rows(key):
+            if strata is None:
+                return jax.random.randint(key, (batch_size,), 0, num_rows)
+            stratum_key, row_key = jax.random.split(key)
+            stratum = jax.random.categorical(stratum_key, strata["log_share"], shape=(batch_size,))
+            number = jax.random.randint(row_key, (batch_size,), 0, strata["count"][stratum])
+            return strata["order"][strata["start"][stratum] + number]
+
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(step + np.arange(num_steps))
-        rows = jax.vmap(lambda k: jax.random.randint(k, (batch_size,), 0, num_rows))(keys)
+        rows = jax.vmap(draw_rows)(keys)
         return jax.tree.map(lambda array: array[rows], arrays)
 
-    return jax.jit(draw, static_argnums=(3, 4), out_shardings=sharding.sharded(mesh, axis=1))
+    return jax.jit(draw, static_argnums=(4, 5), out_shardings=sharding.sharded(mesh, axis=1))
 
 
 def streamed(seed: int, source: Source | Subset, batch_size: int, mesh: Mesh) -> BatchFn:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from sbmae_jax.models.task import Batch, Params, Task
+from sbmae_jax.models.task import Average, Batch, Params, Task
 from sbmae_jax.training import sharding
 from sbmae_jax.training.config import TrainingConfig
 from sbmae_jax.types import Array, Key
@@ -132,15 +132,18 @@ def make_step(
         num_microbatches: As in `TrainingConfig`.
     """
 
-    def mean_loss(params, loss_key, batch):
-        loss, metrics = task.loss(params, loss_key, batch)
-        return jnp.mean(loss), jax.tree.map(jnp.mean, metrics)
-
-    value_and_grad = jax.value_and_grad(mean_loss, has_aux=True)
-    if num_microbatches > 1:
-        value_and_grad = _over_microbatches(value_and_grad, num_microbatches)
-
     def step(key, state, batch):
+        def mean_loss(params, loss_key, batch):
+            if task.training_loss is None:
+                loss, metrics = task.loss(params, loss_key, batch)
+            else:
+                average = Average(state.ema_params, state.step)
+                loss, metrics = task.training_loss(params, loss_key, batch, average)
+            return jnp.mean(loss), jax.tree.map(jnp.mean, metrics)
+
+        value_and_grad = jax.value_and_grad(mean_loss, has_aux=True)
+        if num_microbatches > 1:
+            value_and_grad = _over_microbatches(value_and_grad, num_microbatches)
         step_key = jax.random.fold_in(key, state.step)
         (loss, metrics), gradient = value_and_grad(state.params, step_key, batch)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)

@@ -1,0 +1,127 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from networks import jit
+
+from sbmae_jax.models.completion import draw_missing
+from sbmae_jax.models.factor_gaussian import FactorGaussian
+from sbmae_jax.models.latents import Layout
+from sbmae_jax.models.noise_levels import LatentNetwork
+from sbmae_jax.models.score import ScoreMatchingConfig, score_task
+from sbmae_jax.models.task import Average
+from sbmae_jax.sampling.sde import VP
+
+LAYOUT = Layout(("a", "b", "c"), (1, 2, 1))
+LOADINGS = np.array([[0.9, 0.0], [0.6, 0.6], [-0.5, 0.7], [0.8, -0.4]])
+EXACT = FactorGaussian(jnp.asarray(LOADINGS), jnp.asarray(1 - np.sum(LOADINGS**2, axis=1)))
+COV = LOADINGS @ LOADINGS.T + np.diag(np.asarray(EXACT.noise))
+PAIRS = np.array([(1, 1, 0), (1, 0, 1), (0, 1, 1)], bool)
+
+
+class Mean:
+    """A network that adds, to what the Gaussian says, a number of times the mean of what it is shown."""
+
+    @staticmethod
+    def apply(params, x, log_snr):
+        return params * jnp.mean(x, axis=1, keepdims=True) * jnp.asarray([[1.0, 1.0, -1.0, 1.0]])
+
+
+def pairs(num):
+    """Return draws of the Gaussian that lack one modality each: z [num, 4], and what is present [num, 3]."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(num, 4)) @ np.linalg.cholesky(COV).T
+    present = PAIRS[rng.integers(0, 3, num)]
+    return jnp.asarray(np.where(LAYOUT.expand(present), z, np.nan)), jnp.asarray(present)
+
+
+@pytest.mark.parametrize("log_snr", [-2.0, 3.0])
+def test_what_is_drawn_has_the_distribution_of_what_is_missing(log_snr, x64):
+    (z, present), sde = pairs(9_000), VP()
+    t = jnp.full((9_000, 1), sde.time(jnp.asarray(log_snr)))
+    teacher = LatentNetwork(Mean.apply, 0.0, sde, LAYOUT)
+    draw = jit(functools.partial(draw_missing, num_steps=100, teacher=teacher, covariance=EXACT))
+    x = np.asarray(draw(jax.random.key(0), z=jnp.nan_to_num(z), present=present, t=t))
+    alpha, sigma = float(sde.alpha(t)[0, 0]), float(sde.sigma(t)[0, 0])
+    for pattern in PAIRS:
+        here = np.repeat(pattern, LAYOUT.sizes)
+        found = x[(np.asarray(present) == pattern).all(axis=1)]
+        signal = np.where(here, 1.0, alpha)
+        exact = signal[:, None] * COV * signal + np.diag(np.where(here, 0.0, sigma**2))
+        # The standard error of a covariance of variables of variance up to 1 is about 1 / sqrt(3000).
+        np.testing.assert_allclose(np.cov(found.T), exact, atol=4 * 2**0.5 / 3000**0.5)
+        np.testing.assert_allclose(found.mean(axis=0), 0, atol=4 / 3000**0.5)
+
+
+def slope(teacher_says, num=12_000):
+    """Return how the loss on completed rows changes with what the exact score is added, and its error."""
+    z, present = pairs(num)
+    config = ScoreMatchingConfig(
+        "unit", 0.0, 1.3, 0.6, base="gaussian", completed_share=0.999, completion_start=1,
+        completion_steps=50,
+    )  # fmt: skip
+    task = score_task(Mean, VP(), LAYOUT, config, EXACT)
+    average = Average(jnp.asarray(teacher_says), jnp.asarray(1))
+
+    @jit
+    def change(key):
+        loss = functools.partial(task.training_loss, key=key, batch={"z": z, "present": present})
+        found = [
+            loss(jnp.asarray(p), key=jax.random.clone(key), average=average)[0]
+            for p in (1e-3, -1e-3)
+        ]
+        return (found[0] - found[1]) / 2e-3
+
+    each = np.asarray(change(jax.random.key(3)))
+    return each.mean(), each.std() / num**0.5
+
+
+def test_the_exact_score_is_a_fixed_point_where_rows_have_two_of_three_modalities(x64):
+    mean, error = slope(0.0)
+    assert abs(mean) < 4 * error
+    mean, error = slope(2.0)  # a teacher that draws something else
+    assert abs(mean) > 8 * error
+
+
+def test_before_the_teacher_is_trusted_the_loss_is_that_of_available_cases(key):
+    z, present = pairs(64)
+    config = ScoreMatchingConfig(conditioning_prob=0.5, completed_share=0.5, completion_start=3)
+    task, batch = (
+        score_task(Mean, VP(), LAYOUT, config),
+        {"z": z.astype(jnp.float32), "present": present},
+    )
+
+    @jit
+    def losses(key, step):
+        average = Average(jnp.zeros(()), step)
+        found = task.training_loss(jnp.ones(()), key, batch, average)[0]
+        return found, task.loss(jnp.ones(()), jax.random.clone(key), batch)[0]
+
+    np.testing.assert_array_equal(*losses(key, 2))
+    later, plain = losses(jax.random.clone(key), 3)
+    assert (np.asarray(later) != plain).mean() > 0.9
+    assert np.isfinite(later).all()
+
+
+def test_rows_that_lack_nothing_train_as_ever(key):
+    config = ScoreMatchingConfig(conditioning_prob=0.5, completed_share=0.5, completion_start=0)
+    task = score_task(Mean, VP(), LAYOUT, config)
+    batch = {"z": jnp.ones((8, 4))}
+    found = task.training_loss(jnp.ones(()), key, batch, Average(jnp.zeros(()), jnp.asarray(5)))[0]
+    again = task.loss(jnp.ones(()), jax.random.clone(key), batch)[0]
+    np.testing.assert_array_equal(found, again)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"completed_share": 1.0}, "completed_share must be at least 0 and below 1"),
+        ({"completed_share": 0.5, "conditioning_prob": 0.0}, "set conditioning_prob above 0"),
+        ({"completion_steps": 0}, "completion_steps"),
+    ],
+)
+def test_settings_without_a_meaning_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        ScoreMatchingConfig(**{"conditioning_prob": 0.5} | values)
