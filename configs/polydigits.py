@@ -18,6 +18,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     config.data = {
         "name": "polydigits",
         "missing": 0.0,  # share of images that training rows lack
+        "holes": "random",  # which they lack together: also "pairs", "chain", "single", "by_value"
         "complete_only": False,  # whether to train on complete rows only
     }
     config.num_train = 20_000

@@ -32,7 +32,7 @@ MODULES = [
     if path.name != "__main__.py"
 ]
 COMMANDS = (
-    "polydigits", "samplers", "faces", "polymnist", "own_data", "scale", "peers", "door", "gpu",
+    "polydigits", "samplers", "faces", "polymnist", "own_data", "scale", "peers", "door", "gpu", "holes",
 )  # fmt: skip
 
 
@@ -316,6 +316,7 @@ def test_a_conversion_that_is_killed_says_nothing(monkeypatch, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [
     "polydigits", "samplers", "faces", "polymnist", "own_data", "scale kill memory", "peers", "door",
+    "holes",
 ])  # fmt: skip
 def test_a_benchmark_runs_as_short_as_it_can_be(command, tmp_path):
     # Each in a process of its own: what XLA compiles for all of them is more than one may map.

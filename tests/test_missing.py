@@ -71,6 +71,13 @@ def test_what_does_not_fit_on_the_device_is_streamed_and_these_are_the_same_rows
     np.testing.assert_array_equal(np.stack(found), wanted)
 
 
+def test_the_score_is_fed_rows_that_couple_modalities_in_half_of_its_batches(run):
+    present = np.repeat([[True, True], [True, False], [False, True]], [2, 50, 50], axis=0)
+    arrays = {"z": np.arange(102.0)[:, None], PRESENT: present}
+    drawn = run.data.batches_of(lambda: arrays)(jax.random.key(0), 64)(0, 20)
+    assert np.mean(np.asarray(drawn[PRESENT]).all(axis=-1)) == pytest.approx(1 / 2, abs=0.06)
+
+
 def test_a_network_of_two_modalities_is_fed_the_rows_that_have_both(run):
     source = run.data.train
     fed = run.data.viewed(source, ({"x": "hubble", "y": "retina"},))

@@ -60,7 +60,7 @@ def test_classes_are_balanced_and_arrays_are_rgb_bytes():
     [
         (("tset", 5), "split must be one of train, valid, test, got 'tset'"),
         (("test", 5, ("moon",)), "unknown photograph 'moon'"),
-        (("train", 5, NAMES, 0, 1.0), r"missing must be at least 0 and less than 1, got 1\.0"),
+        (("train", 5, NAMES, 0, 1.0), r"missing must be .*below 1"),
     ],
 )
 def test_arguments_out_of_range_are_refused(arguments, message):
@@ -124,3 +124,25 @@ def test_captions_may_be_missing():
 def test_captions_alone_show_no_digits():
     with pytest.raises(ValueError, match="names must have at least one photograph"):
         polydigits("test", 10, ("caption", "digit"))
+
+
+def test_modalities_are_missing_in_the_pattern_that_is_asked_for():
+    def present(holes, missing=0.0):
+        source = polydigits("train", 900, NAMES, missing=missing, holes=holes)
+        return source.arrays["present"], source.arrays["label"]
+
+    pairs, _ = present("pairs")
+    assert (pairs.sum(axis=1) == 2).all()
+    together = pairs.T.astype(int) @ pairs
+    assert together[np.triu_indices(len(NAMES), 1)].min() > 0
+    chain, _ = present("chain")
+    assert {tuple(np.flatnonzero(row)) for row in chain} == {
+        (m, m + 1) for m in range(len(NAMES) - 1)
+    }
+    single, _ = present("single", 0.9)
+    assert set(single.sum(axis=1)) == {1, len(NAMES)}
+    assert 0.05 < single.all(axis=1).mean() < 0.15
+    by_value, label = present("by_value", 0.4)
+    assert by_value[:, 0].all()
+    assert by_value[label == 0].all()
+    assert by_value[label == 9, 1:].mean() == pytest.approx(0.2, abs=0.1)

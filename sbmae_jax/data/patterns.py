@@ -7,11 +7,12 @@ that couple modalities are drawn more often.
 Of the rows that have modality m, let f_m be the share that has another modality as well. A row that couples
 modalities gets the weight
 
-    w = max over m in the row of  max(1, (1 - f_m) / f_m),                                           (1)
+    w = c max over m in the row of  max(1, (1 - f_m) / f_m),                                          (1)
 
-and a row with a single modality the weight 1. Then at least half of what is drawn of each modality that is
-ever measured beside another one comes with another one. If f_m is at least a half for all m, as it is for
-complete rows, then all weights are 1.
+and a row with a single modality the weight 1. With c = 1, at least half of what is drawn of each modality
+that is ever measured beside another one comes with another one. Rows with many modalities are then still
+few, so c is raised, if need be, until half of all drawn rows couple modalities. For complete rows, and for
+most data that lack some modalities here and there, all weights are 1.
 """
 
 import itertools
@@ -40,13 +41,16 @@ def weigh_rows(present: np.ndarray) -> np.ndarray:
 
         >>> present = np.repeat([[True, True], [True, False], [False, True]], [1, 8, 8], axis=0)
         >>> weigh_rows(present)[:2].tolist()
-        [8.0, 1.0]
+        [16.0, 1.0]
     """
     coupled = present.sum(axis=1) > 1
     together = present[coupled].sum(axis=0)
     alone = present[~coupled].sum(axis=0)
     factors = np.maximum(1.0, alone / np.maximum(together, 1))
-    return np.where(coupled, np.max(np.where(present, factors[None], 1.0), axis=1), 1.0)
+    weights = np.max(np.where(present & coupled[:, None], factors[None], 1.0), axis=1)
+    total = weights[coupled].sum()
+    scale = max(1.0, np.sum(~coupled) / total) if total else 1.0
+    return np.where(coupled, scale * weights, 1.0)
 
 
 def count_pairs(present: np.ndarray) -> np.ndarray:

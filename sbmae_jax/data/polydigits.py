@@ -22,6 +22,7 @@ from sbmae_jax._check import require_one_of, require_seed
 from sbmae_jax._extras import require_extra
 from sbmae_jax.data.backgrounds import PHOTOGRAPHS, SIDE, paste, photograph
 from sbmae_jax.data.captions import DIGITS
+from sbmae_jax.data.holes import draw_present
 from sbmae_jax.data.kinds.text import fit_text
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.source import PRESENT, SPLITS, ArraySource
@@ -38,6 +39,7 @@ def polydigits(
     seed: int = 0,
     missing: float = 0.0,
     complete_only: bool = False,
+    holes: str = "random",
 ) -> ArraySource:
     """Build one split in memory; the same arguments give the same bytes.
 
@@ -47,9 +49,11 @@ def polydigits(
         names: The modalities: photographs of `backgrounds.PHOTOGRAPHS`, at least one, and maybe "digit" and
             "caption".
         seed: Decides which instances are in which split, and everything that is drawn.
-        missing: The probability in [0, 1) that a modality is missing in a training row, independently. Rows
-            that have none are dropped. Test rows are complete.
+        missing: How much training rows lack, in [0, 1): for holes "random", the probability that a modality
+            is missing, independently. Rows that have none are dropped. Test rows are complete.
         complete_only: Whether to drop every training row that lacks a modality.
+        holes: Which modalities are missing together, see `holes.draw_present`: "random", "pairs", "chain",
+            "single" or "by_value".
 
     Returns:
         Images [N, 28, 28, 3] uint8 under the photographs' names, and `label` [N] int32 in 0..9; also
@@ -59,7 +63,8 @@ def polydigits(
         up to one row.
 
     Raises:
-        ValueError: If a split or a photograph is unknown, or `missing` is out of range.
+        ValueError: If a split or a photograph is unknown, `missing` is out of range, or
+            the holes are unknown.
 
     Example:
         >>> source = polydigits("test", 20, ("hubble", "coffee"))
@@ -94,19 +99,12 @@ def polydigits(
     if DIGIT in names:
         arrays[DIGIT] = np.eye(NUM_CLASSES, dtype=np.float32)[label]
     arrays["label"] = label
-    if missing:
-        present = _draw_present(rng, (num_rows, len(names)), missing if split == "train" else 0.0)
-        arrays = _drop_rows(arrays | {PRESENT: present}, complete_only)
+    if missing or holes != "random":
+        present = draw_present(rng, holes, missing, label, len(names))
+        arrays = _drop_rows(arrays | {PRESENT: present | (split != "train")}, complete_only)
     names_of_classes = tuple(map(str, range(NUM_CLASSES)))
     entries = {name: names_of_classes for name in (DIGIT, "label") if name in arrays}
     return ArraySource(arrays, entries, scalings)
-
-
-def _draw_present(rng: np.random.Generator, shape: tuple[int, int], missing: float) -> np.ndarray:
-    """Draw which modalities each row has [N, M] bool, each missing with the same probability."""
-    if not 0 <= missing < 1:
-        raise ValueError(f"missing must be at least 0 and less than 1, got {missing}")
-    return rng.random(shape) >= missing
 
 
 def _drop_rows(arrays: dict[str, np.ndarray], complete_only: bool) -> dict[str, np.ndarray]:
