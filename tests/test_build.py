@@ -55,7 +55,7 @@ def changed(path, value):
         ("evaluation.name", "words", "evaluation.name must be one of classes, .* got 'words'"),
         ("evaluation.protocols", ("suffix",), "evaluation: protocols must be .*'prefix'"),
         ("sampling.guidance", 1.0, "sampling.guidance: there is no energy to guide with"),
-        ("classifier.name", "vgg", "classifier.name must be one of patch, conv, MODULE:NAME, got 'vgg'"),
+        ("classifier.name", "vgg", "classifier.name must be one of patch, .*MODULE:NAME, got 'vgg'"),
         ("modalities.hubble.training", {"steps": 3},
          "autoencoder_training, with config.modalities.hubble.training: unknown key 'steps'"),
         ("modalities.hubble.latent_size", 0,

@@ -23,10 +23,11 @@ NETWORK = re.compile("Score|Energy|Encoder|Decoder|Classifier|Features")
 PACKAGES = ("sampling", "metrics", "nets", "models", "baselines")
 MODULES = (
     "training.config", "data.celebahq.source", "data.polydigits", "data.polydigits_dq",
-    "data.polymnist", "data.toyfaces.source", "data.user.files",
+    "data.polymnist", "data.polymnist_dq", "data.toyfaces.source", "data.user.files",
 )  # fmt: skip
 TASKS_AND_READERS = (
-    "celebahq", "files", "polydigits", "polydigits_dq", "polymnist", "prepare", "toyfaces",
+    "celebahq", "files", "polydigits", "polydigits_dq", "polymnist", "polymnist_dq", "prepare",
+    "toyfaces",
 )  # fmt: skip
 
 

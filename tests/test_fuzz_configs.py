@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from sbmae_jax.app.build import build
 from sbmae_jax.app.sections import check_keys
-from sbmae_jax.configs import celebahq, polydigits, polymnist
+from sbmae_jax.configs import celebahq, polydigits, polymnist, polymnist_dq
 from sbmae_jax.data.description import Description
+from sbmae_jax.data.quadrants import ENTRIES
 from sbmae_jax.models.energy import energy_task
 from sbmae_jax.models.factor_gaussian import FactorGaussian
 from sbmae_jax.models.score import score_task
@@ -27,6 +28,11 @@ def pictures(config):
     return Description(shapes, dict.fromkeys(shapes, BYTES), {"label": DIGITS})
 
 
+def two_labels(config):
+    shapes = dict.fromkeys(config["modalities"], (64, 64, 3)) | {"digit": (10,), "quadrant": (4,)}
+    return Description(shapes, dict.fromkeys(shapes, BYTES), ENTRIES)
+
+
 def faces(config):
     side = config["data"]["side"]
     shapes = {"image": (side, side, 3), "mask": (side, side, 1), "attributes": (18,)}
@@ -39,6 +45,7 @@ def known():
     for module, variants, describe_data in (
         (polydigits, ("default", "smoke"), pictures),
         (polymnist, polymnist.VARIANTS, pictures),
+        (polymnist_dq, polymnist_dq.VARIANTS, two_labels),
         (celebahq, celebahq.VARIANTS, faces),
     ):
         for variant in variants:

@@ -12,7 +12,7 @@ from sbmae_jax.app.build import build, build_source
 from sbmae_jax.app.choices import choose_values
 from sbmae_jax.app.sections import check_keys
 from sbmae_jax.configs import custom
-from sbmae_jax.data import polymnist
+from sbmae_jax.data import polymnist, polymnist_dq
 from sbmae_jax.data.celebahq import source as celebahq_source
 from sbmae_jax.data.description import describe
 from sbmae_jax.data.toyfaces import source as toyfaces_source
@@ -71,6 +71,9 @@ DATA = {
     "polymnist": (
         {"name": "polymnist", "num_modalities": 5, "backgrounds": "", "sizes": (400, 100, 100)}, "m00"
     ),
+    "polymnist_dq": (
+        {"name": "polymnist_dq", "holes": False, "backgrounds": "", "sizes": (400, 100, 100)}, "m00"
+    ),
     "celebahq": ({"name": "celebahq", "folder": "nowhere", "side": 128, "official": True}, "mask"),
     "toyfaces": ({"name": "toyfaces", "num_faces": 100, "side": 64, "num_workers": 1}, "mask"),
 }  # fmt: skip
@@ -81,6 +84,7 @@ def test_any_options_of_the_data_work_or_are_refused(num, monkeypatch, tmp_path)
     monkeypatch.setenv("SBMAE_DATA_DIR", str(tmp_path))
     monkeypatch.setattr(polymnist.mnist, "load_mnist", reached)
     monkeypatch.setattr(polymnist, "build", reached)
+    monkeypatch.setattr(polymnist_dq, "build", reached)
     monkeypatch.setattr(toyfaces_source, "write_toyfaces", reached)
     monkeypatch.setattr(celebahq_source, "check_folder", reached)
 

@@ -140,17 +140,17 @@ def test_prepared_once_and_again_only_when_something_changes(root, monkeypatch):
 
 
 def test_an_interruption_costs_one_shard_and_leaves_nothing_to_be_read(root, monkeypatch):
-    written = []
+    written, whole = [], prepared.write_records
 
     def write(path, records):
         if len(written) == 5:  # in valid
             path.with_name(path.name + ".writing").write_bytes(b"half")
             raise KeyboardInterrupt
         written.append(path.name)
-        prepared.write_records(path, records)
+        whole(path, records)
 
     with monkeypatch.context() as patch:
-        patch.setattr(polymnist, "write_records", write)
+        patch.setattr(prepared, "write_records", write)
         with pytest.raises(KeyboardInterrupt):
             make(root)
         assert [path.suffix for path in (root / "prepared").iterdir()] == [".part"]

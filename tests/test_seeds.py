@@ -19,6 +19,7 @@ from sbmae_jax.data.description import Description
 from sbmae_jax.data.polydigits import polydigits
 from sbmae_jax.data.polydigits_dq import polydigits_dq
 from sbmae_jax.data.polymnist import polymnist
+from sbmae_jax.data.polymnist_dq import polymnist_dq
 from sbmae_jax.data.records import open_records
 from sbmae_jax.data.toyfaces.faces import draw_face, write_toyfaces
 from sbmae_jax.data.toyfaces.source import toyfaces
@@ -47,6 +48,7 @@ ENTRANCES = {
     "polydigits": lambda seed: polydigits("test", 10, ("hubble",), seed),
     "polydigits_dq": lambda seed: polydigits_dq("test", 10, ("hubble",), seed),
     "polymnist": lambda seed: polymnist("test", seed=seed),
+    "polymnist_dq": lambda seed: polymnist_dq("test", seed=seed),
     "celebahq": lambda seed: celebahq("test", seed=seed),
     "toyfaces": lambda seed: toyfaces("test", seed=seed),
     "records": lambda seed: open_records("nowhere", "test", (), seed=seed),

@@ -24,6 +24,7 @@ from sbmae_jax.data.description import Description
 from sbmae_jax.data.polydigits import polydigits
 from sbmae_jax.data.polydigits_dq import polydigits_dq
 from sbmae_jax.data.polymnist import polymnist
+from sbmae_jax.data.polymnist_dq import polymnist_dq
 from sbmae_jax.data.source import PRESENT, Source
 from sbmae_jax.data.toyfaces.source import toyfaces
 from sbmae_jax.data.user.files import files
@@ -48,7 +49,7 @@ from sbmae_jax.training.config import TrainingConfig
 
 SOURCES: dict[str, Callable[..., Source]] = {
     "polydigits": polydigits, "polydigits_dq": polydigits_dq, "polymnist": polymnist,
-    "celebahq": celebahq, "toyfaces": toyfaces, "files": files,
+    "polymnist_dq": polymnist_dq, "celebahq": celebahq, "toyfaces": toyfaces, "files": files,
 }  # fmt: skip
 SDES: dict[str, Callable[..., SDE]] = {"vp": VP, "sub_vp": SubVP, "ve": VE}
 SCORES: dict[str, Callable[..., Any]] = {

@@ -10,14 +10,12 @@ What an example shows does not depend on the number of modalities: five of them 
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
-from tqdm import tqdm
 
 from sbmae_jax._check import require_int, require_one_of, require_seed
 from sbmae_jax._io import checksum
@@ -26,13 +24,12 @@ from sbmae_jax.data.backgrounds import SIDE, paste
 from sbmae_jax.data.backgrounds import backgrounds as load_backgrounds
 from sbmae_jax.data.folder import data_dir
 from sbmae_jax.data.prepared import (
-    Shard,
+    build_shards,
     digest,
     explain_full_disk,
+    generator,
     lock,
-    publish,
     tensor,
-    write_records,
 )
 from sbmae_jax.data.records import RecordSource, open_records
 from sbmae_jax.data.source import SPLITS, apportion
@@ -171,31 +168,26 @@ def build(
     """Write the shards that are not there yet, and publish them all as one data set."""
     digits = {part: mnist.load_mnist(part) for part in mnist.FILES}
     chosen = _split_digits({part: labels for part, (_, labels) in digits.items()}, sizes)
-    shards: dict[str, list[Shard]] = {split: [] for split in SPLITS}
-    checksums: dict[str, list[str]] = {split: [] for split in SPLITS}
     num_modalities = len(backgrounds)
-    with tqdm(total=sum(sizes), desc="preparing PolyMNIST", unit="row", disable=None) as bar:
-        for split in SPLITS:
-            images, labels = digits[MNIST_PARTS[split]]
-            label, instance = _pair_digits(split, labels, chosen[split], num_modalities)
-            for i, start in enumerate(range(0, len(label), SHARD_SIZE)):
-                rows = slice(start, start + SHARD_SIZE)
-                arrays = _draw_shard(
-                    split, i, Tuples(label[rows], instance[rows]), images, backgrounds
-                )
-                shards[split].append(_write_shard(work / f"{split}-{i:05d}", arrays))
-                checksums[split].append(checksum(arrays))
-                bar.update(len(arrays["label"]))
-    publish(
-        work, target, shards, _features(num_modalities), "polymnist", checksums,
-        description=f"MNIST on {num_modalities} backgrounds, as PolyMNIST; seed {DATA_SEED}.",
+    tuples = {
+        split: _pair_digits(split, digits[part][1], chosen[split], num_modalities)
+        for split, part in MNIST_PARTS.items()
+    }
+
+    def draw(split: str, shard: int, rows: slice) -> dict[str, np.ndarray]:
+        some = Tuples(*(column[rows] for column in tuples[split]))
+        return _draw_shard(split, shard, some, digits[MNIST_PARTS[split]][0], backgrounds)
+
+    build_shards(
+        work, target, dict(zip(SPLITS, sizes, strict=True)), SHARD_SIZE, draw,
+        _features(num_modalities), "polymnist",
+        f"MNIST on {num_modalities} backgrounds, as PolyMNIST; seed {DATA_SEED}.",
     )  # fmt: skip
 
 
 def _generator(*purpose: object) -> np.random.Generator:
-    """Return the generator of one purpose, so that no draw depends on how much was drawn for another."""
-    name = " ".join(map(str, ("polymnist", DATA_SEED, *purpose)))
-    return np.random.default_rng(list(hashlib.sha256(name.encode()).digest()))
+    """Return the generator of one purpose in these data."""
+    return generator("polymnist", DATA_SEED, *purpose)
 
 
 def _split_digits(
@@ -260,13 +252,3 @@ def _draw_shard(
         x = rng.integers(width - SIDE, size=len(tuples.label))
         arrays[name] = paste(digits[tuples.instance[:, m]] > THRESHOLD, image, y, x)
     return arrays
-
-
-def _write_shard(path: Path, arrays: Mapping[str, np.ndarray]) -> Shard:
-    """Write one shard, unless it is there."""
-    shard = Shard(path, len(arrays["label"]))
-    if not path.exists():
-        features = _features(arrays["instance"].shape[1])
-        rows = ({name: array[i] for name, array in arrays.items()} for i in range(shard.num_rows))
-        write_records(path, map(features.serialize_example, rows))
-    return shard

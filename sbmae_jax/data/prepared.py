@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 from etils import epath
+from tqdm import tqdm
 
 from sbmae_jax._io import checksum, one_line
 from sbmae_jax.data.records import open_records
@@ -99,6 +100,51 @@ def write_records(path: Path, records: Iterable[bytes]) -> None:
         raise OSError(f"{part} is read back with other content than was written: check the disk")
     reader.close()
     os.replace(part, path)
+
+
+def generator(*purpose: object) -> np.random.Generator:
+    """Return the generator of one purpose, so that no draw depends on how much was drawn for another."""
+    name = " ".join(map(str, purpose))
+    return np.random.default_rng(list(hashlib.sha256(name.encode()).digest()))
+
+
+def build_shards(
+    work: Path,
+    target: Path,
+    sizes: Mapping[str, int],
+    shard_size: int,
+    draw: Callable[[str, int, slice], Mapping[str, np.ndarray]],
+    features: tfds.features.FeaturesDict,
+    name: str,
+    description: str,
+) -> None:
+    """Write the shards that are not there yet, and publish them all as one data set.
+
+    Args:
+        work: The working folder.
+        target: The folder of the data set.
+        sizes: The number of rows of each split.
+        shard_size: The number of rows of a shard. An interruption loses no more than one.
+        draw: `(split, number of the shard, its rows) -> arrays`, with rows as the first axis.
+        features: What a record holds.
+        name: The name of the data set, for its file names.
+        description: TFDS's description of it.
+    """
+    shards: dict[str, list[Shard]] = {split: [] for split in sizes}
+    checksums: dict[str, list[str]] = {split: [] for split in sizes}
+    with tqdm(total=sum(sizes.values()), desc=f"preparing {name}", unit="row", disable=None) as bar:
+        for split, num_rows in sizes.items():
+            for i, start in enumerate(range(0, num_rows, shard_size)):
+                end = min(start + shard_size, num_rows)
+                arrays = draw(split, i, slice(start, end))
+                shard = Shard(work / f"{split}-{i:05d}", end - start)
+                if not shard.path.exists():
+                    rows = ({n: a[r] for n, a in arrays.items()} for r in range(shard.num_rows))
+                    write_records(shard.path, map(features.serialize_example, rows))
+                shards[split].append(shard)
+                checksums[split].append(checksum(arrays))
+                bar.update(shard.num_rows)
+    publish(work, target, shards, features, name, checksums, description=description)
 
 
 def publish(
