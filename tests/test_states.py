@@ -8,6 +8,7 @@ import pytest
 from sbmae_jax import (
     VE,
     VP,
+    adams,
     ancestral,
     chain,
     clamp,
@@ -16,6 +17,7 @@ from sbmae_jax import (
     euler_maruyama,
     forward_transition,
     given,
+    hamiltonian,
     heun,
     langevin,
     log_density,
@@ -48,6 +50,8 @@ def everything(sde, value, mask, temperature=0.5):
         probability_flow(sde, score),
         substeps(euler_maruyama(sde, score), 2),
         langevin(sde, score, mask=mask, temperature=temperature),
+        adams(sde, score),
+        hamiltonian(sde, score, mask=mask),
         forward_transition(sde),
     )
 

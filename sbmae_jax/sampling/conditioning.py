@@ -41,7 +41,7 @@ from sbmae_jax import _check as checks
 from sbmae_jax._placement import normal_like
 from sbmae_jax.sampling.leaves import SDETree, leaf_keys, leafwise, require_each, require_masks
 from sbmae_jax.sampling.samplers import AnyStep, combined, iterate, with_memory
-from sbmae_jax.types import Array, MemoryStep, ScoreFn, Step, StepFn
+from sbmae_jax.types import Array, MemoryStep, ScoreFn, State, Step, StepFn
 
 # ---------------------------------------------------------------- kernels that restore
 
@@ -280,14 +280,14 @@ def substeps(step: AnyStep, num: int) -> AnyStep:
 # ---------------------------------------------------------------- amortised scores
 
 
-def amortised(network: Callable[[Array, Array, Array], Array], mask: Array) -> ScoreFn:
+def amortised(network: Callable[[State, Array, State], State], mask: State) -> ScoreFn:
     """Make a conditional score from a network that takes the mask as an input.
 
     In training, observed coordinates are clean; so sample with `given(step, clamp(value, mask))`.
 
     Args:
-        network: `(x, t, mask) -> score`, with the mask as `[B, D]` of bool.
-        mask: `[D]` or `[B, D]` of bool, True where observed.
+        network: `(x, t, mask) -> score`, with the mask as `[B, D]` of bool; where x is a pytree, so are they.
+        mask: `[D]` or `[B, D]` of bool, True where observed; one for all arrays of x, or a pytree.
 
     Returns:
         A score that is 0 where observed. It raises ValueError where the mask does not fit x, or the network
@@ -303,23 +303,23 @@ def amortised(network: Callable[[Array, Array, Array], Array], mask: Array) -> S
         >>> score(jnp.ones((4, 2)), 0.5)[0].tolist()
         [0.0, -1.0]
     """
-    checks.require_mask(mask)
+    require_masks(mask)
 
     def score(x, t):
-        checks.require_numbers("x", x)
-        observed = checks.mask_like(mask, x)
+        require_each(checks.require_numbers, "x", x)
+        observed = leafwise(lambda x, mask: checks.mask_like(mask, x), x, mask=mask)
         masked = checks.checked_score(lambda x, t: network(x, t, observed), "network")
-        return jnp.where(observed, 0.0, masked(x, t))
+        return jax.tree.map(lambda seen, s: jnp.where(seen, 0.0, s), observed, masked(x, t))
 
     return score
 
 
-def amortised_by_time(network: Callable[[Array, Array], Array], mask: Array) -> ScoreFn:
+def amortised_by_time(network: Callable[[State, State], State], mask: State) -> ScoreFn:
     """Make a conditional score from a network that takes one time per coordinate.
 
     Args:
         network: `(x, times) -> score`, with times of the shape of x: 0 where observed, else t.
-        mask: `[D]` or `[B, D]` of bool, True where observed.
+        mask: as for `amortised`.
 
     Returns:
         A score that is 0 where observed, as that of `amortised`.
@@ -339,6 +339,10 @@ def amortised_by_time(network: Callable[[Array, Array], Array], mask: Array) -> 
 
     def timed(x, t, observed):
         checks.require_numbers("t", t)
-        return network(x, jnp.where(observed, 0.0, checks.broadcast_like(t, x, "t")))
+
+        def timed_of(x, seen):
+            return jnp.where(seen, 0.0, checks.broadcast_like(t, x, "t"))
+
+        return network(x, leafwise(timed_of, x, observed))
 
     return amortised(timed, mask)

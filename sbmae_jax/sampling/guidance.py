@@ -28,8 +28,9 @@ import jax.core
 import jax.numpy as jnp
 
 from sbmae_jax import _check as checks
-from sbmae_jax.sampling.sde import SDE, expand
-from sbmae_jax.types import Array, EnergyFn, ScoreFn
+from sbmae_jax.sampling.leaves import SDETree, leafwise, require_each, require_masks
+from sbmae_jax.sampling.sde import expand
+from sbmae_jax.types import Array, EnergyFn, ScoreFn, State
 
 
 def guide(
@@ -37,19 +38,21 @@ def guide(
     energy: EnergyFn,
     strength: float | Callable[[Array], Array] = 1.0,
     *,
-    mask: Array | None = None,
-    weights: Array | None = None,
+    mask: State | None = None,
+    weights: State | None = None,
     window: tuple[float, float] = (0.0, 1.0),
 ) -> ScoreFn:
     """Subtract the gradient of an energy from a score: s - strength weights grad E.
 
     Args:
-        score: `(x, t) -> score`, for `x: [B, ...]` and a scalar t.
+        score: `(x, t) -> score`, for `x: [B, ...]`, or a pytree of them, and a scalar t.
         energy: `(x, t) -> [B]`, in nats, low where rows are wanted; each entry depends on its row alone.
         strength: a number, or a function of the scalar t, e.g. `lambda t: 2 * (1 - t)`, which grows as the
             noise goes. It may return one number per row.
-        mask: `[D]` or `[B, D]` of bool; observed coordinates feel no gradient.
-        weights: broadcasts to x; one number per coordinate, usually the same within a modality.
+        mask: `[D]` or `[B, D]` of bool; observed coordinates feel no gradient. One for all arrays of x, or a
+            pytree with one for each.
+        weights: broadcasts to x; one number per coordinate, usually the same within a modality. One for all
+            arrays of x, or a pytree with one for each.
         window: times `(low, high)`, both included; outside them the score is left alone.
 
     Returns:
@@ -75,35 +78,49 @@ def guide(
     if not callable(strength):
         checks.require_numbers("strength", strength)
     if weights is not None:
-        checks.require_numbers("weights", weights)
+        require_each(checks.require_numbers, "weights", weights)
     if mask is not None:
-        checks.require_mask(mask)
+        require_masks(mask)
 
     def total(x, t):
         values = energy(x, t)
         checks.require_numbers("energy", values, floating=True)
-        if jnp.shape(values) != x.shape[:1]:
+        if jnp.shape(values) != (num := _rows_of(x)):
             raise ValueError(
-                f"energy must return one number per row, {x.shape[:1]}, got {jnp.shape(values)}"
+                f"energy must return one number per row, {num}, got {jnp.shape(values)}"
             )
         return jnp.sum(values)
 
     def guided(x, t):
-        checks.require_numbers("x", x, floating=True)
+        num = _rows_of(x, floating=True)
         checks.require_numbers("t", t)
-        if not jnp.ndim(x):
-            raise ValueError("x must be [B, ...], one sample per row, got a single number")
         size = strength(t) if callable(strength) else strength
-        if jnp.shape(size) not in ((), x.shape[:1]):
+        if jnp.shape(size) not in ((), num):
             raise ValueError(
-                f"strength must be one number, or one per row of x, {x.shape}, got shape {jnp.shape(size)}"
+                f"strength must be one number, or one per row of x, {num}, got shape {jnp.shape(size)}"
             )
-        push = expand(jnp.where((low <= t) & (t <= high), size, 0.0), x) * jax.grad(total)(x, t)
-        if weights is not None:
-            push = checks.broadcast_like(weights, x, "weights") * push
-        return score(x, t) - jnp.where(checks.mask_like(mask, x), 0.0, push)
+        size = jnp.where((low <= t) & (t <= high), size, 0.0)
+
+        def one(x, slope, score_x, mask, weights):
+            push = expand(size, x) * slope
+            if weights is not None:
+                push = checks.broadcast_like(weights, x, "weights") * push
+            return score_x - jnp.where(checks.mask_like(mask, x), 0.0, push)
+
+        slope = jax.grad(total)(x, t)
+        return leafwise(one, x, slope, score(x, t), mask=mask, weights=weights)
 
     return guided
+
+
+def _rows_of(x: State, floating: bool = False) -> tuple[int, ...]:
+    """Return `(B,)`, or raise ValueError for what has no rows."""
+    leaves = jax.tree.leaves(x) or [x]
+    for leaf in leaves:
+        checks.require_numbers("x", leaf, floating=floating)
+        if not jnp.ndim(leaf):
+            raise ValueError("x must be [B, ...], one sample per row, got a single number")
+    return jnp.shape(leaves[0])[:1]
 
 
 def require_window(window: tuple[float, float]) -> None:
@@ -116,7 +133,7 @@ def require_window(window: tuple[float, float]) -> None:
 def classifier_free(
     conditional: ScoreFn,
     unconditional: ScoreFn,
-    weight: float | Array | Callable[[Array], Array] = 1.0,
+    weight: State | Callable[[Array], State] = 1.0,
     *,
     window: tuple[float, float] = (0.0, 1.0),
 ) -> ScoreFn:
@@ -125,9 +142,9 @@ def classifier_free(
     Args:
         conditional: the score given what is observed, e.g. by `amortised`.
         unconditional: the score without it, e.g. by `noise_condition`.
-        weight: a number, or an array that broadcasts to x, e.g. a weight per modality; or a function of the
-            scalar t that returns one. 0 is the unconditional score, 1 the conditional one, and above 1 is
-            sharper than it.
+        weight: a number, or an array that broadcasts to x, e.g. a weight per modality; a pytree with one for
+            each array of x; or a function of the scalar t that returns one of these. 0 is the unconditional
+            score, 1 the conditional one, and above 1 is sharper than it.
         window: times `(low, high)`, both included; outside them the weight is 1. A window in the middle keeps
             most of the diversity that guidance at high noise costs.
 
@@ -149,32 +166,36 @@ def classifier_free(
     Kynkaanniemi et al. 2024 (arXiv:2404.07724) for the window.
     """
     if not callable(weight):
-        checks.require_numbers("weight", weight)
+        require_each(checks.require_numbers, "weight", weight)
     require_window(window)
     low, high = window
     conditional = checks.checked_score(conditional, "conditional")
     unconditional = checks.checked_score(unconditional, "unconditional")
 
     def mixed(x, t):
-        checks.require_numbers("x", x)
+        require_each(checks.require_numbers, "x", x)
         w = weight(t) if callable(weight) else weight
-        checks.require_numbers("weight", w)
-        w = w if jnp.ndim(w) == 0 else checks.broadcast_like(w, x, "weight")
-        w = jnp.where((low <= t) & (t <= high), w, 1.0)
-        return (1 - w) * unconditional(x, t) + w * conditional(x, t)
+        require_each(checks.require_numbers, "weight", w)
+
+        def one(x, without, told, weight):
+            w = weight if jnp.ndim(weight) == 0 else checks.broadcast_like(weight, x, "weight")
+            w = jnp.where((low <= t) & (t <= high), w, 1.0)
+            return (1 - w) * without + w * told
+
+        return leafwise(one, x, unconditional(x, t), conditional(x, t), weight=w)
 
     return mixed
 
 
-def noise_condition(score: ScoreFn, sde: SDE, noise: Array, mask: Array) -> ScoreFn:
+def noise_condition(score: ScoreFn, sde: SDETree, noise: State, mask: State) -> ScoreFn:
     """Make an unconditional score from a joint one, by noising what is observed as much as the rest.
 
     At large t it is the unconditional score of Ho and Salimans; later it still knows what the noise leaves
     of the observed part.
 
     Args:
-        score: the joint score, `(x, t) -> score`, for `x: [B, D]` and a scalar t.
-        sde: the process.
+        score: the joint score, `(x, t) -> score`, for `x: [B, D]`, or a pytree of them, and a scalar t.
+        sde: the process. It, noise and mask are one for all arrays of x, or a pytree with one for each.
         noise: `[D]` or `[B, D]`, standard normal; the same at all times, so that the result is a function.
         mask: `[D]` or `[B, D]` of bool, True where observed.
 
@@ -194,13 +215,20 @@ def noise_condition(score: ScoreFn, sde: SDE, noise: Array, mask: Array) -> Scor
         [0.0, -1.0]
     """
     score = checks.checked_score(score)
-    checks.require_numbers("noise", noise, floating=True)
-    checks.require_mask(mask)
+    require_each(checks.require_numbers, "noise", noise, floating=True)
+    require_masks(mask)
 
     def noised(x, t):
-        checks.require_numbers("x", x, floating=True)
-        observed = checks.mask_like(mask, x)
-        perturbed = sde.perturb(x, checks.broadcast_like(noise, x, "noise"), t)
-        return jnp.where(observed, 0.0, score(jnp.where(observed, perturbed, x), t))
+        require_each(checks.require_numbers, "x", x, floating=True)
+
+        def put(x, sde, noise, mask):
+            perturbed = sde.perturb(x, checks.broadcast_like(noise, x, "noise"), t)
+            return jnp.where(checks.mask_like(mask, x), perturbed, x)
+
+        def free(x, score_x, mask):
+            return jnp.where(checks.mask_like(mask, x), 0.0, score_x)
+
+        score_x = score(leafwise(put, x, sde=sde, noise=noise, mask=mask), t)
+        return leafwise(free, x, score_x, mask=mask)
 
     return noised

@@ -35,7 +35,7 @@ def leafwise(fn: Callable[..., Any], x: State, *others: State, **options: Any) -
     """
     leaves, shape = jax.tree.flatten(x)
     columns = [leaves, *map(shape.flatten_up_to, others)]
-    spread = {name: _spread(name, option, x) for name, option in options.items()}
+    spread = {name: spread_over(name, option, x) for name, option in options.items()}
     made = [
         fn(*(column[j] for column in columns), **{name: v[j] for name, v in spread.items()})
         for j in range(len(leaves))
@@ -73,7 +73,7 @@ def _is_option(value: Any) -> bool:
     return value is None or isinstance(value, SDE)
 
 
-def _spread(name: str, option: Any, x: State) -> list[Any]:
+def spread_over(name: str, option: Any, x: State) -> list[Any]:
     """Return an option for each array of x, in the order of its leaves."""
     found: list[Any] = []
 

@@ -22,6 +22,7 @@ Sources: Chen et al. 2018 (arXiv:1806.07366), equation 8; Grathwohl et al. 2019 
 for the probes; Song et al. 2021 (arXiv:2011.13456), equation 39.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -29,38 +30,41 @@ import jax.numpy as jnp
 
 from sbmae_jax import _check as checks
 from sbmae_jax._placement import placed_like, settled
+from sbmae_jax.sampling.leaves import SDETree, leafwise, require_masks
+from sbmae_jax.sampling.rows import Rows, is_lone
 from sbmae_jax.sampling.samplers import narrowed
 from sbmae_jax.sampling.sde import SDE
-from sbmae_jax.types import Array, Key, ScoreFn
+from sbmae_jax.types import Array, Key, ScoreFn, State
 
 _Flow = Callable[[Array, Array], tuple[Array, Array]]
 
 
 def log_density(
-    sde: SDE,
+    sde: SDETree,
     score: ScoreFn,
-    x: Array,
+    x: State,
     times: Array,
     *,
     key: Key | None = None,
     num_probes: int = 1,
-    mask: Array | None = None,
+    mask: State | None = None,
 ) -> Array:
     """Return the log-density of points, by Heun's rule on a fixed grid.
 
     It evaluates the score 2 N times, each time with D derivatives, or with `num_probes` of them.
 
     Args:
-        sde: the process.
-        score: `(x, t) -> score`, for `x: [B, D]` and a scalar t.
-        x: the points, `[B, D]` of floats, one per row.
+        sde: the process, or a pytree with one for each array of x.
+        score: `(x, t) -> score`, for x as it is given here and a scalar t.
+        x: the points, `[B, D]` of floats, one per row; or a pytree of arrays `[B, ...]`, for their joint
+            density.
         times: `[N + 1]`, rising from nearly 0 to 1. Take `vp_times(sde, 50)[::-1]`; the page on
             sampling compares it with others.
         key: None for the exact divergence; a typed key for Hutchinson's estimate.
         num_probes: probes of that estimate, in 1..1,000,000. Few probes are rough for single densities: use
             the exact divergence where D allows it.
         mask: `[D]` or `[B, D]` of bool; observed coordinates are held, and the density is that of the
-            others. Meant for conditional scores.
+            others. Meant for conditional scores. One for all arrays of x, or a pytree with one for each.
 
     Returns:
         ln p(x) for each row, `[B]`, in nats.
@@ -80,6 +84,7 @@ def log_density(
     Source: Song et al. 2021 (arXiv:2011.13456), equation 39.
     """
     checks.require_times(times, falling=False)
+    sde, score, x, mask = _as_rows(sde, score, x, mask)
     _require_points(x, key, num_probes, mask)
     x = _at_least_single(x)
     times = narrowed(times, x)
@@ -101,9 +106,9 @@ def log_density(
 
 
 def log_density_adaptive(
-    sde: SDE,
+    sde: SDETree,
     score: ScoreFn,
-    x: Array,
+    x: State,
     *,
     t_min: float = 1e-3,
     rtol: float = 1e-5,
@@ -111,16 +116,16 @@ def log_density_adaptive(
     max_steps: int = 4096,
     key: Key | None = None,
     num_probes: int = 1,
-    mask: Array | None = None,
+    mask: State | None = None,
 ) -> Array:
     """Return the log-density of points, with steps chosen by diffrax's `Tsit5`.
 
     Each row takes its own steps, so its value does not depend on the other rows of the batch.
 
     Args:
-        sde: the process.
-        score: `(x, t) -> score`, for `x: [B, D]` and a scalar t.
-        x: the points, `[B, D]` of floats, one per row.
+        sde: as for `log_density`.
+        score: as for `log_density`.
+        x: as for `log_density`.
         t_min: where the path starts, above 0 and below 1.
         rtol: relative tolerance of a step, above 0.
         atol: absolute tolerance of a step, above 0.
@@ -142,6 +147,7 @@ def log_density_adaptive(
 
             log_p = log_density_adaptive(VP(), score, x, rtol=1e-7, atol=1e-7)
     """
+    sde, score, x, mask = _as_rows(sde, score, x, mask)
     _require_points(x, key, num_probes, mask)
     checks.require_number("t_min", t_min, above=0, below=1)
     checks.require_number("rtol", rtol, above=0)
@@ -208,6 +214,21 @@ def _flow_with_divergence(
     return flow, held
 
 
+def _as_rows(
+    sde: SDETree, score: ScoreFn, x: State, mask: State | None
+) -> tuple[SDE, ScoreFn, Array, Array | None]:
+    """Return process, score, points and mask of rows [B, D] where a state has several arrays."""
+    checks.require_state(x)
+    if is_lone(x):
+        return sde, score, x, mask
+    if mask is not None:
+        require_masks(mask)
+        mask = leafwise(lambda x, mask: checks.mask_like(mask, x), x, mask=mask)
+    rows = Rows(x)
+    held = None if mask is None else rows.join(mask)
+    return rows.process(sde), rows.score(score), rows.join(x), held
+
+
 def _require_points(x: Array, key: Key | None, num_probes: int, mask: Array | None) -> None:
     checks.require_state(x)
     if x.ndim != 2 or 0 in x.shape:
@@ -225,7 +246,6 @@ def _at_least_single(x: Array) -> Array:
 
 
 def _prior_log_prob(sde: SDE, x: Array, held: Array) -> Array:
-    # A coordinate at 0 adds only the constant of its Gaussian; take that back where it is held.
-    constant = sde.prior_log_prob(jnp.zeros_like(x)) / x.shape[1]
-    free = sde.prior_log_prob(jnp.where(held, 0.0, x))
-    return free - jnp.sum(held, axis=1) * constant
+    log_scale = jnp.log(jnp.asarray(sde.prior_scale, x.dtype))
+    each = -0.5 * (x / sde.prior_scale) ** 2 - 0.5 * math.log(2 * math.pi) - log_scale
+    return jnp.sum(jnp.where(held, 0.0, each), axis=1)

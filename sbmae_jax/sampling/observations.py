@@ -7,6 +7,7 @@ differentiate. `twists` and `particles` read only what they predict, and the der
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.core
@@ -16,8 +17,9 @@ import numpy as np
 from sbmae_jax import _check as checks
 from sbmae_jax.types import Array
 
-Operator = Array | Callable[[Array], Array]
-"""What is observed of a row: a mask `[D]` or `[B, D]` of bool, a matrix `[m, D]`, or `[B, D] -> [B, m]`."""
+Operator = Any
+"""What is observed of a row: a mask `[D]` or `[B, D]` of bool, a matrix `[m, D]`, or `[B, D] -> [B, m]`; of
+several arrays, a pytree of masks or a function of the pytree."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +53,8 @@ class Observation:
     def log_normal(self, gap: Array, spread: Array, noise: float | Array) -> tuple[Array, Array]:
         """Return ln N(gap; 0, S) of S = spread + noise^2 I, and S^-1 gap.
 
-        A spread of `[]` stands for a multiple of I, one of `[B or 1, m, m]` for a matrix per row.
+        A spread of `[]` stands for a multiple of I, `[1, m]` for a diagonal, `[B or 1, m, m]` for a matrix
+        per row.
         """
         count, mask = gap.shape[1], None
         if self.mask is not None:
@@ -61,6 +64,11 @@ class Observation:
         if jnp.ndim(spread) == 0:
             variance = spread + noise**2
             log_q = -0.5 * jnp.sum(gap**2, axis=1) / variance - 0.5 * jnp.log(variance) * count
+            return log_q - constant, gap / variance
+        if jnp.ndim(spread) == 2:
+            variance = spread + noise**2
+            log_det = jnp.log(variance) if mask is None else jnp.where(mask, jnp.log(variance), 0.0)
+            log_q = -0.5 * jnp.sum(gap**2 / variance, axis=1) - 0.5 * jnp.sum(log_det, axis=1)
             return log_q - constant, gap / variance
         spread = spread + noise**2 * jnp.eye(gap.shape[1])[None]
         if mask is not None:  # entries that do not count are filled up with those of I
@@ -83,7 +91,7 @@ def _solved(root: Array, gap: Array) -> tuple[Array, Array]:
 
 
 def make_observation(
-    value: Array, operator: Operator, covariance: float | Array | str, noise: float | Array
+    value: Any, operator: Operator, covariance: float | Array | str, noise: float | Array
 ) -> Observation:
     """Make the observation of a mask, a matrix or a function; raise ValueError for anything else."""
     checks.require_numbers("value", value)
@@ -94,7 +102,7 @@ def make_observation(
     elif callable(operator):
         function = _checked_operator(operator)
         return Observation(value, function, _derivative(function))
-    mask: Array = operator  # pyright: ignore[reportAssignmentType]
+    mask: Any = operator
     checks.require_mask(mask)
     return _masked(value, mask, covariance)
 
@@ -129,7 +137,7 @@ def _masked(value: Array, mask: Array, covariance: float | Array | str) -> Obser
     return Observation(value, predict, rows, seen)
 
 
-def _checked_operator(operator: Callable[[Array], Array]) -> Callable[[Array], Array]:
+def _checked_operator(operator: Callable[..., Any]) -> Callable[[Array], Array]:
     """Wrap an operator so that it raises ValueError for what is not one row of floats per row."""
 
     def checked(x):

@@ -35,7 +35,7 @@ Cappe 2005 for systematic resampling.
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,20 +43,22 @@ import numpy as np
 
 from sbmae_jax import _check as checks
 from sbmae_jax._placement import settled
+from sbmae_jax.sampling.leaves import SDETree
 from sbmae_jax.sampling.observations import Operator, is_zero
 from sbmae_jax.sampling.ode import MultistepMemory, multistep_kernel
 from sbmae_jax.sampling.predictors import reverse_kernel
+from sbmae_jax.sampling.rows import Rows, is_lone
 from sbmae_jax.sampling.samplers import narrowed
-from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.sampling.twists import Twist, Twisted, twist
-from sbmae_jax.types import Array, Key, ScoreFn
+from sbmae_jax.types import Array, Key, ScoreFn, State
 
 
 class Particles(NamedTuple):
     """A weighted sample of the conditional law, and how well it was kept.
 
     Attributes:
-        x: `[P, D]`; coordinates that were observed without noise are equal to the given value.
+        x: `[P, D]`, or a pytree of arrays `[P, ...]`; coordinates that were observed without noise are equal
+            to the given value.
         log_weights: `[P]`; their exponentials sum to 1.
         ess: `[N + 1]`, the effective sample size at each time, in [1, P], before any resampling there.
         log_evidence: a scalar estimate of ln p(y), in nats; its exponential is unbiased for the chain.
@@ -69,7 +71,7 @@ class Particles(NamedTuple):
         [1.0, 1.0]
     """
 
-    x: Array
+    x: State
     log_weights: Array
     ess: Array
     log_evidence: Array
@@ -77,10 +79,10 @@ class Particles(NamedTuple):
 
 def feynman_kac(
     key: Key,
-    sde: SDE,
+    sde: SDETree,
     twist: Twist,
     times: Array,
-    shape: tuple[int, ...],
+    shape: Any,
     *,
     threshold: float = 0.5,
     data_scale: float = 1.0,
@@ -92,11 +94,12 @@ def feynman_kac(
 
     Args:
         key: a typed key.
-        sde: the process.
+        sde: the process, or a pytree with one for each array of x.
         twist: `(x, t) -> Twisted`, as `twist` and `tilt` make it. Its values at all times steer the
             particles, and those at the last time are what they are weighted by in the end.
         times: `[N + 1]`, falling, as for `sample`.
-        shape: of the particles, `(P, ...)`, with P in 1..1,000,000.
+        shape: of the particles, `(P, ...)`, with P in 1..1,000,000; or a pytree of shapes, of the same P,
+            for particles of several arrays.
         threshold: resample when the effective sample size falls below this share of P, in 0..1.
         data_scale: as for `ancestral`, whose steps these are unless eta is given.
         eta: as for `dpm_solver`, and above 0; then these are its steps.
@@ -123,6 +126,10 @@ def feynman_kac(
     """
     checks.require_key(key)
     checks.require_times(times, falling=True)
+    if not isinstance(shape, tuple) and not is_lone(shape):
+        return _several(
+            key, sde, twist, times, shape, threshold=threshold, data_scale=data_scale, eta=eta
+        )
     checks.require_shape(shape)
     if len(shape) < 2:
         raise ValueError(f"shape must be that of the particles, (P, ...), got {shape}")
@@ -172,11 +179,31 @@ def feynman_kac(
     return Particles(x, log_w, ess, log_evidence)
 
 
+def _several(
+    key: Key, sde: SDETree, twist: Twist, times: Array, shape: Any, **options: Any
+) -> Particles:
+    """Draw particles of several arrays, as rows of their coordinates."""
+
+    def placeholder(one):
+        checks.require_shape(one)
+        return jax.ShapeDtypeStruct(one, jnp.zeros(()).dtype)
+
+    like = jax.tree.map(placeholder, shape, is_leaf=lambda v: isinstance(v, tuple))
+    rows, num = Rows(like), jax.tree.leaves(like)[0].shape[0]
+
+    def of_rows(x, t):
+        found = twist(rows.split(x), t)
+        return Twisted(found.log_value, rows.join(found.gradient), rows.join(found.score))
+
+    found = feynman_kac(key, rows.process(sde), of_rows, times, (num, rows.size), **options)
+    return found._replace(x=rows.split(found.x))
+
+
 def twisted_sample(
     key: Key,
-    sde: SDE,
+    sde: SDETree,
     score: ScoreFn,
-    value: Array,
+    value: State,
     operator: Operator,
     times: Array,
     num_particles: int,
@@ -184,7 +211,7 @@ def twisted_sample(
     noise: float | Array = 0.0,
     covariance: float | Array | str = 1.0,
     frozen_below: float = 0.0,
-    size: int | None = None,
+    size: Any = None,
     threshold: float = 0.5,
     data_scale: float = 1.0,
     eta: float | None = None,
@@ -195,18 +222,20 @@ def twisted_sample(
 
     Args:
         key: a typed key.
-        sde: the process.
-        score: the joint score, `(x, t) -> score`, for `x: [P, D]` and a scalar t.
+        sde: the process, or a pytree with one for each array of x.
+        score: the joint score, `(x, t) -> score`, for `x: [P, D]`, or a pytree of arrays, and a scalar t.
         value: one observation: `[D]` for a mask, read where it is True; `[m]` for any other operator. For
             several, `vmap` over value and mask.
         operator: as for `twist`: a mask `[D]` of bool, a matrix `[m, D]`, or a function `[P, D] -> [P, m]`.
+            A pytree of masks, each of the shape of a particle's array, makes particles of several arrays.
         times: `[N + 1]`, falling, as for `sample`.
         num_particles: P, in 1..1,000,000.
         noise: the standard deviation of the noise of the observation, at least 0.
         covariance: as for `twist`: the variance or the covariance of the data, or "jacobian". With variance
             1, particles degenerate when many correlated coordinates are observed.
         frozen_below: as for `twist`.
-        size: D, where the operator is a function.
+        size: D, where the operator is a function; for particles of several arrays a pytree with D, or a tuple
+            of sizes, for each.
         threshold: resample when the effective sample size falls below this share of P, in 0..1.
         data_scale: as for `ancestral`, whose steps these are unless eta is given.
         eta: as for `dpm_solver`, and above 0; then these are its steps, which need fewer levels where the
@@ -234,15 +263,20 @@ def twisted_sample(
     checks.require_int("num_particles", num_particles, 1, checks.MAX_COUNT)
     options = {"noise": noise, "covariance": covariance, "frozen_below": frozen_below}
     at = twist(sde, score, value, operator, **options)
-    shape = (num_particles, _require_one(value, operator, size))
+    shape = _shape_of(num_particles, value, operator, size)
     options = {"threshold": threshold, "data_scale": data_scale, "eta": eta}
     found = feynman_kac(key, sde, at, times, shape, **options)
-    if is_zero(noise) and isinstance(operator, jax.Array | np.ndarray) and operator.dtype == bool:
-        found = found._replace(x=jnp.where(operator[None], value[None], found.x))
+    masks = not callable(operator) and all(v.dtype == bool for v in jax.tree.leaves(operator))
+    if is_zero(noise) and masks:
+
+        def put(mask, value, x):
+            return jnp.where(mask[None], jnp.broadcast_to(value, mask.shape)[None], x)
+
+        found = found._replace(x=jax.tree.map(put, operator, value, found.x))
     return found
 
 
-def draw_particles(key: Key, particles: Particles, num: int) -> Array:
+def draw_particles(key: Key, particles: Particles, num: int) -> State:
     """Draw rows of equal weight from weighted particles, by systematic resampling.
 
     Args:
@@ -251,7 +285,7 @@ def draw_particles(key: Key, particles: Particles, num: int) -> Array:
         num: how many rows, in 1..1,000,000; beyond `particles.ess[-1]` they repeat.
 
     Returns:
-        `[num, D]`.
+        `[num, D]`, or a pytree of arrays like those of the particles.
 
     Raises:
         ValueError: for an untyped key, or a num out of range.
@@ -268,7 +302,8 @@ def draw_particles(key: Key, particles: Particles, num: int) -> Array:
     """
     checks.require_key(key)
     checks.require_int("num", num, 1, checks.MAX_COUNT)
-    return particles.x[_systematic(key, particles.log_weights, num)]
+    picked = _systematic(key, particles.log_weights, num)
+    return jax.tree.map(lambda x: x[picked], particles.x)
 
 
 class _Before(NamedTuple):
@@ -318,6 +353,20 @@ def _systematic(key: Key, log_w: Array, num: int) -> Array:
     comb = (jnp.arange(num) + jax.random.uniform(key)) / num
     picked = jnp.searchsorted(jnp.cumsum(jnp.exp(log_w)), comb)
     return jnp.minimum(picked, log_w.shape[0] - 1)  # the sum may round to just below 1
+
+
+def _shape_of(num: int, value: State, operator: Operator, size: Any) -> Any:
+    """Return the shape of the particles, or a pytree of shapes."""
+    if callable(operator) and not (size is None or isinstance(size, int)):
+        _require_one(value, operator, 1)
+
+        def whole(one):
+            return (num, *(one if isinstance(one, tuple) else (one,)))
+
+        return jax.tree.map(whole, size, is_leaf=lambda v: isinstance(v, tuple))
+    if callable(operator) or is_lone(operator):
+        return num, _require_one(value, operator, size)
+    return jax.tree.map(lambda mask: (num, *mask.shape), operator)
 
 
 def _require_one(value: Array, operator: Operator, size: int | None) -> int:

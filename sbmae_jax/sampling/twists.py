@@ -39,13 +39,15 @@ Sources: Chung et al. 2023 (arXiv:2209.14687) for DPS; Song et al. 2023 (PiGDM, 
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.core
 import jax.numpy as jnp
+import numpy as np
 
 from sbmae_jax import _check as checks
+from sbmae_jax.sampling.leaves import SDETree, require_each, require_masks
 from sbmae_jax.sampling.observations import (
     Observation,
     Operator,
@@ -53,8 +55,9 @@ from sbmae_jax.sampling.observations import (
     make_observation,
     pulled,
 )
+from sbmae_jax.sampling.rows import Rows, denoised_of, is_lone
 from sbmae_jax.sampling.sde import SDE
-from sbmae_jax.types import Array, ScoreFn
+from sbmae_jax.types import Array, ScoreFn, State
 
 JACOBIAN = "jacobian"
 # Of the variance of unit data: rounding may push that of the Jacobian below zero.
@@ -66,8 +69,8 @@ class Twisted(NamedTuple):
 
     Attributes:
         log_value: `[B]`, ln q in nats.
-        gradient: `[B, D]`, the gradient of ln q, or what guides in its place.
-        score: `[B, D]`, the score of the model, without guidance.
+        gradient: `[B, D]`, or a pytree like x, the gradient of ln q, or what guides in its place.
+        score: like gradient, the score of the model, without guidance.
 
     Example:
         >>> import jax.numpy as jnp
@@ -78,18 +81,18 @@ class Twisted(NamedTuple):
     """
 
     log_value: Array
-    gradient: Array
-    score: Array
+    gradient: State
+    score: State
 
 
-Twist = Callable[[Array, Array], Twisted]
-"""`(x, t) -> Twisted`, for `x: [B, D]` and a scalar t."""
+Twist = Callable[[State, Array], Twisted]
+"""`(x, t) -> Twisted`, for `x: [B, D]`, or a pytree of arrays, and a scalar t."""
 
 
 def twist(
-    sde: SDE,
+    sde: SDETree,
     score: ScoreFn,
-    value: Array,
+    value: State,
     operator: Operator,
     *,
     noise: float | Array = 0.0,
@@ -99,20 +102,21 @@ def twist(
     """Make the twist of an observation y = A(x) + noise: a Gaussian guess of p(y | x_t), by (1).
 
     Args:
-        sde: the process.
-        score: the joint score, `(x, t) -> score`, for `x: [B, D]` and a scalar t.
+        sde: the process, or a pytree with one for each array of x.
+        score: the joint score, `(x, t) -> score`, for `x: [B, D]`, or a pytree of arrays, and a scalar t.
         value: y, `[m]`, or `[B, m]` for one observation per row. For a mask `[D]` or `[B, D]`, read where
-            it is True.
+            it is True; for a pytree of masks, a pytree.
         operator: A. A mask, `[D]` or `[B, D]` of bool, observes the coordinates where it is True; a matrix
             `[m, D]` of floats observes these sums; any other A is a function `[B, D] -> [B, m]` that JAX
-            can differentiate and that treats rows alike.
+            can differentiate and that treats rows alike. Where x is a pytree, a pytree of masks, one for
+            each array, or a function of x.
         noise: the standard deviation of the noise of y, at least 0. 0 is an exact observation. Where it
             differs by entry, divide A and y by it.
         covariance: what is assumed of the data. A number is their variance, without correlations; 0 ignores
             how uncertain the prediction of x_0 is, as DPS does, and needs noise. An array `[D, D]` is their
-            covariance. "jacobian" takes cov(x_0 | x_t) from the Jacobian of the denoiser, which is right
-            for any data and costs most. A mask that is traced, or differs by row, then counts as D
-            observed numbers.
+            covariance, of all arrays of x in the order of `jax.tree.leaves`. "jacobian" takes cov(x_0 | x_t)
+            from the Jacobian of the denoiser, which is right for any data and costs most. A mask that is
+            traced, or differs by row, then counts as D observed numbers.
         frozen_below: for "jacobian", the noise level sigma / alpha below which the gradient of the
             covariance is left out, which halves the cost. About the width of the narrower modes.
 
@@ -138,16 +142,56 @@ def twist(
     score = checks.checked_score(score)
     checks.require_number("noise", noise, low=0)
     checks.require_number("frozen_below", frozen_below, low=0)
-    observed = make_observation(value, operator, covariance, noise)
-    _require_covariance(covariance, operator, noise)
-    follows_data = isinstance(covariance, str)
+    of_arrays = not (callable(operator) or is_lone(operator)) and jax.tree.leaves(operator)
+    if of_arrays:
+        require_masks(operator)
+        require_each(checks.require_numbers, "value", value)
+    _require_covariance(covariance, None if of_arrays else operator, noise)
     assumed = covariance
-    if not follows_data and jnp.ndim(covariance) == 2:
+    if not isinstance(covariance, str) and jnp.ndim(covariance) == 2:
         assumed = tuple(jnp.linalg.eigh(covariance))  # one eigenbasis for all t
+    options = {"noise": noise, "assumed": assumed, "frozen_below": frozen_below}
+    alone = None
+    if is_lone(sde) and not of_arrays:
+        observed = make_observation(value, operator, covariance, noise)
+        alone = _twist_of_rows(sde, score, observed, **options)
+
+    def at(x, t):
+        if is_lone(x):
+            _require_rows(x, t)
+            if alone is None:
+                raise ValueError(
+                    "sde, value and operator must be one, as x is one array, not several"
+                )
+            return alone(x, t)
+        rows = Rows(x)
+        if callable(operator):
+            y, seen = value, lambda flat: operator(rows.split(flat))
+        elif of_arrays or operator.dtype == jnp.bool_:
+            y, seen = (
+                rows.option(name, v) for name, v in (("value", value), ("operator", operator))
+            )
+        else:
+            raise ValueError(
+                "operator must be masks or a function, as x has several arrays, not a matrix"
+            )
+        observed = make_observation(y, seen, covariance, noise)
+        flat = _twist_of_rows(rows.process(sde), rows.score(score), observed, **options)
+        found = flat(rows.join(x), t)
+        return Twisted(found.log_value, rows.split(found.gradient), rows.split(found.score))
+
+    return at
+
+
+def _twist_of_rows(
+    sde: SDE, score: ScoreFn, observed: Observation, noise: float | Array, assumed: Any, frozen_below: float
+) -> Twist:  # fmt: skip
+    """Return the twist of rows [B, D]; `assumed` is a variance, the eigenbasis of a covariance, or a word."""
+    follows_data = isinstance(assumed, str)
 
     def guess(x, t):
         """Return ln q, and the score."""
-        denoised, score_x = _denoised(sde, score, x, t)
+        denoised, score_x = denoised_of(sde, score, x, t)
         gap = observed.gap(denoised)
         spread = _spread(sde, observed, assumed, denoised, t)
         return observed.log_normal(gap, spread, noise)[0], score_x
@@ -156,16 +200,15 @@ def twist(
         """Return ln q, the first part of (3), and the score."""
 
         def seen(x):
-            denoised, score_x = _denoised(sde, score, x, t)
+            denoised, score_x = denoised_of(sde, score, x, t)
             return observed.predict(denoised), (denoised, score_x)
 
         predicted, pull, (denoised, score_x) = jax.vjp(seen, x, has_aux=True)
         slopes = pulled(pull, predicted)  # of what is observed, [B, m, D]
         rows, scale = observed.rows(denoised), sde.sigma(t) ** 2 / sde.alpha(t)
-        spread = scale * slopes @ jnp.swapaxes(rows, -1, -2)
-        spread = _positive(
-            spread, rows, sde.sigma(t) ** 2 / (sde.alpha(t) ** 2 + sde.sigma(t) ** 2)
-        )
+        spread = _by_column(scale, slopes) @ jnp.swapaxes(rows, -1, -2)
+        unknown = jnp.max(sde.sigma(t) ** 2 / (sde.alpha(t) ** 2 + sde.sigma(t) ** 2))
+        spread = _positive(spread, rows, unknown)
         log_q, solved = observed.log_normal(observed.gap(denoised), spread, noise)
         return log_q, jnp.einsum("bmd,bm->bd", slopes, solved), score_x
 
@@ -182,21 +225,22 @@ def twist(
         return Twisted(*with_jacobian(x, t))
 
     def at(x, t):
-        _require_rows(x, t)
         if not follows_data or is_zero(frozen_below):
             return differentiated(x, t)
-        decided = jnp.exp(-0.5 * sde.log_snr(t)) < frozen_below
+        decided = jnp.all(jnp.exp(-0.5 * sde.log_snr(t)) < frozen_below)
         return jax.lax.cond(decided, frozen, differentiated, x, t)
 
     return at
 
 
-def tilt(sde: SDE, score: ScoreFn, log_potential: Callable[[Array, Array, Array], Array]) -> Twist:
+def tilt(
+    sde: SDETree, score: ScoreFn, log_potential: Callable[[State, Array, State], Array]
+) -> Twist:
     """Make a twist of any function of x, the time and the prediction of the clean data.
 
     Args:
-        sde: the process.
-        score: `(x, t) -> score`, for `x: [B, ...]` and a scalar t.
+        sde: the process, or a pytree with one for each array of x.
+        score: `(x, t) -> score`, for `x: [B, ...]`, or a pytree of arrays, and a scalar t.
         log_potential: `(x, t, denoised) -> [B]`, in nats, high where rows are wanted. Each entry depends on
             its row alone, and JAX can differentiate it.
 
@@ -217,15 +261,17 @@ def tilt(sde: SDE, score: ScoreFn, log_potential: Callable[[Array, Array, Array]
     score = checks.checked_score(score)
 
     def at(x, t):
-        _require_rows(x, t, any_shape=True)
+        for leaf in jax.tree.leaves(x):
+            _require_rows(leaf, t, any_shape=True)
+        num = jnp.shape(jax.tree.leaves(x)[0])[:1]
 
         def total(x):
-            denoised, score_x = _denoised(sde, score, x, t)
+            denoised, score_x = denoised_of(sde, score, x, t)
             log_value = log_potential(x, t, denoised)
             checks.require_numbers("log_potential", log_value, floating=True)
-            if jnp.shape(log_value) != x.shape[:1]:
+            if jnp.shape(log_value) != num:
                 raise ValueError(
-                    f"log_potential must return one number per row, {x.shape[:1]}, got "
+                    f"log_potential must return one number per row, {num}, got "
                     f"{jnp.shape(log_value)}"
                 )
             return jnp.sum(log_value), (log_value, score_x)
@@ -256,15 +302,15 @@ def twisted_score(twist: Twist) -> ScoreFn:
 
     def guided(x, t):
         found = twist(x, t)
-        return found.score + found.gradient
+        return jax.tree.map(jnp.add, found.score, found.gradient)
 
     return guided
 
 
 def reconstruction_guidance(
-    sde: SDE,
+    sde: SDETree,
     score: ScoreFn,
-    value: Array,
+    value: State,
     operator: Operator,
     *,
     noise: float | Array = 0.0,
@@ -278,10 +324,11 @@ def reconstruction_guidance(
     noise end only near their value, so `clamp` them last.
 
     Args:
-        sde: the process.
-        score: the joint score, `(x, t) -> score`, for `x: [B, D]` and a scalar t.
+        sde: as for `twist`.
+        score: the joint score, `(x, t) -> score`, for `x: [B, D]`, or a pytree of arrays, and a scalar t.
         value: as for `twist`: `[m]` or `[B, m]`; for a mask `[D]` or `[B, D]`, read where it is True.
-        operator: as for `twist`: a mask, a matrix `[m, D]`, or a function `[B, D] -> [B, m]`.
+        operator: as for `twist`: a mask, a matrix `[m, D]`, or a function `[B, D] -> [B, m]`; for a pytree,
+            masks or a function.
         noise: the standard deviation of the noise of the observation, at least 0.
         covariance: as for `twist`: the variance or the covariance of the data, or "jacobian".
         frozen_below: as for `twist`.
@@ -311,26 +358,31 @@ def reconstruction_guidance(
 # ---------------------------------------------------------------- what is unknown of x_0
 
 
-def _denoised(sde: SDE, score: ScoreFn, x: Array, t: Array) -> tuple[Array, Array]:
-    score_x = score(x, t)
-    return sde.denoised_from_score(score_x, x, t), score_x
-
-
 def _spread(sde: SDE, observed: Observation, assumed, denoised: Array, t: Array) -> Array:
     """Return R cov(x_0 | x_t) R^T for data of an assumed variance, or of a covariance with this spectrum.
 
-    It is [B or 1, m, m], or [] where it is a multiple of I.
+    It is [B or 1, m, m], [1, m] where it is diagonal, or [] where it is a multiple of I.
     """
     snr = jnp.exp(sde.log_snr(t))
     if isinstance(assumed, tuple):
         values, vectors = assumed
         rows = jax.lax.stop_gradient(observed.rows(denoised)) @ vectors
+        if jnp.ndim(snr):  # as below, for an snr by coordinate: no basis serves all t
+            root = vectors * jnp.sqrt(jnp.maximum(values, 0.0))[None]
+            inner = jnp.eye(len(values)) + (root.T * snr) @ root
+            seen = jax.lax.stop_gradient(observed.rows(denoised)) @ root
+            return seen @ jnp.linalg.solve(inner[None], jnp.swapaxes(seen, 1, 2))
         return (rows * (values / (1 + snr * values))[None, None]) @ jnp.swapaxes(rows, 1, 2)
     unknown = assumed / (1 + snr * assumed)
     if observed.mask is not None:
         return unknown
     rows = jax.lax.stop_gradient(observed.rows(denoised))
-    return unknown * rows @ jnp.swapaxes(rows, 1, 2)
+    return _by_column(unknown, rows) @ jnp.swapaxes(rows, 1, 2)
+
+
+def _by_column(scale: Array, rows: Array) -> Array:
+    """Multiply rows, [B, m, D], by one number, or by one for each column, [1, D]."""
+    return (scale[:, None] if jnp.ndim(scale) else scale) * rows
 
 
 def _positive(spread: Array, rows: Array, unknown: Array) -> Array:
@@ -346,7 +398,7 @@ def _positive(spread: Array, rows: Array, unknown: Array) -> Array:
 
 
 def _require_covariance(
-    covariance: float | Array | str, operator: Operator, noise: float | Array
+    covariance: float | Array | str, operator: Operator | None, noise: float | Array
 ) -> None:
     if isinstance(covariance, str):
         checks.require_one_of("covariance", covariance, (JACOBIAN,))
@@ -357,10 +409,10 @@ def _require_covariance(
         raise ValueError(
             f"covariance must be one number, [D, D] or {JACOBIAN!r}, got shape {shape}"
         )
-    if shape and not callable(operator) and jnp.shape(operator)[-1:] != shape[1:]:
+    wanted = None if operator is None or callable(operator) else np.shape(operator)
+    if shape and wanted is not None and wanted[-1:] != shape[1:]:
         raise ValueError(
-            f"covariance must be [D, D] for an operator of D coordinates, got {shape} and "
-            f"{jnp.shape(operator)}"
+            f"covariance must be [D, D] for an operator of D coordinates, got {shape} and {wanted}"
         )
     if not shape:
         checks.require_number("covariance", covariance, low=0)
