@@ -14,6 +14,7 @@ import matplotlib
 
 from benchmarks import door, polydigits
 from benchmarks.claims import Claim
+from benchmarks.dq import report as dq
 from benchmarks.faces import report as faces
 from benchmarks.own_data import report as own_data
 from benchmarks.peers import report as peers
@@ -24,12 +25,15 @@ from benchmarks.scale import report as scale
 from benchmarks.tables import fill, table
 from sbmae_jax._json import from_json
 
-REPORTS = [m.REPORT for m in (polydigits, samplers, faces, polymnist, own_data, scale, peers, door)]
+REPORTS = [
+    m.REPORT for m in (polydigits, samplers, faces, polymnist, dq, own_data, scale, peers, door)
+]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md")))
 MISSING = "Not measured yet."
 GPU = [
     f"{name}-{seed}"
-    for name in ("polymnist-five", "polymnist-ten", "faces", "faces-rae") for seed in (0, 1, 2)
+    for name in ("polymnist-five", "polymnist-ten", "polymnist-dq", "faces", "faces-rae")
+    for seed in (0, 1, 2)
 ]  # fmt: skip
 HEAD = """# Results
 

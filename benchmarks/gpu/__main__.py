@@ -22,7 +22,7 @@ from typing import Any
 import ml_collections
 
 from benchmarks.runner import parser_of, provenance_now, save, seed
-from configs import celebahq, polymnist
+from configs import celebahq, polymnist, polymnist_dq
 from sbmae_jax._io import as_path, require_folder
 from sbmae_jax._json import from_json
 from sbmae_jax.app import pipeline
@@ -30,7 +30,15 @@ from sbmae_jax.evaluation.report import format_headlines
 from sbmae_jax.training.log import read_metrics
 from sbmae_jax.training.preemption import Notice, Preempted
 
-PICTURES = ("conditional", "unconditional", "coherence", "from_attributes", "joint", "losses")
+PICTURES = (
+    "conditional",
+    "unconditional",
+    "coherence",
+    "from_attributes",
+    "joint",
+    "losses",
+    "given-3",
+)
 MAX_BYTES = 16 * 2**20
 NUM_POINTS = 50  # of a curve
 
@@ -49,10 +57,18 @@ def faces(variant: str) -> ml_collections.ConfigDict:
     return config
 
 
+def holes(variant: str) -> ml_collections.ConfigDict:
+    """Return a variant of PolyMNIST-D-Q whose training rows lack views."""
+    config = polymnist_dq.get_config(variant)
+    config.data.holes = True
+    return config
+
+
 # For each name what is run, and what is run in its place with --toy.
 CONFIGS = {
     "polymnist-five": (lambda: polymnist.get_config("five"), lambda: polymnist.get_config("smoke")),
     "polymnist-ten": (lambda: polymnist.get_config(), lambda: polymnist.get_config("smoke")),
+    "polymnist-dq": (lambda: holes("default"), lambda: holes("smoke")),
     "faces": (lambda: faces("default"), lambda: celebahq.get_config("smoke")),
     "faces-rae": (lambda: faces("rae"), lambda: celebahq.get_config("smoke")),
 }

@@ -1,0 +1,68 @@
+"""Two shared factors, digit and quadrant, with rows that lack views and without; results/dq.json.
+
+    python -m benchmarks.dq digits_holes --seeds 0 1 2      # configs/polydigits.py:dq, minutes a seed
+    python -m benchmarks.dq digits_complete --seeds 0 1 2   # the same on complete rows
+    python -m benchmarks.dq polymnist_holes --seeds 0       # configs/polymnist_dq.py:cpu, under 45 minutes
+    python -m benchmarks.dq polymnist_complete --seeds 0
+
+Each seed of digits draws other digits for training and test; the rows of PolyMNIST-D-Q are the same. Both
+have other weights and other samples. PolyMNIST-D-Q needs MNIST, see configs/polymnist_dq.py. The figures of
+an accelerator are those of `python -m benchmarks.gpu polymnist-dq`.
+"""
+
+from typing import Any
+
+from benchmarks.dq.report import REPORT
+from benchmarks.runner import Options, main
+from benchmarks.runs import run_seeds
+from configs import polydigits, polymnist_dq
+
+
+def digits(options: Options, holes: bool) -> dict[str, Any]:
+    """Run the demo's digits in quadrants with each seed."""
+    config = polydigits.get_config("dq")
+    if options.smoke:
+        polydigits.shrink(config)
+    return _runs(options, "digits", config, holes)
+
+
+def polymnist(options: Options, holes: bool) -> dict[str, Any]:
+    """Run PolyMNIST-D-Q on two cores with each seed."""
+    config = polymnist_dq.get_config("smoke" if options.smoke else "cpu")
+    return _runs(options, "polymnist", config, holes)
+
+
+def _runs(options: Options, name: str, config: Any, holes: bool) -> dict[str, Any]:
+    config.data.holes = holes
+    return run_seeds(options, f"dq-{name}-{'holes' if holes else 'complete'}", config)
+
+
+def measure_digits_holes(options: Options) -> dict[str, Any]:
+    return digits(options, True)
+
+
+def measure_digits_complete(options: Options) -> dict[str, Any]:
+    return digits(options, False)
+
+
+def measure_polymnist_holes(options: Options) -> dict[str, Any]:
+    return polymnist(options, True)
+
+
+def measure_polymnist_complete(options: Options) -> dict[str, Any]:
+    return polymnist(options, False)
+
+
+if __name__ == "__main__":
+    main(
+        "dq",
+        __doc__,
+        REPORT,
+        (
+            measure_digits_holes,
+            measure_digits_complete,
+            measure_polymnist_holes,
+            measure_polymnist_complete,
+        ),
+        seeds=(0, 1, 2),
+    )
