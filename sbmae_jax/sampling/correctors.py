@@ -172,7 +172,8 @@ def hamiltonian(
     Args:
         sde: the process.
         score: `(x, t) -> score`, for `x: [B, ...]` and a scalar t. It must be the gradient of a density, up
-            to small errors: then the ratio of densities is its integral.
+            to small errors: then the ratio of densities is its integral. The density may be conditional:
+            that of `amortised`, with its mask, or of `reconstruction_guidance`, without `frozen_below`.
         step_size: of a leapfrog step, above 0: it is step_size sigma D^(-1/6), with D the coordinates that
             move. With the default, nine of ten moves are accepted or more, for any D.
         num_steps: moves, in 0..1,000,000.
