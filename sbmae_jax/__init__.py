@@ -19,6 +19,7 @@ import importlib
 import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
+from sbmae_jax.sampling.composition import composed_score
 from sbmae_jax.sampling.conditioning import (
     amortised,
     amortised_by_time,
@@ -115,6 +116,7 @@ __all__ = [
     "chain",
     "clamp",
     "classifier_free",
+    "composed_score",
     "denoise",
     "dpm_solver",
     "draw_particles",

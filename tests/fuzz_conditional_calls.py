@@ -27,6 +27,7 @@ from sbmae_jax import (
     chain,
     clamp,
     classifier_free,
+    composed_score,
     denoise,
     draw_particles,
     feynman_kac,
@@ -148,6 +149,16 @@ CONDITIONAL_CALLS = {
         conditional=s,
         unconditional=s,
         weight=("number", 2.0),
+        x=x,
+    ),
+    "composed_score": Call(
+        lambda sde, score, observations, x: composed_score(
+            sde, lambda x, t, y: score(x, t), observations, score
+        )(x, T),
+        (2, 3),
+        sde=sde,
+        score=s,
+        observations=value,
         x=x,
     ),
     "noise_condition": Call(
