@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from sbmae_jax.data.user import profile as profiling
 from sbmae_jax.data.user.kinds import infer_kinds
@@ -89,6 +90,12 @@ CALLS = RNG.poisson(3, 2000)
 REGIONS = np.repeat(
     np.repeat(np.random.default_rng(1).integers(0, 4, (N, 3, 4)), 4, axis=1), 3, axis=2
 )
+# Rhythms of a few places, which near electrodes share: as smooth along channels as along time.
+PHASES = np.random.default_rng(2).uniform(0, 2 * np.pi, (N, 4, 1))
+RHYTHMS = np.sin(2 * np.pi * np.array([3, 6, 10, 15])[:, None] * np.arange(100) / 128 + PHASES)
+NEAR = np.exp(-((np.arange(32)[:, None] / 32 - np.arange(4) / 4) ** 2) / 0.05)
+EEG = np.einsum("cj,njt->nct", NEAR, RHYTHMS)
+BLOBS = np.cumsum(np.cumsum(np.random.default_rng(3).normal(size=(N, 12, 12)), axis=1), axis=2)
 CHANNELS = np.cumsum(RNG.normal(size=(N, 32, 100)), axis=2)
 
 
@@ -122,11 +129,19 @@ CHANNELS = np.cumsum(RNG.normal(size=(N, 32, 100)), axis=2)
         (REGIONS, "segmentation", "integers, three axes, 4 classes of pixels in regions", "x.kind=image"),
         (7.0 * REGIONS[..., None], "segmentation", "floats, four axes, 1 channel, 4 classes", "x.kind=image"),
         (REGIONS.clip(1, 2), "segmentation", "2 classes of pixels in regions", "x.kind=image"),
-        (REGIONS.repeat(2, axis=2) - 1, "image", "greyscale images", ""),
+        (REGIONS.repeat(2, axis=2) - 1, "image", "greyscale images", "x.kind=signal"),
         (RNG.integers(0, 4, (N, 20, 20)), "image", "greyscale images", "x.kind=signal"),
-        (CHANNELS, "signal", "along the second axis are alike, along the first not", "x.kind=image"),
-        (np.cumsum(CHANNELS, axis=1), "image", "greyscale images", ""),
-        (RNG.normal(size=(N, 30, 20)), "image", "greyscale images", "x.kind=signal"),
+        (CHANNELS, "channels_first_signal", "along the first less so, 32 channels over time", "x.kind=image"),
+        (CHANNELS[:, :9], "channels_first_signal", "second axis are alike", "time is the first axis, set"),
+        (CHANNELS[:, :3], "channels_first_signal", "3 channels over time, in the first", "x.kind=signal"),
+        (EEG, "channels_first_signal", "rhythms along the second axis, 32", "x.kind=image"),
+        (BLOBS, "image", "greyscale images", "x.kind=signal"),
+        (load_digits().images[:N], "image", "greyscale images", "x.kind=signal"),
+        (EEG.swapaxes(1, 2), "signal", "32 channels over time", "x.kind=channels_first_signal"),
+        (np.cumsum(CHANNELS, axis=1), "image", "greyscale images", "x.kind=signal"),
+        (np.abs(np.cumsum(CHANNELS, axis=1)), "image", "greyscale images", ""),
+        (RNG.normal(size=(N, 30, 20)), "image", "greyscale images", "x.kind=channels_first_signal"),
+        (RNG.normal(size=(N, 12, 12)), "signal", "12 channels over time", ""),
     ],
 )  # fmt: skip
 def test_values_tell_kinds_apart_and_doubts_name_the_other(array, kind, reason, doubt):
@@ -137,6 +152,13 @@ def test_values_tell_kinds_apart_and_doubts_name_the_other(array, kind, reason, 
     if found.doubt:
         other = found.doubt.rsplit("=", 1)[1]
         assert kind_of(array, {"x": other}).name == other  # what the line says can be done
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 16), (3, 9, 9, 9)])
+def test_of_volumes_it_is_said_how_they_are_learned(shape):
+    found = kind_of(RNG.normal(size=(N, *shape)))
+    assert found.name == "vector"
+    assert "volumes have no kind of their own: the kind vector learns small ones" in found.doubt
 
 
 def test_what_holds_in_all_pieces_is_what_holds_in_the_whole(monkeypatch):
@@ -188,6 +210,8 @@ def test_empty_strings_are_missing():
         (bits(8, 8).astype(np.uint8), "image"),
         (RNG.random((N, 30, 2)), "vector"),
         (np.arange(N) % 9.0, "ordinal"),
+        (CHANNELS, "signal"),
+        (RNG.normal(size=(N, 8, 40)), "channels_first_signal"),
     ],
 )
 def test_another_kind_can_be_given(array, kind):
@@ -209,6 +233,8 @@ def test_another_kind_can_be_given(array, kind):
         (RNG.random((N, 8)), {"x": "counts"}, "x cannot be of the kind counts: counts must be"),
         (RNG.random((N, 8)), {"x": "category"}, r"it must be \[N\], one class per row"),
         (RNG.random(N), {"x": "category"}, "its classes must be integers or strings"),
+        (RNG.random((N, 2, 2, 2)), {"x": "volume"}, "unknown kind 'volume': .*; volumes have no kind"),
+        (RNG.random((N, 9)), {"x": "channels_first_signal"}, r"examples must be \[C, T\], got \(9,\)"),
         (RNG.random((N, 2, 2, 2)), {"x": "signal"}, r"examples must be \[T\] or \[T, C\]"),
         (RNG.normal(size=(N, 3)), {"x": "positive"}, "kind positive: .* none may be negative"),
         (RNG.normal(size=(N, 3)), {"x": "composition"}, "kind composition: .* none may be negative"),

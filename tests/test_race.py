@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from pathlib import Path
 
 import chex
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+from sbmae_jax._json import to_json
 from sbmae_jax.app import pipeline
 from sbmae_jax.app.changes import find_done
 from sbmae_jax.app.choices import choose_values
@@ -174,6 +176,18 @@ def test_a_run_has_the_network_that_has_won(tmp_path):
     )
     again = Run(chosen, folder, redo="score")
     assert again.parts.network.width == 48
+    gone = [math.inf, -math.inf, 0.0]  # of contenders that diverged
+    rungs = [{"steps": 100, "scores": {"0": [2.0, 0.0, 0.0], "1": gone, "2": [1.5, 0.5, 0.1]}}]
+    text = to_json({**result, "winner": 2, "contenders": [{}, WIDER, WIDER], "rungs": rungs})
+    (folder / RACE).write_text(text)
+    rows = race_section(folder).table[1:]
+    assert [row[2:] for row in rows] == [("1.5000", "0.5000", "0.1000"), ("2.0000", "", ""),
+                                         ("diverged", "", "")]  # fmt: skip
+    first = [{"steps": 100, "scores": {"0": gone, "1": [1.5, -math.inf, 0.0]}}]
+    (folder / RACE).write_text(to_json({**result, "winner": 0, "rungs": first}))
+    section = race_section(folder)
+    assert [row[2:] for row in section.table[1:]] == [("1.5000", "", ""), ("diverged", "", "")]
+    assert "The network as chosen diverged" in section.remark
     for winner, remark in ((0, "No contender was better by more"), (5, None)):
         (folder / RACE).write_text(json.dumps(result | {"winner": winner}))
         if remark:

@@ -2,12 +2,14 @@
 
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import sbmae_jax
 from sbmae_jax.data.description import describe
 from sbmae_jax.data.scaling import Scaling, from_json, to_json
+from sbmae_jax.data.units import as_training_units
 from sbmae_jax.data.user.files import files
 from sbmae_jax.data.user.fit import fit_scalings
 from sbmae_jax.data.user.kind_rules import Kind
@@ -15,6 +17,7 @@ from sbmae_jax.data.user.profile import profile
 from sbmae_jax.data.user.raw import RawArrays
 from sbmae_jax.data.user.survey import survey
 from sbmae_jax.data.user.tables import assemble, open_table
+from sbmae_jax.models.coder_units import in_units, prepared
 from sbmae_jax.models.rows import read_rows
 
 N = 120
@@ -89,6 +92,24 @@ def test_whatever_the_networks_make_is_a_value_that_the_kind_has(name):
         made = np.atleast_1d((back == 0).mean(axis=0))
         assert ((made > 0) == (share > 0)).all() or raw.dtype.kind == "i"
         assert (made[share == 1] == 1).all()
+
+
+def test_signals_with_channels_first_are_turned_and_come_back():
+    scales = np.array([1.0, 10, 0.1])[:, None]
+    raw = (scales * RNG.normal(size=(N, 3, 40))).astype(np.float32)
+    scaling, last = fitted(raw, "channels_first_signal"), fitted(raw.swapaxes(1, 2), "signal")
+    x = scaling.prepare(raw)
+    np.testing.assert_array_equal(x, last.prepare(raw.swapaxes(1, 2)))
+    np.testing.assert_allclose(x.std(axis=(0, 1)), 1, rtol=1e-5)
+    np.testing.assert_allclose(from_json(to_json(scaling)).restore(x), raw, rtol=1e-4, atol=1e-6)
+    assert scaling.restore(np.stack([x, x])).shape == (2, N, 3, 40)
+    np.testing.assert_array_equal(scaling.typical, last.typical)
+    for xp in (np, jnp):
+        raw_again = in_units(xp, scaling, xp.asarray(x))
+        np.testing.assert_allclose(raw_again, raw, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(prepared(xp, scaling, raw_again), x, rtol=1e-4, atol=1e-5)
+    assert as_training_units(scaling, raw)[1] == ""
+    assert "standard deviations from" in as_training_units(scaling, raw + 1000 * scales)[1]
 
 
 def test_a_vector_keeps_the_limits_of_each_feature():

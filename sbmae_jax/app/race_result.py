@@ -1,5 +1,6 @@
 """What a config says of a race, and what a folder keeps of it: the contender that won, and the table."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,12 +60,19 @@ def race_section(workdir: Path) -> ReportSection | None:
     cells, last = [], {}
     for rung in result["rungs"]:
         last = {int(number): Score(*values) for number, values in rung["scores"].items()}
-        for number, score in sorted(last.items(), key=lambda item: item[1].loss):
-            gain = (f"{score.gain:.4f}", f"{score.error:.4f}") if number else ("", "")
-            cells.append((names[number], f"{rung['steps']:,}", f"{score.loss:.4f}", *gain))
+        for number, score in sorted(last.items(), key=lambda item: _loss_or_infinity(item[1])):
+            diverged = not math.isfinite(score.loss)
+            has_gain = number and math.isfinite(score.gain)
+            gain = (f"{score.gain:.4f}", f"{score.error:.4f}") if has_gain else ("", "")
+            loss = "diverged" if diverged else f"{score.loss:.4f}"
+            cells.append((names[number], f"{rung['steps']:,}", loss, *gain))
     number = result["winner"]
     if not last:
         remark = f"No rung was finished: the network stays {AS_CHOSEN}."
+    elif not number and not math.isfinite(last[0].loss):
+        remark = (
+            f"The network {AS_CHOSEN} diverged, so there was nothing to compare with: it stays."
+        )
     elif not number:
         remark = (
             f"No contender was better by more than a standard error: the network stays {AS_CHOSEN}."
@@ -72,6 +80,11 @@ def race_section(workdir: Path) -> ReportSection | None:
     else:
         remark = f"{names[number]} won, by {last[number].gain:.4f} ± {last[number].error:.4f}."
     return ReportSection("Race of score networks", table=(head, *cells), remark=remark)
+
+
+def _loss_or_infinity(score: Score) -> float:
+    """Return the loss by which contenders are sorted; a file has NaN for one that diverged."""
+    return score.loss if math.isfinite(score.loss) else math.inf
 
 
 def name_of(contender: Mapping[str, Any]) -> str:

@@ -67,7 +67,8 @@ def as_training_units(scaling: Scaling, raw: np.ndarray) -> tuple[np.ndarray, st
     known = raw[np.isfinite(raw)] if raw.dtype.kind == "f" else raw
     if not known.size:
         return raw, ""
-    if scaling.kind in ("vector", "signal", "counts", "large_counts", "positive"):
+    is_plain = scaling.kind in ("vector", "counts", "large_counts", "positive")
+    if is_plain or scaling.value_kind.is_signal:
         far = "" if scaling.kind in ("counts", "positive") else _far_off(scaling, raw)
         return raw, far or _other_size(scaling, raw)
     if scaling.kind == "mask":
@@ -200,7 +201,7 @@ def _clipped(scaling: Scaling, known: np.ndarray) -> str:
 
 def _far_off(scaling: Scaling, raw: np.ndarray) -> str:
     """Say that most values are far from those in training, as they are in other units."""
-    x = raw.reshape(len(raw), *scaling.shape).astype(np.float64)
+    x = scaling.value_kind.arrange(scaling, raw).astype(np.float64)
     x = scaling.value_kind.transform(np, x)
     x = np.abs((x - scaling.shift) / scaling.scale).reshape(-1, np.size(scaling.scale))
     x = x[~np.isnan(x).any(axis=1)]

@@ -33,7 +33,7 @@ def in_units(xp: Any, scaling: Scaling | None, x: Any) -> Any:
         x = xp.where(x > 0.5, 1.0, 0.0)
     scale, shift, constant = _for_rows(x, scaling.scale, scaling.shift, scaling.constant)
     raw = xp.where(constant, shift, x * scale + shift)
-    raw = xp.reshape(scaling.value_kind.invert(xp, raw), (x.shape[0], *scaling.raw_shape))
+    raw = scaling.value_kind.arrange_back(scaling, scaling.value_kind.invert(xp, raw))
     dtype = np.dtype(scaling.dtype)
     if dtype.kind == "b":
         return raw > 0.5
@@ -62,7 +62,7 @@ def prepared(xp: Any, scaling: Scaling | None, raw: Any) -> Any:
         x = xp.clip((raw - shift) / scale, 0, 1)
         sides = ((0, 0), (0, height - x.shape[1]), (0, width - x.shape[2]), (0, 0))
         return xp.pad(x, sides, mode="edge")
-    raw = xp.reshape(raw, (raw.shape[0], *scaling.shape))
+    raw = scaling.value_kind.arrange(scaling, raw)
     raw = scaling.value_kind.transform(xp, raw)
     scale, shift = _for_rows(raw, scaling.scale, scaling.shift)
     return (raw - shift) / scale

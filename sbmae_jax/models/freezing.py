@@ -146,7 +146,7 @@ def _rows(modality: Modality) -> np.ndarray:
 
 def _has_offset(scaling: Scaling | None) -> bool:
     """Return whether the data are far from 0 beside their spread."""
-    if scaling is None or scaling.kind not in ("vector", "signal"):
+    if scaling is None or not (scaling.kind == "vector" or scaling.value_kind.is_signal):
         return False
     return bool((np.abs(scaling.shift) > MAX_OFFSET * scaling.scale)[~scaling.constant].any())
 

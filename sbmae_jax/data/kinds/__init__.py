@@ -6,7 +6,7 @@ from sbmae_jax.data.kinds.categories import Category
 from sbmae_jax.data.kinds.composition import Composition
 from sbmae_jax.data.kinds.date import Date
 from sbmae_jax.data.kinds.images import Images, Masks, Segmentation
-from sbmae_jax.data.kinds.numbers import Binary, Counts, LargeCounts, Signal
+from sbmae_jax.data.kinds.numbers import Binary, ChannelsFirstSignal, Counts, LargeCounts, Signal
 from sbmae_jax.data.kinds.ordinal import Ordinal
 from sbmae_jax.data.kinds.positive import Positive
 from sbmae_jax.data.kinds.text import Text
@@ -27,6 +27,7 @@ _ALL = (
     Angle("angle", "normal"),
     Date("date", "normal"),
     Segmentation("segmentation", "pixel_classes"),
+    ChannelsFirstSignal("channels_first_signal", "normal"),
 )
 
 KINDS: dict[str, ValueKind] = {kind.name: kind for kind in _ALL}

@@ -36,6 +36,7 @@ class ValueKind:
     is_category = False  # each value is one of `classes`
     is_text = False
     is_date = False
+    is_signal = False  # [T, C] for the networks
     is_coded = False  # the networks see a code, not one number for each value
     has_two_values = False
     is_integer = False  # whatever the dtype
@@ -66,18 +67,17 @@ class ValueKind:
     def prepare(self, fitted: Fitted, raw: np.ndarray) -> np.ndarray:
         """Prepare rows [B, *raw_shape]; raises ValueError as `Scaling.prepare`."""
         check_numbers(raw)
-        values = raw.reshape(len(raw), *self.shape(fitted)).astype(np.float64)
+        values = self.arrange(fitted, raw).astype(np.float64)
         self.check(fitted, values)
         return ((self.transform(np, values) - fitted.shift) / fitted.scale).astype(np.float32)
 
     def restore(self, fitted: Fitted, x: np.ndarray) -> np.ndarray:
         """Restore examples [..., *shape] to the user's units and dtype."""
-        lead = x.shape[: x.ndim - len(self.shape(fitted))]
         x = self.clean(fitted, x).astype(np.float64)
         raw = np.where(fitted.constant, fitted.shift, x * fitted.scale + fitted.shift)
         raw = self.invert(np, raw)
         raw = np.round(raw).clip(0) if self.is_integer else _within(fitted, raw)
-        return as_dtype(np.reshape(raw, (*lead, *fitted.raw_shape)), np.dtype(fitted.dtype))
+        return as_dtype(self.arrange_back(fitted, raw), np.dtype(fitted.dtype))
 
     def best_guess(self, fitted: Fitted, samples: np.ndarray) -> np.ndarray:
         """Return the best single guess [K, ...] of samples [K, S, ...] in the user's units: their mean."""
@@ -107,13 +107,22 @@ class ValueKind:
         del dtype
         return True
 
-    def num_features(self, raw_shape: tuple[int, ...]) -> int:
-        """Return how many features are scaled separately."""
-        return int(np.prod(raw_shape, dtype=np.int64))
+    def arrange(self, fitted: Fitted, raw: Any) -> Any:
+        """Return rows [B, *raw_shape], of `numpy` or `jax.numpy`, with the axes of prepared ones."""
+        return raw.reshape((raw.shape[0], *self.shape(fitted)))
+
+    def arrange_back(self, fitted: Fitted, x: Any) -> Any:
+        """Return values [..., *shape], without padding, with the axes of raw ones."""
+        lead = x.shape[: x.ndim - len(self.shape(fitted))]
+        return x.reshape((*lead, *fitted.raw_shape))
+
+    def as_features(self, raw: np.ndarray) -> np.ndarray:
+        """Return rows [N, *raw_shape] as values [.., F] of the features that are scaled separately."""
+        return raw.reshape(len(raw), int(np.prod(raw.shape[1:], dtype=np.int64)))
 
     def summarise(self, fitted: Fitted, raw: np.ndarray) -> np.ndarray:
         """Tell of rows [B, *raw_shape] what depends on their units, [B, S]; see `units.summarise`."""
-        return np.abs(raw.reshape(len(raw), *self.shape(fitted)).astype(np.float64))
+        return np.abs(self.arrange(fitted, raw).astype(np.float64))
 
 
 def _within(fitted: Fitted, raw: np.ndarray) -> np.ndarray:

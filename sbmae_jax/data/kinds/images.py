@@ -36,9 +36,9 @@ class Images(ValueKind):
         """Return whether the range is measured: that of bytes is known."""
         return dtype != np.uint8
 
-    def num_features(self, raw_shape: tuple[int, ...]) -> int:
-        """Return the number of channels."""
-        return raw_shape[2] if len(raw_shape) == 3 else 1
+    def as_features(self, raw: np.ndarray) -> np.ndarray:
+        """Return the values of each channel."""
+        return raw.reshape(-1, raw.shape[3] if raw.ndim == 4 else 1)
 
     def summarise(self, fitted: Fitted, raw: np.ndarray) -> np.ndarray:
         """Tell the smallest and the largest value of each image."""

@@ -10,17 +10,40 @@ from sbmae_jax.data.kinds.base import Fitted, ValueKind, require_values
 class Signal(ValueKind):
     """Values over time [T] or [T, C], standardised by channel."""
 
+    is_signal = True
+
     def shape(self, fitted: Fitted) -> tuple[int, ...]:
         """Return [T, C]."""
         return fitted.raw_shape if len(fitted.raw_shape) == 2 else (*fitted.raw_shape, 1)
 
-    def num_features(self, raw_shape: tuple[int, ...]) -> int:
-        """Return the number of channels."""
-        return raw_shape[1] if len(raw_shape) == 2 else 1
+    def as_features(self, raw: np.ndarray) -> np.ndarray:
+        """Return the values of each channel."""
+        return raw.reshape(-1, raw.shape[2] if raw.ndim == 3 else 1)
 
     def summarise(self, fitted: Fitted, raw: np.ndarray) -> np.ndarray:
         """Tell the mean size of each channel."""
         return super().summarise(fitted, raw).mean(axis=1)
+
+
+class ChannelsFirstSignal(Signal):
+    """Values over time [C, T], which the networks see as [T, C]."""
+
+    def shape(self, fitted: Fitted) -> tuple[int, ...]:
+        """Return [T, C]."""
+        return fitted.raw_shape[::-1]
+
+    def arrange(self, fitted: Fitted, raw: Any) -> Any:
+        """Return rows [B, T, C]."""
+        return raw.reshape(raw.shape[0], *fitted.raw_shape).swapaxes(1, 2)
+
+    def arrange_back(self, fitted: Fitted, x: Any) -> Any:
+        """Return values [..., C, T]."""
+        del fitted
+        return x.swapaxes(-1, -2)
+
+    def as_features(self, raw: np.ndarray) -> np.ndarray:
+        """Return the values of each channel."""
+        return super().as_features(raw.swapaxes(1, 2))
 
 
 class Binary(ValueKind):

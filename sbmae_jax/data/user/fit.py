@@ -260,7 +260,7 @@ def _measure_moments(
             if len(x):
                 kind = KINDS[kinds[name].name]
                 x = kind.transform(np, x.astype(np.float64))
-                this = _moments_of(x.reshape(-1, kind.num_features(x.shape[1:])))
+                this = _moments_of(kind.as_features(x))
                 found[name] = _merge(found[name], this) if name in found else this
     return found
 

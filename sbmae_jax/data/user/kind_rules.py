@@ -23,7 +23,17 @@ MAX_LEVELS = 11  # of integers [N, F] that are taken for ordered levels
 MAX_ORDINAL_VALUES = 2000  # in a row, each of which is a bit for each level
 # Of images that are taken for classes of pixels: distinct values, and the share of equal neighbours.
 MAX_PIXEL_CLASSES, MIN_EQUAL_NEIGHBOURS = 12, 0.6
-MIN_SIDE = 8  # of these images
+MIN_SIDE = 8  # of these images, and of images of floats that may be signals
+# Of the differences of neighbours to those of values far apart: along time, across channels, and the ratio
+# of both, which images of things seldom have.
+SMOOTH, ROUGH, ANISOTROPY = 0.5, 0.8, 3.0
+# Of the variance of the means along time, as rhythms have none; and how much more there is in those across.
+STEADY, UNSTEADY = 0.05, 10.0
+_PLACES = ("first", "second")
+VOLUMES = (
+    "volumes have no kind of their own: the kind vector learns small ones, to about 16 x 16 x 16, so pool "
+    "larger ones, or give a coder of your own"
+)
 MIN_DISPERSION = 0.5  # variance over mean of counts: Poisson ones have 1
 MIN_ZEROS, MIN_SKEWNESS = 0.3, 1.0  # of integers that are counts though they are stored as floats
 # Of real numbers that are taken for positive ones.
@@ -66,7 +76,7 @@ def infer(name: str, shape: tuple[int, ...], dtype: np.dtype, profile: Profile, 
     if len(shape) in (2, 3):
         return _infer_image(name, shape, dtype, profile, look)
     if len(shape) > 3:
-        return Kind("vector", f"{len(shape) + 1} axes, flattened into one vector")
+        return Kind("vector", f"{len(shape) + 1} axes, flattened into one vector", VOLUMES)
     axes = "one axis" if not shape else "two axes"
     if dtype.kind == "b" or (profile.only_01 and (shape or dtype.kind == "f")):
         return Kind("binary", f"{numbers_of(dtype)}, {axes}, only 0 and 1")
@@ -187,29 +197,79 @@ def _infer_image(
             what = f"{num} classes of pixels in regions"
             return Kind("segmentation", f"{numbers}, {axes}, {what}", doubt)
     signal = len(shape) == 2 and shape[1] <= MAX_CHANNELS["signal"] and dtype.kind != "b"
+    if signal and dtype != np.uint8 and _is_picture(shape, look):
+        doubt = _doubt(name, "if these are signals", "signal")
+        return Kind("image", f"{numbers}, {axes}: greyscale images", doubt)
     if signal and dtype != np.uint8:
         return Kind("signal", f"{numbers}, {axes}: {_channels(shape[1])} over time")
     if channels > MAX_CHANNELS["image"]:
-        return Kind("vector", f"{numbers}, {axes}: too many for an image, so one vector")
+        why = f"{numbers}, {axes}: too many for an image, so one vector"
+        return Kind("vector", why, VOLUMES if min(shape) >= MIN_SIDE else "")
     if has_two_values:
         return Kind("mask", f"{axes}, only 0 and {profile.high:g}")
     colour = "greyscale" if channels == 1 else "colour"
-    seen = look() if len(shape) == 2 and dtype != np.uint8 else None
-    if seen is not None and len(seen.smooth_axes) == len(seen.rough_axes) == 1:
-        time, others = ("first", "second") if seen.smooth_axes == (0,) else ("second", "first")
-        why = (
-            f"{numbers}, {axes}: neighbours along the {time} axis are alike, along the {others} not"
-        )
-        return Kind(
-            "signal", f"{why}: {_channels(shape[seen.rough_axes[0]])} over time",
-            _doubt(name, "if these are images", "image"),
-        )  # fmt: skip
-    if seen is not None and not seen.smooth_axes:
-        doubt = _doubt(
-            name, "neighbours are not alike as in most images: if these are signals", "signal"
-        )
-        return Kind("image", f"{numbers}, {axes}: {colour} images", doubt)
-    return Kind("image", f"{numbers}, {axes}: {colour} images")
+    plain = Kind("image", f"{numbers}, {axes}: {colour} images")
+    if len(shape) == 3 or dtype == np.uint8:
+        return plain
+    found = _infer_signal(name, shape, f"{numbers}, {axes}", look())
+    if found is None and profile.low < 0:  # as in few images
+        doubt = _doubt(name, "if these are signals", "channels_first_signal")
+        return plain._replace(doubt=f"{doubt}; {_layout(name, 'signal')}")
+    return found or plain
+
+
+def _is_picture(shape: tuple[int, ...], look: Look) -> bool:
+    """Return whether small squares [N, A, A] are about as smooth along both axes, as images are."""
+    if shape[0] != shape[1] or shape[0] < MIN_SIDE:
+        return False
+    seen = look()
+    low, high = sorted(seen.differences)
+    return max(seen.roughness) < ROUGH and high < ANISOTROPY * low
+
+
+def _infer_signal(name: str, shape: tuple[int, ...], what: str, seen: Statistics) -> Kind | None:
+    """Tell signals from images of numbers [N, A, B] by how alike neighbours are along each axis.
+
+    Images are about as smooth along both axes, signals along time alone, or they have rhythms, whose means
+    along time are the same. None stands for images without doubt.
+    """
+    other = _doubt(name, "if these are images", "image")
+    if shape[0] < MIN_SIDE:
+        why = f"{what}: {_channels(shape[0])} over time, in the first axis"
+        return Kind("channels_first_signal", why, f"{other}; {_layout(name, 'signal')}")
+    for why in _steady, _rougher:
+        for time, channels in ((0, 1), (1, 0)):
+            if seen.roughness[time] < SMOOTH and (words := why(seen, time, channels)):
+                reason = f"{what}: {words}, {_channels(shape[channels])} over time"
+                kind, turned = ("signal", "channels_first_signal")[:: 1 if time == 0 else -1]
+                return Kind(kind, reason, f"{other}; {_layout(name, turned)}")
+    if not any(found < SMOOTH for found in seen.roughness):
+        when = "neighbours are not alike as in most images: if these are signals"
+        doubt = _doubt(name, when, "channels_first_signal")
+        return Kind("image", f"{what}: greyscale images", f"{doubt}; {_layout(name, 'signal')}")
+    return None
+
+
+def _steady(seen: Statistics, time: int, channels: int) -> str:
+    """Say that means along time are the same, as those of rhythms are, and means across channels not."""
+    left = seen.left_in_means
+    is_steady = left[time] < STEADY and left[channels] > UNSTEADY * left[time]
+    return f"rhythms along the {_PLACES[time]} axis" if is_steady else ""
+
+
+def _rougher(seen: Statistics, time: int, channels: int) -> str:
+    """Say that neighbours are less alike across channels than along time."""
+    is_rougher = seen.differences[channels] > ANISOTROPY * seen.differences[time]
+    if not (is_rougher or seen.roughness[channels] > ROUGH):
+        return ""
+    place, other = _PLACES[time], _PLACES[channels]
+    return f"neighbours along the {place} axis are alike, along the {other} less so"
+
+
+def _layout(name: str, kind: str) -> str:
+    """Return how to say that the axes of a signal are the other ones."""
+    time = "first" if kind == "signal" else "second"
+    return _doubt(name, f"if time is the {time} axis", kind)
 
 
 def _count_pixel_classes(profile: Profile, look: Look) -> int:

@@ -12,6 +12,7 @@ from sbmae_jax.data.user.kind_rules import (
     MAX_CHANNELS,
     MAX_COUNT,
     MAX_ORDINAL_VALUES,
+    VOLUMES,
     Kind,
     channels_first,
     infer,
@@ -49,6 +50,7 @@ def infer_kinds(
         if kind not in KINDS:
             raise ValueError(
                 f"kinds: {name} has the unknown kind {kind!r}: use one of {', '.join(KINDS)}"
+                + (f"; {VOLUMES}" if kind == "volume" else "")
             )
     kinds = {}
     for name in table.names:
@@ -96,6 +98,8 @@ def _misfit(kind: str, shape: tuple[int, ...], dtype: np.dtype, profile: Profile
             return f"{span}, not only 0 and 1, or 0 and 255"
         if kind == "segmentation":
             return _misfit_of_segmentation(shape, profile, span)
+    if kind == "channels_first_signal" and len(shape) != 2:
+        return f"examples must be [C, T], got {shape}"
     if kind == "signal" and len(shape) not in (1, 2):
         return f"examples must be [T] or [T, C], got {shape}"
     if kind == "binary" and not profile.only_01:

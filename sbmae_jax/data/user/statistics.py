@@ -14,7 +14,7 @@ _PILE, _MIN_PILE = (
     0.02,
     5,
 )  # the share and the number of values at the largest one: more are no tail
-_SMOOTH, _ROUGH = 0.5, 0.8  # of neighbours' squared differences to those of values far apart
+_MIN_SIDE = 4  # of an axis along which neighbours are compared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +32,12 @@ class Statistics:
         has_tail: Whether eight or more integers from 0 or 1 are the rarer the farther from the most frequent
             one, and the largest is very rare, as in counts.
         total: The sum of all rows, if it is nearly the same and no value is negative; 0 otherwise.
-        smooth_axes: Along which axes of examples [A, B, ..] neighbours are more alike than others.
-        rough_axes: Along which they are not.
+        roughness: For each of the axes of examples [A, B, ..], the squared differences of neighbours over
+            those of values far apart: near 0 along time or in photographs, about 1 where the order says
+            nothing. NaN for a short axis.
+        differences: The squared differences of neighbours along these axes; 0 for an axis of length 1.
+        left_in_means: For each of these axes, the share of the variance that the means along it have: near 0
+            along time where there are rhythms.
         equal_neighbours: The share of neighbours along both axes of examples [A, B, ..] that are equal.
     """
 
@@ -45,8 +49,9 @@ class Statistics:
     is_capped: bool
     has_tail: bool
     total: float
-    smooth_axes: tuple[int, ...]
-    rough_axes: tuple[int, ...]
+    roughness: tuple[float, float]
+    differences: tuple[float, float]
+    left_in_means: tuple[float, float]
     equal_neighbours: float
 
 
@@ -76,7 +81,6 @@ def measure(raw: np.ndarray) -> Statistics:
     varying = x[:, np.nanmin(x, axis=0) < np.nanmax(x, axis=0)] if x.size else x[:, :0]
     mean, variance = np.nanmean(varying, axis=0), np.nanvar(varying, axis=0)
     logs = np.log(np.where(varying > 0, varying, np.nan))
-    smooth, rough = _axes(raw)
     return Statistics(
         zeros=float(np.mean(known == 0)),
         dispersion=_median(variance[mean > 0] / mean[mean > 0]),
@@ -86,8 +90,9 @@ def measure(raw: np.ndarray) -> Statistics:
         is_capped=_is_capped(x, known),
         has_tail=_has_tail(known),
         total=_total(x),
-        smooth_axes=smooth,
-        rough_axes=rough,
+        roughness=_roughness(raw),
+        differences=_differences(raw),
+        left_in_means=_left_in_means(raw),
         equal_neighbours=_equal_neighbours(raw),
     )
 
@@ -141,20 +146,31 @@ def _equal_neighbours(raw: np.ndarray) -> float:
     return float(np.mean(shares)) if shares else 0.0
 
 
-def _axes(raw: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return along which of the first two axes of examples neighbours are alike, and along which not."""
-    smooth, rough = [], []
+def _left_in_means(raw: np.ndarray) -> tuple[float, float]:
+    if raw.ndim not in (3, 4):
+        return float("nan"), float("nan")
+    x = raw - np.nanmean(raw, axis=0)
+    total = float(np.nanvar(x)) or float("nan")
+    first, second = (float(np.nanvar(np.nanmean(x, axis=axis))) / total for axis in (1, 2))
+    return first, second
+
+
+def _differences(raw: np.ndarray) -> tuple[float, float]:
+    found = [0.0, 0.0]
+    for axis in (1, 2) if raw.ndim in (3, 4) else ():
+        if raw.shape[axis] > 1:
+            found[axis - 1] = float(np.nanmean(np.diff(raw, axis=axis) ** 2))
+    return found[0], found[1]
+
+
+def _roughness(raw: np.ndarray) -> tuple[float, float]:
+    found = [float("nan"), float("nan")]
     for axis in (1, 2) if raw.ndim in (3, 4) else ():
         x = np.moveaxis(raw, axis, 1)
-        if x.shape[1] < 8:
+        if x.shape[1] < _MIN_SIDE:
             continue
         half = x.shape[1] // 2
-        near, far = (
-            np.nanmean((x[:, 1:] - x[:, :-1]) ** 2),
-            np.nanmean((x[:, half:] - x[:, : x.shape[1] - half]) ** 2),
-        )
-        if far > 0 and near < _SMOOTH * far:
-            smooth.append(axis - 1)
-        elif far > 0 and near > _ROUGH * far:
-            rough.append(axis - 1)
-    return tuple(smooth), tuple(rough)
+        far = np.nanmean((x[:, half:] - x[:, : x.shape[1] - half]) ** 2)
+        if far > 0:
+            found[axis - 1] = float(np.nanmean((x[:, 1:] - x[:, :-1]) ** 2) / far)
+    return found[0], found[1]

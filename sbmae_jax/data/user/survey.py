@@ -304,7 +304,7 @@ def _odd_classes(name: str, classes: Sequence[Any]) -> list[str]:
 def _is_coarse(scaling: Scaling) -> bool:
     """Return whether a dtype of floats stores the values of some feature too coarsely for their spread."""
     dtype = np.dtype(scaling.dtype if scaling.dtype != "str" else "U")
-    if dtype.kind != "f" or scaling.kind not in ("vector", "signal"):
+    if dtype.kind != "f" or not (scaling.kind == "vector" or scaling.value_kind.is_signal):
         return False
     step = float(np.finfo(dtype).eps) * np.abs(scaling.shift)
     return bool((step > 0.01 * scaling.scale).any())
