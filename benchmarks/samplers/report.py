@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.claims import Claim, claim
 from benchmarks.runner import Page, Report
+from benchmarks.samplers.advice import of_corrections, of_guidance, of_samplers
 from benchmarks.samplers.information import information_table, of_information
 from benchmarks.tables import table
 
@@ -239,7 +240,10 @@ REPORT = Report(
     "samplers",
     [
         ("accuracy", of_accuracy),
+        ("accuracy", of_samplers),
+        ("accuracy", of_guidance),
         ("widths", of_widths),
+        ("widths", of_corrections),
         ("particles", of_particles),
         ("information", of_information),
         ("overhead", of_overhead),
