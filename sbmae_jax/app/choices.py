@@ -13,7 +13,7 @@ from sbmae_jax._check import did_you_mean, require_int, require_type
 from sbmae_jax._io import as_path
 from sbmae_jax.app.run_choices import choices_for_run, contenders_for
 from sbmae_jax.app.sections import Config, Section, as_tuples, check_keys, plain
-from sbmae_jax.data.kinds import IMAGE_KINDS
+from sbmae_jax.data.kinds import IMAGE_KINDS, KINDS
 from sbmae_jax.data.user.groups import EACH
 from sbmae_jax.data.user.opened import groups_without, whole_table
 from sbmae_jax.data.user.survey import ModalitySurvey, Survey, survey
@@ -282,7 +282,7 @@ def _shared_streams(found: Survey) -> tuple[int, ...]:
 def _is_its_own_latent(m: ModalitySurvey) -> bool:
     """Return whether an autoencoder of a part of a vector could only lose something."""
     few = math.prod(m.shape) <= MAX_OWN_LATENTS
-    return bool(m.vector) and few and m.likelihood == "normal" and m.kind != "angle"
+    return bool(m.vector) and few and m.likelihood == "normal" and not KINDS[m.kind].is_angle
 
 
 def _drop_vectors(sections: dict[str, Any], found: Survey) -> None:

@@ -1,5 +1,7 @@
 """The kinds of modalities: for each, how values become what the networks see, and come back."""
 
+import math
+
 from sbmae_jax.data.kinds.angle import Angle
 from sbmae_jax.data.kinds.base import ValueKind
 from sbmae_jax.data.kinds.categories import Category
@@ -25,6 +27,9 @@ _ALL = (
     Positive("positive", "normal"),
     Composition("composition", "normal"),
     Angle("angle", "normal"),
+    Angle("degrees", "normal", 360.0),
+    Angle("hours", "normal", 24.0),
+    Angle("radians", "normal", 2 * math.pi),
     Date("date", "normal"),
     Segmentation("segmentation", "pixel_classes"),
     ChannelsFirstSignal("channels_first_signal", "normal"),

@@ -15,9 +15,19 @@ class Angle(ValueKind):
 
     What is generated lies in [start, start + period), where `details["start"]` is 0, or minus half a period
     if training has negative values.
+
+    Args:
+        name: Its name.
+        likelihood: As for `ValueKind`.
+        period: The length of the circle; 0 for the shortest known one that holds all values.
     """
 
     is_coded = True
+    is_angle = True
+
+    def __init__(self, name: str, likelihood: str, period: float = 0.0):
+        super().__init__(name, likelihood)
+        self.period = period
 
     def shape(self, fitted: Fitted) -> tuple[int, ...]:
         """Return [F, 2]."""

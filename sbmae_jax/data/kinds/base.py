@@ -36,6 +36,7 @@ class ValueKind:
     is_category = False  # each value is one of `classes`
     is_text = False
     is_date = False
+    is_angle = False
     is_signal = False  # [T, C] for the networks
     is_coded = False  # the networks see a code, not one number for each value
     has_two_values = False

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sbmae_jax.data.kinds import KINDS
-from sbmae_jax.data.kinds.angle import period_of
+from sbmae_jax.data.kinds.angle import Angle, period_of
 from sbmae_jax.data.kinds.date import fit_dates
 from sbmae_jax.data.kinds.text import as_strings, fit_text
 from sbmae_jax.data.scaling import Scaling
@@ -131,9 +131,9 @@ def _fit_one(
         return {"scale": np.array(255.0)}
     if kind in ("binary", "ordinal", "text", "date", "segmentation"):
         return {}
-    if kind == "angle":
-        start = 0.0 if profile.low >= 0 else -period_of(profile.low, profile.high) / 2
-        return {"details": {"period": period_of(profile.low, profile.high), "start": start}}
+    if isinstance(of_kind := KINDS[kind], Angle):
+        period = of_kind.period or period_of(profile.low, profile.high)
+        return {"details": {"period": period, "start": 0.0 if profile.low >= 0 else -period / 2}}
     assert moments is not None
     if kind == "counts":
         return {"details": {"overdispersed": True}} if _is_overdispersed(moments) else {}

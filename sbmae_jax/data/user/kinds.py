@@ -104,10 +104,8 @@ def _misfit(kind: str, shape: tuple[int, ...], dtype: np.dtype, profile: Profile
         return f"examples must be [T] or [T, C], got {shape}"
     if kind == "binary" and not profile.only_01:
         return f"{span}, not only 0 and 1"
-    if (
-        kind in ("binary", "counts", "large_counts", "ordinal", "positive", "angle")
-        and len(shape) > 1
-    ):
+    is_flat = kind in ("binary", "counts", "large_counts", "ordinal", "positive")
+    if (is_flat or KINDS[kind].is_angle) and len(shape) > 1:
         return f"examples must be [] or [F], got {shape}"
     if kind in ("counts", "large_counts") and not (profile.only_integers and profile.low >= 0):
         return "counts must be non-negative integers"
@@ -116,7 +114,7 @@ def _misfit(kind: str, shape: tuple[int, ...], dtype: np.dtype, profile: Profile
     if kind == "composition" and (len(shape) != 1 or shape[0] < 2):
         return f"examples must be [F] with at least two parts, got {shape}"
     if kind == "angle" and not period_of(profile.low, profile.high):
-        return f"{span}, on none of the known circles of 2 pi, 24 and 360: convert them"
+        return f"{span}, on none of the known circles of 2 pi, 24 and 360: use radians, hours or degrees"
     if kind in ("positive", "composition") and profile.low < 0:
         return f"{span}, and none may be negative"
     if kind == "ordinal" and shape and np.prod(shape) > MAX_ORDINAL_VALUES:

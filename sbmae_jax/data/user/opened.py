@@ -12,6 +12,7 @@ import numpy as np
 
 from sbmae_jax._check import require_one_of, require_seed, require_type
 from sbmae_jax._io import as_path
+from sbmae_jax.data.kinds import KINDS
 from sbmae_jax.data.parts import part_details
 from sbmae_jax.data.scaling import Scaling, to_json
 from sbmae_jax.data.user.checks import as_strings
@@ -250,7 +251,7 @@ def _infer_kinds(
         of_vectors = {vector: kind for vector, kind in given.items() if vector in asked}
         vectors = infer_kinds(some, profile(some, "split"), of_vectors)
     for vector, kind in vectors.items():
-        if kind.name in ("composition", "angle"):
+        if kind.name == "composition" or KINDS[kind.name].is_angle:
             raise ValueError(
                 f"{vector} cannot be of the kind {kind.name} where cells are missing on their own: fill them "
                 "in, or set config.data.partial_rows to 'missing' to take these rows for missing"
