@@ -29,6 +29,16 @@ def mean(rows: Rows, figure: str) -> float:
     return mean_std(rows, figure)[0]
 
 
+def of_gaussian(page: Page) -> Iterator[Claim]:
+    """Compare the errors of scores of rows that lack modalities with those of complete rows."""
+    found = grouped(page, "gaussian")
+    complete = found["factors, none"]["available"]
+    for pattern in ("factors, pairs", "Markov, chain"):
+        for figure in GAUSSIAN:
+            over = mean(found[pattern]["completed"], figure) / mean(complete, figure)
+            yield claim(f"{pattern}, completed: error {figure}, over complete rows", over, "<=", 2)
+
+
 def of_latents(page: Page) -> Iterator[Claim]:
     """Compare trainings on latents of which all is known."""
     found = grouped(page, "latents")
@@ -81,13 +91,14 @@ def table_of(part: str, columns: tuple[str, ...]) -> tuple[str, Any]:
 
 
 LATENTS = ("all agree", "given 1", "given 2", "given 4", "total variation", "within")
+GAUSSIAN = ("jointly", "given 1", "given 2", "given 3")
 POLYDIGITS = (
     "all agree", "given 1", "given 2", "given 3", "given 4", "total variation", "diversity",
     "Fréchet distance", "seconds of the score",
 )  # fmt: skip
 REPORT = Report(
     "holes",
-    [("latents", of_latents), ("polydigits", of_polydigits)],
+    [("gaussian", of_gaussian), ("latents", of_latents), ("polydigits", of_polydigits)],
     {
         "holes.latents": table_of("latents", LATENTS),
         "holes.polydigits": table_of("polydigits", POLYDIGITS),
