@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from minimise import minimise
 from networks import jit
-from scipy import special
 
 from sbmae_jax.models.latents import Layout
 from sbmae_jax.models.noise_levels import LatentNetwork
@@ -139,36 +138,44 @@ class ExactMarginals:
     """The network of (1) for a Gaussian of covariance `cov`: the exact score of p(z_P), of every P.
 
     It reads what is there from ln snr alone: a modality at the largest noise level says nothing, one at
-    MAX_LOG_SNR all. In NumPy, as nothing but this file runs it.
+    MAX_LOG_SNR all.
     """
 
     def __init__(self, cov, sde):
-        self.precision, self.bottom = np.linalg.inv(cov), float(sde.log_snr(jnp.ones(())))
+        self.precision, self.bottom = jnp.linalg.inv(cov), sde.log_snr(jnp.ones(()))
 
     def apply(self, params, x, log_snr):
-        x, level = np.asarray(x), np.repeat(np.asarray(log_snr), LAYOUT.sizes, axis=1)
-        alpha, sigma = special.expit(level) ** 0.5, special.expit(-level) ** 0.5
+        level = LAYOUT.expand(log_snr)
+        alpha, sigma = jax.nn.sigmoid(level) ** 0.5, jax.nn.sigmoid(-level) ** 0.5
         # x / alpha is z and noise of the variance exp(-level); its precision is 0 where nothing is said.
-        says = np.where(level > self.bottom + 1e-9, np.exp(level), 0)
-        posterior = self.precision + says[:, :, None] * np.eye(5)
-        mean = np.linalg.solve(posterior, (says * x / alpha)[..., None])[..., 0]
-        return jnp.asarray((mean - alpha * x) / sigma)
+        says = jnp.where(level > self.bottom + 1e-9, jnp.exp(level), 0)
+        posterior = self.precision[None] + says[:, :, None] * jnp.eye(5)[None]
+        mean = jnp.linalg.solve(posterior, (says * x / alpha)[..., None])[..., 0]
+        return (mean - alpha * x) / sigma
 
 
 @each_sde
 def test_the_exact_network_has_the_exact_score_of_the_joint_and_of_every_conditional(sde, x64):
-    target, t = unit_gaussian(), sde.time(jnp.asarray(0.0))
-    network = LatentNetwork(ExactMarginals(target.cov, sde).apply, {}, sde, LAYOUT)
-    z, eps = map(jnp.asarray, draws(20))
-    noised = sde.perturb(z, eps, t)
-    joint = target.score(sde)(noised, t)
-    np.testing.assert_allclose(score_fn(network)(noised, t), joint, rtol=1e-6, atol=1e-6)
-    for observed in np.array([(0, 0, 1), (1, 0, 0), (1, 1, 0)], bool):
-        mask = np.repeat(observed, LAYOUT.sizes)[None]
-        x = jnp.where(mask, z, noised)
-        found = score_fn(network, jnp.tile(observed, (20, 1)))(x, t)
-        exact = target.conditional_score(sde, mask[0])(x, t)
-        assert not np.where(mask, found, 0).any()
+    target, (z, eps) = unit_gaussian(), draws(20)
+    subsets = np.array([(0, 0, 1), (1, 0, 0), (1, 1, 0)], bool)
+
+    @jit
+    def scores(z, eps):
+        t = sde.time(jnp.asarray(0.0))
+        network = LatentNetwork(ExactMarginals(target.cov, sde).apply, {}, sde, LAYOUT)
+        noised = sde.perturb(z, eps, t)
+        pairs = []
+        for observed in subsets:
+            mask = np.repeat(observed, LAYOUT.sizes)
+            x = jnp.where(mask[None], z, noised)
+            found = score_fn(network, jnp.tile(observed, (20, 1)))(x, t)
+            pairs.append((found, target.conditional_score(sde, mask)(x, t)))
+        return (score_fn(network)(noised, t), target.score(sde)(noised, t)), pairs
+
+    (found, joint), pairs = scores(z, eps)
+    np.testing.assert_allclose(found, joint, rtol=1e-6, atol=1e-6)
+    for observed, (found, exact) in zip(subsets, pairs, strict=True):
+        assert not found[:, np.repeat(observed, LAYOUT.sizes)].any()
         np.testing.assert_allclose(found, exact, atol=1e-4)
     # So what the network is told of observed modalities matters: c given a and b is not the joint score.
     assert float(jnp.mean((joint - exact)[:, :3] ** 2) / jnp.mean(exact[:, :3] ** 2)) > 0.05
@@ -257,9 +264,12 @@ def test_least_squares_on_the_loss_finds_the_exact_coefficients_of_every_pattern
     level, cov = 0.2, unit_gaussian().cov
     config = ScoreMatchingConfig("unit", level, 0.0, conditioning_prob=0.6)
     task = score_task(Function(record), VP(), LAYOUT, config)
-    slope_of = jax.grad(lambda output: task.loss(output, jax.random.key(5), batch)[0].sum())
-    slope = np.asarray(slope_of(jnp.zeros((60_000, 5))))
-    x, log_snr = (np.asarray(array) for array in inputs[0])
+
+    def total(output):
+        return task.loss(output, jax.random.key(5), batch)[0].sum(), inputs[0]
+
+    slope, seen_by_network = jit(jax.grad(total, has_aux=True))(jnp.zeros((60_000, 5)))
+    slope, x, log_snr = map(np.asarray, (slope, *seen_by_network))
     bottom, seen = float(VP().log_snr(jnp.ones(()))), set()
     for pattern in np.unique(log_snr, axis=0):
         rows = (log_snr == pattern).all(axis=1)
@@ -285,8 +295,13 @@ def test_complete_rows_also_show_the_network_some_of_their_modalities():
 
     config = ScoreMatchingConfig("unit", 0.2, 0.0, conditioning_prob=0.6, absent_prob=0.5)
     task = score_task(Function(record), VP(), LAYOUT, config)
-    loss = task.loss({}, jax.random.key(5), {"z": jnp.asarray(draws(4000)[0])})[0]
-    level, bottom = np.asarray(inputs[0]), float(VP().log_snr(jnp.ones(())))
+
+    @jit
+    def loss_and_levels(z):
+        return task.loss({}, jax.random.key(5), {"z": z})[0], inputs[0]
+
+    loss, level = map(np.asarray, loss_and_levels(draws(4000)[0]))
+    bottom = float(VP().log_snr(jnp.ones(())))
     absent, observed = level < bottom + 1e-3, level > 13.9
     num = absent.sum(axis=1)
     assert num.max() == 2
