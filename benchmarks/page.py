@@ -16,6 +16,7 @@ from benchmarks import door, polydigits
 from benchmarks.claims import Claim
 from benchmarks.dq import report as dq
 from benchmarks.faces import report as faces
+from benchmarks.holes import report as holes
 from benchmarks.own_data import report as own_data
 from benchmarks.peers import report as peers
 from benchmarks.polymnist import report as polymnist
@@ -26,7 +27,8 @@ from benchmarks.tables import fill, table
 from sbmae_jax._json import from_json
 
 REPORTS = [
-    m.REPORT for m in (polydigits, samplers, faces, polymnist, dq, own_data, scale, peers, door)
+    m.REPORT
+    for m in (polydigits, samplers, faces, polymnist, dq, own_data, scale, peers, door, holes)
 ]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md")))
 MISSING = "Not measured yet."

@@ -64,7 +64,7 @@ def changed(path, value):
         ("autoencoder.kind", "gan", "autoencoder: .*kind must be one of vae, rae, got 'gan'"),
         ("score.conditioning_prob", 0.0, ".* set config.score.conditioning_prob above 0"),
         ("score.absent_prob", 2.0, "score: absent_prob must be in 0..1, got 2"),
-        ("score.completed_share", 0.5, "score.completion_start: no row would be completed"),
+        ("score.completed_share", 1.0, "score: completed_share must be .*below 1"),
         ("score_training.batch_size", 0, "score_training: batch_size must be at least 1, got 0"),
         ("score", 3, "score must be a section of keys and values, got 3"),
         ("seed", -1, r"seed must be an integer in 0\.\.4294967295, got -1"),

@@ -59,11 +59,11 @@ def slope(teacher_says, num=12_000):
     """Return how the loss on completed rows changes with what the exact score is added, and its error."""
     z, present = pairs(num)
     config = ScoreMatchingConfig(
-        "unit", 0.0, 1.3, 0.6, base="gaussian", completed_share=0.999, completion_start=1,
+        "unit", 0.0, 1.3, 0.6, base="gaussian", completed_share=0.999, completion_start=0.0,
         completion_steps=50,
     )  # fmt: skip
     task = score_task(Mean, VP(), LAYOUT, config, EXACT)
-    average = Average(jnp.asarray(teacher_says), jnp.asarray(1))
+    average = Average(jnp.asarray(teacher_says), jnp.asarray(0.5))
 
     @jit
     def change(key):
@@ -87,29 +87,31 @@ def test_the_exact_score_is_a_fixed_point_where_rows_have_two_of_three_modalitie
 
 def test_before_the_teacher_is_trusted_the_loss_is_that_of_available_cases(key):
     z, present = pairs(64)
-    config = ScoreMatchingConfig(conditioning_prob=0.5, completed_share=0.5, completion_start=3)
+    config = ScoreMatchingConfig(conditioning_prob=0.5, completed_share=0.5, completion_start=0.3)
     task, batch = (
         score_task(Mean, VP(), LAYOUT, config),
         {"z": z.astype(jnp.float32), "present": present},
     )
 
     @jit
-    def losses(key, step):
-        average = Average(jnp.zeros(()), step)
+    def losses(key, progress):
+        average = Average(jnp.zeros(()), progress)
         found = task.training_loss(jnp.ones(()), key, batch, average)[0]
         return found, task.loss(jnp.ones(()), jax.random.clone(key), batch)[0]
 
-    np.testing.assert_array_equal(*losses(key, 2))
-    later, plain = losses(jax.random.clone(key), 3)
+    np.testing.assert_array_equal(*losses(key, 0.29))
+    later, plain = losses(jax.random.clone(key), 0.3)
     assert (np.asarray(later) != plain).mean() > 0.9
     assert np.isfinite(later).all()
 
 
 def test_rows_that_lack_nothing_train_as_ever(key):
-    config = ScoreMatchingConfig(conditioning_prob=0.5, completed_share=0.5, completion_start=0)
+    config = ScoreMatchingConfig(conditioning_prob=0.5, completed_share=0.5, completion_start=0.0)
     task = score_task(Mean, VP(), LAYOUT, config)
     batch = {"z": jnp.ones((8, 4))}
-    found = task.training_loss(jnp.ones(()), key, batch, Average(jnp.zeros(()), jnp.asarray(5)))[0]
+    found = task.training_loss(jnp.ones(()), key, batch, Average(jnp.zeros(()), jnp.asarray(0.5)))[
+        0
+    ]
     again = task.loss(jnp.ones(()), jax.random.clone(key), batch)[0]
     np.testing.assert_array_equal(found, again)
 

@@ -92,3 +92,22 @@ def test_parts_of_a_batch_draw_noise_of_their_own(key):
     step_key = jax.random.fold_in(key, 0)
     draws = [jax.random.normal(jax.random.fold_in(step_key, i), (32,)) for i in (0, 1)]
     np.testing.assert_allclose(metrics["loss"], np.mean(draws), rtol=1e-5)
+
+
+def test_a_loss_that_learns_from_the_average_is_told_of_it_and_of_the_progress(key):
+    def loss(params, key, batch):
+        return jnp.sum(params["w"]) + 0 * batch["x"], {}
+
+    def training_loss(params, key, batch, average):
+        seen = {"first": average.params["w"][0], "progress": average.progress}
+        return loss(params, key, batch)[0], {n: v + 0 * batch["x"] for n, v in seen.items()}
+
+    task = Task(lambda key, batch: None, loss, training_loss=training_loss)
+    optimizer = config(batch_size=2).optimizer()
+    step = jax.jit(make_step(task, optimizer, 0.9, num_steps=4))
+    state = started({"w": jnp.array([5.0, 3.0])}, optimizer)
+    state, first = step(key, state, {"x": jnp.zeros(2)})
+    _, second = step(jax.random.clone(key), state, {"x": jnp.zeros(2)})
+    assert [first[n] for n in ("first", "progress")] == [5, 0]
+    assert second["progress"] == 0.25
+    assert second["first"] == state.ema_params["w"][0] != 5

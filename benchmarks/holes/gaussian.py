@@ -76,10 +76,7 @@ def train(cov: np.ndarray, holes: str, completed: bool, seed: int, num_steps: in
     if holes != "none":
         arrays["present"] = draw_present(rng, holes, 0.0, np.zeros(num, int), len(LAYOUT.sizes))
     network = HubScore(sizes=LAYOUT.sizes, width=64, hub_width=96, num_blocks=2)
-    config = ScoreMatchingConfig(
-        conditioning_prob=0.5, completed_share=0.5 if completed else 0.0,
-        completion_start=num_steps * 3 // 10,
-    )  # fmt: skip
+    config = ScoreMatchingConfig(conditioning_prob=0.5, completed_share=0.5 if completed else 0.0)
     settings = TrainingConfig(num_steps=num_steps, batch_size=256, learning_rate=2e-3)
     mesh = sharding.make_mesh(1)
     init, run = compile_training(score_task(network, SDE, LAYOUT, config), settings, mesh)

@@ -70,9 +70,8 @@ def train(seed: int, pattern: str, training: str, num_steps: int) -> tuple[Any, 
     weights = weigh_rows(present[kept]) if training != "uniform" else None
     network = HubScore(sizes=LAYOUT.sizes, width=64, hub_width=96, num_blocks=2)
     config = ScoreMatchingConfig(
-        conditioning_prob=0.5, completed_share=0.5 if training == "completed" else 0.0,
-        completion_start=num_steps * 3 // 10,
-    )  # fmt: skip
+        conditioning_prob=0.5, completed_share=0.5 if training == "completed" else 0.0
+    )
     settings = TrainingConfig(num_steps=num_steps, batch_size=256, learning_rate=2e-3)
     mesh = sharding.make_mesh(1)
     task = score_task(network, SDE, LAYOUT, config)

@@ -100,6 +100,7 @@ REPORT = Report(
     "holes",
     [("gaussian", of_gaussian), ("latents", of_latents), ("polydigits", of_polydigits)],
     {
+        "holes.gaussian": table_of("gaussian", GAUSSIAN),
         "holes.latents": table_of("latents", LATENTS),
         "holes.polydigits": table_of("polydigits", POLYDIGITS),
     },

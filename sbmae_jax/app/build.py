@@ -212,12 +212,6 @@ def _check_conditioning(parts: Parts) -> None:
             "config.network.per_modality_levels: a score trained with absent modalities must know which "
             "ones there are: set it to True, or config.score.absent_prob to 0"
         )
-    start, num_steps = parts.matching.completion_start, parts.score_training.num_steps
-    if parts.matching.completed_share and start >= num_steps:
-        raise ValueError(
-            f"config.score.completion_start: no row would be completed, as the training has {num_steps:,} "
-            f"steps: set it below that, got {start:,}"
-        )
     if parts.energy is None:
         if sampling.guidance:
             raise ValueError(

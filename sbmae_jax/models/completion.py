@@ -13,8 +13,8 @@ noise of its own. Only measured values are targets.
 If modalities are missing completely at random, and the network draws exactly, then x is noised from p(z), and
 the minimiser of (1) is the exact joint score given S, for every modality that some row has. So the exact
 score is a fixed point; this is stochastic EM, whose E-step is the draw and whose M-step are the optimiser's
-steps. What the network has not yet learned of how modalities go together it would confirm to itself. So until
-a given step rows train as available cases only.
+steps. What the network has not yet learned of how modalities go together it would confirm to itself. So for
+the first part of the training rows train as available cases only.
 
 Why it helps. Available cases teach the marginals of the patterns that there are. Where no row has all, or
 few have, the joint score is what the network makes of these: modalities agree, but classes get shares that no

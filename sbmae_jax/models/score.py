@@ -55,7 +55,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from sbmae_jax._check import MAX_COUNT, require_int, require_number, require_one_of
+from sbmae_jax._check import require_int, require_number, require_one_of
 from sbmae_jax.models.completion import draw_missing
 from sbmae_jax.models.denoiser import ask, network_target
 from sbmae_jax.models.factor_gaussian import FactorGaussian, standard_gaussian
@@ -99,7 +99,7 @@ class ScoreMatchingConfig:
             averaged network draws, so that these rows train the joint score too, see `completion`. Needs
             `conditioning_prob` above 0. Complete data are not affected. 0 trains on available cases only, at
             less than half of the cost.
-        completion_start: Steps of the training before the first one that completes rows.
+        completion_start: Share of the steps of the training before the first that completes rows, in 0..1.
         completion_steps: Evaluations of the network by which missing modalities are drawn, in 1..1000.
         base: "none" or "gaussian". With "gaussian" the score starts from that of a Gaussian with the
             covariance of the training latents, so that all linear relations are known before the first
@@ -121,7 +121,7 @@ class ScoreMatchingConfig:
     absent_prob: float = 0.0
     base: str = "none"
     completed_share: float = 0.0
-    completion_start: int = 1000
+    completion_start: float = 0.3
     completion_steps: int = 4
 
     def __post_init__(self):
@@ -133,7 +133,7 @@ class ScoreMatchingConfig:
         require_number("absent_prob", self.absent_prob, 0, 1)
         require_one_of("base", self.base, BASES)
         require_number("completed_share", self.completed_share, 0, below=1)
-        require_int("completion_start", self.completion_start, 0, MAX_COUNT)
+        require_number("completion_start", self.completion_start, 0, 1)
         require_int("completion_steps", self.completion_steps, 1, 1000)
         if self.completed_share and not self.conditioning_prob:
             raise ValueError(
@@ -254,7 +254,7 @@ def score_task(
         def available(key):
             return loss(params, key, batch)[0]
 
-        is_early = average.step < config.completion_start
+        is_early = average.progress < config.completion_start
         return jax.lax.cond(is_early, available, completed, key), {}
 
     return Task(init, loss, training_loss=training_loss if config.completed_share else None)

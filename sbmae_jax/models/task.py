@@ -18,11 +18,11 @@ class Average(NamedTuple):
 
     Attributes:
         params: The averaged parameters.
-        step: Number of steps taken before, a scalar of int32.
+        progress: Share of the steps of the training that were taken before, a scalar in 0..1.
     """
 
     params: Params
-    step: Array
+    progress: Array
 
 
 class Task(NamedTuple):

@@ -75,7 +75,9 @@ def compile_training(task: Task, training: TrainingConfig, mesh: Mesh) -> tuple[
         batches. The latter donates the state.
     """
     optimizer = training.optimizer(task.num_members)
-    step = make_step(task, optimizer, training.ema_decay, training.num_microbatches)
+    step = make_step(
+        task, optimizer, training.ema_decay, training.num_microbatches, training.num_steps
+    )
 
     # Compiled, so that no two arrays of the state share a buffer: a shared one could not be donated.
     def init(key, chunk):
@@ -119,8 +121,9 @@ def compile_validation(task: Task, mesh: Mesh) -> ValidateFn:
 
 
 def make_step(
-    task: Task, optimizer: optax.GradientTransformation, ema_decay: float, num_microbatches: int = 1
-) -> StepsFn:
+    task: Task, optimizer: optax.GradientTransformation, ema_decay: float,
+    num_microbatches: int = 1, num_steps: int = 1,
+) -> StepsFn:  # fmt: skip
     """Build the pure function of one optimiser step, `(key, state, batch) -> (state, metrics)`.
 
     Its key is the same for the whole training: step i draws its noise from `fold_in(key, i)`.
@@ -130,6 +133,7 @@ def make_step(
         optimizer: From `TrainingConfig.optimizer`.
         ema_decay: As in `TrainingConfig`.
         num_microbatches: As in `TrainingConfig`.
+        num_steps: As in `TrainingConfig`, for a `Task.training_loss`, which is told of the progress.
     """
 
     def step(key, state, batch):
@@ -137,7 +141,7 @@ def make_step(
             if task.training_loss is None:
                 loss, metrics = task.loss(params, loss_key, batch)
             else:
-                average = Average(state.ema_params, state.step)
+                average = Average(state.ema_params, state.step / num_steps)
                 loss, metrics = task.training_loss(params, loss_key, batch, average)
             return jnp.mean(loss), jax.tree.map(jnp.mean, metrics)
 
