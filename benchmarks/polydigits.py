@@ -3,6 +3,7 @@
     python -m benchmarks.polydigits runs --seeds 0 1 2    # about five minutes a seed
     python -m benchmarks.polydigits demo                  # `make demo` in a fresh clone, with a watch
     python -m benchmarks.polydigits captions --seeds 0    # with text: two models, about twelve minutes
+    python -m benchmarks.polydigits small                 # the model in the wheel, measured as it is stored
 
 Each seed draws other digits for training and test, other weights and other samples.
 """
@@ -18,9 +19,11 @@ import numpy as np
 from benchmarks.captions import measure_captions, of_captions
 from benchmarks.claims import Claim, Target, claim
 from benchmarks.runner import ROOT, Options, Page, Report, main, seconds_of
-from benchmarks.runs import run_seeds
+from benchmarks.runs import forget_compiled, nested_figures, run_seeds, trained
 from benchmarks.tables import figures_table, over_seeds
 from configs import polydigits
+from sbmae_jax import load
+from sbmae_jax.app import pipeline
 
 TARGETS: dict[str, Target] = {
     "classifier accuracy, real test images": (">", 0.95),
@@ -86,10 +89,55 @@ def measure_demo(options: Options) -> dict[str, Any]:
         return {"seconds": seconds_of(command, Path(folder))}
 
 
+def measure_small(options: Options) -> dict[str, Any]:
+    """Train the model that is installed with the package, and measure it in its 16 bits."""
+    workdir = options.runs / "polydigits-small"
+    config = polydigits.get_config("smoke" if options.smoke else "small").to_dict()
+    run = trained(config, workdir, ("train", "evaluators"))
+    file = workdir / "polydigits-small.safetensors"
+    load(workdir).save(file, dtype="bfloat16")
+    found, _ = pipeline.measure(run, load(file), "test")
+    forget_compiled()
+    return {"config": "configs/polydigits.py:small", "bytes": file.stat().st_size, "found": found}
+
+
+def small_figures(page: Page) -> dict[str, float]:
+    found = nested_figures(page["small"]["found"])
+    ceiling = found["reconstruction"]
+    return {
+        "reconstruction accuracy (the ceiling)": ceiling,
+        **{
+            f"coherence given {n}, over the ceiling": found[f"given {n}"] / ceiling
+            for n in range(1, 5)
+        },
+        "coherence from nothing, all five agree": found["all agree"],
+        "diversity": found["diversity"],
+        "size, MB": page["small"]["bytes"] / 1e6,
+    }
+
+
+SMALL_TARGETS: dict[str, Target] = {
+    "coherence given 1, over the ceiling": (">=", 0.80),
+    "coherence from nothing, all five agree": (">=", 0.70),
+    "size, MB": ("<=", 6.0),
+}
+
+
+def of_small(page: Page) -> Iterator[Claim]:
+    for name, value in small_figures(page).items():
+        if name in SMALL_TARGETS:
+            yield claim(f"{name}, the installed model", value, *SMALL_TARGETS[name])
+
+
+def small_table(page: Page) -> str:
+    """Return the figures of the installed model."""
+    return figures_table({"polydigits-small": [small_figures(page)]}, SMALL_TARGETS)
+
+
 REPORT = Report(
     "polydigits",
-    [("runs", of_runs), ("demo", of_demo), ("captions", of_captions)],
-    {"polydigits.front": ("runs", front_table)},
+    [("runs", of_runs), ("demo", of_demo), ("captions", of_captions), ("small", of_small)],
+    {"polydigits.front": ("runs", front_table), "polydigits.small": ("small", small_table)},
 )
 
 if __name__ == "__main__":
@@ -97,6 +145,6 @@ if __name__ == "__main__":
         "polydigits",
         __doc__,
         REPORT,
-        (measure_runs, measure_demo, measure_captions),
+        (measure_runs, measure_demo, measure_captions, measure_small),
         seeds=(0, 1, 2),
     )
