@@ -241,16 +241,16 @@ def _make_dials(player: Player) -> list[Any]:
             ),
             gr.Slider(
                 0, 1, temperature, step=0.05, label="Temperature", elem_id="temperature", buttons=[],
-                info="Less: more coherent, less diverse.", visible=player.has_temperature,
+                info="Less is more coherent.", visible=player.has_temperature,
             ),
             gr.Slider(
                 0, MAX_WEIGHT, classifier_free, step=0.25, label="Guidance", elem_id="guidance",
-                info="Weight of what is given; 1: none.", visible=player.has_classifier_free,
+                info="Weight of what is given.", visible=player.has_classifier_free,
                 buttons=[],
             ),
             gr.Slider(
                 0, MAX_WEIGHT, guidance, step=0.25, label="Energy", elem_id="energy", buttons=[],
-                info="Weight of the energy; 0: none.", visible=player.has_guidance,
+                info="Weight of the energy.", visible=player.has_guidance,
             ),
         ]  # fmt: skip
     return dials
