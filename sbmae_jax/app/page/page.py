@@ -28,7 +28,9 @@ from sbmae_jax.models.model import Model
 _POOL = 32  # samples from nothing, for examples and the ranges of sliders
 _FOLDER = Path(__file__).parent
 _MODEL = {"concurrency_limit": 1, "concurrency_id": "model", "api_visibility": "private"}
-_QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+_QUICK: dict[str, Any] = {
+    "concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private",
+}  # fmt: skip
 _PROGRESS = gr.Progress()  # Gradio makes one for each request in its place
 _HEAD = (
     "Each card is a modality. Draw, choose or upload what you know, and generate the rest; or give "
