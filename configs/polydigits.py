@@ -102,7 +102,9 @@ def share_two_factors(config: ml_collections.ConfigDict) -> None:
     for name, latent_size in (("digit", 9), ("quadrant", 3)):
         config.modalities[name] = {
             "likelihood": "categorical", "network": "vector", "latent_size": latent_size, "weight": 0.2,
+            "training": {"num_steps": 500},
         }  # fmt: skip
+    config.autoencoder_training.num_steps = 2000
     widths = {"width": 128}
     config.encoder_decoders.vector = {"name": "vector", "encoder": widths, "decoder": widths}
     config.evaluation = {
@@ -126,5 +128,8 @@ def shrink(config: ml_collections.ConfigDict) -> None:
     for name in ("autoencoder_training", "score_training", "classifier_training"):
         if name in config:
             config[name].update(num_steps=20, batch_size=32, steps_per_call=10, checkpoint_every=10)
+    for modality in config.modalities.values():
+        if "training" in modality:
+            modality.training.num_steps = 20
     config.sampling.update(num_levels=4, num_corrections=1)
     config.evaluation.update(num_rows=40, num_unconditional=40, batch_size=40)

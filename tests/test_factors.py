@@ -5,10 +5,15 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import own_files
 import pytest
 
+from sbmae_jax._json import from_json
+from sbmae_jax.app import pipeline
 from sbmae_jax.app.evaluations import build_protocol
-from sbmae_jax.configs import polydigits
+from sbmae_jax.app.overrides import Override, with_overrides
+from sbmae_jax.app.sections import plain
+from sbmae_jax.configs import custom, polydigits
 from sbmae_jax.data.description import Description
 from sbmae_jax.evaluation.generator import Generator
 from sbmae_jax.evaluation.labels import factor_pages
@@ -243,6 +248,8 @@ def test_factors_are_found_where_none_are_named():
     assert found.views == ("bits", "coffee", "hubble", "one")  # pyright: ignore
     stages = [verifier.stage for verifier in found.verifiers]  # pyright: ignore
     assert stages[:2] == ["verifier/digit-bits", "verifier/digit-coffee+hubble"]
+    alone = build(factors=("digit",))
+    assert alone.views == ("bits", "coffee", "hubble", "one")  # pyright: ignore
     named = build(factors=("bits.Smile",), views=("coffee",))
     (factor,) = named.labels  # pyright: ignore
     assert factor.read(np.array([[1.0, 0.2], [0.0, 0.9]])).tolist() == [0, 1]
@@ -276,3 +283,25 @@ def test_data_without_labels_or_without_views_are_refused():
     labels = tuple(m for m in MODALITIES if m.name in ("digit", "quadrant"))
     with pytest.raises(ValueError, match="no modality is left that could show the factors digit"):
         build_protocol(config, labels, DATA)
+
+
+@pytest.mark.slow
+def test_labels_of_a_user_are_factors(tmp_path):
+    made = own_files.arrays()
+    chosen = ("vector", "label", "town")
+    np.savez(tmp_path / "own.npz", **{name: made[name] for name in chosen})
+    config = custom.get_config("smoke")
+    config.data.path = str(tmp_path / "own.npz")
+    changes = {
+        "evaluation.name": "factors", "classifier_training.num_steps": "20",
+        "classifier_training.learning_rate": "1e-3", "classifier_training.batch_size": "32",
+        "classifier_training.steps_per_call": "10", "classifier_training.checkpoint_every": "20",
+    }  # fmt: skip
+    values, _ = with_overrides(plain(config), [Override(*change) for change in changes.items()])
+    pipeline.run(values, tmp_path / "run", quiet=True)
+    found = from_json((tmp_path / "run" / "results.json").read_text())
+    assert set(found["factors"]) == {"label", "town"}
+    assert list(found["given_labels"]) == ["town"]  # the label is no modality
+    assert set(found["unconditional"]) >= {"label", "town"}
+    assert found["num_rows"] + found["num_rows_without_label"] == 20
+    assert "Agreement in open factors" in (tmp_path / "run/report/index.html").read_text()

@@ -31,7 +31,7 @@ def build_factors(
 
     Args:
         section: That of the evaluation. Its keys `factors` and `views` may be empty or missing, which takes
-            the labels that the data have, and all other modalities.
+            the labels that the data have, and all modalities that are no labels.
         modalities: What the model learns.
         data: The arrays of the data, and the names of classes and entries.
 
@@ -59,7 +59,9 @@ def build_factors(
                 f"{section.place}.views: {name!r} is no modality that may show a factor"
                 f"{did_you_mean(name, may_show)}; choose from {', '.join(may_show) or 'none'}"
             )
-    views = tuple(may_show[n] for n in section.values.get("views") or may_show)
+    labels = _all_factors(likelihoods, data)
+    unnamed = [name for name in may_show if name not in labels]
+    views = tuple(may_show[n] for n in section.values.get("views") or unnamed)
     if not views:
         raise ValueError(
             f"{section.place}: no modality is left that could show the factors "

@@ -47,7 +47,7 @@ class FactorProtocol:
         training: How these are trained.
         factors: The names of the factors: arrays of labels, and `ARRAY.ENTRY` for an entry of a vector of
             bits. Without any, `label` and all modalities that are categories or single bits.
-        views: The modalities that may show the factors; without any, all that hold none.
+        views: The modalities that may show the factors; without any, all that are no such labels.
         num_rows: How many test rows are measured; 0 takes all. Rows without one of the labels are left out.
         num_unconditional: How many joint samples are drawn from nothing.
         batch_size: Rows in one call of the generator.
