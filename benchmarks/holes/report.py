@@ -10,11 +10,6 @@ from benchmarks.tables import Rows, mean_std, rows_table
 FEW = "1 % complete, else single"
 # Chosen on latents, before PolyDigits was measured: completing spreads what few rows couple, and errs more.
 CHOSEN = {"half": "completed", "most": "completed", "pairs": "completed", "single": "available"}
-    "half missing": "completed",
-    ".7 missing": "completed",
-    "pairs": "completed",
-    FEW: "available",
-}
 
 
 RUNS = ("complete", "half", "most", "pairs", "single")
@@ -110,7 +105,12 @@ POLYDIGITS = (
 )  # fmt: skip
 REPORT = Report(
     "holes",
-    [("gaussian", of_gaussian), ("latents", of_latents), ("single", of_single), *map(of_pattern, BOUNDS)],
+    [
+        ("gaussian", of_gaussian),
+        ("latents", of_latents),
+        ("single", of_single),
+        *map(of_pattern, BOUNDS),
+    ],
     {
         "holes.gaussian": table_of(("gaussian",), GAUSSIAN),
         "holes.latents": table_of(("latents",), LATENTS),
