@@ -56,7 +56,7 @@ import jax
 import jax.numpy as jnp
 
 from sbmae_jax._check import require_int, require_number, require_one_of
-from sbmae_jax.models.completion import draw_missing
+from sbmae_jax.models.completion import complete_rows
 from sbmae_jax.models.denoiser import ask, network_target
 from sbmae_jax.models.factor_gaussian import FactorGaussian, standard_gaussian
 from sbmae_jax.models.latents import Layout
@@ -122,7 +122,7 @@ class ScoreMatchingConfig:
     base: str = "none"
     completed_share: float = 0.0
     completion_start: float = 0.3
-    completion_steps: int = 4
+    completion_steps: int = 6
 
     def __post_init__(self):
         require_one_of("weighting", self.weighting, WEIGHTINGS)
@@ -229,14 +229,20 @@ def score_task(
         """Return equation (1) of `completion`."""
         z, present = _rows(batch, layout)
         time_key, noise_key, observed_key, missing_key = jax.random.split(key, 4)
-        t = config.draw_times(time_key, sde, len(z))[:, None]
-        eps, observed = jax.random.normal(noise_key, z.shape), observe(observed_key, present)
-        averaged, learned = LatentNetwork(network.apply, teacher, sde, layout), present & ~observed
-        drawn = draw_missing(
-            missing_key, averaged, gaussian, z, present, t, config.completion_steps
+        averaged = LatentNetwork(network.apply, teacher, sde, layout)
+        of_missing = score_fn(averaged, present, gaussian)
+        z = complete_rows(
+            missing_key, sde, of_missing, z, layout.expand(present), config.completion_steps
         )
-        x = jnp.where(layout.expand(learned), sde.alpha(t) * z + sde.sigma(t) * eps, drawn)
-        return errors(params, x, z, eps, t, observed, jnp.zeros_like(present), learned)
+        t = config.draw_times(time_key, sde, len(z))[:, None]
+        eps, observed = (
+            jax.random.normal(noise_key, z.shape),
+            observe(observed_key, jnp.ones_like(present)),
+        )
+        # Something that was measured is left to learn.
+        observed &= ~present | jnp.any(present & ~observed, axis=1, keepdims=True)
+        x = jnp.where(layout.expand(observed), z, sde.alpha(t) * z + sde.sigma(t) * eps)
+        return errors(params, x, z, eps, t, observed, jnp.zeros_like(present), present & ~observed)
 
     def training_loss(params, key, batch, average):
         num = int(config.completed_share * len(batch["z"]))
