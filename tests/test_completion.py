@@ -54,34 +54,28 @@ def test_what_is_drawn_has_the_distribution_of_what_is_missing(x64):
         np.testing.assert_allclose(found.mean(axis=0), 0, atol=4 / 3000**0.5)
 
 
-def slope(teacher_says, num=5_000):
-    """Return how the loss on completed rows changes with what the exact score is added, and its error."""
-    z, present = pairs(num)
-    config = ScoreMatchingConfig(
+def test_the_exact_score_is_a_fixed_point_where_rows_have_two_of_three_modalities(x64):
+    num, config = 5_000, ScoreMatchingConfig(
         "unit", 0.0, 1.3, 0.6, base="gaussian", completed_share=0.999, completion_start=0.0,
         completion_steps=24,
     )  # fmt: skip
-    task = score_task(Mean, VP(), LAYOUT, config, EXACT)
-    average = Average(jnp.asarray(teacher_says), jnp.asarray(0.5))
+    batch = dict(zip(("z", "present"), pairs(num), strict=True))
+    loss = score_task(Mean, VP(), LAYOUT, config, EXACT).training_loss
 
     @jit
-    def change(key):
-        loss = functools.partial(task.training_loss, key=key, batch={"z": z, "present": present})
-        found = [
-            loss(jnp.asarray(p), key=jax.random.clone(key), average=average)[0]
-            for p in (1e-3, -1e-3)
-        ]
-        return (found[0] - found[1]) / 2e-3
+    def slope(key, teacher):
+        """Return how the loss of each row changes with what is added to the exact score."""
+        average = Average(teacher, jnp.asarray(0.5))
 
-    each = np.asarray(change(jax.random.key(3)))
-    return each.mean(), each.std() / num**0.5
+        losses = functools.partial(loss, key=key, batch=batch, average=average)
+        return jax.jvp(lambda added: losses(added)[0], (jnp.zeros(()),), (jnp.ones(()),))[1]
 
+    def standard_errors(teacher):
+        each = np.asarray(slope(jax.random.key(3), teacher))
+        return each.mean() / (each.std() / num**0.5)
 
-def test_the_exact_score_is_a_fixed_point_where_rows_have_two_of_three_modalities(x64):
-    mean, error = slope(0.0)
-    assert abs(mean) < 4 * error
-    mean, error = slope(2.0)  # a teacher that draws something else
-    assert abs(mean) > 8 * error
+    assert abs(standard_errors(0.0)) < 4
+    assert abs(standard_errors(2.0)) > 8  # a teacher that draws something else
 
 
 def test_before_the_teacher_is_trusted_the_loss_is_that_of_available_cases(key):

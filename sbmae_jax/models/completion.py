@@ -17,8 +17,8 @@ and the M-steps are the optimiser's. What the network has not yet learned of how
 would confirm to itself. So for the first part of the training rows train as available cases only.
 
 Why S may hold drawn modalities: where rows have pairs alone, no row shows the network two clean modalities
-and a third one to learn, yet a row is completed given two. Without such S the network would complete rows by what
-it was never trained on, and in a chain of neighbours its errors grow from draw to draw.
+and a third one to learn, yet a row is completed given two. Without such S the network would complete rows by
+what it was never trained on, and in a chain of neighbours its errors grow from draw to draw.
 
 Another choice for (1) is to train on the others too, towards what the network expects of them given z_A
 (self-distillation). It did no better, for another evaluation.
