@@ -92,16 +92,6 @@ def require_number(
         raise ValueError(f"{name} must be below {below}, got {value}")
 
 
-def is_number(value: Any, number: float) -> bool:
-    """Return whether a setting is known to be a number; a traced one may be any.
-
-    Example:
-        >>> is_number(1, 1.0), is_number(0.5, 1.0)
-        (True, False)
-    """
-    return not isinstance(value, jax.core.Tracer) and bool(value == number)
-
-
 def require_seed(name: str, value: Any) -> int:
     """Return a seed as a Python integer.
 

@@ -11,7 +11,6 @@ import numpy as np
 
 from sbmae_jax._check import (
     as_key,
-    is_number,
     require_mask,
     require_one_of,
     require_type,
@@ -32,7 +31,7 @@ from sbmae_jax.models.saved import save_model
 from sbmae_jax.models.score import score_fn
 from sbmae_jax.models.summary import as_text, model_as_html
 from sbmae_jax.models.task import Params
-from sbmae_jax.models.values import as_prepared, as_trained_on, require_whole
+from sbmae_jax.models.values import as_prepared, as_trained_on, is_number, require_whole
 from sbmae_jax.sampling.generate import SamplingConfig, generate_latents
 from sbmae_jax.sampling.guidance import classifier_free, guide, noise_condition
 from sbmae_jax.sampling.information import Information

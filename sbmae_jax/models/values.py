@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from jax.core import Tracer
 
 from sbmae_jax._check import require_int, short_repr
 from sbmae_jax.data.scaling import Scaling
@@ -15,6 +16,16 @@ from sbmae_jax.models.likelihoods import check_values
 
 MAX_SAMPLES = 10**9
 """More samples in one call are almost certainly a typo."""
+
+
+def is_number(value: Any, number: float) -> bool:
+    """Return whether a setting is known to be a number; a traced one may be any.
+
+    Example:
+        >>> is_number(1, 1.0), is_number(0.5, 1.0)
+        (True, False)
+    """
+    return not isinstance(value, Tracer) and bool(value == number)
 
 
 def as_array(name: str, values: Any) -> np.ndarray:

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from sbmae_jax.app.page.uploads import MAX_BYTES, check_upload, plain_numbers
 from sbmae_jax.app.request import read_given
 from sbmae_jax.app.sample_files import MODES, as_pixels
 from sbmae_jax.data.description import Description
@@ -32,12 +33,6 @@ from sbmae_jax.data.units import as_training_units
 from sbmae_jax.evaluation.images import colours_of
 from sbmae_jax.models.autoencoder import Modality
 from sbmae_jax.models.model import Model
-
-MAX_BYTES = 8 * 2**20
-"""Larger files are refused."""
-
-MAX_PIXELS = 16 * 10**6
-"""Pictures with more pixels are refused before they are decoded."""
 
 MAX_CHARACTERS = 2000
 """Longer strings are refused."""
@@ -158,19 +153,11 @@ class Control:
                 not fit.
         """
         file = Path(path)
-        if file.suffix.lower() not in self.files:
-            raise ValueError(
-                f"{self.name}: {file.name} is not one of {', '.join(self.files)}: choose another file"
-            )
-        if file.stat().st_size > MAX_BYTES:
-            raise ValueError(
-                f"{self.name}: {file.name} is larger than {MAX_BYTES // 2**20} MB: choose a smaller one"
-            )
-        _check_size(self.name, file)
+        check_upload(self.name, file, self.files)
         data = Description({}, {}, {}, {self.name: self.scaling} if self.scaling else {})
         try:
             if self.widget != "picture" and self.scaling is None:
-                return self.show(_plain_numbers(file, self.shape))
+                return self.show(plain_numbers(file, self.shape))
             found = read_given([f"{self.name}={path}"], [self.modality], data)[self.name]
             return self.show(found)
         except ValueError as error:
@@ -374,38 +361,3 @@ def hint_of(control: Control) -> str:
     if scaling is not None and scaling.value_kind.is_date:
         return f"such as {date_example(scaling.details['format'])}"
     return ""
-
-
-# ---------------------------------------------------------------- files
-
-
-def _check_size(name: str, file: Path) -> None:
-    """Raise ValueError for a file that would need far more memory than its bytes."""
-    if file.suffix.lower() == ".npy":
-        try:
-            np.load(file, mmap_mode="r", allow_pickle=False)  # refuses a file shorter than it says
-        except (OSError, EOFError, ValueError):
-            raise ValueError(
-                f"{name}: {file.name} is no .npy file of numbers: save it by numpy.save"
-            ) from None
-        return
-    try:
-        with Image.open(file) as image:
-            width, height = image.size
-            too_large = width * height > MAX_PIXELS
-    except Image.DecompressionBombError:
-        too_large = True
-    except Exception:  # Pillow documents no types: damaged files raise many
-        raise ValueError(f"{name}: {file.name} is not an image, or is damaged") from None
-    if too_large:
-        raise ValueError(
-            f"{name}: {file.name} has too many pixels: at most {MAX_PIXELS / 1e6:g} million are read"
-        )
-
-
-def _plain_numbers(file: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Read numbers of data that come prepared."""
-    numbers = np.load(file, allow_pickle=False)
-    if numbers.shape not in (shape, (1, *shape)) or numbers.dtype.kind not in "buif":
-        raise ValueError(f"must be numbers of shape {shape}, got {numbers.shape}")
-    return numbers.reshape(shape) / (255 if numbers.dtype == np.uint8 else 1)

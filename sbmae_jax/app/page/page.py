@@ -19,10 +19,11 @@ from gradio.themes import Soft
 
 from sbmae_jax._io import write_npz
 from sbmae_jax.app.page.cards import Card
-from sbmae_jax.app.page.inputs import MAX_BYTES, Control, controls_of
+from sbmae_jax.app.page.inputs import Control, controls_of
 from sbmae_jax.app.page.player import MAX_SAMPLES, MAX_WEIGHT, Dials, Player
 from sbmae_jax.app.page.show import moves_html, results_html
 from sbmae_jax.app.page.state import State, as_query, from_query
+from sbmae_jax.app.page.uploads import MAX_BYTES
 from sbmae_jax.models.model import Model
 
 _POOL = 32  # samples from nothing, for examples and the ranges of sliders
