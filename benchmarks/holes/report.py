@@ -101,7 +101,7 @@ LATENTS = ("all agree", "given 1", "given 2", "given 4", "total variation", "wit
 GAUSSIAN = ("jointly", "given 1", "given 2", "given 3")
 POLYDIGITS = (
     "all agree", "given 1", "given 2", "given 3", "given 4", "total variation", "diversity",
-    "Fréchet distance", "seconds of the score",
+    "Fréchet distance",
 )  # fmt: skip
 REPORT = Report(
     "holes",

@@ -52,6 +52,5 @@ def measure(options: Options, pattern: str, trainings: tuple[str, ...]) -> dict[
             results = results_of(own, workdir)
             found = nested_figures(results)
             found["total variation"] = results["label_total_variation"]["uniform"]
-            found["seconds of the score"] = results["seconds"]["score"]
             rows.append({"seed": seed, "pattern": pattern, "training": training, **found})
     return {"seeds": options.seeds, "rows": rows}

@@ -76,8 +76,8 @@ def expected_total_variation(p: np.ndarray, num: int) -> float:
     Example:
         >>> expected_total_variation([0.5, 0.5], 1)  # either share is 1
         0.5
-        >>> round(expected_total_variation(np.full(4, 0.25), 1000), 4)
-        0.0219
+        >>> round(expected_total_variation(np.full(4, 0.25), 1000), 3)
+        0.022
     """
     p = np.asarray(as_rows("p", p, "C"), float)
     require_int("num", num, 1, 2**53)

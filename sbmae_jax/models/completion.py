@@ -27,8 +27,13 @@ Source: stochastic EM as in Celeux and Diebolt 1985 (Computational Statistics Qu
 that is the average of the network itself as in Tarvainen and Valpola 2017 (arXiv:1703.01780).
 """
 
-import jax
+from collections.abc import Callable
+from typing import Any
 
+import jax
+import jax.numpy as jnp
+
+from sbmae_jax.models.task import Average, Batch, Params
 from sbmae_jax.sampling.generate import SamplingConfig, generate_latents
 from sbmae_jax.sampling.sde import SDE
 from sbmae_jax.types import Array, Key, ScoreFn
@@ -52,3 +57,43 @@ def complete_rows(
     """
     sampling = SamplingConfig("dpm_solver", num_levels=num_levels, eta=0.0)
     return jax.lax.stop_gradient(generate_latents(key, sde, score, sampling, z, here))
+
+
+def mix_losses(
+    available: Callable[[Params, Key, Batch], Any],
+    completed: Callable[[Params, Params, Key, Batch], Array],
+    share: float,
+    start: float,
+) -> Callable[[Params, Key, Batch, Average], Any]:
+    """Return the loss that a training takes: of available cases at first, then of some completed rows too.
+
+    Args:
+        available: `(params, key, batch) -> (loss [B], metrics)`, of rows as they are.
+        completed: `(params, averaged params, key, batch) -> loss [B]`, of rows that are completed.
+        share: Share of the rows of a batch that are completed, below 1.
+        start: Share of the training before rows are completed.
+
+    Returns:
+        A `Task.training_loss`, without metrics. Rows that lack nothing train as ever.
+    """
+
+    def loss(params, key, batch, average):
+        num = int(share * len(batch["z"]))
+        if not num or "present" not in batch:
+            return available(params, key, batch)
+
+        def mixed(key):
+            keys = jax.random.split(key)
+            first, rest = (
+                jax.tree.map(lambda a, rows=rows: a[rows], batch)
+                for rows in (slice(num), slice(num, None))
+            )
+            of_first = completed(params, average.params, keys[0], first)
+            return jnp.concatenate([of_first, available(params, keys[1], rest)[0]])
+
+        def early(key):
+            return available(params, key, batch)[0]
+
+        return jax.lax.cond(average.progress < start, early, mixed, key), {}
+
+    return loss

@@ -56,7 +56,7 @@ import jax
 import jax.numpy as jnp
 
 from sbmae_jax._check import require_int, require_number, require_one_of
-from sbmae_jax.models.completion import complete_rows
+from sbmae_jax.models.completion import complete_rows, mix_losses
 from sbmae_jax.models.denoiser import ask, network_target
 from sbmae_jax.models.factor_gaussian import FactorGaussian, standard_gaussian
 from sbmae_jax.models.latents import Layout
@@ -235,35 +235,17 @@ def score_task(
             missing_key, sde, of_missing, z, layout.expand(present), config.completion_steps
         )
         t = config.draw_times(time_key, sde, len(z))[:, None]
-        eps, observed = (
-            jax.random.normal(noise_key, z.shape),
-            observe(observed_key, jnp.ones_like(present)),
-        )
+        eps = jax.random.normal(noise_key, z.shape)
+        observed = observe(observed_key, jnp.ones_like(present))
         # Something that was measured is left to learn.
         observed &= ~present | jnp.any(present & ~observed, axis=1, keepdims=True)
         x = jnp.where(layout.expand(observed), z, sde.alpha(t) * z + sde.sigma(t) * eps)
         return errors(params, x, z, eps, t, observed, jnp.zeros_like(present), present & ~observed)
 
-    def training_loss(params, key, batch, average):
-        num = int(config.completed_share * len(batch["z"]))
-        if not num or "present" not in batch:  # complete rows lack nothing
-            return loss(params, key, batch)
-
-        def completed(key):
-            completed_key, key = jax.random.split(key)
-            parts = [
-                jax.tree.map(lambda a, p=p: a[p], batch) for p in (slice(num), slice(num, None))
-            ]
-            first = completed_loss(params, average.params, completed_key, parts[0])
-            return jnp.concatenate([first, loss(params, key, parts[1])[0]])
-
-        def available(key):
-            return loss(params, key, batch)[0]
-
-        is_early = average.progress < config.completion_start
-        return jax.lax.cond(is_early, available, completed, key), {}
-
-    return Task(init, loss, training_loss=training_loss if config.completed_share else None)
+    if not config.completed_share:
+        return Task(init, loss)
+    share, start = config.completed_share, config.completion_start
+    return Task(init, loss, training_loss=mix_losses(loss, completed_loss, share, start))
 
 
 def _rows(batch: Batch, layout: Layout) -> tuple[Array, Array]:
