@@ -90,8 +90,8 @@ def log_var(likelihood):
 
 
 def test_every_likelihood_is_tested():
-    # Tokens have no moments: see tests/test_text.py. Zeros and numbers are pairs: see below. Classes of pixels
-    # are drawn as the most probable ones: see tests/test_segmentation.py.
+    # Tokens have no moments: see tests/test_text.py. Zeros and numbers are pairs: see below. Of pixels the
+    # most probable class is drawn: see tests/test_segmentation.py.
     elsewhere = {"tokens", "zero_inflated", "pixel_classes"}
     assert CASES.keys() == MOMENTS.keys() == set(BUILT_IN) - elsewhere
 
