@@ -101,7 +101,7 @@ def test_the_kind_of_columns_of_dates(tmp_path):
 
 def test_dates_of_numpy_in_files(tmp_path):
     days = DAYS.astype("datetime64[s]").copy()
-    days[5] = np.datetime64("NaT")
+    days[5] = np.datetime64("NaT", "s")
     np.savez(tmp_path / "d.npz", day=days, x=np.arange(60) / 7)
     opened = open_files(tmp_path / "d.npz")
     assert opened.kinds["day"].name == "date"
