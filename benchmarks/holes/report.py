@@ -10,8 +10,6 @@ from benchmarks.tables import Rows, mean_std, rows_table
 FEW = "1 % complete, else single"
 # Chosen on latents, before PolyDigits was measured: completing spreads what few rows couple, and errs more.
 CHOSEN = {"half": "completed", "most": "completed", "pairs": "completed", "single": "available"}
-
-
 RUNS = ("complete", "half", "most", "pairs", "single")
 
 

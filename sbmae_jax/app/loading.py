@@ -14,7 +14,8 @@ HUB = "hf://"
 SMALL = "polydigits-small"
 """The name of a small model of PolyDigits, which is installed with the package."""
 
-_SHIPPED = {SMALL: Path(__file__).parents[1] / "shipped" / "polydigits-small.safetensors"}
+SHIPPED = {SMALL: Path(__file__).parents[1] / "shipped" / "polydigits-small.safetensors"}
+"""The models that are installed with the package, and their files."""
 
 
 def load(
@@ -57,8 +58,8 @@ def load(
         from sbmae_jax.app.coders import functions_of
 
         coders = functions_of(coders)
-    if str(path) in _SHIPPED and not as_path(path).exists():
-        path = _SHIPPED[str(path)]
+    if str(path) in SHIPPED and not as_path(path).exists():
+        path = SHIPPED[str(path)]
     if str(path).startswith(HUB):
         return load_saved(_download(str(path)), classes, coders)
     if is_saved_model(as_path(path)):

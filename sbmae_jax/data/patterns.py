@@ -21,7 +21,7 @@ from collections.abc import Sequence
 import numpy as np
 
 FEW_ROWS = 500
-"""Rows that couple two modalities, below which a score learns them by heart rather than what they share."""
+"""Rows that couple two modalities, below which the user is told: a rule of thumb."""
 
 MAX_LISTED = 6
 """Pairs of modalities that are named in one sentence."""
@@ -119,12 +119,13 @@ def describe_coupling(present: np.ndarray, names: Sequence[str]) -> list[str]:
             f"of each other: {listed}"
         )
     apart, few = [], []
+    limit = min(FEW_ROWS, len(present) // 2)
     group_of = {name: number for number, group in enumerate(groups) for name in group}
     for (i, first), (j, second) in itertools.combinations(enumerate(names), 2):
         number = int(pairs[i, j])
         if number == 0 and group_of[first] == group_of[second]:
             apart.append(f"{first} and {second}")
-        elif 0 < number < min(FEW_ROWS, len(present) // 2):
+        elif 0 < number < limit:
             few.append((number, f"{first} and {second}"))
     if apart:
         more = f" and {len(apart) - MAX_LISTED} more pairs" if len(apart) > MAX_LISTED else ""
@@ -134,9 +135,7 @@ def describe_coupling(present: np.ndarray, names: Sequence[str]) -> list[str]:
         )
     if few:
         number, rarest = min(few)
-        others = (
-            f", and {len(few) - 1} more pairs have fewer than {FEW_ROWS}" if len(few) > 1 else ""
-        )
+        others = f", and {len(few) - 1} more pairs have fewer than {limit}" if len(few) > 1 else ""
         rows = "row has" if number == 1 else "rows have"
         sentences.append(
             f"{rarest}: only {number:,} training {rows} both{others}; how they go together is learned from "

@@ -22,13 +22,11 @@ from sbmae_jax._io import checksum
 from sbmae_jax.data import mnist
 from sbmae_jax.data.backgrounds import SIDE, paste
 from sbmae_jax.data.backgrounds import backgrounds as load_backgrounds
-from sbmae_jax.data.folder import data_dir
 from sbmae_jax.data.prepared import (
     build_shards,
     digest,
-    explain_full_disk,
     generator,
-    lock,
+    prepare_once,
     tensor,
 )
 from sbmae_jax.data.records import RecordSource, open_records
@@ -135,18 +133,15 @@ def prepare(
     """
     sizes = _check_sizes(sizes)
     images = list(load_backgrounds(num_modalities, backgrounds).values())
-    root = data_dir() / "prepared"
     pixels = checksum({str(m): image for m, image in enumerate(images)})
     digits = [file.sha256 for files in mnist.FILES.values() for file in files]
     own = digest(VERSION, DATA_SEED, SHARD_SIZE, sizes, digits, pixels)
-    target = root / f"polymnist-{num_modalities}-{own}"
-    if target.exists():
-        return target
-    work = target.with_name(f"{target.name}.part")
-    with explain_full_disk(root, sum(sizes) * num_modalities * SIDE**2 * 3), lock(work):
-        if not target.exists():
-            build(work, target, images, sizes)
-    return target
+
+    def build_all(work: Path, target: Path) -> None:
+        build(work, target, images, sizes)
+
+    num_bytes = sum(sizes) * num_modalities * SIDE**2 * 3
+    return prepare_once(f"polymnist-{num_modalities}-{own}", num_bytes, build_all)
 
 
 def _check_sizes(sizes: Sequence[int]) -> tuple[int, int, int]:

@@ -21,14 +21,12 @@ from sbmae_jax._io import checksum
 from sbmae_jax.data import mnist
 from sbmae_jax.data.backgrounds import backgrounds as load_backgrounds
 from sbmae_jax.data.backgrounds import paste
-from sbmae_jax.data.folder import data_dir
 from sbmae_jax.data.polymnist import MNIST_PARTS, THRESHOLD, modality_names
 from sbmae_jax.data.prepared import (
     build_shards,
     digest,
-    explain_full_disk,
     generator,
-    lock,
+    prepare_once,
     tensor,
 )
 from sbmae_jax.data.quadrants import (
@@ -136,18 +134,15 @@ def prepare(backgrounds: str | Path = "", sizes: Sequence[int] = SIZES) -> Path:
                 f"the background {name} must be larger than {SIDE}x{SIDE} pixels, got "
                 f"{image.shape[1]}x{image.shape[0]}: replace it"
             )
-    root = data_dir() / "prepared"
     pixels = checksum({str(m): image for m, image in enumerate(images.values())})
     digits = [file.sha256 for files in mnist.FILES.values() for file in files]
     own = digest(VERSION, DATA_SEED, SHARD_SIZE, tuple(map(int, sizes)), digits, pixels)
-    target = root / f"polymnist_dq-{own}"
-    if target.exists():
-        return target
-    work = target.with_name(f"{target.name}.part")
-    with explain_full_disk(root, sum(sizes) * NUM_VIEWS * SIDE**2 * 3), lock(work):
-        if not target.exists():
-            build(work, target, list(images.values()), dict(zip(SPLITS, sizes, strict=True)))
-    return target
+
+    def build_all(work: Path, target: Path) -> None:
+        build(work, target, list(images.values()), dict(zip(SPLITS, sizes, strict=True)))
+
+    num_bytes = sum(sizes) * NUM_VIEWS * SIDE**2 * 3
+    return prepare_once(f"polymnist_dq-{own}", num_bytes, build_all)
 
 
 def build(

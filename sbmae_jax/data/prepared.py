@@ -26,6 +26,7 @@ from etils import epath
 from tqdm import tqdm
 
 from sbmae_jax._io import checksum, one_line
+from sbmae_jax.data.folder import data_dir
 from sbmae_jax.data.records import open_records
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -106,6 +107,31 @@ def generator(*purpose: object) -> np.random.Generator:
     """Return the generator of one purpose, so that no draw depends on how much was drawn for another."""
     name = " ".join(map(str, purpose))
     return np.random.default_rng(list(hashlib.sha256(name.encode()).digest()))
+
+
+def prepare_once(name: str, num_bytes: int, build: Callable[[Path, Path], None]) -> Path:
+    """Prepare a data set, unless it is there; one process at a time does, and resumes what it finds.
+
+    Args:
+        name: The name of its folder, which says what it was made from.
+        num_bytes: About how many bytes are needed.
+        build: `(working folder, folder of the data set)`: writes the shards, and publishes them.
+
+    Returns:
+        The folder of the data set.
+
+    Raises:
+        ValueError: If the disk is full.
+    """
+    root = data_dir() / "prepared"
+    target = root / name
+    if target.exists():
+        return target
+    work = target.with_name(f"{name}.part")
+    with explain_full_disk(root, num_bytes), lock(work):
+        if not target.exists():
+            build(work, target)
+    return target
 
 
 def build_shards(

@@ -97,8 +97,7 @@ class ScoreMatchingConfig:
             `Model.mutual_information` compares. 0 shows all that a row has.
         completed_share: Share of the rows of a batch, at least 0 and below 1, whose missing modalities the
             averaged network draws, so that these rows train the joint score too, see `completion`. Needs
-            `conditioning_prob` above 0. Complete data are not affected. 0 trains on available cases only, at
-            less than half of the cost.
+            `conditioning_prob` above 0. Complete data are not affected. 0 trains on available cases only.
         completion_start: Share of the steps of the training before the first that completes rows, in 0..1.
         completion_steps: Evaluations of the network by which missing modalities are drawn, in 1..1000.
         base: "none" or "gaussian". With "gaussian" the score starts from that of a Gaussian with the
