@@ -25,6 +25,19 @@ def mean(rows: Rows, figure: str) -> float:
     return mean_std(rows, figure)[0]
 
 
+def of_cost(page: Page) -> Iterator[Claim]:
+    """Compare a step that completes half of its rows with one that completes none."""
+    took = page["cost"]["milliseconds"]
+    name = "a step that completes half of its rows, over a plain one: time"
+    yield claim(name, took["completed"] / took["available"], "<=", 2.5)
+
+
+def cost_table(page: Page) -> str:
+    """Return how long a step takes."""
+    took = page["cost"]["milliseconds"]
+    return rows_table({name: {"a step, ms": value} for name, value in took.items()}, title="rows")
+
+
 def of_gaussian(page: Page) -> Iterator[Claim]:
     """Compare the errors of scores of rows that lack modalities with those of complete rows."""
     found = grouped(page, "gaussian")
@@ -104,12 +117,14 @@ POLYDIGITS = (
 REPORT = Report(
     "holes",
     [
+        ("cost", of_cost),
         ("gaussian", of_gaussian),
         ("latents", of_latents),
         ("single", of_single),
         *map(of_pattern, BOUNDS),
     ],
     {
+        "holes.cost": ("cost", cost_table),
         "holes.gaussian": table_of(("gaussian",), GAUSSIAN),
         "holes.latents": table_of(("latents",), LATENTS),
         "holes.polydigits": table_of(RUNS, POLYDIGITS),
