@@ -16,7 +16,7 @@ from benchmarks.runner import main
 
 if __name__ == "__main__":
     parts = (
-        measure_cost, measure_gaussian, measure_latents, runs.measure_complete, runs.measure_half, runs.measure_most,
-        runs.measure_pairs, runs.measure_single,
+        measure_cost, measure_gaussian, measure_latents, runs.measure_complete, runs.measure_half,
+        runs.measure_most, runs.measure_pairs, runs.measure_single,
     )  # fmt: skip
     main("holes", __doc__, REPORT, parts, seeds=(0,))
