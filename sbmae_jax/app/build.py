@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from sbmae_jax.app.coders import freeze_coders
+from sbmae_jax.app.diffusion_decoders import build_decoders, build_decoding
 from sbmae_jax.app.encoder_decoders import (
     Group,
     build_autoencoder,
@@ -31,12 +32,18 @@ from sbmae_jax.data.user.files import files
 from sbmae_jax.evaluation.base import EvaluationProtocol
 from sbmae_jax.models.autoencoder import Autoencoder, Modality
 from sbmae_jax.models.coders import FrozenAutoencoder
+from sbmae_jax.models.diffusion_decoder import (
+    DecodingConfig,
+    DiffusionDecoder,
+    Spreads,
+    no_spreads,
+)
 from sbmae_jax.models.energy import NCEConfig, energy_task
 from sbmae_jax.models.factor_gaussian import FactorGaussian
 from sbmae_jax.models.latents import Layout
 from sbmae_jax.models.model import layout
 from sbmae_jax.models.score import ScoreMatchingConfig, score_task
-from sbmae_jax.models.task import Task
+from sbmae_jax.models.task import Params, Task
 from sbmae_jax.models.values import check_array, check_shape
 from sbmae_jax.nets.energy import PairEnergy, TowerEnergy
 from sbmae_jax.nets.hub import HubScore
@@ -87,6 +94,9 @@ class Parts:
         score_training: How the score is trained.
         energy: The coherence energy, or None without guidance.
         sampling: How samples are drawn.
+        decoders: The diffusion decoders, by modality.
+        decoder_training: How each of them is trained; None without one.
+        decoding: How they decode.
         protocol: How the model is evaluated.
     """
 
@@ -99,6 +109,9 @@ class Parts:
     score_training: TrainingConfig
     energy: EnergyParts | None
     sampling: SamplingConfig
+    decoders: Mapping[str, DiffusionDecoder]
+    decoder_training: TrainingConfig | None
+    decoding: DecodingConfig
     protocol: EvaluationProtocol
 
     @property
@@ -115,6 +128,24 @@ class Parts:
     def score_task(self, covariance: FactorGaussian | None = None) -> Task:
         """Return the score network and its loss, which needs the covariance for base "gaussian"."""
         return score_task(self.network, self.sde, self.layout, self.matching, covariance)
+
+    def autoencoder(self, name: str) -> Autoencoder | FrozenAutoencoder:
+        """Return the autoencoder of a modality."""
+        return self.autoencoders[self.layout.names.index(name)]
+
+    def decoder_task(
+        self, name: str, params: Params = None, spreads: Spreads | None = None
+    ) -> Task:
+        """Return the diffusion decoder of a modality and its loss.
+
+        Args:
+            name: The modality.
+            params: Those of its autoencoder; None for a task that only tells what parameters there are.
+            spreads: What was measured of the modality; None as before.
+        """
+        if spreads is None:
+            spreads = no_spreads(self.layout.sizes[self.layout.names.index(name)])
+        return self.decoders[name].task(self.autoencoder(name), params, spreads)
 
     @cached_property
     def energy_task(self) -> Task:
@@ -153,6 +184,7 @@ def build(
     modalities = build_modalities(config, data, frozen)
     autoencoders = tuple(frozen.get(m.name) or build_autoencoder(config, m) for m in modalities)
     joint, sde = layout(modalities), root.part("sde").choose(SDES)
+    decoders = build_decoders(config, modalities)
     parts = Parts(
         modalities=modalities,
         autoencoders=autoencoders,
@@ -163,6 +195,12 @@ def build(
         score_training=root.part("score_training").build(TrainingConfig),
         energy=_build_energy(root, sde, joint),
         sampling=root.part("sampling").build(SamplingConfig),
+        decoders=decoders,
+        decoder_training=(
+            root.needed("decoder_training", by="decoder_diffusion").build(TrainingConfig)
+            if decoders else None
+        ),
+        decoding=build_decoding(config, decoders),
         protocol=build_protocol(config, modalities, data),
     )
     _check_conditioning(parts)

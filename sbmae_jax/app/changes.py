@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 from sbmae_jax.app.defaults import with_defaults
 from sbmae_jax.training.workdir import MOMENTS, REDO, RESULTS, ROWS, SAMPLES, read_config
 
-STAGES = ("autoencoders", "score", "energy", "evaluators", "evaluate", "report")
+STAGES = ("autoencoders", "score", "energy", "decoders", "evaluators", "evaluate", "report")
 FOLLOWERS: dict[str, tuple[str, ...]] = {
-    "autoencoders": ("score", "energy", "evaluate", "report"),
+    "autoencoders": ("score", "energy", "decoders", "evaluate", "report"),
     "score": ("evaluate", "report"),
     "energy": ("evaluate", "report"),
+    "decoders": ("evaluate", "report"),
     "evaluators": ("evaluate", "report"),
     "evaluate": ("report",),
     "report": (),
@@ -36,8 +37,10 @@ READERS: dict[str, tuple[str, ...]] = {
     ),
     **dict.fromkeys(("network", "score", "score_training", "race"), ("score",)),
     **dict.fromkeys(("energy", "nce", "energy_training"), ("energy",)),
+    **dict.fromkeys(("decoder_diffusion", "decoder_training"), ("decoders",)),
     "sde": ("score", "energy"),
     "sampling": ("evaluate",),
+    "decoding": ("evaluate",),
     "evaluation": ("evaluate",),
     "autoencoders_from": ("autoencoders",),
     "num_state_shards": (),
@@ -50,6 +53,7 @@ _FOLDERS = {
     "autoencoder": "autoencoders",
     "score": "score",
     "energy": "energy",
+    "decoder": "decoders",
     "report": "report",
     "race": "score",
 }

@@ -18,6 +18,7 @@ from sbmae_jax.evaluation.labels.factor_protocol import FactorProtocol
 from sbmae_jax.evaluation.labels.protocol import SharedLabelProtocol
 from sbmae_jax.evaluation.paired.protocol import PairedProtocol
 from sbmae_jax.models.autoencoder import Modality
+from sbmae_jax.models.diffusion_decoder import DecodingConfig
 from sbmae_jax.models.energy import NCEConfig
 from sbmae_jax.models.score import ScoreMatchingConfig
 from sbmae_jax.sampling.generate import SamplingConfig
@@ -41,7 +42,9 @@ _BUILT: dict[str, Built] = {
     "energy": ENERGIES,
     "nce": NCEConfig,
     "energy_training": TrainingConfig,
+    "decoder_training": TrainingConfig,
     "sampling": SamplingConfig,
+    "decoding": DecodingConfig,
     "classifier": CLASSIFIERS,
     "classifier_training": TrainingConfig,
     "predictor_training.*": TrainingConfig,

@@ -191,7 +191,7 @@ def load_autoencoders(run: Run) -> dict[str, Params]:
 
 
 def load_model(run: Run) -> Model:
-    """Load the autoencoders, the score, the energy if there is one, and the moments of the latents."""
+    """Load all trained networks but the evaluators, and the moments of the latents."""
     parts, load = run.parts, run.trainer.load
     example = {"z": jax.ShapeDtypeStruct((1, parts.layout.size), np.float32)}
     params = {
@@ -200,6 +200,10 @@ def load_model(run: Run) -> Model:
     }
     if parts.energy is not None:
         params["energy"] = load("energy", parts.energy_task, parts.energy.training, example)
+    for name in parts.decoders:
+        stage, row = decoder_stage(name), run.data.example({"x": name})
+        decoder = load(stage, parts.decoder_task(name), parts.decoder_training, row)
+        params["decoders"] = params.get("decoders", {}) | {name: decoder}
     return Model(
         params=params,
         moments=load_moments(run.folder.path / MOMENTS),
@@ -213,6 +217,8 @@ def load_model(run: Run) -> Model:
         sde=parts.sde,
         sampling=parts.sampling,
         marginals=parts.matching.absent_prob > 0,
+        decoders=tuple(parts.decoders.items()),
+        decoding=parts.decoding,
     )
 
 
@@ -224,6 +230,11 @@ def _entries_of_vectors(data: Description) -> tuple[tuple[str, tuple[str, ...]],
         if name in data.scalings and data.scalings[name].raw_shape
     }
     return tuple(sorted(named.items()))
+
+
+def decoder_stage(name: str) -> str:
+    """Return the name of the training of a modality's diffusion decoder, and of its folder."""
+    return f"decoder/{name}"
 
 
 def load_evaluators(run: Run) -> dict[str, Params]:

@@ -38,7 +38,8 @@ SECTIONS = (
     "score", "score_training", "sampling", "evaluation",
 )  # fmt: skip
 KEYS = ("seed", *INTEGERS, *SECTIONS, "stack_autoencoders", "energy")
-OPTIONAL_KEYS: dict[str, Any] = {"autoencoders_from": "", "race": {}}
+OPTIONAL_SECTIONS = ("race", "decoder_diffusion", "decoder_training", "decoding")
+OPTIONAL_KEYS: dict[str, Any] = {"autoencoders_from": "", **{key: {} for key in OPTIONAL_SECTIONS}}
 """Keys that a config may leave out, and the values that they then have."""
 
 
@@ -173,7 +174,7 @@ def check_keys(config: Mapping[str, Any]) -> None:
     require_type("config.stack_autoencoders", config["stack_autoencoders"], bool)
     require_type("config.autoencoders_from", config.get("autoencoders_from", ""), str)
     root = Section("config", config)
-    for key in (*SECTIONS, *["race"] * ("race" in config)):
+    for key in (*SECTIONS, *[key for key in OPTIONAL_SECTIONS if key in config]):
         root.part(key)
     for name in config["modalities"]:
         root.part("modalities", name)

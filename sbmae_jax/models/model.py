@@ -20,6 +20,12 @@ from sbmae_jax.models import density, generation, imputation, information
 from sbmae_jax.models.autoencoder import Autoencoder, Modality
 from sbmae_jax.models.coders import FrozenAutoencoder
 from sbmae_jax.models.density import LogDensity
+from sbmae_jax.models.diffusion_decoder import (
+    DecodingConfig,
+    DiffusionDecoder,
+    as_values,
+    require_decodable,
+)
 from sbmae_jax.models.energy import energy_fn
 from sbmae_jax.models.export import export_model
 from sbmae_jax.models.generation import StepMaker
@@ -53,6 +59,8 @@ from sbmae_jax.types import Array, Key, ScoreFn
         "sde",
         "sampling",
         "marginals",
+        "decoders",
+        "decoding",
     ),
 )
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -65,8 +73,8 @@ class Model:
     run.
 
     Attributes:
-        params: `{"autoencoders": {name: parameters}, "score": parameters}`, and "energy" for a model with an
-            energy network.
+        params: `{"autoencoders": {name: parameters}, "score": parameters}`, "energy" for a model with an
+            energy network, and `"decoders": {name: parameters}` for one with diffusion decoders.
         moments: Mean and standard deviation of the latents, by which they are standardised, and the
             covariance that the score starts from, if it has one.
         modalities: What is modelled, in the order of the joint latents.
@@ -83,6 +91,8 @@ class Model:
         sampling: How latents are drawn.
         marginals: Whether the score knows some modalities without the others, from training with
             `ScoreMatchingConfig.absent_prob` above 0.
+        decoders: `(name, decoder)` of the modalities that have a diffusion decoder.
+        decoding: How those decode.
 
     Example:
         From a trained run, here one on pictures and captions::
@@ -107,6 +117,8 @@ class Model:
     sde: SDE
     sampling: SamplingConfig
     marginals: bool = False
+    decoders: tuple[tuple[str, DiffusionDecoder], ...] = ()
+    decoding: DecodingConfig = DecodingConfig()
 
     def __repr__(self) -> str:
         return as_text(self)
@@ -137,25 +149,37 @@ class Model:
             encode(self.modalities, self.autoencoders, self.params["autoencoders"], batch)
         )
 
-    def decode(self, x: Array, key: Key | None = None, strings: bool = True) -> dict[str, Array]:
+    def decode(
+        self, x: Array, key: Key | None = None, strings: bool = True, noise: bool = True
+    ) -> dict[str, Array]:
         """Decode standardised latents.
 
         Args:
             x: Standardised latents `[B, D]`.
-            key: A typed key, to draw from p(x|z). None takes its mean.
+            key: A typed key, to draw from p(x|z). None takes its mean. Row i of a modality gets the same noise
+                however many rows and modalities there are.
             strings: Whether the tokens of strings are drawn as well. Otherwise they are the most probable
                 ones, which makes fewer slips of spelling.
+            noise: Whether all modalities are drawn, or those with a diffusion decoder alone, of whose p(x|z)
+                a draw is no noisier than the data.
 
         Returns:
             `{name: [B, *shape]}`, as the networks see them.
         """
-        return {
-            name: a.decode(params, z)
-            if key is None
-            or (not strings and LIKELIHOODS[self.modalities[m].likelihood].values == "tokens")
-            else a.draw(params, jax.random.fold_in(key, m), z)
-            for m, (name, a, params, z) in enumerate(self._latents(x))
-        }
+        decoders, decoded = dict(self.decoders) if self.decoding.decoder == "diffusion" else {}, {}
+        for m, (name, a, params, z) in enumerate(self._latents(x)):
+            own = None if key is None else jax.random.fold_in(key, m)
+            likelihood = LIKELIHOODS[self.modalities[m].likelihood]
+            if own is not None and name in decoders:
+                mean = partial(a.decode, params)
+                trained = self.params["decoders"][name]
+                drawn = decoders[name].draw(trained, own, mean, z, self.decoding)
+                decoded[name] = as_values(likelihood, drawn)
+            elif own is None or not noise or (not strings and likelihood.values == "tokens"):
+                decoded[name] = a.decode(params, z)
+            else:
+                decoded[name] = a.draw(params, own, z)
+        return decoded
 
     def score(self, key: Key, observed: Array) -> ScoreFn:
         """Return the score of the unobserved latents, guided as `sampling` says.
@@ -252,7 +276,8 @@ class Model:
 
                 made = jax.jit(Model.complete)(model, key, batch, np.array([[True, False]] * 8))
         """
-        return self.decode(self.sample(key, self.encode(batch), observed))
+        decode_key = jax.random.fold_in(key, DECODING)
+        return self.decode(self.sample(key, self.encode(batch), observed), decode_key, noise=False)
 
     def draw(
         self, key: Key, batch: Mapping[str, Array], observed: Array, strings: bool = True
@@ -273,11 +298,12 @@ class Model:
             self.sample(sample_key, self.encode(batch), observed), noise_key, strings
         )
 
-    def reconstruct(self, batch: Mapping[str, Array]) -> dict[str, Array]:
+    def reconstruct(self, batch: Mapping[str, Array], key: Key | None = None) -> dict[str, Array]:
         """Encode and decode all modalities.
 
         Args:
             batch: `{name: [B, *shape]}`, as the networks see it.
+            key: A typed key for diffusion decoders; without it they are not used.
 
         Returns:
             The decoded arrays, with the same names and shapes.
@@ -288,11 +314,11 @@ class Model:
                 batch = {m.name: model.prepare(m, rows[m.name]) for m in model.modalities}
                 lost = batch["lab"] - model.reconstruct(batch)["lab"]
         """
-        return self.decode(self.encode(batch))
+        return self.decode(self.encode(batch), key, noise=False)
 
     def generate(
         self, given: Any, *, key: Key | int = 0, num_samples: int | None = None,
-        noise: bool | None = None,
+        noise: bool | None = None, decoder: str | None = None, steps: int | None = None,
     ) -> dict[str, np.ndarray]:  # fmt: skip
         """Generate all modalities from any subset of them, which may be empty.
 
@@ -311,6 +337,9 @@ class Model:
                 counts, the probable class. Either way values are rounded to what your data could hold, so
                 that the mean of rare counts is mostly 0. None draws for data of your own, but takes the most
                 probable tokens of strings, and takes the mean for data that come prepared.
+            decoder: "diffusion" or "mean", for modalities that have a diffusion decoder, whose draws do not
+                depend on `noise`. None is that of `decoding`; see `with_decoding` for all settings.
+            steps: Steps of diffusion decoders, in 1..1000; None is that of `decoding`.
 
         Returns:
             In [0, 1] or in the units of your data, `{name: [B, *shape]}`; `[B, S, *shape]` with both `given`
@@ -331,7 +360,10 @@ class Model:
                 model.generate({"picture": pictures}, num_samples=20)  # twenty: [B, 20, ...]
         """
         run = {None: draw_values, True: draw, False: complete}[self._noise(noise)]
-        return generation.generate(self, run, given, key, num_samples)
+        chosen = {"decoder": decoder, "num_steps": steps}
+        changes = {name: value for name, value in chosen.items() if value is not None}
+        model = self.with_decoding(**changes) if changes else self
+        return generation.generate(model, run, given, key, num_samples)
 
     def sample_with(
         self, make_step: StepMaker, given: Any, *, times: Array | None = None, key: Key | int = 0,
@@ -615,6 +647,31 @@ class Model:
             require_one_of("a sampling setting", name, [f.name for f in fields(SamplingConfig)])
         return replace(self, sampling=replace(self.sampling, **changes))
 
+    def with_decoding(self, **changes: Any) -> "Model":
+        """Return the same model with another way of decoding, for modalities with a diffusion decoder.
+
+        Args:
+            **changes: New values of fields of `DecodingConfig`.
+
+        Returns:
+            A model that shares the parameters of this one.
+
+        Raises:
+            ValueError: For a field that `DecodingConfig` does not have, for an invalid value, and for one
+                that the model's decoders were not trained for.
+
+        Example:
+            Pictures that are more typical of their latents, at twice the evaluations::
+
+                model.with_decoding(weight=1.5).generate({}, num_samples=16)
+        """
+        for name in changes:
+            require_one_of("a decoding setting", name, [f.name for f in fields(DecodingConfig)])
+        decoding = replace(self.decoding, **changes)
+        if changes:
+            require_decodable(decoding, dict(self.decoders))
+        return replace(self, decoding=decoding)
+
     def save(self, path: str | Path, dtype: str | None = None) -> None:
         """Save the model, so that it can be loaded without the run that made it, and by later versions.
 
@@ -735,6 +792,9 @@ class Model:
             name = modality.name
             yield name, autoencoder, self.params["autoencoders"][name], latents[name]
 
+
+DECODING = 0x6465636F
+"""What is folded into the key of `Model.complete` to decode, whose latents the key itself draws."""
 
 complete = jax.jit(Model.complete)
 """`Model.complete`, compiled: one executable for all subsets of a batch size."""

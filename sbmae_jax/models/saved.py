@@ -29,6 +29,7 @@ from sbmae_jax import _provenance
 from sbmae_jax._check import require_one_of
 from sbmae_jax._io import as_path, one_line, require_folder, require_writable, write_atomically
 from sbmae_jax.models import codec
+from sbmae_jax.models.diffusion_decoder import no_spreads
 from sbmae_jax.models.factor_gaussian import FactorGaussian
 from sbmae_jax.models.freezing import with_coders
 from sbmae_jax.models.latents import Moments, moments_of_tree
@@ -214,7 +215,12 @@ def _check_networks(model: Any) -> None:
             batch = {"x": jnp.zeros((1, *modality.shape))}
             made[autoencoder] = jax.eval_shape(autoencoder.task.init, key, batch)
     names = zip((m.name for m in model.modalities), model.autoencoders, strict=True)
-    params = {"autoencoders": {name: made[a] for name, a in names if a in made}}
+    params: dict[str, Any] = {"autoencoders": {name: made[a] for name, a in names if a in made}}
+    for name, decoder in model.decoders:
+        modality = model.modalities[model.layout.names.index(name)]
+        task = decoder.task(None, None, no_spreads(modality.latent_size))
+        shapes = jax.eval_shape(task.init, key, {"x": jnp.zeros((1, *modality.shape))})
+        params["decoders"] = params.get("decoders", {}) | {name: shapes}
     if hasattr(model.score_network, "init"):
         params["score"] = jax.eval_shape(model.score_network.init, key, x, levels)
     if hasattr(model.energy_network, "init"):

@@ -8,7 +8,7 @@ from sbmae_jax.nets.blocks import check_sizes, from_patches, neighbourhoods, to_
 from sbmae_jax.types import Array
 
 
-def _check_patches(shape: tuple[int, ...], patch: int) -> None:
+def check_patches(shape: tuple[int, ...], patch: int) -> None:
     """Raise ValueError if pictures of this shape cannot be cut into patches."""
     if len(shape) != 3 or shape[0] % patch or shape[1] % patch:
         raise ValueError(
@@ -49,7 +49,7 @@ class PatchEncoder(nn.Module):
     def __call__(self, x: Array) -> Array:
         """Encode pictures in [0, 1], `[B, H, W, C]`, as `[B, num_heads latent_size]`."""
         check_sizes(self, "patch", "channels", "width")
-        _check_patches(x.shape[1:], self.patch)
+        check_patches(x.shape[1:], self.patch)
         h = nn.gelu(nn.Dense(self.channels)(to_patches(2 * x - 1, self.patch)))
         h = nn.gelu(nn.Dense(self.width)(h.reshape(h.shape[0], -1)))
         return nn.Dense(self.num_heads * self.latent_size)(h)
@@ -87,7 +87,7 @@ class PatchDecoder(nn.Module):
     def __call__(self, z: Array) -> Array:
         """Decode latents `[B, latent_size]` into pictures in [0, 1], or logits, `[B, *shape]`."""
         check_sizes(self, "patch", "channels", "width")
-        _check_patches(self.shape, self.patch)
+        check_patches(self.shape, self.patch)
         height, width, depth = self.shape
         height, width = height // self.patch, width // self.patch
         h = nn.gelu(nn.Dense(self.width)(z))
@@ -134,7 +134,7 @@ class PatchClassifier(nn.Module):
         """Return logits `[B, num_classes]` and features `[B, width]`, as `ConvClassifier` does."""
         check_sizes(self, "channels", "width")
         require_number("dropout", self.dropout, 0, below=1)
-        _check_patches(x.shape[1:], 4)
+        check_patches(x.shape[1:], 4)
         h = to_patches(2 * x - 1, 2)
         h = nn.relu(nn.Dense(self.channels[0])(neighbourhoods(h)))
         h = nn.relu(nn.Dense(self.channels[1])(neighbourhoods(to_patches(h, 2))))
