@@ -5,6 +5,7 @@ python launch.py --config=configs/polydigits.py:smoke --workdir=runs/smoke    # 
 python launch.py --config=configs/polydigits.py:captions --workdir=runs/captions    # with text about one
 python launch.py --config=configs/polydigits.py:dq --workdir=runs/dq    # two shared factors
 python launch.py --config=configs/polydigits.py:dq --config.data.holes --workdir=runs/holes    # and holes
+python launch.py --config=configs/polydigits.py:diffusion --workdir=runs/diffusion    # decoders that draw
 python launch.py --config=configs/polydigits.py:small --workdir=runs/small    # networks of 5 MB
 """
 
@@ -12,7 +13,7 @@ import ml_collections
 
 
 def get_config(variant: str = "default") -> ml_collections.ConfigDict:
-    """Return the values of a run. The variant is "default", "smoke", "captions", "dq" or "small"."""
+    """Return the values of a run. The variant is "default" or one at the head of this file."""
     config = ml_collections.ConfigDict()
     config.seed = 0
     config.data = {
@@ -68,11 +69,14 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
         share_two_factors(config)
     elif variant == "smoke":
         shrink(config)
+    elif variant == "diffusion":
+        draw_pictures(config)
     elif variant == "small":
         narrow(config)
     elif variant != "default":
         raise ValueError(
-            f"unknown variant {variant!r}: use configs/polydigits.py, :smoke, :captions, :dq or :small"
+            f"unknown variant {variant!r}: use configs/polydigits.py, :smoke, :captions, :dq, :diffusion or "
+            ":small"
         )
     return config
 
@@ -111,6 +115,21 @@ def share_two_factors(config: ml_collections.ConfigDict) -> None:
         "name": "factors", "factors": ("digit", "quadrant"), "num_rows": 1000,
         "num_unconditional": 1000, "batch_size": 500,
     }  # fmt: skip
+
+
+def draw_pictures(config: ml_collections.ConfigDict) -> None:
+    """Let a diffusion decoder draw the pictures of each modality around their decoded mean."""
+    config.decoder_diffusion = {
+        "patch": {
+            "name": "mixer", "patch": 4, "width": 96, "num_blocks": 3, "latent_noise": 1.0,
+            "drop_latent": 0.1,
+        },
+    }  # fmt: skip
+    config.decoder_training = {
+        "num_steps": 600, "batch_size": 128, "learning_rate": 2e-3, "b2": 0.99, "ema_decay": 0.995,
+        "steps_per_call": 50, "checkpoint_every": 300,
+    }  # fmt: skip
+    config.decoding = {"num_steps": 4, "weight": 2.0, "latent_noise": 0.5}
 
 
 def narrow(config: ml_collections.ConfigDict) -> None:
