@@ -12,7 +12,7 @@ from pathlib import Path
 
 import matplotlib
 
-from benchmarks import door, polydigits
+from benchmarks import decoders, door, polydigits
 from benchmarks.claims import Claim
 from benchmarks.dq import report as dq
 from benchmarks.faces import report as faces
@@ -28,7 +28,19 @@ from sbmae_jax._json import from_json
 
 REPORTS = [
     m.REPORT
-    for m in (polydigits, samplers, faces, polymnist, dq, own_data, scale, peers, door, holes)
+    for m in (
+        polydigits,
+        samplers,
+        faces,
+        polymnist,
+        dq,
+        own_data,
+        scale,
+        peers,
+        door,
+        holes,
+        decoders,
+    )
 ]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md")))
 MISSING = "Not measured yet."

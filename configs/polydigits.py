@@ -144,7 +144,12 @@ def narrow(config: ml_collections.ConfigDict) -> None:
 def shrink(config: ml_collections.ConfigDict) -> None:
     """Make every stage as short as possible."""
     config.num_train = 500
-    for name in ("autoencoder_training", "score_training", "classifier_training"):
+    for name in (
+        "autoencoder_training",
+        "score_training",
+        "decoder_training",
+        "classifier_training",
+    ):
         if name in config:
             config[name].update(num_steps=20, batch_size=32, steps_per_call=10, checkpoint_every=10)
     for modality in config.modalities.values():

@@ -34,13 +34,13 @@ MODULES = [
 ]
 COMMANDS = (
     "polydigits", "samplers", "faces", "polymnist", "dq", "own_data", "scale", "peers", "door", "gpu",
-    "holes",
+    "holes", "decoders",
 )  # fmt: skip
 
 
 # It is imported by the page as well.
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:'benchmarks.(polydigits|door|gpu.__main__)' found:RuntimeWarning"
+    "ignore:'benchmarks.(polydigits|decoders|door|gpu.__main__)' found:RuntimeWarning"
 )
 
 
@@ -369,7 +369,7 @@ def test_a_conversion_that_is_killed_says_nothing(monkeypatch, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [
     "polydigits", "samplers", "faces", "polymnist", "dq", "own_data", "scale kill memory", "peers",
-    "door", "holes",
+    "door", "holes", "decoders",
 ])  # fmt: skip
 def test_a_benchmark_runs_as_short_as_it_can_be(command, tmp_path):
     # Each in a process of its own: what XLA compiles for all of them is more than one may map.

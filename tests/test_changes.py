@@ -22,13 +22,14 @@ TRAINED = {
     "autoencoders": ("autoencoder/hubble/20", "autoencoder/retina/20"),
     "score": ("score/20", "moments.npz"),
     "energy": ("energy/20",),
+    "decoders": ("decoder/hubble/20", "decoder/retina/20"),
     "evaluators": ("classifier/20", "predictor/attributes/20"),
     "evaluate": ("results.json", "samples.npz"),
     "report": ("report/images",),
 }
 
 
-AUTOENCODERS = ("autoencoders", "score", "energy", "evaluate", "report")
+AUTOENCODERS = ("autoencoders", "score", "energy", "decoders", "evaluate", "report")
 
 
 def changed(where, value):
@@ -80,7 +81,10 @@ def test_what_each_stage_has_left_is_found(tmp_path):
         ("autoencoder.kind", "rae", AUTOENCODERS),
         ("autoencoder_training.learning_rate", 1.0, AUTOENCODERS),
         ("autoencoder_training.num_steps", 10, AUTOENCODERS),
-        ("autoencoder_training.num_steps", 30, ("score", "energy", "evaluate", "report")),
+        ("autoencoder_training.num_steps", 30, AUTOENCODERS[1:]),
+        ("decoder_diffusion", {"patch": {"name": "mixer"}}, ("decoders", "evaluate", "report")),
+        ("decoder_training", {"num_steps": 5}, ("decoders", "evaluate", "report")),
+        ("decoding", {"num_steps": 5}, ("evaluate", "report")),
         ("sde.beta_max", 10.0, ("score", "energy", "evaluate", "report")),
         ("network.width", 8, ("score", "evaluate", "report")),
         ("score_training.batch_size", 8, ("score", "evaluate", "report")),

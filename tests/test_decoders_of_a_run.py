@@ -59,7 +59,7 @@ def test_the_default_draws_and_the_mean_stays_at_hand(model, finished_run):
         np.testing.assert_allclose(again[name], drawn[name][:2], atol=1e-5)
         np.testing.assert_array_equal(mean[name], before[name])
         assert np.abs(drawn[name] - mean[name]).max() > 0.01
-        assert drawn[name].min() >= 0 and drawn[name].max() <= 1
+        assert 0 <= drawn[name].min() < drawn[name].max() <= 1
     other = model.generate({}, num_samples=3, steps=5)
     assert np.abs(other["hubble"] - drawn["hubble"]).max() > 1e-4
 
@@ -73,7 +73,8 @@ def test_a_saved_model_has_its_decoders(model, tmp_path):
     model.save(tmp_path / "model.safetensors")
     found = load(tmp_path / "model.safetensors")
     chex.assert_trees_all_equal(found.params, model.params)
-    assert found.decoders == model.decoders and found.decoding == model.decoding
+    assert found.decoders == model.decoders
+    assert found.decoding == model.decoding
 
 
 def test_a_saved_model_without_their_parameters_is_refused(model, tmp_path):
@@ -156,7 +157,7 @@ def test_what_does_not_fit_is_refused_by_its_key(change, message, tmp_path):
 def test_a_training_of_decoders_must_be_there(tmp_path):
     config = config_with_decoders()
     del config["decoder_training"]
-    with pytest.raises(ValueError, match="config.decoder_diffusion needs a section"):
+    with pytest.raises(ValueError, match=r"config\.decoder_diffusion needs a section"):
         pipeline.run(config, tmp_path / "run", quiet=True)
 
 

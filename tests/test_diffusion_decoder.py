@@ -214,7 +214,9 @@ def test_decoders_are_not_asked_for_what_they_were_not_trained_for():
     require_decodable(DecodingConfig("mean", weight=2.0), {})
     with pytest.raises(ValueError, match="the decoder of photo was trained with drop_latent = 0"):
         require_decodable(DecodingConfig(weight=2.0), decoders)
-    with pytest.raises(ValueError, match="at most 0.2, with which the decoder of photo was trained"):
+    with pytest.raises(
+        ValueError, match=r"at most 0\.2, with which the decoder of photo was trained"
+    ):
         require_decodable(DecodingConfig(latent_noise=0.3), decoders)
     with pytest.raises(ValueError, match="the model has no diffusion decoder"):
         require_decodable(DecodingConfig(), {})

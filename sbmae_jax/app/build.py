@@ -198,7 +198,8 @@ def build(
         decoders=decoders,
         decoder_training=(
             root.needed("decoder_training", by="decoder_diffusion").build(TrainingConfig)
-            if decoders else None
+            if decoders
+            else None
         ),
         decoding=build_decoding(config, decoders),
         protocol=build_protocol(config, modalities, data),

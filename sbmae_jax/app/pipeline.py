@@ -132,7 +132,9 @@ def train_decoders(run: Run) -> None:
     params = load_autoencoders(run)
     for name in parts.decoders:
         spreads = None
-        if not is_finished(run.trainer.stage(decoder_stage(name), parts.decoder_task(name), training)):
+        if not is_finished(
+            run.trainer.stage(decoder_stage(name), parts.decoder_task(name), training)
+        ):
             spreads = measure_spreads(run, name, params[name])
         task = parts.decoder_task(name, params[name], spreads)
         train_on_rows(run, decoder_stage(name), task, training, ({"x": name},))

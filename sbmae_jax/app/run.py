@@ -200,10 +200,14 @@ def load_model(run: Run) -> Model:
     }
     if parts.energy is not None:
         params["energy"] = load("energy", parts.energy_task, parts.energy.training, example)
-    for name in parts.decoders:
-        stage, row = decoder_stage(name), run.data.example({"x": name})
-        decoder = load(stage, parts.decoder_task(name), parts.decoder_training, row)
-        params["decoders"] = params.get("decoders", {}) | {name: decoder}
+    if parts.decoder_training is not None:
+        params["decoders"] = {
+            name: load(
+                decoder_stage(name), parts.decoder_task(name), parts.decoder_training,
+                run.data.example({"x": name}),
+            )
+            for name in parts.decoders
+        }  # fmt: skip
     return Model(
         params=params,
         moments=load_moments(run.folder.path / MOMENTS),

@@ -131,7 +131,8 @@ def make_generator(model: Model, batch_size: int, mesh: Mesh) -> Generator:
 
     return Generator(
         names=model.layout.names, complete=compiled(Model.complete), draw=compiled(Model.draw),
-        reconstruct=partial(compiled(Model.reconstruct), key=jax.random.key(0)), batch_size=batch_size, mesh=mesh,
+        reconstruct=partial(compiled(Model.reconstruct), key=jax.random.key(0)),
+        batch_size=batch_size, mesh=mesh,
         information=partial(summarise, model) if model.marginals else None,
     )  # fmt: skip
 

@@ -105,6 +105,8 @@ class Spreads(NamedTuple):
         exact: s of equation (1) with the latents as they are, a scalar.
         noised: s with latents that are noised by `latent_noise`, a scalar.
         dropped: s without a latent, a scalar.
+
+    `DiffusionDecoder.measure` measures them.
     """
 
     mean: Array
@@ -131,6 +133,16 @@ class DiffusionDecoder:
 
     Raises:
         ValueError: For a number that is out of range.
+
+    Example:
+        Train one on pictures, given a trained autoencoder and its parameters::
+
+            decoder = DiffusionDecoder(MixerDenoiser())
+            spreads = decoder.measure(autoencoder, params, jax.random.key(0), pictures[:2000])
+            task = decoder.task(autoencoder, params, spreads)  # for `training.loop.train`
+
+    Source:
+        The head of `models/diffusion_decoder.py`.
     """
 
     network: Any
@@ -142,7 +154,14 @@ class DiffusionDecoder:
         require_number("drop_latent", self.drop_latent, low=0, below=1)
 
     def measure(self, autoencoder: Any, params: Params, key: Key, x: Array) -> Spreads:
-        """Measure `Spreads` on rows x `[N, *shape]` of the training data."""
+        """Measure `Spreads` on training rows.
+
+        Args:
+            autoencoder: That of the modality, trained.
+            params: Its parameters.
+            key: A typed key, for the noise on latents.
+            x: Rows `[N, *shape]`, bytes or floats in [0, 1].
+        """
         x = as_float(x)
         z = autoencoder.encode(params, x)
         mean, std = jnp.mean(z, axis=0), jnp.maximum(jnp.std(z, axis=0), MIN_STD)
@@ -162,6 +181,9 @@ class DiffusionDecoder:
             autoencoder: That of the modality; None for a task that only tells what parameters there are.
             params: The parameters of the autoencoder, which stay as they are.
             spreads: What `measure` returned. They become a part of the parameters.
+
+        Returns:
+            A task whose loss is that of equation (2), the mean over the entries of a picture.
         """
 
         def init(key, batch):
@@ -184,7 +206,9 @@ class DiffusionDecoder:
             noise = jax.random.normal(keys[4], x.shape)
             s_, tau_ = _over(s, x), _over(tau, x)
             seen = x + tau_ * noise
-            output = self._output(own | {"spreads": spreads._asdict()}, seen, tau, base, z, c, shown)
+            output = self._output(
+                own | {"spreads": spreads._asdict()}, seen, tau, base, z, c, shown
+            )
             target = (tau_ * (x - base) / s_ - s_ * noise) / jnp.hypot(s_, tau_)
             axes = tuple(range(1, x.ndim))
             return jnp.mean((output - target) ** 2, axis=axes), {}
@@ -200,12 +224,13 @@ class DiffusionDecoder:
         Args:
             params: Of the decoder.
             key: A typed key.
-            decode: `z -> decoded mean`, that of the autoencoder.
+            decode: `z [B, d] -> decoded mean [B, *shape]`, that of the autoencoder.
             z: Latents `[B, d]`.
-            config: How.
+            config: Steps, weight, noise and so on.
 
         Returns:
-            `[B, *shape]`.
+            Pictures `[B, *shape]`, which may leave [0, 1] by a little. Row i gets the same noise however many
+            rows follow it.
         """
         spreads = Spreads(**params["spreads"])
         num, base, mean = z.shape[0], decode(z), decode(spreads.mean[None])
@@ -218,7 +243,10 @@ class DiffusionDecoder:
             found = self._denoised(params, x, tau, base, z, c, shown)
             if config.weight == 1:
                 return found
-            blank = jnp.broadcast_to(mean, base.shape), jnp.broadcast_to(spreads.mean[None], z.shape)
+            blank = (
+                jnp.broadcast_to(mean, base.shape),
+                jnp.broadcast_to(spreads.mean[None], z.shape),
+            )
             without = self._denoised(params, x, tau, *blank, c, ~shown)
             return without + config.weight * (found - without)
 

@@ -1,7 +1,7 @@
 """A trained model: it encodes, generates and decodes."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,7 @@ class Model:
     sampling: SamplingConfig
     marginals: bool = False
     decoders: tuple[tuple[str, DiffusionDecoder], ...] = ()
-    decoding: DecodingConfig = DecodingConfig()
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
 
     def __repr__(self) -> str:
         return as_text(self)
@@ -156,8 +156,8 @@ class Model:
 
         Args:
             x: Standardised latents `[B, D]`.
-            key: A typed key, to draw from p(x|z). None takes its mean. Row i of a modality gets the same noise
-                however many rows and modalities there are.
+            key: A typed key, to draw from p(x|z). None takes its mean. Row i gets the same noise however many
+                rows follow it.
             strings: Whether the tokens of strings are drawn as well. Otherwise they are the most probable
                 ones, which makes fewer slips of spelling.
             noise: Whether all modalities are drawn, or those with a diffusion decoder alone, of whose p(x|z)

@@ -63,7 +63,9 @@ class MixerDenoiser(nn.Module):
         rows, columns = x.shape[1] // self.patch, x.shape[2] // self.patch
         known = jnp.concatenate([LevelEmbedding(self.level_width)(log_snr), z, spread[:, None]], -1)
         known = nn.silu(nn.Dense(self.level_width)(known))
-        seen = jnp.concatenate([to_patches(x, self.patch), to_patches(2 * base - 1, self.patch)], -1)
+        seen = jnp.concatenate(
+            [to_patches(x, self.patch), to_patches(2 * base - 1, self.patch)], -1
+        )
         seen = seen.reshape(x.shape[0], rows * columns, -1)
         place = self.param("place", nn.initializers.normal(0.1), (rows * columns, self.width))
         h = nn.Dense(self.width)(seen) + place[None]

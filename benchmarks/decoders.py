@@ -1,0 +1,191 @@
+"""Diffusion decoders beside decoded means, of the same runs; results/decoders.json.
+
+    python -m benchmarks.decoders polydigits --seeds 0 1 2    # some fifteen minutes a seed
+    python -m benchmarks.decoders curve                       # steps, weight and latent noise, seed 0
+
+`polydigits` measures test rows; `curve`, which chose the settings of configs/polydigits.py:diffusion,
+validation rows.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.claims import Claim, Target, claim
+from benchmarks.runner import Options, Page, Report, main
+from benchmarks.runs import forget_compiled, nested_figures, trained
+from benchmarks.tables import figures_table, rows_table
+from configs import polydigits
+from sbmae_jax.app import pipeline
+from sbmae_jax.app.run import Run, load_model
+from sbmae_jax.models.model import Model
+
+STAGES = ("train", "evaluators")
+SECONDS, COPIES = (
+    "seconds for 1,000 samples",
+    "samples nearer to a training row than 1 % of test rows are",
+)
+WITHIN = "variance of pictures within a latent, over that of all pictures"
+EVALUATIONS = "evaluations of a decoder"
+
+TARGETS: dict[str, Target] = {
+    "all agree": (">=", 0.90),
+    "diversity": (">=", 0.85),
+    "Fréchet distance": ("<=", 0.6 * 1.01),
+    COPIES: ("<=", 0.02),
+    EVALUATIONS: ("<=", 16),
+}
+CURVE = [
+    {"num_steps": 2}, {"num_steps": 4}, {"num_steps": 8}, {"num_steps": 15},
+    {"num_steps": 4, "weight": 1.0}, {"num_steps": 4, "weight": 3.0},
+    {"num_steps": 4, "latent_noise": 0.1}, {"num_steps": 4, "latent_noise": 1.0},
+]  # fmt: skip
+"""Changes of the decoding of configs/polydigits.py:diffusion."""
+
+
+def config_of(options: Options) -> dict[str, Any]:
+    config = polydigits.get_config("diffusion")
+    if options.smoke:
+        polydigits.shrink(config)
+    return config.to_dict()
+
+
+def figures_of(run: Run, model: Model, split: str) -> dict[str, float]:
+    """Return the figures of one way of decoding."""
+    found, _ = pipeline.measure(run, model, split)
+    forget_compiled()
+    return nested_figures(found) | {
+        "label total variation": found["label_total_variation"]["uniform"],
+        SECONDS: found["seconds_per_1000_samples"],
+    }
+
+
+def share_of_copies(samples: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:
+    """Return how many samples are nearer to a training row than the nearest hundredth of test rows.
+
+    samples, train, test: pictures [N, ...] in [0, 1].
+    """
+    limit = np.quantile(_to_nearest(test, train), 0.01)
+    return float(np.mean(_to_nearest(samples, train) < limit))
+
+
+def _to_nearest(x: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Return the distance [N] of each row to the nearest one of `train`."""
+    x, train = (a.reshape(len(a), -1).astype(np.float32) for a in (x, train))
+    squares = np.sum(train**2, axis=1)
+    nearest = [
+        np.min(squares - 2 * part @ train.T, axis=1) + np.sum(part**2, axis=1)
+        for part in np.array_split(x, max(1, len(x) // 100))
+    ]
+    return np.sqrt(np.maximum(np.concatenate(nearest), 0))
+
+
+def variance_within(model: Model, rows: Mapping[str, np.ndarray]) -> float:
+    """Return the variance of draws for one latent over that of the rows, the mean of the modalities."""
+    encode, decode = jax.jit(Model.encode), jax.jit(Model.decode, static_argnames="noise")
+    z = encode(model, rows)
+    keys = jax.random.split(jax.random.key(0), 8)
+    drawn = [jax.device_get(decode(model, z, key, noise=False)) for key in keys]
+    ratios = [
+        np.stack([one[name] for one in drawn]).var(axis=0).mean() / (x / 255).var(axis=0).mean()
+        for name, x in rows.items()
+    ]
+    return float(np.mean(ratios))
+
+
+def measure_seed(config: dict[str, Any], options: Options, seed: int) -> dict[str, Any]:
+    start = time.perf_counter()
+    run = trained(config | {"seed": seed}, options.runs / f"polydigits-diffusion-{seed}", STAGES)
+    model = load_model(run)
+    found = {
+        "diffusion": figures_of(run, model, "test"),
+        "mean": figures_of(run, model.with_decoding(decoder="mean"), "test"),
+    }
+    train, test = run.data.train_loaded.arrays, run.data.test.arrays
+    samples = model.generate({}, num_samples=100 if options.smoke else 1000)
+    copies = [
+        share_of_copies(x, np.asarray(train[name]) / 255, np.asarray(test[name]) / 255)
+        for name, x in samples.items()
+    ]
+    rows = {name: np.asarray(test[name][:200]) for name in samples}
+    more = {
+        COPIES: float(np.mean(copies)), WITHIN: variance_within(model, rows),
+        EVALUATIONS: model.decoding.num_evaluations,
+    }  # fmt: skip
+    found["diffusion"] |= more
+    forget_compiled()
+    return {**found, "seconds": time.perf_counter() - start}
+
+
+def measure_polydigits(options: Options) -> dict[str, Any]:
+    config = config_of(options)
+    runs = {str(seed): measure_seed(config, options, seed) for seed in options.seeds}
+    return {"config": "configs/polydigits.py:diffusion", "seeds": options.seeds, "runs": runs}
+
+
+def measure_curve(options: Options) -> dict[str, Any]:
+    seed = options.seeds[0]
+    config = config_of(options) | {"seed": seed}
+    run = trained(config, options.runs / f"polydigits-diffusion-{seed}", STAGES)
+    model, points = load_model(run), []
+    for changes in CURVE[:2] if options.smoke else CURVE:
+        changed = model.with_decoding(**changes)
+        points.append({**changes, "found": figures_of(run, changed, "valid")})
+    return {"config": "configs/polydigits.py:diffusion", "seeds": [seed], "points": points}
+
+
+def of_polydigits(page: Page) -> Iterator[Claim]:
+    for seed, run in page["polydigits"]["runs"].items():
+        drawn, mean = run["diffusion"], run["mean"]
+        for name, target in TARGETS.items():
+            yield claim(f"{name}, seed {seed}", drawn[name], *target)
+        for n in range(1, 5):
+            less = mean[f"given {n}"] - drawn[f"given {n}"]
+            yield claim(f"given {n}, means less draws, seed {seed}", less, "<=", 0.005)
+        more = drawn[SECONDS] - mean[SECONDS]
+        yield claim(f"{SECONDS}, more than with means, seed {seed}", more, "<=", 8.0)
+
+
+def table(page: Page) -> str:
+    """Return the figures of both ways of decoding."""
+    runs = page["polydigits"]["runs"].values()
+    return figures_table(
+        {
+            "decoded mean": [run["mean"] for run in runs],
+            "diffusion decoder": [run["diffusion"] for run in runs],
+        },
+        TARGETS,
+    )
+
+
+def curve_table(page: Page) -> str:
+    """Return a line for each setting."""
+    columns = (
+        "reconstruction",
+        "given 1",
+        "given 4",
+        "all agree",
+        "diversity",
+        "Fréchet distance",
+        SECONDS,
+    )
+    rows = {
+        ", ".join(f"{key} {value:g}" for key, value in point.items() if key != "found"): point[
+            "found"
+        ]
+        for point in page["curve"]["points"]
+    }
+    return rows_table(rows, columns, "changed")
+
+
+REPORT = Report(
+    "decoders",
+    [("polydigits", of_polydigits)],
+    {"decoders.polydigits": ("polydigits", table), "decoders.curve": ("curve", curve_table)},
+)
+
+if __name__ == "__main__":
+    main("decoders", __doc__, REPORT, (measure_polydigits, measure_curve), seeds=(0,))
