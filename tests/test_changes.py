@@ -111,7 +111,7 @@ def test_a_change_makes_stale_what_reads_it_and_what_follows(tmp_path, where, va
         return
     first = stages[0]
     with pytest.raises(
-        ValueError, match=rf"differs in config.{where} .*redo='{first}' to do {', '.join(stages)}"
+        ValueError, match=rf"differs in config.{where}.* .*redo='{first}' to do {', '.join(stages)}"
     ):
         find(tmp_path, config)
     assert find(tmp_path, config, first).stale == stages
