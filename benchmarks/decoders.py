@@ -9,6 +9,7 @@ validation rows.
 
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,6 +22,7 @@ from benchmarks.tables import figures_table, rows_table
 from configs import polydigits
 from sbmae_jax.app import pipeline
 from sbmae_jax.app.run import Run, load_model
+from sbmae_jax.evaluation.images import as_rgb, grid, save_enlarged
 from sbmae_jax.models.model import Model
 
 STAGES = ("train", "evaluators")
@@ -39,9 +41,8 @@ TARGETS: dict[str, Target] = {
     EVALUATIONS: ("<=", 16),
 }
 CURVE = [
-    {"num_steps": 2}, {"num_steps": 4}, {"num_steps": 8}, {"num_steps": 15},
-    {"num_steps": 4, "weight": 1.0}, {"num_steps": 4, "weight": 3.0},
-    {"num_steps": 4, "latent_noise": 0.1}, {"num_steps": 4, "latent_noise": 1.0},
+    {"num_steps": 1}, {"num_steps": 2}, {"num_steps": 4}, {"weight": 1.0}, {"weight": 2.0},
+    {"latent_noise": 0.1}, {"latent_noise": 1.0}, {"stop": 0.5},
 ]  # fmt: skip
 """Changes of the decoding of configs/polydigits.py:diffusion."""
 
@@ -96,6 +97,15 @@ def variance_within(model: Model, rows: Mapping[str, np.ndarray]) -> float:
     return float(np.mean(ratios))
 
 
+def draw_sheet(model: Model, rows: Mapping[str, np.ndarray], path: Path) -> None:
+    """Put, for some modalities, rows above their decoded means and above draws from the same latents."""
+    encode, decode = jax.jit(Model.encode), jax.jit(Model.decode, static_argnames="noise")
+    z = encode(model, rows)
+    made = [decode(model, z), decode(model, z, jax.random.key(0), noise=False)]
+    lines = [x for name in list(rows)[:3] for x in (rows[name], *(one[name] for one in made))]
+    save_enlarged(path, grid([[as_rgb(np.asarray(x)) for x in line] for line in lines], group=3))
+
+
 def measure_seed(config: dict[str, Any], options: Options, seed: int) -> dict[str, Any]:
     start = time.perf_counter()
     run = trained(config | {"seed": seed}, options.runs / f"polydigits-diffusion-{seed}", STAGES)
@@ -111,6 +121,9 @@ def measure_seed(config: dict[str, Any], options: Options, seed: int) -> dict[st
         for name, x in samples.items()
     ]
     rows = {name: np.asarray(test[name][:200]) for name in samples}
+    if seed == options.seeds[0]:
+        sixteen = {name: x[:16] for name, x in rows.items()}
+        draw_sheet(model, sixteen, options.results / "decoders.png")
     more = {
         COPIES: float(np.mean(copies)), WITHIN: variance_within(model, rows),
         EVALUATIONS: model.decoding.num_evaluations,

@@ -118,7 +118,11 @@ def share_two_factors(config: ml_collections.ConfigDict) -> None:
 
 
 def draw_pictures(config: ml_collections.ConfigDict) -> None:
-    """Let a diffusion decoder draw the pictures of each modality around their decoded mean."""
+    """Let a diffusion decoder draw the pictures of each modality, of latents that hold more of them."""
+    for modality in config.modalities.values():
+        modality.update(latent_size=32, weight=0.15)
+    config.autoencoder_training.num_steps = 1500
+    config.score_training.num_steps = 4500
     config.decoder_diffusion = {
         "patch": {
             "name": "mixer", "patch": 4, "width": 96, "num_blocks": 3, "latent_noise": 1.0,
@@ -129,7 +133,9 @@ def draw_pictures(config: ml_collections.ConfigDict) -> None:
         "num_steps": 600, "batch_size": 128, "learning_rate": 2e-3, "b2": 0.99, "ema_decay": 0.995,
         "steps_per_call": 50, "checkpoint_every": 300,
     }  # fmt: skip
-    config.decoding = {"num_steps": 4, "weight": 2.0, "latent_noise": 0.5}
+    config.decoding = {
+        "num_steps": 2, "weight": 3.0, "latent_noise": 0.5, "start": 2.0, "stop": 1.0,
+    }  # fmt: skip
 
 
 def narrow(config: ml_collections.ConfigDict) -> None:

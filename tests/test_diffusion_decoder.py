@@ -65,7 +65,8 @@ def test_a_network_of_zero_draws_a_gaussian_around_the_decoded_mean(eta, latent_
     params = {"network": {}, "spreads": SPREADS._asdict()}
     z = jnp.tile(jnp.array([[0.2, 0.9]]), (3000, 1))
     decoder = DiffusionDecoder(Zero(), latent_noise=1.0)
-    x = draws(decoder, params, z, eta=eta, latent_noise=latent_noise, num_steps=24)
+    levels = {"num_steps": 24, "start": 5.0, "stop": 0.05}
+    x = draws(decoder, params, z, eta=eta, latent_noise=latent_noise, **levels)
     np.testing.assert_allclose(x.mean(axis=0), Linear.decode(None, z[:1])[0], atol=0.04)
     # The noise that is left at the lowest level, a twentieth of the spread, is denoised.
     np.testing.assert_allclose(x.std(axis=0), spread, rtol=0.08)
@@ -76,7 +77,7 @@ def test_guidance_moves_gaussians_of_one_spread_along_the_line_between_their_mea
     params = {"network": {}, "spreads": SPREADS._asdict()}
     z = jnp.tile(jnp.array([[0.2, 0.9]]), (3000, 1))
     # From so much noise the base, around which sampling starts, is forgotten.
-    options = {"weight": weight, "latent_noise": 0.0, "num_steps": 48, "start": 200.0}
+    options = {"weight": weight, "latent_noise": 0.0, "num_steps": 48, "start": 200.0, "stop": 0.05}
     x = draws(DiffusionDecoder(Zero()), params, z, **options)
     wanted = weight * np.asarray(Linear.decode(None, z[:1])[0])  # without a latent the mean is 0
     np.testing.assert_allclose(x.mean(axis=0), wanted, atol=0.04)
@@ -135,7 +136,7 @@ def test_a_decoder_draws_one_of_two_pictures_where_the_mean_is_their_average():
     found = minimise(loss, start, 500, 3e-3)
     params = {"network": found, "spreads": spreads._asdict()}
     decode = functools.partial(Blind.decode, None)
-    config = DecodingConfig(latent_noise=0.0)
+    config = DecodingConfig(latent_noise=0.0, num_steps=8, start=5.0, stop=0.05)
     drawn = decoder.draw(params, jax.random.key(2), decode, jnp.zeros((200, 2)), config)
     errors = np.abs(np.asarray(drawn)[:, None] - patterns).mean(axis=(2, 3, 4))
     assert np.mean(errors.min(axis=1) < 0.1) > 0.9  # that of the mean is a quarter
@@ -193,7 +194,8 @@ def test_the_number_of_evaluations_counts_the_last_denoising_and_guidance():
         ({"num_steps": 0}, "num_steps must be at least 1, got 0"),
         ({"weight": -1.0}, "weight must be in 0..100"),
         ({"latent_noise": math.nan}, "latent_noise must be"),
-        ({"start": 0.0}, "start must be above 0.05"),
+        ({"start": 0.5}, "start must be above 0.5"),
+        ({"stop": 0.0}, "stop must be in 0.001"),
         ({"eta": 2.0}, "eta must be in 0..1"),
     ],
 )

@@ -1,4 +1,4 @@
-"""From a config to the diffusion decoders of its modalities, and their training in a run."""
+"""From a config to the diffusion decoders of its modalities."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,9 +23,6 @@ DENOISERS: dict[str, Callable[..., Any]] = {"mixer": MixerDenoiser, "conv": Conv
 
 PICTURES = ("gaussian", "bernoulli")
 """Values that are diffused, where they have axes along which neighbours are alike: pictures and masks."""
-
-MAX_MEASURED_ROWS = 2000
-"""Training rows on which `Spreads` are measured."""
 
 
 def build_decoders(
@@ -70,12 +67,6 @@ def build_decoding(
     except ValueError as error:
         raise ValueError(f"{section.place}: {error}") from None
     return decoding
-
-
-def first_rows(array: Any, rows: np.ndarray | None) -> np.ndarray:
-    """Return the rows on which spreads are measured: the first ones of those that are there."""
-    chosen = slice(MAX_MEASURED_ROWS) if rows is None else rows[:MAX_MEASURED_ROWS]
-    return np.asarray(array[chosen])
 
 
 def _build_decoder(section: Section, modality: Modality) -> DiffusionDecoder:

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -24,32 +23,24 @@ from sbmae_jax._io import as_path, remove, write_npz
 from sbmae_jax._json import from_json, to_json
 from sbmae_jax.app.choices import choose_values
 from sbmae_jax.app.coders import as_arrays, check_latents
-from sbmae_jax.app.diffusion_decoders import first_rows
+from sbmae_jax.app.decoder_stage import train_decoders
 from sbmae_jax.app.explanation import explain
 from sbmae_jax.app.impute import Imputed, impute_file
 from sbmae_jax.app.race_result import race_section
 from sbmae_jax.app.racing import check_contenders, race_score
 from sbmae_jax.app.request import generate_files
 from sbmae_jax.app.reuse import note_rows, take_autoencoders
-from sbmae_jax.app.run import (
-    Run,
-    decoder_stage,
-    load_autoencoders,
-    load_evaluators,
-    load_model,
-    load_moments,
-)
+from sbmae_jax.app.run import Run, load_evaluators, load_model, load_moments
 from sbmae_jax.app.sections import Config, Section, plain
 from sbmae_jax.data.source import PRESENT
 from sbmae_jax.evaluation.base import View
 from sbmae_jax.evaluation.generator import make_generator
 from sbmae_jax.evaluation.report import format_headlines, write_report
-from sbmae_jax.models.diffusion_decoder import Spreads
 from sbmae_jax.models.factor_fit import fit_factors
 from sbmae_jax.models.imputation import require_own_data
 from sbmae_jax.models.latents import MIN_STD, Moments, moments
 from sbmae_jax.models.model import Model, draw
-from sbmae_jax.models.task import Params, Task
+from sbmae_jax.models.task import Task
 from sbmae_jax.models.tensors import flatten
 from sbmae_jax.training import distributed
 from sbmae_jax.training.config import TrainingConfig
@@ -122,31 +113,6 @@ def train_energy(run: Run) -> None:
     batches = run.data.batches_of(lambda: run.standardised(run.train_latents))
     training, held_out = parts.energy.training, run.held_out_latents
     run.trainer.train("energy", parts.energy_task, training, batches, held_out)
-
-
-def train_decoders(run: Run) -> None:
-    """Train the diffusion decoders, if the config has some; none sees another modality."""
-    parts, training = run.parts, run.parts.decoder_training
-    if training is None:
-        return
-    params = load_autoencoders(run)
-    for name in parts.decoders:
-        spreads = None
-        if not is_finished(
-            run.trainer.stage(decoder_stage(name), parts.decoder_task(name), training)
-        ):
-            spreads = measure_spreads(run, name, params[name])
-        task = parts.decoder_task(name, params[name], spreads)
-        train_on_rows(run, decoder_stage(name), task, training, ({"x": name},))
-
-
-def measure_spreads(run: Run, name: str, params: Params) -> Spreads:
-    """Measure what a diffusion decoder knows of its modality before it is trained, on training rows."""
-    parts, source = run.parts, run.data.train_loaded
-    x = first_rows(source.arrays[name], run.data.rows_of(source, {"x": name}))
-    decoder, autoencoder = parts.decoders[name], parts.autoencoder(name)
-    key = run.trainer.stage_key(f"spreads of {name}")
-    return jax.jit(partial(decoder.measure, autoencoder))(params, key, x)
 
 
 def train_evaluators(run: Run) -> None:

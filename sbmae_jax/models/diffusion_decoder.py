@@ -46,9 +46,6 @@ from sbmae_jax.sampling.sde import VE
 from sbmae_jax.types import Array, Key
 
 DECODERS = ("diffusion", "mean")
-LOWEST_LEVEL = 0.05
-"""Noise at which the last step ends, relative to s of equation (1)."""
-
 MIN_SPREAD = 1e-3
 """The smallest s: a decoder that is exact must not divide by 0."""
 
@@ -64,7 +61,10 @@ class DecodingConfig:
             less diverse, at twice the evaluations.
         latent_noise: How uncertain latents are taken to be, in standard deviations, in 0..10; at most what
             the decoder was trained with.
-        start: Noise at which decoding starts around the decoded mean, relative to the error of that mean.
+        start: Noise at which decoding starts around the decoded mean, relative to the error of that mean;
+            above `stop`, at most 10,000.
+        stop: Noise from which a picture is denoised at once, at least 0.001. Where the network is small, more
+            is smoother, and less is grainy.
         eta: In 0..1; 1 follows the reverse SDE, 0 the ODE.
 
     Raises:
@@ -79,7 +79,8 @@ class DecodingConfig:
     num_steps: int = 8
     weight: float = 1.0
     latent_noise: float = 0.1
-    start: float = 5.0
+    start: float = 2.0
+    stop: float = 0.5
     eta: float = 0.0
 
     def __post_init__(self):
@@ -87,7 +88,8 @@ class DecodingConfig:
         require_int("num_steps", self.num_steps, 1, 1000)
         require_number("weight", self.weight, low=0, high=100)
         require_number("latent_noise", self.latent_noise, low=0, high=10)
-        require_number("start", self.start, above=LOWEST_LEVEL, high=1e4)
+        require_number("stop", self.stop, low=1e-3, high=1e4)
+        require_number("start", self.start, above=self.stop, high=1e4)
         require_number("eta", self.eta, low=0, high=1)
 
     @property
@@ -106,7 +108,7 @@ class Spreads(NamedTuple):
         noised: s with latents that are noised by `latent_noise`, a scalar.
         dropped: s without a latent, a scalar.
 
-    `DiffusionDecoder.measure` measures them.
+    The example of `DiffusionDecoder` measures some.
     """
 
     mean: Array
@@ -251,7 +253,7 @@ class DiffusionDecoder:
             return without + config.weight * (found - without)
 
         # In units of s around the base, so that one grid of levels serves every modality.
-        sde = VE(LOWEST_LEVEL, config.start)
+        sde = VE(config.stop, config.start)
 
         def score(y, t):
             found = (denoised(base + s * y, s * sde.sigma(t)) - base) / s

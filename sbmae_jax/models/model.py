@@ -1,6 +1,6 @@
 """A trained model: it encodes, generates and decodes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -19,11 +19,11 @@ from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.models import density, generation, imputation, information
 from sbmae_jax.models.autoencoder import Autoencoder, Modality
 from sbmae_jax.models.coders import FrozenAutoencoder
+from sbmae_jax.models.decoding import decode
 from sbmae_jax.models.density import LogDensity
 from sbmae_jax.models.diffusion_decoder import (
     DecodingConfig,
     DiffusionDecoder,
-    as_values,
     require_decodable,
 )
 from sbmae_jax.models.energy import energy_fn
@@ -31,7 +31,6 @@ from sbmae_jax.models.export import export_model
 from sbmae_jax.models.generation import StepMaker
 from sbmae_jax.models.imputation import Imputation
 from sbmae_jax.models.latents import Layout, Moments
-from sbmae_jax.models.likelihoods import LIKELIHOODS
 from sbmae_jax.models.noise_levels import LatentNetwork
 from sbmae_jax.models.saved import save_model
 from sbmae_jax.models.score import score_fn
@@ -166,20 +165,7 @@ class Model:
         Returns:
             `{name: [B, *shape]}`, as the networks see them.
         """
-        decoders, decoded = dict(self.decoders) if self.decoding.decoder == "diffusion" else {}, {}
-        for m, (name, a, params, z) in enumerate(self._latents(x)):
-            own = None if key is None else jax.random.fold_in(key, m)
-            likelihood = LIKELIHOODS[self.modalities[m].likelihood]
-            if own is not None and name in decoders:
-                mean = partial(a.decode, params)
-                trained = self.params["decoders"][name]
-                drawn = decoders[name].draw(trained, own, mean, z, self.decoding)
-                decoded[name] = as_values(likelihood, drawn)
-            elif own is None or not noise or (not strings and likelihood.values == "tokens"):
-                decoded[name] = a.decode(params, z)
-            else:
-                decoded[name] = a.draw(params, own, z)
-        return decoded
+        return decode(self, x, key, strings, noise)
 
     def score(self, key: Key, observed: Array) -> ScoreFn:
         """Return the score of the unobserved latents, guided as `sampling` says.
@@ -782,15 +768,6 @@ class Model:
     def _latent_network(self, name: str) -> LatentNetwork:
         network = {"score": self.score_network, "energy": self.energy_network}[name]
         return LatentNetwork(network.apply, self.params[name], self.sde, self.layout)
-
-    def _latents(
-        self, x: Array
-    ) -> Iterator[tuple[str, Autoencoder | FrozenAutoencoder, Params, Array]]:
-        """Yield the name, the autoencoder, its parameters and the latent [B, d] of each modality."""
-        latents = self.layout.unpack(self.moments.restore(x))
-        for modality, autoencoder in zip(self.modalities, self.autoencoders, strict=True):
-            name = modality.name
-            yield name, autoencoder, self.params["autoencoders"][name], latents[name]
 
 
 DECODING = 0x6465636F
