@@ -1,17 +1,21 @@
 """The page of `sbmae app` without a browser: inputs as arrays, links, refusals, and what is compiled."""
 
+import asyncio
 import io
 import json
 import zlib
 
+import gradio as gr
 import numpy as np
 import pytest
 from golden_model import FOLDER
+from gradio.processing_utils import async_move_files_to_cache
 from PIL import Image
 
 from sbmae_jax import load
 from sbmae_jax.app.page import inputs, player
 from sbmae_jax.app.page.inputs import as_png, controls_of
+from sbmae_jax.app.page.page import fetch_nothing
 from sbmae_jax.app.page.player import Dials, Moves, Player
 from sbmae_jax.app.page.show import moves_html, results_html
 from sbmae_jax.app.page.state import MAX_QUERY, State, as_query, from_query
@@ -289,6 +293,22 @@ def test_moves_compare_with_samples_from_nothing(golden):
     for wrong in ({}, {name: samples[0] for name, samples in drawn.items()}):
         with pytest.raises(ValueError, match="give at least one modality"):
             golden.moves(wrong, Dials())
+
+
+@pytest.mark.parametrize("url", ["http://example.com/a.png", "https://127.0.0.1:1/a.png"])
+def test_an_address_in_the_place_of_a_file_is_not_fetched(monkeypatch, url):
+    fetched = []
+
+    async def fetch(url, **_):
+        fetched.append(url)
+
+    monkeypatch.setattr("gradio.processing_utils.async_ssrf_protected_download", fetch)
+    block = gr.UploadButton()
+    fetch_nothing(block)
+    file = {"path": url, "meta": {"_type": "gradio.FileData"}}
+    with pytest.raises(gr.Error, match="an address is not fetched: upload a file"):
+        asyncio.run(async_move_files_to_cache([file], block, check_in_upload_folder=True))
+    assert not fetched
 
 
 def test_values_in_other_units_are_noticed():

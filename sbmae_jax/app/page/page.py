@@ -131,7 +131,25 @@ def make_page(
         )  # fmt: skip
         for card in cards:
             card.connect(handlers, _QUICK)
+    for block in page.blocks.values():
+        fetch_nothing(block)
     return page
+
+
+def fetch_nothing(block: Any) -> None:
+    """Let a component refuse addresses in the place of files, which Gradio would download.
+
+    Args:
+        block: A component of the page. Requests that are written by hand may name an address in any of them.
+    """
+    keep = block.async_move_resource_to_block_cache
+
+    async def keep_file(path: str | Path | None) -> str | None:
+        if "://" in str(path):
+            raise gr.Error("an address is not fetched: upload a file", print_exception=False)
+        return await keep(path)
+
+    block.async_move_resource_to_block_cache = keep_file  # of this page, not of all of Gradio
 
 
 class _Handlers:
