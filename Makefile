@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
   $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-oldest lint docs results lock wheel smoke clean
+.PHONY: demo test test-slow test-oldest lint notebooks docs results lock wheel smoke clean
 
 demo: .venv/run
 	$(BIN)/python launch.py --config=configs/polydigits.py --workdir=runs/polydigits
@@ -23,6 +23,9 @@ lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
+
+notebooks: .venv/dev
+	$(BIN)/python docs/execute_notebooks.py
 
 docs: .venv/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -1,4 +1,4 @@
-"""A hook of MkDocs: the pages of the site that lie outside of docs/, and the links to them.
+"""A hook of MkDocs: the pages of the site that lie outside of docs/ or are notebooks, and the links to them.
 
 Pages link to files of the repository, so that they can be read on GitHub as well. On the site a link leads
 to the page that is made of the file, or for a module to its place in the reference.
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
+from nbconvert import MarkdownExporter
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {
@@ -24,13 +25,21 @@ FENCE_OR_LINK = re.compile(
 
 
 def on_files(files, config):
-    """Add the pages that lie outside of docs/, and the JSON and the pictures of the results."""
+    """Add pages from outside of docs/, the JSON and the pictures of the results, and the notebooks."""
     for target, source in PAGES.items():
         files.append(File.generated(config, target, abs_src_path=str(ROOT / source)))
     for path in sorted((ROOT / "results").rglob("*")):
         if path.suffix in (".json", ".png"):
             name = path.relative_to(ROOT).as_posix()
             files.append(File.generated(config, name, abs_src_path=str(path)))
+    for path in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
+        files.remove(files.get_file_from_path(f"notebooks/{path.name}"))
+        text, found = MarkdownExporter().from_filename(
+            str(path), {"unique_key": path.stem, "output_files_dir": path.stem}
+        )
+        files.append(File.generated(config, f"notebooks/{path.stem}.md", content=text))
+        for name, picture in found["outputs"].items():
+            files.append(File.generated(config, f"notebooks/{name}", content=picture))
     return files
 
 
@@ -64,6 +73,8 @@ def _place(path):
     pages = {file: page for page, file in PAGES.items()} | {"README.md": "index.md"}
     if path in pages:
         return pages[path], ""
+    if path.startswith("docs/notebooks/") and path.endswith(".ipynb"):
+        return path.removeprefix("docs/").replace(".ipynb", ".md"), ""
     if path.startswith("docs/"):
         return path.removeprefix("docs/"), ""
     if path.startswith("results/"):
