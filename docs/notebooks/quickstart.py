@@ -83,4 +83,4 @@ for temperature in (1.0, 0.7, 0.3):
 
 # %% [markdown]
 # `sbmae app` shows the same model in your browser, where you can draw the digit yourself. Next: a model of
-# [your own arrays](../python.md).
+# [your own arrays](own_arrays.ipynb).
