@@ -3,6 +3,7 @@
     python -m benchmarks.polydigits runs --seeds 0 1 2    # about five minutes a seed
     python -m benchmarks.polydigits demo                  # `make demo` in a fresh clone, with a watch
     python -m benchmarks.polydigits captions --seeds 0    # with text: two models, about twelve minutes
+    python -m benchmarks.polydigits drawn                 # other samplers and temperatures, ten minutes
     python -m benchmarks.polydigits small                 # the model in the wheel, measured as it is stored
 
 Each seed draws other digits for training and test, other weights and other samples.
@@ -18,6 +19,7 @@ import numpy as np
 
 from benchmarks.captions import measure_captions, of_captions
 from benchmarks.claims import Claim, Target, claim
+from benchmarks.drawn import drawn_table, measure_drawn, of_drawn
 from benchmarks.runner import ROOT, Options, Page, Report, main, seconds_of
 from benchmarks.runs import forget_compiled, nested_figures, run_seeds, trained
 from benchmarks.tables import figures_table, over_seeds
@@ -138,8 +140,18 @@ def small_table(page: Page) -> str:
 
 REPORT = Report(
     "polydigits",
-    [("runs", of_runs), ("demo", of_demo), ("captions", of_captions), ("small", of_small)],
-    {"polydigits.front": ("runs", front_table), "polydigits.small": ("small", small_table)},
+    [
+        ("runs", of_runs),
+        ("demo", of_demo),
+        ("captions", of_captions),
+        ("small", of_small),
+        ("drawn", of_drawn),
+    ],
+    {
+        "polydigits.front": ("runs", front_table),
+        "polydigits.small": ("small", small_table),
+        "polydigits.drawn": ("drawn", drawn_table),
+    },
 )
 
 if __name__ == "__main__":
@@ -147,6 +159,6 @@ if __name__ == "__main__":
         "polydigits",
         __doc__,
         REPORT,
-        (measure_runs, measure_demo, measure_captions, measure_small),
+        (measure_runs, measure_demo, measure_captions, measure_small, measure_drawn),
         seeds=(0, 1, 2),
     )
