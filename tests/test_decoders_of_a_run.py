@@ -170,6 +170,18 @@ def test_categories_have_no_diffusion_decoder(finished_run):
         build_decoders(config_with_decoders(), (label,))
 
 
+def test_a_section_may_have_the_name_of_a_modality():
+    from sbmae_jax.app.diffusion_decoders import build_decoders
+    from sbmae_jax.models.autoencoder import Modality
+
+    config = config_with_decoders()
+    config["decoder_diffusion"] = {"photo": NETWORK}
+    modalities = [
+        Modality(name, (28, 28, 3), "gaussian", "patch", 2, 0.1) for name in ("photo", "sketch")
+    ]
+    assert list(build_decoders(config, tuple(modalities))) == ["photo"]
+
+
 def test_models_without_decoders_say_so(finished_run):
     plain = load(finished_run)
     with pytest.raises(ValueError, match="the model has no diffusion decoder"):

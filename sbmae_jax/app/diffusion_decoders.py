@@ -30,7 +30,8 @@ def build_decoders(
 ) -> dict[str, DiffusionDecoder]:
     """Build the diffusion decoders that a config has, by modality.
 
-    A section of `config.decoder_diffusion` is for the modalities whose `network` has its name.
+    A section of `config.decoder_diffusion` is for the modality of its name, or for those whose `network` has
+    that name.
 
     Raises:
         ValueError: Naming the section, for one that no modality has, or one whose values have no diffusion
@@ -38,17 +39,17 @@ def build_decoders(
     """
     sections, found = Section("config", config.get("decoder_diffusion", {})), {}
     sections = Section("config.decoder_diffusion", sections.values)
-    sections.require_known(*{m.network for m in modalities})
+    sections.require_known(*(m.name for m in modalities), *{m.network for m in modalities})
     for modality in modalities:
-        if modality.network not in sections.values:
+        keys = [key for key in (modality.name, modality.network) if key in sections.values]
+        if not keys:
             continue
-        section = sections.part(modality.network)
+        section = sections.part(keys[0])
         values = LIKELIHOODS[modality.likelihood].values
         if values not in PICTURES or len(modality.shape) != 3:
             raise ValueError(
                 f"{section.place}: {modality.name} has {values} values of shape {modality.shape}, and there "
-                "are diffusion decoders for pictures and masks alone: give it a network of its own, of "
-                "another name"
+                "are diffusion decoders for pictures and masks alone: name the sections after modalities"
             )
         found[modality.name] = _build_decoder(section, modality)
     return found
