@@ -15,7 +15,7 @@ from PIL import Image
 from sbmae_jax import load
 from sbmae_jax.app.page import inputs, player
 from sbmae_jax.app.page.inputs import as_png, controls_of
-from sbmae_jax.app.page.page import fetch_nothing
+from sbmae_jax.app.page.page import fetch_nothing, make_page
 from sbmae_jax.app.page.player import Dials, Moves, Player
 from sbmae_jax.app.page.show import moves_html, results_html
 from sbmae_jax.app.page.state import MAX_QUERY, State, as_query, from_query
@@ -309,6 +309,19 @@ def test_an_address_in_the_place_of_a_file_is_not_fetched(monkeypatch, url):
     with pytest.raises(gr.Error, match="an address is not fetched: upload a file"):
         asyncio.run(async_move_files_to_cache([file], block, check_in_upload_folder=True))
     assert not fetched
+
+
+def test_every_component_of_a_page_refuses_addresses(golden, monkeypatch, tmp_path):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+
+    async def check():  # with a loop of its own, for which Gradio would make one that stays open
+        page = make_page(golden.model, {}, "golden", str(tmp_path))
+        assert len(page.blocks) > 20
+        for block in page.blocks.values():
+            with pytest.raises(gr.Error, match="an address is not fetched: upload a file"):
+                await block.async_move_resource_to_block_cache("http://example.com/a.png")
+
+    asyncio.run(check())
 
 
 def test_values_in_other_units_are_noticed():
