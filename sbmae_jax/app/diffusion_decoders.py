@@ -37,8 +37,7 @@ def build_decoders(
         ValueError: Naming the section, for one that no modality has, or one whose values have no diffusion
             decoder; and for a network that does not fit the pictures.
     """
-    sections, found = Section("config", config.get("decoder_diffusion", {})), {}
-    sections = Section("config.decoder_diffusion", sections.values)
+    sections, found = Section("config.decoder_diffusion", config.get("decoder_diffusion", {})), {}
     sections.require_known(*(m.name for m in modalities), *{m.network for m in modalities})
     for modality in modalities:
         keys = [key for key in (modality.name, modality.network) if key in sections.values]

@@ -163,6 +163,9 @@ class DiffusionDecoder:
             params: Its parameters.
             key: A typed key, for the noise on latents.
             x: Rows `[N, *shape]`, bytes or floats in [0, 1].
+
+        Returns:
+            The spreads, in the units of latents and of pictures in [0, 1].
         """
         x = as_float(x)
         z = autoencoder.encode(params, x)
