@@ -19,6 +19,7 @@ from sbmae_jax.app.config_files import load_config
 from sbmae_jax.app.overrides import split_overrides
 
 ROOT = Path(__file__).parents[1]
+UV = Path(sys.executable).with_name("uv")
 
 
 @pytest.fixture(autouse=True)
@@ -233,8 +234,7 @@ def installed(wheel, folder, extra=""):
     venv.create(folder / "env")
     python = folder / "env" / "bin" / "python"
     pins = ["--constraint", ROOT / "requirements.lock"]
-    uv = Path(sys.executable).with_name("uv")
-    command = [uv, "pip", "install", "--quiet", "--python", python, *pins, f"{wheel}{extra}"]
+    command = [UV, "pip", "install", "--quiet", "--python", python, *pins, f"{wheel}{extra}"]
     subprocess.run(command, check=True)
 
     def run(*words):
@@ -259,6 +259,11 @@ def test_the_samplers_need_jax_alone_and_the_rest_says_what_it_lacks(wheel, tmp_
     assert sampled.stdout == "(4, 2)\n", sampled.stderr
     lacking = run("sbmae", "train")
     assert lacking.returncode == 1
+    python = tmp_path / "env" / "bin" / "python"
+    added = [UV, "pip", "install", "--dry-run", "--python", python, "sbmae_jax[ode]"]
+    said = subprocess.run(added, check=True, capture_output=True, text=True).stderr
+    assert "diffrax" in said  # an extra is added by its name, though no index has the package
+    assert "+ sbmae" not in said
     assert "which is not installed: pip install 'sbmae_jax[train]'" in lacking.stderr
     assert len(lacking.stderr.splitlines()) == 1
     for name in ("fit", "load", "Model"):

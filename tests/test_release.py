@@ -46,4 +46,20 @@ def test_licences_are_named():
 def test_every_package_is_in_the_wheel():
     folders = {path.parent.relative_to(ROOT) for path in (ROOT / "sbmae_jax").rglob("*.py")}
     packages = {".".join(folder.parts) for folder in folders} | {"sbmae_jax.configs"}
-    assert set(TOML["tool"]["setuptools"]["packages"]) == packages
+    # A folder of data alone is a package to setuptools, which warns of those that are not named.
+    data = TOML["tool"]["setuptools"]["package-data"]
+    assert set(TOML["tool"]["setuptools"]["packages"]) == packages | data.keys()
+    for package, patterns in data.items():
+        folder = ROOT.joinpath(*package.split("."))
+        assert not [
+            pattern for pattern in patterns if "/" in pattern or not [*folder.glob(pattern)]
+        ]
+
+
+def test_the_page_on_installing_names_the_wheel_and_every_extra():
+    page = (ROOT / "docs" / "install.md").read_text()
+    wheels = re.findall(r"sbmae_jax-\S+?\.whl", page)
+    assert set(wheels) == {f"sbmae_jax-{PROJECT['version']}-py3-none-any.whl"}
+    table = re.findall(r"^\| (`.+?) \|", page, re.M)
+    extras = {extra for cell in table for extra in re.findall(r"`(\w+)`", cell)}
+    assert extras == PROJECT["optional-dependencies"].keys() - {"dev", "docs"}

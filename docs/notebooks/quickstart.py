@@ -2,8 +2,8 @@
 # # Quick start: any digit from any other
 #
 # PolyDigits has five modalities. Each shows the same digit, in another handwriting and on crops of another photograph.
-# A small model of it is installed with the package, so nothing has to be trained or downloaded:
-# `pip install 'sbmae_jax[train]'` is enough.
+# A small model of it is installed with the package, so nothing has to be trained or downloaded: the package with its extra
+# `train` is enough ([Install](../install.md)).
 
 # %%
 import matplotlib.pyplot as plt
