@@ -470,6 +470,27 @@ def test_parameters_must_be_arrays():
         FrozenCoder(lambda p, x: x, lambda p, z: z, params={"a": "hello"})
 
 
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ([(np.ones(2), np.ones(3))], r"params .* got a list; name what .* as in \{'0': first"),
+        ({"a": (np.ones(2),)}, "params/a cannot be saved: .* got a tuple"),
+        ({1: np.ones(2)}, "params: keys of parameters must be strings, got 1"),
+        ({"a": None}, "params/a cannot be saved: .* got None"),
+        ({"a": np.ones(2, complex)}, "params/a cannot be saved: .* got an array of complex128"),
+        ({"a": jax.random.key(0)}, "params/a cannot be saved: .* got an array of key<fry>"),
+    ],
+)
+def test_parameters_that_cannot_be_saved_are_refused_before_anything_is_trained(params, message):
+    with pytest.raises(ValueError, match=message):
+        FrozenCoder(lambda p, x: x, lambda p, z: z, params=params)
+
+
+@pytest.mark.parametrize("params", [np.ones(2), {}, {"a": {"b": 1.5, "c": jnp.ones(2)}}, None])
+def test_parameters_that_can_be_saved_are_taken(params):
+    assert FrozenCoder(lambda p, x: x, lambda p, z: z, params=params).params is params
+
+
 def test_a_failure_in_compiled_code_of_ones_own_is_logged(caplog):
     def encode(x):
         if len(x) > 3:

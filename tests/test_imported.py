@@ -54,6 +54,9 @@ CODE = """
     class NoModule:
         pass
 
+    class Unsaved(Score):
+        options: object = NoModule()
+
     def failing():
         raise OSError("parameters.npz is not there")
 
@@ -153,6 +156,10 @@ def test_a_coder_is_imported_as_itself_or_from_a_function(parts):
         ("PARTS:WHITE", r"config.network.name: 'parts_of_a_test:WHITE' is 3: name a class or a"),
         ("PARTS:failing", r"'parts_of_a_test:failing' failed \(OSError: parameters.npz is not"),
         ("PARTS:NoModule", r"NoModule is not a Flax module"),
+        (
+            "PARTS:Unsaved",
+            r"config.network: Unsaved.options cannot be saved, because it is <parts_of",
+        ),
         ("PARTS:Raising", r"Raising fails on arrays of shape .* \(KeyError: 'no such layer'\)"),
     ],
 )

@@ -33,6 +33,8 @@ def test_observed_modalities_are_marked_in_order():
 def test_observing_an_unknown_modality_names_it_and_the_known_ones():
     with pytest.raises(ValueError, match=r"unknown modality 'sound'.* a, b, c"):
         LAYOUT.observed(["sound"], 1)
+    with pytest.raises(ValueError, match=r"'label': this model has a, b, c; label is not modelled"):
+        LAYOUT.observed(["label"], 1)
 
 
 def test_standardised_latents_have_mean_0_and_variance_1():

@@ -25,7 +25,11 @@ def test_the_survey_tells_what_is_there(own_file):
     assert by_name["vector"].num_constant == 1
     assert by_name["town"].classes == ("Bonn", "Oslo", "Rome")
     assert by_name["photo"].raw_shape == by_name["photo"].shape == (6, 6, 3)
-    (notice,) = found.notices
+    label, notice = found.notices
+    assert label == (
+        "label is not modelled: it is the class of each row, by which coherence is measured; to model it, "
+        "give it another name, such as class"
+    )
     assert notice.startswith("vector: 1 of 4 features are constant in the training rows")
     lines = format_survey(found, {"latent": {"photo": "sixteen"}}).splitlines()
     head = ["name", "kind", "shape", "dtype", "range", "missing", "latent", "why", "this", "kind"]

@@ -13,6 +13,7 @@ from sbmae_jax._io import one_line
 from sbmae_jax.app.imported import import_part, is_import_path
 from sbmae_jax.app.sections import Section
 from sbmae_jax.data.description import Description
+from sbmae_jax.models import codec
 from sbmae_jax.models.autoencoder import Autoencoder, Modality
 from sbmae_jax.models.coders import FrozenAutoencoder
 from sbmae_jax.models.likelihoods import LIKELIHOODS, Likelihood, add_likelihood
@@ -182,15 +183,16 @@ def floats(*shape: int) -> jax.ShapeDtypeStruct:
 
 def check_network(
     network: Any, place: str, *arrays: jax.ShapeDtypeStruct, outputs: Sequence[tuple[int, ...]],
-    **options: Any,
+    saved: bool = True, **options: Any,
 ) -> None:  # fmt: skip
-    """Raise ValueError if a network cannot take arrays of these shapes, or returns other ones.
+    """Raise ValueError if a network does not take arrays of these shapes, returns others, or cannot be saved.
 
     Args:
         network: A Flax module.
         place: Its section of the config, for the message.
         *arrays: Its inputs, of one row.
         outputs: The shape for one row of each array that it must return; -1 stands for any length.
+        saved: Whether it is part of a model, which must not refuse to be saved once it is trained.
         **options: Further arguments of its call.
     """
     what = type(network).__name__
@@ -211,6 +213,11 @@ def check_network(
         raise ValueError(
             f"{place}: {what} returns shape {shapes[0]} for one row, and must return {shapes[1]}"
         )
+    if saved:
+        try:
+            codec.encode(network, what)
+        except ValueError as error:
+            raise ValueError(f"{place}: {error}") from None
 
 
 def _build_training(config: Mapping[str, Any], name: str) -> TrainingConfig:

@@ -45,9 +45,8 @@ def _shared_label_protocol(
     section = root.needed("classifier", by="evaluation")
     network = section.choose(CLASSIFIERS, num_classes=len(data.entries["label"]))
     outputs = [(len(data.entries["label"]),), (-1,)]
-    check_network(
-        network, section.place, floats(*modalities[0].shape), outputs=outputs, train=False
-    )
+    pictures = floats(*modalities[0].shape)
+    check_network(network, section.place, pictures, outputs=outputs, saved=False, train=False)
     training = root.needed("classifier_training", by="evaluation").build(TrainingConfig)
     return _options(config).build(
         SharedLabelProtocol,

@@ -142,7 +142,8 @@ def build_verifiers(
                 section = root.part("classifier")
             network = section.choose(classifiers, num_classes=len(factor.classes))
             outputs = [(len(factor.classes),), (-1,)]
-            check_network(network, section.place, floats(*shape), outputs=outputs, train=False)
+            row = floats(*shape)
+            check_network(network, section.place, row, outputs=outputs, saved=False, train=False)
             stage = f"verifier/{factor.name}"
             stage += "" if len(shapes) == 1 else f"-{'+'.join(names)}"
             made.append(

@@ -4,6 +4,11 @@ import re
 import unicodedata
 
 RESERVED = ("label", "split", "present")
+NOT_MODELLED = (
+    "label is not modelled: it is the class of each row, by which coherence is measured; to model it, give "
+    "it another name, such as class"
+)
+"""What a user may not expect of data with an array `label`."""
 _NAME = re.compile(r"[\w-]+")
 
 

@@ -29,6 +29,7 @@ from sbmae_jax.models.autoencoder import Modality, as_float
 from sbmae_jax.models.coder_units import in_units, prepared
 from sbmae_jax.models.likelihoods import LIKELIHOODS
 from sbmae_jax.models.task import Params
+from sbmae_jax.models.tensors import flatten
 from sbmae_jax.types import Array, Key
 
 Convert = Callable[[Any, Scaling | None, Any], Any]
@@ -47,10 +48,11 @@ class FrozenCoder:
             of a category are one-hot, `[B, C]`. With `params` it is called as `encode(params, x)`.
         decode: `z [B, d] -> x [B, ...]`, the mean of x given z in the same units; probabilities of a
             category or of bits. With `params` it is called as `decode(params, z)`.
-        params: Arrays in dicts, which are saved with the model. None for functions that need none.
+        params: An array, or arrays in dicts whose keys are strings, which are saved with the model. None for
+            functions that need none.
 
     Raises:
-        ValueError: For functions that cannot be called.
+        ValueError: For functions that cannot be called, and for parameters that a saved model cannot hold.
 
     Example:
         A projection on two directions, which JAX can trace:
@@ -74,6 +76,15 @@ class FrozenCoder:
         for leaf in jax.tree.leaves(self.params):
             if not isinstance(leaf, np.ndarray | jax.Array | np.generic | int | float):
                 raise ValueError(f"params must be arrays in dicts, got {short_repr(leaf)}")
+        if self.params is None:
+            return
+        arrays = jax.tree.map(lambda x: x if hasattr(x, "dtype") else np.asarray(x), self.params)
+        try:
+            list(flatten(arrays, "params"))
+        except ValueError as error:
+            raise ValueError(
+                f"{error}; name what is in a list or a tuple, as in {{'0': first, '1': second}}"
+            ) from None
 
 
 def as_coder(name: str, given: Any) -> FrozenCoder:

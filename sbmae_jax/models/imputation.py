@@ -45,7 +45,8 @@ class Imputation(NamedTuple):
         filled: The rows, as the type that was given. Holes hold the mean of their samples, rounded for
             integers, or the most frequent class (of each pixel), or the string that shares the most tokens
             with the others.
-        samples: `{name: [K, S, ...]}`, S samples of each of K holes.
+        samples: `{name: [K, S, ...]}`, S samples of each of the K rows that had a hole, and of no other row;
+            modalities without holes are absent. Row `k` of it is row `rows[name][k]` of the data.
         rows: `{name: [K]}`, the numbers of the rows that had a hole.
         notices: Sentences on what was converted, or looks wrong; each is a warning as well.
     """

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sbmae_jax._check import require_fields, require_numbers
+from sbmae_jax.data.names import NOT_MODELLED
 from sbmae_jax.models.factor_gaussian import FactorGaussian
 from sbmae_jax.types import Array, Latents
 
@@ -108,7 +109,8 @@ class Layout:
         for name in names:
             if name not in self.names:
                 known = ", ".join(self.names)
-                raise ValueError(f"unknown modality {name!r}: this model has {known}")
+                hint = f"; {NOT_MODELLED}" if name == "label" else ""
+                raise ValueError(f"unknown modality {name!r}: this model has {known}{hint}")
         row = np.array([name in names for name in self.names])
         return np.broadcast_to(row, (num_rows, len(row)))
 

@@ -595,7 +595,9 @@ class Model:
                 the draws.
 
         Returns:
-            The rows, in the type that you gave, and all samples. What was measured is unchanged.
+            The rows, in the type that you gave, and the samples of rows with a hole, which are fewer:
+            `samples[name]` is `[K, num_samples, ...]` for the K rows that `rows[name]` numbers. What was
+            measured is unchanged.
 
         Raises:
             ValueError: If the model was not trained on data of your own, or if an array is unknown or does
@@ -606,7 +608,8 @@ class Model:
 
                 found = model.impute(frame)
                 found.filled  # the same frame without holes
-                found.samples["lab"].std(axis=1)  # how uncertain each hole is
+                found.rows["lab"]  # the rows that had a hole: [K]
+                found.samples["lab"].std(axis=1)  # how uncertain each of these is: [K, F]
         """
         return imputation.impute(
             self, partial(draw, self), data, num_samples, as_key(key), partial_rows

@@ -49,8 +49,15 @@ def flatten(tree: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield name, tree
     else:
         raise ValueError(
-            f"{name} cannot be saved: parameters must be arrays in dicts, got {short_repr(tree)}"
+            f"{name} cannot be saved: parameters must be arrays in dicts, got {_kind_of(tree)}"
         )
+
+
+def _kind_of(tree: Any) -> str:
+    """Say what is no array that a file can hold."""
+    if hasattr(tree, "dtype"):
+        return f"an array of {tree.dtype}"
+    return f"a {type(tree).__name__}" if isinstance(tree, list | tuple) else short_repr(tree)
 
 
 def unflatten(leaves: Mapping[str, Any]) -> dict[str, Any]:

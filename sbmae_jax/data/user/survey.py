@@ -14,7 +14,7 @@ from sbmae_jax.data.kinds import IMAGE_KINDS
 from sbmae_jax.data.kinds.base import abbreviate
 from sbmae_jax.data.kinds.date import span_of
 from sbmae_jax.data.kinds.text import notices_of, tokenizer_of
-from sbmae_jax.data.names import as_name
+from sbmae_jax.data.names import NOT_MODELLED, as_name
 from sbmae_jax.data.numbers import parse_number
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.user.checks import as_strings
@@ -238,6 +238,7 @@ def _notices(
     if num_empty:
         found.append(f"{num_empty:,} rows are dropped: all modalities are missing in them")
     if opened.label is not None:
+        found.append(NOT_MODELLED)
         found += _odd_classes("label", opened.label.values)
     found += part_notices(opened.table.parts, opened.vectors)
     for m in modalities:
