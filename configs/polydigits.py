@@ -82,12 +82,17 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
 
 
 def add_captions(config: ml_collections.ConfigDict) -> None:
-    """Add text about the first photograph, which is what another evaluation measures."""
+    """Add text about the first photograph, and the digit as a class; another evaluation measures both."""
     config.modalities.caption = {
         "likelihood": "tokens", "network": "text", "latent_size": 24, "weight": 0.2,
     }  # fmt: skip
     sizes = {"vocabulary": 512}  # at least that of the tokens of the data
     config.encoder_decoders.text = {"name": "text", "encoder": sizes, "decoder": sizes}
+    config.modalities.digit = {
+        "likelihood": "categorical", "network": "vector", "latent_size": 9, "weight": 0.2,
+    }  # fmt: skip
+    widths = {"width": 128}
+    config.encoder_decoders.vector = {"name": "vector", "encoder": widths, "decoder": widths}
     del config.classifier, config.classifier_training
     config.evaluation = {
         "name": "paired", "num_rows": 500, "num_unconditional": 1000, "batch_size": 500,

@@ -9,6 +9,7 @@ from sbmae_jax.app.encoder_decoders import build_decoder, build_encoder, check_n
 from sbmae_jax.app.factors import VERIFIER_TRAINING, build_factors, build_verifiers
 from sbmae_jax.app.imported import is_import_path
 from sbmae_jax.app.sections import Section
+from sbmae_jax.data.captions import Grammar
 from sbmae_jax.data.description import Description
 from sbmae_jax.evaluation.base import EvaluationProtocol
 from sbmae_jax.evaluation.faces.protocol import FaceProtocol
@@ -131,13 +132,22 @@ def _paired_protocol(
         for name, scaling in data.scalings.items()
         if name in likelihoods and scaling.value_kind.is_text
     }
+    grammars = {
+        name: Grammar(**data.scalings[name].details["grammar"])
+        for name in strings
+        if "grammar" in data.scalings[name].details
+    }
     classes = {
         name: data.scalings[name].classes
         for name, values in likelihoods.items()
         if values == "pixel_classes" and name in data.scalings
     }
     return _options(config).build(
-        PairedProtocol, likelihoods=likelihoods, strings=strings, classes=classes
+        PairedProtocol,
+        likelihoods=likelihoods,
+        strings=strings,
+        grammars=grammars,
+        classes=classes,
     )
 
 

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from sbmae_jax.app.build import build_source, check_source
 from sbmae_jax.data.description import Description
+from sbmae_jax.data.kinds.text import tokenizer_of
 from sbmae_jax.data.patterns import describe_coupling, weigh_rows
 from sbmae_jax.data.source import PRESENT, Source, Subset, rows_with
 from sbmae_jax.evaluation.base import View
@@ -83,7 +84,11 @@ class RunData:
         check_source(source, self.modalities)
         for name, scaling in self.description.scalings.items():
             there = source.scalings.get(name)
-            if scaling.value_kind.is_text and there and there.details != scaling.details:
+            if (
+                scaling.value_kind.is_text
+                and there
+                and tokenizer_of(there) != tokenizer_of(scaling)
+            ):
                 raise ValueError(
                     f"{name}: its strings have other tokens than in training: the data have changed, or the "
                     "extra sbmae_jax[text] was installed or removed since then"

@@ -6,10 +6,11 @@ by a model, can be read: `Grammar.parse` finds the words.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -36,8 +37,8 @@ class Grammar:
         4
     """
 
-    words: Mapping[str, Mapping[str, tuple[str, ...]]]
-    sentences: tuple[str, ...]
+    words: Mapping[str, Mapping[str, Sequence[str]]]
+    sentences: Sequence[str]
 
     def __post_init__(self):
         said = [word for values in self.words.values() for some in values.values() for word in some]
@@ -62,10 +63,10 @@ class Grammar:
     def caption(self, factors: Mapping[str, str], rng: np.random.Generator) -> str:
         """Return one of the captions of some factors, all equally probable."""
         chosen = {
-            factor: self.words[factor][value][rng.integers(len(self.words[factor][value]))]
+            factor: self.words[factor][value][int(rng.integers(len(self.words[factor][value])))]
             for factor, value in factors.items()
         }
-        return self.sentences[rng.integers(len(self.sentences))].format(**chosen)
+        return self.sentences[int(rng.integers(len(self.sentences)))].format(**chosen)
 
     def captions(self, factors: Mapping[str, str]) -> Iterator[str]:
         """Yield all captions of some factors."""
@@ -99,6 +100,27 @@ class Grammar:
         """Return the share of some factors that a caption says as they are."""
         said = self.parse(caption)
         return sum(said.get(factor) == value for factor, value in factors.items()) / len(factors)
+
+    def values_said(self, captions: Sequence[str]) -> np.ndarray:
+        """Return the number of each factor's value that captions say, `[N, F]`, with -1 for none."""
+        numbers = [list(values) for values in self.words.values()]
+        found = np.full((len(captions), len(numbers)), -1)
+        for row, caption in enumerate(captions):
+            said = self.parse(caption)
+            for f, factor in enumerate(self.words):
+                if factor in said:
+                    found[row, f] = numbers[f].index(said[factor])
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `Grammar(**values)` needs, as values of JSON."""
+        return {
+            "words": {
+                factor: {value: list(some) for value, some in values.items()}
+                for factor, values in self.words.items()
+            },
+            "sentences": list(self.sentences),
+        }
 
 
 DIGITS = Grammar(

@@ -221,4 +221,5 @@ def captions_as_tokens() -> Scaling:
     """
     require_extra("captions of PolyDigits", "text", "tokenizers")
     captions = [c for factors in DIGITS.all_factors() for c in DIGITS.captions(factors)]
-    return Scaling("text", (), "str", details=fit_text(captions))
+    details = fit_text(captions) | {"grammar": DIGITS.to_json()}
+    return Scaling("text", (), "str", details=details)

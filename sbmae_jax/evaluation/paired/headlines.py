@@ -14,6 +14,7 @@ from sbmae_jax.evaluation.formatting import (
     with_error,
 )
 from sbmae_jax.evaluation.labels import coherence_pages
+from sbmae_jax.evaluation.paired.caption_pages import caption_headlines
 
 MIN_ROWS = 30  # test rows, of which a share is known to about a fifth
 ONE_MODALITY = (
@@ -33,6 +34,7 @@ def headlines(results: Results) -> list[Headline]:
     for name, entry in results.get("prediction", {}).items():
         text = results.get("texts", {}).get(name)
         found.append(_prediction(name, results["value_types"][name], entry, text))
+    found += caption_headlines(results)
     covered = {n: e for n, e in results.get("calibration", {}).items() if "coverage" in e}
     if covered:
         shares = [entry["coverage"]["mean"] for entry in covered.values()]

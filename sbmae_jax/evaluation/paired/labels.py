@@ -9,7 +9,7 @@ alone. So a classifier whose accuracy on test rows cannot be told from that of t
 not count: coherence is that of the other modalities, and the results name those left out.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -106,12 +106,28 @@ def _measure_nested(
     return results
 
 
-def fit_classifiers(eval_data: EvalData) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """Fit a classifier to each modality: `{name: function [N, *shape] -> class [N]}`."""
+def fit_classifiers(
+    eval_data: EvalData,
+    label: np.ndarray | None = None,
+    names: Collection[str] = (),
+    max_rows: int = MAX_ROWS,
+) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """Fit a classifier to each modality: `{name: function [N, *shape] -> class [N]}`.
+
+    Args:
+        eval_data: Its training rows are learned from.
+        label: Their classes, `[N]` integers from 0, with -1 where none is known; None for those of the data.
+        names: The modalities; all, if it is empty. Those without a row that has a class are left out.
+        max_rows: From how many rows each learns.
+    """
     train, fitted = eval_data.train, {}
-    for name, block, seen in zip(eval_data.names, train.blocks, train.present.T, strict=True):
-        encode, label = eval_data.columns[name].encode, np.asarray(train.label)
-        predict = _fit_classifier(block[seen], label[seen])
+    label = np.asarray(train.label if label is None else label)
+    for name, block, present in zip(eval_data.names, train.blocks, train.present.T, strict=True):
+        seen = present & (label >= 0)
+        if (names and name not in names) or not seen.any():
+            continue
+        encode = eval_data.columns[name].encode
+        predict = _fit_classifier(block[seen][:max_rows], label[seen][:max_rows])
         fitted[name] = lambda x, encode=encode, predict=predict: predict(encode(x))
     return fitted
 
@@ -121,7 +137,6 @@ def _fit_classifier(x: np.ndarray, label: np.ndarray) -> Callable[[np.ndarray], 
 
     A network is tried only where logistic regression leaves room for it.
     """
-    x, label = x[:MAX_ROWS], label[:MAX_ROWS]
     kept, held = hold_out(len(x))
     classes, counts = np.unique(label[kept], return_counts=True)
     if len(classes) == 1:

@@ -12,10 +12,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from sbmae_jax.data.captions import Grammar
 from sbmae_jax.evaluation.base import Evaluator, LoadArrays, Report, check_counts
 from sbmae_jax.evaluation.generator import Arrays, Generator, blank_rows
 from sbmae_jax.evaluation.images import colour_classes
 from sbmae_jax.evaluation.paired.baselines import fit_baselines
+from sbmae_jax.evaluation.paired.captions import measure_captions
 from sbmae_jax.evaluation.paired.consistency import measure_consistency, measure_distances
 from sbmae_jax.evaluation.paired.eval_data import make_eval_data
 from sbmae_jax.evaluation.paired.headlines import headlines
@@ -45,6 +47,7 @@ class PairedProtocol:
         batch_size: Rows in one call of the generator.
         strings: How the tokens of text become strings, `{name: function [..., T] -> [...]}`. The report shows
             these; text without a function is not shown.
+        grammars: What tells the content of strings, `{name: Grammar}`, of the text that has one.
         classes: The classes of pixels, `{name: (class, ...)}`, of modalities that have such.
         num_samples: K, the samples for each question. Their range holds the truth (K - 1) / (K + 1) of the
             time if they are right: nine times in ten for 19.
@@ -56,6 +59,7 @@ class PairedProtocol:
 
     likelihoods: Mapping[str, str]
     strings: Mapping[str, ToStrings] = field(default_factory=dict)
+    grammars: Mapping[str, Grammar] = field(default_factory=dict)
     classes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     num_rows: int = 0
     num_unconditional: int = 500
@@ -78,7 +82,7 @@ class PairedProtocol:
         """Measure a generator; see `EvaluationProtocol.measure`."""
         del evaluators
         joint_key, rest_key, one_key, label_key, sample_key = jax.random.split(key, 5)
-        text_key, information_key = (jax.random.fold_in(key, i) for i in (5, 6))
+        text_key, information_key, caption_key = (jax.random.fold_in(key, i) for i in (5, 6, 7))
         eval_data = make_eval_data(self.likelihoods, rows, train())
         names, present = eval_data.names, eval_data.test.present
         made = generator.draw_rows(joint_key, *blank_rows(rows, names, self.num_unconditional))
@@ -106,10 +110,17 @@ class PairedProtocol:
         if generator.information is not None and complete.sum() >= MIN_COMPLETE:
             some = {name: np.asarray(rows[name])[complete] for name in names}
             results["information"] = generator.information(information_key, some)
+        if eval_data.texts:
+            results["texts"] = measure_texts(text_key, eval_data, generator)
+            results["captions"] = {
+                name: measure_captions(
+                    caption_key, eval_data, generator, made, name, grammar, self.strings[name]
+                )
+                for name, grammar in self.grammars.items()
+            }
         return results | {
             "prediction": prediction,
             "prediction_given_one": measure_given_one(one_key, eval_data, generator),
             "calibration": calibration,
-            **({"texts": measure_texts(text_key, eval_data, generator)} if eval_data.texts else {}),
             "consistency": measure_consistency(eval_data, made, baselines),
         }, samples

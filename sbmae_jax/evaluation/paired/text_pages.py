@@ -2,10 +2,16 @@
 
 from sbmae_jax.evaluation.base import ReportSection, Results, Samples
 from sbmae_jax.evaluation.formatting import percent_with_error
+from sbmae_jax.evaluation.paired.caption_pages import caption_sections
 
 NUM_DRAWN = 3  # strings drawn for one test example
 NUM_JOINT = 6  # strings of joint samples
 MAX_CHARACTERS = 120  # of a string that are shown
+
+NO_GRAMMAR = (
+    "The data have no grammar that tells what a string of {} says, so whether it says what the other "
+    "modalities show was not measured."
+)
 
 _TITLES = {
     "model": "this model", "neighbour": "nearest training row", "frequent": "most frequent string",
@@ -29,9 +35,12 @@ def text_sections(results: Results, samples: Samples) -> list[ReportSection]:
         "training row. Where the others do not say how a thing is worded, few strings are the same; then "
         "see how much of the numbers of tokens is explained, above."
     )
+    if unread := [name for name in entries if name not in results.get("captions", entries)]:
+        remark += f" {NO_GRAMMAR.format(', '.join(unread))}"
     shown = [name for name in entries if f"rest/{name}" in samples]
     return [
         ReportSection("Text, given all others", table=table, remark=remark),
+        *caption_sections(results),
         *(_examples(samples, name) for name in shown),
     ]
 
