@@ -139,7 +139,8 @@ def test_the_report_shows_what_captions_say(found):
     assert "of what is generated given caption" in over.remark
     assert headlines["caption, given picture"].value == "100.0 %"
     assert headlines["caption, given picture"].remark.endswith("digit 100.0 %, ink 100.0 %")
-    assert "in digit; the others" in headlines["from nothing, all agree with caption"].remark
+    agree = headlines["from nothing, digit of caption and all"]
+    assert agree.remark == "agree; all without caption 1.000"
     table = sections["What caption says"].table
     assert table[0] == ("generated", "given", "digit", "ink")
     assert ("caption", "the most frequent value") in [row[:2] for row in table]

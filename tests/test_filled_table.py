@@ -159,7 +159,7 @@ def test_modalities_that_a_typed_table_lacks_become_columns(tmp_path):
     [
         ("new.csv", "out.parquet", r"a \.parquet output needs a \.parquet or .* input, and .*new.csv is"),
         ("new.npz", "out.feather", r"a \.feather output needs .* choose an \.npz output"),
-        ("new.csv", "out.txt", r"out.txt must end in \.npz or, for rows of a table, in \.csv, \.parquet"),
+        ("new.csv", "out.txt", r"out.txt must end in \.npz, for rows of a table also in \.csv, \.parquet"),
     ],
 )  # fmt: skip
 def test_outputs_that_cannot_be_written_are_refused_before_the_work(tmp_path, new, output, message):

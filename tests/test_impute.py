@@ -279,8 +279,8 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_drawn(tm
     for output, message in [
         ("folder.npz", "folder.npz is a folder: choose the name of a file"),
         ("file/out.npz", r"file is no folder that can be written \("),
-        ("out", r"out must end in \.npz or, for rows"),
-        ("out.txt", r"out.txt must end in \.npz or, for rows of a table, in \.csv"),
+        ("out", r"out must end in \.npz, for rows"),
+        ("out.txt", r"out.txt must end in \.npz, for rows of a table also in \.csv"),
     ]:
         with pytest.raises(ValueError, match=message):
             impute_file(never, DATA, tmp_path / "new.npz", tmp_path / output)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from opening import one_sentence, rows_of
 
+from sbmae_jax.app.impute import impute_file
 from sbmae_jax.data.description import describe
 from sbmae_jax.data.user.files import files
 from sbmae_jax.data.user.survey import survey
@@ -148,3 +149,117 @@ def test_a_data_set_that_hugging_face_saved_is_read(tmp_path, several):
         file.write_bytes(b"none")
     with pytest.raises(ValueError, match="cannot be read as a data set of Hugging Face"):
         open_table(tmp_path / "saved")
+
+
+# ---------------------------------------------------------------- holes filled into the file
+
+
+def filled_file(folder, new, path=None, data=None):
+    """Train on all cells, fill new ones with a value for each modality, and read what is written."""
+    folder = folder / str(len(list(folder.iterdir())))  # a file that is read stays open
+    folder.mkdir()
+    if data is None:
+        cells().write_h5ad(folder / "lung.h5ad")
+        data = describe(files("train", path=folder / "lung.h5ad"))
+    new.write_h5ad(folder / "new.h5ad")
+
+    def draw(key, batch, observed):
+        del key
+        return {
+            name: np.full((len(observed), *scaling.shape), 1.0, np.float32)
+            if scaling.kind != "category" else np.tile([0.1, 0.9], (len(observed), 1))
+            for name, scaling in data.scalings.items()
+        }  # fmt: skip
+
+    impute_file(draw, data, folder / "new.h5ad", folder / (path or "out.h5ad"), num_samples=2)
+    return anndata.read_h5ad(folder / "out.h5ad")
+
+
+def with_holes(is_sparse=True):
+    new = cells(is_sparse)[:, GENES[::-1]].copy()
+    matrix = new.X.toarray() if is_sparse else new.X
+    matrix[3] = np.nan
+    new.X = sparse.csc_matrix(matrix) if is_sparse else matrix
+    new.layers["logged"][5] = np.nan
+    new.obsm["protein"].iloc[2] = np.nan
+    new.obs.iloc[4, new.obs.columns.get_loc("tissue")] = None
+    new.obs.loc["cell6", ["age", "weight"]] = np.nan
+    return new
+
+
+@pytest.mark.parametrize("is_sparse", [True, False])
+@pytest.mark.filterwarnings(
+    "ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning"
+)
+def test_holes_of_an_h5ad_file_are_filled_in_place(tmp_path, is_sparse):
+    new = with_holes(is_sparse)
+    out = filled_file(tmp_path, new)
+    x = out.X.toarray() if is_sparse else out.X
+    assert not is_sparse or out.X.format == "csc"
+    assert out.X.dtype == np.float32
+    kept = np.arange(N) != 3
+    np.testing.assert_array_equal(x[kept], COUNTS[kept][:, ::-1])
+    assert np.isfinite(x[3]).all()
+    logged = out.layers["logged"]
+    np.testing.assert_array_equal(np.delete(logged, 5, 0), np.delete(new.layers["logged"], 5, 0))
+    assert np.isfinite(logged[5]).all()
+    assert out.obsm["protein"].columns.tolist() == ["cd3", "cd4"]
+    assert np.isfinite(out.obsm["protein"].to_numpy()).all()
+    pd.testing.assert_frame_equal(out.obs[["age"]].drop("cell6"), new.obs[["age"]].drop("cell6"))
+    assert out.obs["tissue"].dtype == "category"
+    assert out.obs["tissue"].iloc[4] == "skin"
+    assert out.obs.notna().all(axis=None)
+    assert out.var_names.tolist() == GENES[::-1]
+    assert out.obs_names.tolist() == new.obs_names.tolist()
+
+
+@pytest.mark.filterwarnings(
+    "ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning"
+)
+def test_matrices_and_columns_that_an_h5ad_file_lacks_are_added(tmp_path):
+    new = cells(is_sparse=False)
+    del new.layers["logged"], new.obsm["protein"], new.obs["tissue"]
+    out = filled_file(tmp_path, new)
+    assert out.layers["logged"].shape == (N, 5)
+    assert out.obsm["protein"].columns.tolist() == ["cd3", "cd4"]
+    assert set(out.obs["tissue"]) == {"skin"}
+    del new.obsm["spatial"]
+    assert filled_file(tmp_path, new).obsm["spatial"].shape == (N, 2)
+
+
+@pytest.mark.filterwarnings(
+    "ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning"
+)
+def test_single_cells_of_a_matrix_that_is_learned_in_parts_are_filled(tmp_path):
+    training = cells(is_sparse=False)[:, GENES[:2]].copy()
+    training.X[::4, 1] = np.nan
+    for part in (training.layers, training.obsm):
+        part.clear()
+    training.write_h5ad(tmp_path / "some.h5ad")
+    parts = survey(tmp_path / "some.h5ad", partial_rows="split").parts
+    data = describe(files("train", path=tmp_path / "some.h5ad", parts=parts))
+    assert "X" not in data.scalings
+    out = filled_file(tmp_path, training, data=data)
+    holes = np.isnan(training.X)
+    np.testing.assert_array_equal(out.X[~holes], training.X[~holes])
+    assert np.isfinite(out.X).all()
+
+
+@pytest.mark.filterwarnings(
+    "ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning"
+)
+def test_outputs_that_cannot_be_written_are_refused(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"a \.csv output needs a \.csv or .* input, and .*new\.h5ad"
+    ):
+        filled_file(tmp_path, with_holes(), "out.csv")
+    with pytest.raises(
+        ValueError, match=r"out\.h5mu must end in \.npz, .*: choose \.npz"
+    ) as refused:
+        filled_file(tmp_path, with_holes(), "out.h5mu")
+    one_sentence(refused)
+    cells().write_h5ad(tmp_path / "lung.h5ad")
+    data = describe(files("train", path=tmp_path / "lung.h5ad"))
+    np.savez(tmp_path / "obs.npz", X=COUNTS)
+    with pytest.raises(ValueError, match=r"a \.h5ad output needs a \.h5ad input, and .*obs\.npz"):
+        impute_file(lambda *_: {}, data, tmp_path / "obs.npz", tmp_path / "out.h5ad")

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,16 @@ import numpy as np
 from sbmae_jax._extras import require_extra
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.names import as_name
+from sbmae_jax.data.parts import vectors_of
 from sbmae_jax.data.user.csv_file import read_cells
 from sbmae_jax.data.user.csv_numbers import Cells
 from sbmae_jax.data.user.frame_file import EXCEL, FRAME_FILES, is_integer, read_frame, write_frame
 from sbmae_jax.data.user.frames import put_into
+from sbmae_jax.data.user.omics_writer import FilledMatrix, names_in_h5ad, write_h5ad
 from sbmae_jax.data.user.table_files import CSV_FILES
 from sbmae_jax.models.rows import Rows
 
+H5AD = ".h5ad"
 _BOM = "\ufeff"
 
 
@@ -44,7 +47,10 @@ def table_writer(
         ImportError: If packages that write the output are not installed.
     """
     suffix, given = output.suffix, path.suffix.lower()
+    if suffix == H5AD and given == H5AD and path.is_file():
+        return _h5ad_writer(path, rows, data)
     sources = (*(CSV_FILES if suffix == ".csv" else ()), *FRAME_FILES)
+    sources = (H5AD,) if suffix == H5AD else sources
     if not path.is_file() or given not in sources:
         raise ValueError(
             f"a {suffix} output needs a {' or '.join(sources)} input, and {path} is none: choose an .npz "
@@ -55,13 +61,58 @@ def table_writer(
         return partial(_write_csv, path, markers, columns)
     if suffix in EXCEL:
         require_extra(f"writing {output.name}", "tables", "openpyxl")
-    return partial(_write_frame, path, suffix, columns, rows, data)
+    return partial(_write_frame, path, suffix, columns)
 
 
-def _columns_of(rows: Rows, data: Description) -> dict[str, tuple[str, ...]]:
+def _h5ad_writer(path: Path, rows: Rows, data: Description) -> FillTable:
+    """Return what writes the filled rows as the `.h5ad` file that they came from."""
+    there, vectors = names_in_h5ad(path), vectors_of(rows.scalings)
+    owner = {part: vector for vector, parts in vectors.items() for part in parts}
+    matrices: dict[str, tuple[str, ...]] = {}
+    for name, scaling in rows.scalings.items():
+        whole, columns = owner.get(name, name), data.entries.get(name, ())
+        is_one = name not in owner and (scaling.value_kind.is_one_cell or not scaling.raw_shape)
+        of_obs = whole == "obs" or is_one or not there.columns.isdisjoint(columns)
+        if whole in there.matrices or not of_obs:
+            matrices[whole] = _names_of(whole, vectors.get(whole, {}), data)
+    of_matrices = {name for name in rows.names if owner.get(name, name) in matrices}
+    columns = _columns_of(rows, data, of_matrices)
+    return partial(_write_h5ad, path, matrices, columns)
+
+
+def _names_of(name: str, parts: Mapping[str, list[int]], data: Description) -> tuple[str, ...]:
+    """Return the names of the columns of a vector, which may be learned in parts."""
+    if not parts:
+        return tuple(data.entries.get(name, ()))
+    named = {
+        column: entry
+        for part, columns in parts.items()
+        for column, entry in zip(columns, data.entries.get(part, ()), strict=False)
+    }
+    return tuple(named[column] for column in sorted(named))
+
+
+def _write_h5ad(
+    path: Path, matrices: Mapping[str, tuple[str, ...]], columns: Mapping[str, tuple[str, ...]],
+    arrays: Mapping[str, np.ndarray], file: Any,
+) -> None:  # fmt: skip
+    """Write an `.h5ad` file with its holes filled."""
+    filled = {}
+    for name, names in matrices.items():
+        if f"{name}_rows" in arrays:
+            holes = arrays[f"{name}_rows"]
+            filled[name] = FilledMatrix(holes, arrays[name][holes], names)
+    write_h5ad(path, filled, partial(_fill_frame, columns, arrays), file)
+
+
+def _columns_of(
+    rows: Rows, data: Description, besides: Collection[str] = ()
+) -> dict[str, tuple[str, ...]]:
     """Return the columns of each modality that has holes; raises ValueError if one is none of columns."""
     found = {}
     for m, name in enumerate(rows.names):
+        if name in besides:
+            continue
         scaling = rows.scalings[name]
         shape = () if scaling.value_kind.is_one_cell else scaling.raw_shape
         columns = data.entries.get(name, ()) if shape else (name,)
@@ -85,11 +136,17 @@ def _write_csv(
 
 
 def _write_frame(
-    path: Path, suffix: str, columns: Mapping[str, Sequence[str]], rows: Rows, data: Description,
+    path: Path, suffix: str, columns: Mapping[str, Sequence[str]],
     arrays: Mapping[str, np.ndarray], file: Any,
 ) -> None:  # fmt: skip
-    """Write a table whose columns have types with its holes filled; integers stay integers."""
-    frame = read_frame(path)
+    """Write a table whose columns have types with its holes filled."""
+    write_frame(_fill_frame(columns, arrays, read_frame(path)), file, suffix, path)
+
+
+def _fill_frame(
+    columns: Mapping[str, Sequence[str]], arrays: Mapping[str, np.ndarray], frame: Any
+) -> Any:
+    """Return a data frame with its holes filled; integers stay integers."""
     names = {str(name): as_name(str(name).strip()) for name in frame.columns}
     frame = frame.rename(columns=lambda name: names[str(name)])
     filled = {name: arrays[name].copy() for name in columns}
@@ -102,7 +159,7 @@ def _write_frame(
     entries = {name: columns[name] for name in columns if columns[name] != (name,)}
     whole = put_into(frame, filled, holes, entries)
     back = {new: old for old, new in names.items()}
-    write_frame(whole.rename(columns=back), file, suffix, path)
+    return whole.rename(columns=back)
 
 
 def filled_csv(

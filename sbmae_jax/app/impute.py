@@ -9,7 +9,7 @@ import jax
 
 from sbmae_jax._check import require_int, require_seed, require_type
 from sbmae_jax._io import as_path, require_writable, write_npz, write_results
-from sbmae_jax.app.filled_table import table_writer
+from sbmae_jax.app.filled_table import H5AD, table_writer
 from sbmae_jax.data.description import Description
 from sbmae_jax.data.user.frame_file import FRAME_FILES
 from sbmae_jax.data.user.table_files import MISSING_MARKERS
@@ -66,7 +66,7 @@ def impute_file(
 
     For other modalities it has NAME alone, as given. An output that ends in `.csv`, `.parquet`, `.feather` or
     `.xlsx` is the table of the input with its holes filled, in its columns and their order, number formats
-    and types; it does not have the samples.
+    and types; it does not have the samples. An output that ends in `.h5ad` is such a file of the input.
 
     Args:
         draw: Draws what is not observed, as `Model.draw` does, compiled.
@@ -125,7 +125,8 @@ def impute_file(
     joined = join_parts(about, rows)
     arrays = {
         key: array
-        for of in (about if write_table else joined).values()  # columns belong to parts
+        # Columns of tables belong to parts, matrices to whole vectors.
+        for of in (*(about.values() if write_table else ()), *joined.values())
         for key, array in of.items()
     }
     if distributed.is_first():
@@ -141,9 +142,10 @@ def impute_file(
 def _check_output(output: str | Path) -> Path:
     """Return the file to write; raises ValueError if it cannot be written, or has another suffix."""
     output = as_path(output)
-    if output.suffix not in (".npz", ".csv", *FRAME_FILES):
+    if output.suffix not in (".npz", ".csv", *FRAME_FILES, H5AD):
         raise ValueError(
-            f"output {output} must end in .npz or, for rows of a table, in .csv, {', '.join(FRAME_FILES)}"
+            f"output {output} must end in .npz, for rows of a table also in .csv, {', '.join(FRAME_FILES)}, "
+            f"or for those of an {H5AD} file in {H5AD}: choose .npz, which holds all kinds of rows"
         )
     require_writable(output)
     return output

@@ -31,8 +31,8 @@ def caption_headlines(results: Results) -> list[Headline]:
         for factor, agreement in entry["agreement"].items():
             if len(agreement["modalities"]) > 1:
                 found.append(Headline(
-                    f"from nothing, all agree with {name}", with_error(agreement["with_caption"]),
-                    f"in {factor}; the others among themselves {number(agreement['others']['mean'])}",
+                    f"from nothing, {factor} of {name} and all", with_error(agreement["with_caption"]),
+                    f"agree; all without {name} {number(agreement['others']['mean'])}",
                 ))  # fmt: skip
     return found
 
