@@ -79,8 +79,8 @@ def write_h5ad(
             import pandas as pd
 
             values = filled.values.reshape(len(filled.rows), -1)
-            frame = pd.DataFrame(values, index=data.obs_names, columns=list(filled.columns))
-            data.obsm[name] = frame
+            columns = dict(zip(filled.columns, values.T, strict=True))
+            data.obsm[name] = pd.DataFrame(columns, index=data.obs_names)
         else:
             data.obsm[name] = filled.values
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -102,7 +102,7 @@ def _filled(matrix: Any, filled: FilledMatrix, names: Sequence[str]) -> Any:
             whole.iloc[filled.rows, number] = _kept(old, new)
         return whole
     is_sparse = hasattr(matrix, "tolil")
-    whole = matrix.tolil() if is_sparse else np.array(matrix)
+    whole: Any = matrix.tolil() if is_sparse else np.array(matrix)
     rows = whole[filled.rows]
     rows = rows.toarray() if is_sparse else rows
     rows[:, list(columns)] = _kept(rows[:, list(columns)], filled.values)
