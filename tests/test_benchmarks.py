@@ -6,6 +6,7 @@ import os
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from argparse import Namespace
@@ -369,7 +370,10 @@ def test_a_conversion_that_is_killed_says_nothing(monkeypatch, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [
     "polydigits", "samplers", "faces", "polymnist", "dq", "own_data", "scale kill memory", "peers",
-    "door", "holes", "decoders",
+    "door fit load memory files coders", "holes", "decoders",
+    pytest.param("door app", marks=pytest.mark.skipif(
+        not shutil.which("chromium"), reason="no Chromium on this machine",
+    )),
 ])  # fmt: skip
 def test_a_benchmark_runs_as_short_as_it_can_be(command, tmp_path):
     # Each in a process of its own: what XLA compiles for all of them is more than one may map.

@@ -1,5 +1,6 @@
 """The page of `sbmae app` in a real browser, Chromium without a window."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -229,3 +230,20 @@ def test_no_other_file_is_served(address, path):
             urllib.request.urlopen(f"{address}{place}{path}")
         assert refusal.value.code in (403, 404)
         refusal.value.close()
+
+
+def test_an_address_in_a_request_is_not_fetched(address):
+    with urllib.request.urlopen(f"{address}config") as reply:
+        config = json.load(reply)
+    uploads = [one["id"] for one in config["components"] if one["type"] == "uploadbutton"]
+    chosen = next(one for one in config["dependencies"] if one["inputs"][:1] == uploads[:1])
+    file = {"path": "http://example.com/a.png", "meta": {"_type": "gradio.FileData"}}
+    asked = {"data": [file], "fn_index": chosen["id"], "session_hash": "byhand"}
+    headers = {"Content-Type": "application/json"}
+    join = f"{address}gradio_api/queue/join"
+    urllib.request.urlopen(
+        urllib.request.Request(join, json.dumps(asked).encode(), headers)
+    ).close()
+    with urllib.request.urlopen(f"{address}gradio_api/queue/data?session_hash=byhand") as lines:
+        told = next(line for line in lines if b"process_completed" in line)
+    assert b"an address is not fetched: upload a file" in told
