@@ -4,6 +4,7 @@ python launch.py --config=configs/celebahq.py --workdir=runs/celebahq    # the r
 python launch.py --config=configs/celebahq.py:rae --workdir=runs/celebahq-rae    # regularised autoencoders
 python launch.py --config=configs/celebahq.py:toy --workdir=runs/toy       # drawn faces, 64x64, two cores
 python launch.py --config=configs/celebahq.py:toy-rae --workdir=runs/toy-rae
+python launch.py --config=configs/celebahq.py:toy-captions --workdir=runs/toy-captions    # with text
 python launch.py --config=configs/celebahq.py:smoke --workdir=runs/smoke-faces   # all stages, about a minute
 
 The real data come from their authors. Without them, the first command says where to get them and where to
@@ -12,7 +13,7 @@ put them.
 
 import ml_collections
 
-VARIANTS = ("default", "rae", "toy", "toy-rae", "smoke")
+VARIANTS = ("default", "rae", "toy", "toy-rae", "toy-captions", "smoke")
 
 
 def get_config(variant: str = "default") -> ml_collections.ConfigDict:
@@ -27,6 +28,8 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
         shrink(config)
     if variant.endswith("rae"):
         regularised(config)
+    if variant.endswith("captions"):
+        add_captions(config)
     return config
 
 
@@ -167,6 +170,20 @@ def two_cores(config: ml_collections.ConfigDict) -> None:
         num_steps=1500, batch_size=64, learning_rate=1.5e-3, steps_per_call=50, checkpoint_every=750,
     )  # fmt: skip
     config.evaluation.update(num_rows=600, batch_size=100)
+
+
+def add_captions(config: ml_collections.ConfigDict) -> None:
+    """Add text about four of the attributes, which is what another evaluation measures."""
+    config.modalities.caption = {
+        "likelihood": "tokens", "network": "text", "latent_size": 24, "weight": 0.2, "training": {},
+    }  # fmt: skip
+    sizes = {"vocabulary": 512}  # at least that of the tokens of the data
+    config.encoder_decoders.text = {"name": "text", "encoder": sizes, "decoder": sizes}
+    del config.predictor, config.predictor_training, config.encoder_decoders.evaluator
+    config.evaluation = {
+        "name": "paired", "num_rows": 500, "num_unconditional": 500, "batch_size": 250,
+        "num_samples": 19,
+    }  # fmt: skip
 
 
 def shrink(config: ml_collections.ConfigDict) -> None:

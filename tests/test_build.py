@@ -91,7 +91,7 @@ FACE_DATA = Description(
 )
 
 
-@pytest.mark.parametrize("variant", celebahq.VARIANTS)
+@pytest.mark.parametrize("variant", [v for v in celebahq.VARIANTS if v != "toy-captions"])
 def test_every_variant_of_faces_can_be_built(variant):
     config = celebahq.get_config(variant).to_dict()
     side = config["data"]["side"]

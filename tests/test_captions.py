@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 from test_paired_pages import reported
 
+from sbmae_jax.app.build import build
 from sbmae_jax.app.evaluations import build_protocol
-from sbmae_jax.data.captions import DIGITS, Grammar
+from sbmae_jax.configs import celebahq
+from sbmae_jax.data.captions import DIGITS, FACES, Grammar
 from sbmae_jax.data.description import describe
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.source import ArraySource
 from sbmae_jax.data.tokens import Tokenizer
+from sbmae_jax.data.toyfaces.source import toyfaces
 from sbmae_jax.evaluation.paired.protocol import PairedProtocol
 from sbmae_jax.models.autoencoder import Modality
 
@@ -134,7 +137,7 @@ def test_captions_of_joint_samples_agree_as_often_as_they_do(found):
 
 def test_the_report_shows_what_captions_say(found):
     headlines, sections, _, results = found
-    over = headlines["given caption, over given digit"]
+    over = headlines["digit given caption, over given digit"]
     assert over.value == f"{results['captions']['caption']['over_label']['digit']:.3f}"
     assert "of what is generated given caption" in over.remark
     assert headlines["caption, given picture"].value == "100.0 %"
@@ -191,3 +194,44 @@ def test_the_grammar_of_a_data_set_comes_with_its_scaling():
         assert isinstance(protocol, PairedProtocol)
         assert list(protocol.grammars) == ["caption"] * bool(grammar)
     assert protocol.grammars["caption"].parse("a bold 8") == {"digit": "8", "stroke": "bold"}
+
+
+# ---------------------------------------------------------------- drawn faces
+
+
+def test_each_caption_of_a_face_is_read_back():
+    for factors in FACES.all_factors():
+        for caption in FACES.captions(factors):
+            assert FACES.parse(caption) == factors
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    pytest.importorskip("tokenizers")
+    names = ("attributes", "caption", "image", "mask")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SBMAE_DATA_DIR", str(tmp_path_factory.mktemp("faces")))
+        yield toyfaces("train", 0, names, seed=1, num_faces=40, side=32)
+
+
+def test_captions_say_the_attributes_of_their_faces(faces):
+    assert len(faces) > 20
+    assert set(faces.shapes) == {"attributes", "caption", "image", "mask"}
+    strings = faces.scalings["caption"].restore(faces.arrays["caption"]).tolist()
+    names = faces.entries["attributes"]
+    for string, attributes in zip(strings, faces.arrays["attributes"], strict=True):
+        said, holds = FACES.parse(string), dict(zip(names, attributes, strict=True))
+        assert (said["person"] == "man") == holds["Male"]
+        assert (said["face"] == "smiling") == holds["Smiling"]
+        assert (said["glasses"] == "worn") == holds["Eyeglasses"]
+        assert (said["hat"] == "worn") == holds["Wearing_Hat"]
+
+
+def test_faces_with_captions_are_evaluated_by_their_grammar(faces):
+    config = celebahq.get_config("toy-captions").to_dict()
+    parts = build(config, describe(faces)._replace(shapes=faces.shapes | {
+        "image": (64, 64, 3), "mask": (64, 64, 1),
+    }))  # fmt: skip
+    assert parts.layout.names == ("attributes", "caption", "image", "mask")
+    assert isinstance(parts.protocol, PairedProtocol)
+    assert set(parts.protocol.grammars["caption"].words) == {"person", "face", "glasses", "hat"}

@@ -36,6 +36,7 @@ def two_labels(config):
 def faces(config):
     side = config["data"]["side"]
     shapes = {"image": (side, side, 3), "mask": (side, side, 1), "attributes": (18,)}
+    shapes |= {"caption": (12,)} if "caption" in config["modalities"] else {}
     return Description(shapes, dict.fromkeys(shapes, BYTES), {"attributes": ("Hat",) * 18})
 
 

@@ -142,3 +142,24 @@ DIGITS = Grammar(
     ),
 )
 """Of one picture of PolyDigits: its digit, how much of it is stroke, and how light its photograph is."""
+
+FACES = Grammar(
+    {
+        "person": {"man": ("man", "gentleman", "fellow"), "woman": ("woman", "lady")},
+        "face": {
+            "smiling": ("smiling", "cheerful", "happy"),
+            "serious": ("serious", "earnest", "unsmiling"),
+        },
+        "glasses": {
+            "worn": ("spectacled", "bespectacled"),
+            "none": ("unspectacled", "bare-eyed"),
+        },
+        "hat": {"worn": ("hatted", "capped"), "none": ("hatless", "bareheaded")},
+    },
+    (
+        "a {face} {person}, {glasses} and {hat}",
+        "the {person} is {hat}, {glasses} and {face}",
+        "{hat} and {glasses}, a {person} who looks {face}",
+    ),
+)
+"""Of one face of ToyFaces: four of its attributes."""

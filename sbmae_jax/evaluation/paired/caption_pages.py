@@ -81,9 +81,8 @@ def _over_label(name: str, factor: str, entry: Mapping[str, Any]) -> Headline:
     label = entry["labels"][factor]
     by_name, by_label = (_mean(entry[key][factor]) for key in ("given_caption", "given_label"))
     return Headline(
-        f"given {name}, over given {label}", number(entry["over_label"][factor]),
-        f"{factor} is right in {percent(by_name)} of what is generated given {name}, in {percent(by_label)} "
-        f"given {label}",
+        f"{factor} given {name}, over given {label}", number(entry["over_label"][factor]),
+        f"right in {percent(by_name)} of what is generated given {name}, in {percent(by_label)} given {label}",
     )  # fmt: skip
 
 
