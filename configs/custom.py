@@ -72,6 +72,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     config.evaluation = {
         "name": "paired", "num_rows": 0, "num_unconditional": 500, "batch_size": 500,
         "num_samples": 19,
+        "sampling_rates": {},  # {name: values a second} of signals that are sounds: the report plays them
     }  # fmt: skip
     if variant == "smoke":
         shrink(config)

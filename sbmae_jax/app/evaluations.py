@@ -142,13 +142,28 @@ def _paired_protocol(
         for name, values in likelihoods.items()
         if values == "pixel_classes" and name in data.scalings
     }
-    return _options(config).build(
+    options = _options(config)
+    _check_sounds(options, modalities)
+    return options.build(
         PairedProtocol,
         likelihoods=likelihoods,
         strings=strings,
         grammars=grammars,
         classes=classes,
     )
+
+
+def _check_sounds(options: Section, modalities: tuple[Modality, ...]) -> None:
+    """Raise ValueError if a sampling rate is that of no signal."""
+    signals = [m.name for m in modalities if len(m.shape) == 2 and m.likelihood == "normal"]
+    rates = options.values.get("sampling_rates", {})
+    require_type(f"{options.place}.sampling_rates", rates, Mapping[str, float])
+    for name in rates:
+        if name not in signals:
+            raise ValueError(
+                f"{options.place}.sampling_rates: {name!r} is no signal of the data, and only signals are "
+                f"played: name {' or '.join(signals) or 'none, as there is no signal'}"
+            )
 
 
 def _options(config: Mapping[str, Any]) -> Section:

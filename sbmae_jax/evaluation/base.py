@@ -78,20 +78,39 @@ class ReportImage(NamedTuple):
     pixelated: bool = True
 
 
+class ReportSound(NamedTuple):
+    """A sound in the report, with a player.
+
+    Attributes:
+        wav: The bytes of a WAV file, which are embedded in the page.
+        caption: The text beside it.
+
+    Example:
+        >>> tone = ReportSound(b"RIFF...", "drawn, given all others")
+        >>> ReportSection("Sounds", sounds=(tone,)).sounds[0].caption
+        'drawn, given all others'
+    """
+
+    wav: bytes
+    caption: str
+
+
 class ReportSection(NamedTuple):
-    """A part of the report: its images, then a table, then a remark.
+    """A part of the report: its images, its sounds, then a table, then a remark.
 
     Attributes:
         title: Its heading.
         images: What it shows first.
         table: Rows of cells, the head first.
         remark: The text below the table.
+        sounds: What it plays.
     """
 
     title: str
     images: tuple[ReportImage, ...] = ()
     table: tuple[tuple[str, ...], ...] = ()
     remark: str = ""
+    sounds: tuple[ReportSound, ...] = ()
 
 
 class Report(NamedTuple):

@@ -1,5 +1,6 @@
 """The report of a run: one static page, made from the files in its workdir."""
 
+import base64
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -69,17 +70,15 @@ def _render(
     ]
     choices = workdir / CHOICES
     template = files("sbmae_jax.evaluation").joinpath("report.html").read_text(encoding="utf-8")
-    return (
-        jinja2.Environment(autoescape=True)
-        .from_string(template)
-        .render(
-            results=results,
-            names=names,
-            headlines=report.headlines(results),
-            sections=sections,
-            choices=choices.read_text(encoding="utf-8") if choices.exists() else "",
-            config=(workdir / CONFIG).read_text(),
-        )
+    environment = jinja2.Environment(autoescape=True)
+    environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
+    return environment.from_string(template).render(
+        results=results,
+        names=names,
+        headlines=report.headlines(results),
+        sections=sections,
+        choices=choices.read_text(encoding="utf-8") if choices.exists() else "",
+        config=(workdir / CONFIG).read_text(),
     )
 
 

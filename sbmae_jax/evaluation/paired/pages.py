@@ -20,6 +20,7 @@ from sbmae_jax.evaluation.paired.plots import (
     plot_vectors,
 )
 from sbmae_jax.evaluation.paired.samples import MAX_ALONE, MAX_FEATURES, image_sheet, joint_sheet
+from sbmae_jax.evaluation.paired.sound_pages import sound_sections
 from sbmae_jax.evaluation.paired.text_pages import text_sections
 
 MAX_VECTORS = 12  # of which examples are plotted
@@ -41,6 +42,7 @@ def sections(
         found += information_sections(results, names)
         found += calibration_sections(results, folder)
         found += _vectors(results, samples, names, folder)
+        found += sound_sections(results, samples)
         found += text_sections(results, samples)
         found += class_sections(results)
         found += [_images(samples, name, names, folder) for name in images]

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from sbmae_jax._check import require_number
 from sbmae_jax.data.captions import Grammar
 from sbmae_jax.evaluation.base import Evaluator, LoadArrays, Report, check_counts
 from sbmae_jax.evaluation.generator import Arrays, Generator, blank_rows
@@ -29,6 +30,7 @@ from sbmae_jax.evaluation.paired.predicting import (
     measure_reconstruction,
 )
 from sbmae_jax.evaluation.paired.samples import draw_samples
+from sbmae_jax.evaluation.paired.sound_pages import MAX_RATE
 from sbmae_jax.evaluation.paired.texts import ToStrings, measure_texts
 from sbmae_jax.models.task import Params
 from sbmae_jax.types import Key
@@ -49,6 +51,7 @@ class PairedProtocol:
             these; text without a function is not shown.
         grammars: What tells the content of strings, `{name: Grammar}`, of the text that has one.
         classes: The classes of pixels, `{name: (class, ...)}`, of modalities that have such.
+        sampling_rates: Those of signals that are sounds, in values a second: the report plays them.
         num_samples: K, the samples for each question. Their range holds the truth (K - 1) / (K + 1) of the
             time if they are right: nine times in ten for 19.
 
@@ -61,6 +64,7 @@ class PairedProtocol:
     strings: Mapping[str, ToStrings] = field(default_factory=dict)
     grammars: Mapping[str, Grammar] = field(default_factory=dict)
     classes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    sampling_rates: Mapping[str, float] = field(default_factory=dict)
     num_rows: int = 0
     num_unconditional: int = 500
     batch_size: int = 500
@@ -70,6 +74,8 @@ class PairedProtocol:
 
     def __post_init__(self):
         check_counts(self, num_rows=0, num_unconditional=2, batch_size=1, num_samples=3)
+        for name, rate in self.sampling_rates.items():
+            require_number(f"sampling_rates: {name}", rate, 1, MAX_RATE)
 
     def evaluators(self) -> dict[str, Evaluator]:
         """Return no networks: baselines and classifiers are fitted when a run is evaluated."""
@@ -91,6 +97,7 @@ class PairedProtocol:
             "num_rows": len(present),
             "num_unconditional": self.num_unconditional,
             "num_samples": self.num_samples,
+            **({"sampling_rates": dict(self.sampling_rates)} if self.sampling_rates else {}),
             **({"classes": {n: list(c) for n, c in self.classes.items()}} if self.classes else {}),
             "reconstruction": measure_reconstruction(eval_data, generator),
             "frechet_features": measure_distances(eval_data, made),
@@ -99,7 +106,9 @@ class PairedProtocol:
             results |= measure_labels(label_key, eval_data, generator, made)
         colours = dict.fromkeys(self.classes, colour_classes)
         show = {**self.strings, **colours}
-        samples = draw_samples(sample_key, rows, present, generator, self.num_samples, show)
+        samples = draw_samples(
+            sample_key, rows, present, generator, self.num_samples, show, self.sampling_rates
+        )
         if len(names) == 1:
             return results, samples
         baselines = [fit_baselines(eval_data, m) for m in range(len(names))]

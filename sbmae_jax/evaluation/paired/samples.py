@@ -1,12 +1,13 @@
 """Samples for the report of paired data: drawn when a run is evaluated, laid out when it is reported."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
 from sbmae_jax.evaluation.base import Samples
 from sbmae_jax.evaluation.generator import Arrays, Generator, blank_rows
 from sbmae_jax.evaluation.images import add_frame, as_rgb, sheet
+from sbmae_jax.evaluation.paired.sound_pages import sound_samples
 from sbmae_jax.types import Key
 
 NUM_SHOWN = 6  # test examples
@@ -20,7 +21,7 @@ MAX_FEATURES = 64  # of a vector that are shown
 
 def draw_samples(
     key: Key, rows: Arrays, present: np.ndarray, generator: Generator, num_samples: int,
-    show: Mapping[str, Callable[[np.ndarray], np.ndarray]] | None = None,
+    show: Mapping[str, Callable[[np.ndarray], np.ndarray]] | None = None, sounds: Collection[str] = (),
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """Draw what the report shows.
 
@@ -31,6 +32,7 @@ def draw_samples(
         generator: The generator.
         num_samples: K, the samples of a modality given all others; of images it is NUM_IMAGES.
         show: How rows are shown that networks see in another form: tokens as strings, classes as colours.
+        sounds: The signals that the report plays.
 
     Returns:
         `shown`, the numbers of the test rows with the fewest gaps, `[S]`, and `present` of these, `[S, M]`.
@@ -38,6 +40,7 @@ def draw_samples(
         `[S, K, *shape]`; and of images `alone NAME`, given one modality, `[S, NUM_ALONE, *shape]`, and
         `real`, `reconstruction` and `joint`, `[.., *shape]`. Of modalities other than images the first
         MAX_FEATURES values are kept, and text as strings; classes of pixels are colours, `[.., H, W, 3]`.
+        Of sounds also what `sound_samples` returns.
     """
     names, shown = generator.names, np.argsort(-present.sum(axis=1), kind="stable")[:NUM_SHOWN]
     images = [name for name in names if rows[name].ndim == 4]
@@ -56,12 +59,22 @@ def draw_samples(
     samples |= {f"true/{name}": _kept(how[name](rows[name][shown])) for name in names}
     texts = [name for name in names if made[name].dtype.kind == "U"]
     samples |= {f"joint/{name}": made[name][-NUM_JOINT:] for name in texts}
+    rebuilt = generator.reconstruct_rows({n: rows[n][shown] for n in names}) if sounds else {}
+    for name in sounds:
+        first = {"joint": made[name][-NUM_JOINT:]}
+        has = present[shown, names.index(name)]
+        first |= {"true": rows[name][shown][has], "reconstruction": rebuilt[name][has]}
+        samples |= sound_samples(name, first)
     start = 0
     for (kind, targets), (_, num) in questions.items():
         part = slice(start, start + num * len(shown))
         for name in targets:
             values = made[name][part]
-            samples[f"{kind}/{name}"] = _kept(values.reshape(len(shown), num, *values.shape[1:]), 2)
+            values = values.reshape(len(shown), num, *values.shape[1:])
+            samples[f"{kind}/{name}"] = _kept(values, 2)
+            if name in sounds:
+                has = present[shown, names.index(name)]
+                samples |= sound_samples(name, {kind: values[has, 0]})
         start = part.stop
     for name in images:
         real = np.flatnonzero(present[:, names.index(name)])[:NUM_REAL]
