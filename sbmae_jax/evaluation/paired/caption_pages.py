@@ -82,7 +82,8 @@ def _over_label(name: str, factor: str, entry: Mapping[str, Any]) -> Headline:
     by_name, by_label = (_mean(entry[key][factor]) for key in ("given_caption", "given_label"))
     return Headline(
         f"{factor} given {name}, over given {label}", number(entry["over_label"][factor]),
-        f"right in {percent(by_name)} of what is generated given {name}, in {percent(by_label)} given {label}",
+        f"right in {percent(by_name)} of what is generated given {name}, in {percent(by_label)} given "
+        f"{label}",
     )  # fmt: skip
 
 
