@@ -68,7 +68,7 @@ def test_modalities_that_stay_keep_their_autoencoders(earlier, tmp_path, capsys)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"seed": 1}, "no autoencoder of .* is that of this run: lab: its .* others there$"),
+        ({"seed": 1}, r"no autoencoder of .*: lab: its .* seed, which is 0 there, and 1 here$"),
         ({"lab": LAB * 2}, "lab: its values or their scaling are others there"),
         ({"soil": LAB}, "lab: .*; soil: .*run has no autoencoder of it alone"),
         ({"modalities": {"lab": {"latent_size": 2}}}, "lab: its latent_size is 3 there, and 2 here"),

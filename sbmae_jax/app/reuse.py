@@ -51,6 +51,8 @@ def take_autoencoders(run: Run) -> None:
     reasons = {group.names[0]: find_difference(run, earlier, group) for group in left}
     if all(reasons.values()):
         told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        if (seed := run.config["seed"]) != (other := earlier.config["seed"]):
+            told += f"; rows are drawn from the seed, which is {other} there, and {seed} here"
         raise ValueError(f"{KEY}: no autoencoder of {place} is that of this run: {told}")
     for group in left:
         name = group.names[0]
