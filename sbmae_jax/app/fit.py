@@ -67,9 +67,9 @@ def fit(
             nothing of a modality has changed, neither its rows nor their split; the others are trained, and
             the log says why. For modalities that are added to a trained model. None trains all.
         num_steps: Steps of each training, at least 1; None chooses them.
-        minutes: How long all trainings together may take, above 0; None for no limit. A training whose time
-            is over ends with what it has learned. The autoencoders share two fifths of the time, and the
-            score has the rest.
+        minutes: How long all trainings together may take, compiling included, above 0; None for no limit. A
+            training whose time is over ends with what it has learned, after one compiled call at the
+            earliest. The autoencoders share two fifths of the time, and the score has the rest.
         seed: Seed of the splits, the initial parameters, the batches and the noise, in 0..2**32 - 1.
         config: `{key: value}` of further values, with the keys of `configs/custom.py`, for example
             `{"sampling.temperature": 0.8}`. What has an argument here is set by that argument.
