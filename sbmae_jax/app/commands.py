@@ -50,7 +50,7 @@ _FOLDER_OF_SAMPLES = (
 )
 _FILLED_FILE = (
     "The .npz file for the filled rows and their samples; or a .csv, .parquet, .feather or .xlsx file, which "
-    "is the table of --input with its holes filled, without samples."
+    "is the table of --input with its holes filled, without samples; or an .h5ad file, as --input."
 )
 _EXPORTED_FILE = (
     "A .safetensors file or a folder, which sbmae_jax.load reads, or a .jax file for JAX alone."

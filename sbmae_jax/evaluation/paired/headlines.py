@@ -68,7 +68,8 @@ def _few_rows(results: Results) -> list[Headline]:
         return []
     return [Headline(
         "warning: few test rows", f"{number:,}",
-        f"fewer than {MIN_ROWS}: {whose} may be far off, within the intervals given",
+        f"fewer than {MIN_ROWS}: {whose} may be far off, within the intervals given; with "
+        "sbmae_jax.app.folds.cross_validate every row is a test row once",
     )]  # fmt: skip
 
 
