@@ -1,9 +1,9 @@
 """The demo with several seeds, against its targets; results/polydigits.json and the front page's table.
 
-    python -m benchmarks.polydigits runs --seeds 0 1 2    # about five minutes a seed
+    python -m benchmarks.polydigits runs --seeds 0 1 2    # six to seven minutes a seed
     python -m benchmarks.polydigits demo                  # `make demo` in a fresh clone, with a watch
-    python -m benchmarks.polydigits captions --seeds 0    # with text: two models, about twelve minutes
-    python -m benchmarks.polydigits drawn                 # other samplers and temperatures, ten minutes
+    python -m benchmarks.polydigits captions --seeds 0    # with text: two models, twelve minutes
+    python -m benchmarks.polydigits drawn                 # samplers and temperatures, some minutes a seed
     python -m benchmarks.polydigits small                 # the model in the wheel, measured as it is stored
 
 Each seed draws other digits for training and test, other weights and other samples.
@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.captions import measure_captions, of_captions
 from benchmarks.claims import Claim, Target, claim
-from benchmarks.drawn import drawn_table, measure_drawn, of_drawn
+from benchmarks.drawn import drawn_table, measure_drawn, of_drawn, temperature_table
 from benchmarks.runner import ROOT, Options, Page, Report, main, seconds_of
 from benchmarks.runs import forget_compiled, nested_figures, run_seeds, trained
 from benchmarks.tables import figures_table, over_seeds
@@ -151,6 +151,7 @@ REPORT = Report(
         "polydigits.front": ("runs", front_table),
         "polydigits.small": ("small", small_table),
         "polydigits.drawn": ("drawn", drawn_table),
+        "polydigits.temperature": ("drawn", temperature_table),
     },
 )
 

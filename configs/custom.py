@@ -66,8 +66,9 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     }  # fmt: skip
     config.energy = None
     config.sampling = {
-        "sampler": placeholder(str), "conditioning": "amortised", "num_levels": placeholder(int),
-        "num_corrections": placeholder(int), "snr": 0.3, "t_min": placeholder(float), "temperature": 1.0,
+        "sampler": "dpm_solver", "conditioning": "amortised", "num_levels": placeholder(int),
+        "num_corrections": placeholder(int), "snr": 0.3, "eta": 1.0, "t_min": placeholder(float),
+        "temperature": 1.0,
     }  # fmt: skip
     config.evaluation = {
         "name": "paired", "num_rows": 0, "num_unconditional": 500, "batch_size": 500,

@@ -27,7 +27,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     config.num_state_shards = 1  # devices that share one copy of the training state
     names = ("hubble", "retina", "coffee", "rocket", "chelsea")
     config.modalities = {
-        name: {"likelihood": "gaussian", "network": "patch", "latent_size": 24, "weight": 0.35}
+        name: {"likelihood": "gaussian", "network": "patch", "latent_size": 32, "weight": 0.15}
         for name in names
     }
     config.autoencoder = {"kind": "vae"}
@@ -35,7 +35,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     widths = {"patch": 4, "channels": 48, "width": 384}
     config.encoder_decoders = {"patch": {"name": "patch", "encoder": widths, "decoder": widths}}
     config.autoencoder_training = {
-        "num_steps": 1000, "batch_size": 128, "learning_rate": 2e-3, "b2": 0.99, "clip_norm": 50.0,
+        "num_steps": 1500, "batch_size": 128, "learning_rate": 2e-3, "b2": 0.99, "clip_norm": 50.0,
         "steps_per_call": 50, "checkpoint_every": 500,
     }  # fmt: skip
     config.sde = {"name": "vp", "beta_min": 0.1, "beta_max": 20.0}
@@ -45,7 +45,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
         "subset_size_power": 1.0,
     }  # fmt: skip
     config.score_training = {
-        "num_steps": 3500, "batch_size": 256, "learning_rate": 1e-3, "b2": 0.99, "warmup_steps": 200,
+        "num_steps": 4500, "batch_size": 256, "learning_rate": 1e-3, "b2": 0.99, "warmup_steps": 200,
         "ema_decay": 0.999, "steps_per_call": 100, "checkpoint_every": 1000,
     }  # fmt: skip
     config.energy = None  # the score alone is coherent enough
@@ -55,8 +55,8 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
         "steps_per_call": 50, "checkpoint_every": 600,
     }  # fmt: skip
     config.sampling = {
-        "sampler": "predictor_corrector", "conditioning": "amortised", "num_levels": 32,
-        "num_corrections": 1, "snr": 0.3, "t_min": 3e-3, "temperature": 1.0,
+        "sampler": "dpm_solver", "conditioning": "amortised", "num_levels": 32, "num_corrections": 0,
+        "snr": 0.3, "eta": 1.0, "t_min": 3e-3, "temperature": 1.0,
     }  # fmt: skip
     config.evaluation = {
         "name": "classes", "num_rows": 1000, "num_unconditional": 1000, "batch_size": 500,
@@ -123,11 +123,7 @@ def share_two_factors(config: ml_collections.ConfigDict) -> None:
 
 
 def draw_pictures(config: ml_collections.ConfigDict) -> None:
-    """Let a diffusion decoder draw the pictures of each modality, of latents that hold more of them."""
-    for modality in config.modalities.values():
-        modality.update(latent_size=32, weight=0.15)
-    config.autoencoder_training.num_steps = 1500
-    config.score_training.num_steps = 4500
+    """Let a diffusion decoder draw the pictures of each modality."""
     config.decoder_diffusion = {
         "patch": {
             "name": "mixer", "patch": 4, "width": 96, "num_blocks": 3, "latent_noise": 1.0,

@@ -84,8 +84,8 @@ def accelerator() -> ml_collections.ConfigDict:
         "steps_per_call": 100, "checkpoint_every": 5000,
     }  # fmt: skip
     config.sampling = {
-        "sampler": "predictor_corrector", "conditioning": "amortised", "num_levels": 50,
-        "num_corrections": 0, "snr": 0.3, "t_min": 3e-3, "temperature": 1.0,
+        "sampler": "dpm_solver", "conditioning": "amortised", "num_levels": 32, "num_corrections": 0,
+        "snr": 0.3, "eta": 1.0, "t_min": 3e-3, "temperature": 1.0,
     }  # fmt: skip
     config.evaluation = {
         "name": "factors", "factors": ("digit", "quadrant"), "num_rows": 10_000,

@@ -102,7 +102,9 @@ def test_the_length_of_a_latent_is_that_of_the_data(path):
 
 def test_nothing_is_left_open_and_the_networks_can_be_built(path):
     before = config(path)
-    assert {".network.width", ".score.level_mean", ".sampling.sampler"} <= set(open_values(before))
+    assert {".network.width", ".score.level_mean", ".sampling.num_levels"} <= set(
+        open_values(before)
+    )
     closed, _, _ = choose_values(before)
     assert open_values(closed) == []
     data = describe(build_source(closed, "train", 1))
@@ -170,10 +172,30 @@ def test_what_is_left_out_is_not_learned(path):
     assert "photo" not in explain(closed, made, found)
 
 
-def test_pictures_are_sampled_otherwise_than_vectors(path, vectors):
+def test_pictures_are_sampled_by_more_steps_than_vectors(path, vectors):
     pictures, plain = (choose_values(config(p))[0]["sampling"] for p in (path, vectors))
-    assert (pictures["sampler"], pictures["num_corrections"]) == ("predictor_corrector", 1)
-    assert (plain["sampler"], plain["num_corrections"]) == ("dpm_solver", 0)
+    assert pictures["num_levels"] > plain["num_levels"]
+    assert pictures["t_min"] > plain["t_min"]
+    for sampling in (pictures, plain):
+        assert (sampling["sampler"], sampling["eta"], sampling["num_corrections"]) == (
+            "dpm_solver",
+            1,
+            0,
+        )
+
+
+@pytest.mark.parametrize(
+    ("given", "num"),
+    [
+        ({"sampler": "langevin"}, 4),
+        ({"conditioning": "clamp"}, 4),
+        ({"conditioning": "particles"}, 0),
+    ],
+)
+def test_a_sampler_gets_the_corrections_that_it_needs(vectors, given, num):
+    values = config(vectors)
+    values["sampling"] |= given
+    assert choose_values(values)[0]["sampling"]["num_corrections"] == num
 
 
 def test_linear_relations_are_known_from_the_start_where_there_are_no_pictures_or_strings(

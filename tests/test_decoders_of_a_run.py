@@ -69,6 +69,19 @@ def test_what_is_given_stays(model):
     np.testing.assert_array_equal(model.generate({"retina": given})["retina"], given)
 
 
+def test_what_is_observed_is_decoded_to_its_mean_in_each_row(model):
+    names = [m.name for m in model.modalities]
+    rows = model.generate({}, num_samples=4)
+    batch = {m.name: model.prepare(m, rows[m.name]) for m in model.modalities}
+    means = model.reconstruct(batch)
+    complete = jax.jit(type(model).complete)
+    for which in (np.eye(4, len(names), dtype=bool), np.ones((4, len(names)), bool)):
+        made = complete(model, jax.random.key(0), batch, which)
+        for m, name in enumerate(names):
+            same = np.isclose(made[name], means[name], atol=1e-5).all(axis=(1, 2, 3))
+            np.testing.assert_array_equal(same, which[:, m])
+
+
 def test_a_saved_model_has_its_decoders(model, tmp_path):
     model.save(tmp_path / "model.safetensors")
     found = load(tmp_path / "model.safetensors")

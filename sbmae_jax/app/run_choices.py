@@ -31,16 +31,11 @@ def choices_for_run(
         coarse = "images share coarse structure"
         yield "score.level_mean", 0.0, coarse
         yield "sampling.t_min", 3e-3, coarse
-        yield "sampling.sampler", "predictor_corrector", "images"
-        yield "sampling.num_corrections", 1, "one Langevin step per level keeps images coherent"
-        yield "sampling.num_levels", 32, "images"
     else:
         fine = "vectors may determine each other to a hundredth of their standard deviation"
         yield "score.level_mean", -0.4, fine
         yield "sampling.t_min", 1e-3, fine
-        yield "sampling.sampler", "dpm_solver", "no images: it keeps the variance of values"
-        yield "sampling.num_corrections", 0, "dpm_solver needs none"
-        yield "sampling.num_levels", 24, "dpm_solver needs no more"
+    yield "sampling.num_levels", 32 if has_images else 24, "dpm_solver needs no more"
 
 
 def _for_base(
@@ -105,15 +100,12 @@ def contenders_for(
 
 
 def _for_sampler(sampling: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
-    """Yield key, value and reason of what a sampler needs that the config names."""
+    """Yield key, value and reason of the corrections that a sampler needs which the config names."""
+    num, why = 0, f"{sampling.get('sampler')} needs none"
     if sampling.get("sampler") == "langevin":
-        yield "sampling.num_corrections", 4, "langevin moves by corrections alone"
+        num, why = 4, "langevin moves by corrections alone"
     elif sampling.get("conditioning") == "particles":
-        yield "sampling.num_corrections", 0, "particles are weighed instead"
+        why = "particles are weighed instead"
     elif sampling.get("conditioning") in ("clamp", "renoise"):
-        name = sampling["conditioning"]
-        yield (
-            "sampling.num_corrections",
-            4,
-            f"conditioning {name!r} is less biased the more there are",
-        )
+        num, why = 4, f"conditioning {sampling['conditioning']!r} is less biased the more there are"
+    yield "sampling.num_corrections", num, why

@@ -255,15 +255,15 @@ class Model:
 
         Returns:
             `{name: [B, *shape]}`, all modalities decoded, as the networks see them. Observed ones are their
-            reconstructions.
+            reconstructions, without diffusion decoders.
 
         Example:
             With prepared rows, of which the first modality of two is observed::
 
                 made = jax.jit(Model.complete)(model, key, batch, np.array([[True, False]] * 8))
         """
-        decode_key = jax.random.fold_in(key, DECODING)
-        return self.decode(self.sample(key, self.encode(batch), observed), decode_key, noise=False)
+        x = self.sample(key, self.encode(batch), observed)
+        return decode(self, x, jax.random.fold_in(key, DECODING), True, False, observed)
 
     def draw(
         self, key: Key, batch: Mapping[str, Array], observed: Array, strings: bool = True
@@ -280,9 +280,8 @@ class Model:
             `{name: [B, *shape]}`, all modalities, as the networks see them.
         """
         sample_key, noise_key = jax.random.split(key)
-        return self.decode(
-            self.sample(sample_key, self.encode(batch), observed), noise_key, strings
-        )
+        x = self.sample(sample_key, self.encode(batch), observed)
+        return decode(self, x, noise_key, strings, True, observed)
 
     def reconstruct(self, batch: Mapping[str, Array], key: Key | None = None) -> dict[str, Array]:
         """Encode and decode all modalities.

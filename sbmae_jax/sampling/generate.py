@@ -29,10 +29,10 @@ class SamplingConfig:
     """How latents are sampled.
 
     Attributes:
-        sampler: how a sample gets from one noise level to the next. "langevin": by Langevin steps at the
-            next level alone. "predictor_corrector": by an ancestral step, which is too narrow where levels
-            are few and data broad, then Langevin steps. "dpm_solver": by a step of order 2, which keeps the
-            spread, then Langevin steps.
+        sampler: how a sample gets from one noise level to the next. "dpm_solver": by a step of order 2, which
+            keeps the spread, then Langevin steps. "predictor_corrector": by an ancestral step, which is too
+            narrow where levels are few and data broad, then Langevin steps. "langevin": by Langevin steps at
+            the next level alone.
         conditioning: what the score sees of an observed latent at a noise level. "amortised": its clean
             value, by a network that is told so, as it was in training
             (`ScoreMatchingConfig.conditioning_prob`); there is no bias but the network's own. "clamp": its
@@ -66,7 +66,7 @@ class SamplingConfig:
         25
     """
 
-    sampler: str = "predictor_corrector"
+    sampler: str = "dpm_solver"
     conditioning: str = "amortised"
     num_levels: int = 32
     num_corrections: int = 0
