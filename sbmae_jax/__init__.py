@@ -19,6 +19,7 @@ import importlib
 import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
+from sbmae_jax.sampling.adaptive import AdaptiveSamples, sample_adaptive
 from sbmae_jax.sampling.composition import composed_score
 from sbmae_jax.sampling.conditioning import (
     amortised,
@@ -94,6 +95,7 @@ __all__ = [
     "SDE",
     "VE",
     "VP",
+    "AdaptiveSamples",
     "CosineVP",
     "DiscreteVP",
     "FrozenCoder",
@@ -145,6 +147,7 @@ __all__ = [
     "repaint",
     "repeat",
     "sample",
+    "sample_adaptive",
     "substeps",
     "tilt",
     "total_correlation",

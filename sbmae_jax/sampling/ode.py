@@ -134,7 +134,7 @@ def heun(
         noisy = jnp.all(jnp.stack([one.sigma(t_next) > 0 for one in processes]))
 
         def first(x, score_x, sde, data_scale):
-            velocity = _velocity(sde, score_x, x, t, data_scale)
+            velocity = angular_velocity(sde, score_x, x, t, data_scale)
             moved = _turned(sde, x, velocity, t, t_next, data_scale)
             clean = sde.alpha(t_next) * sde.denoised_from_score(score_x, x, t)
             return velocity, jnp.where(noisy, moved, clean).astype(x.dtype)
@@ -146,7 +146,7 @@ def heun(
         safe = jnp.where(noisy, t_next, t)
 
         def second(x, trial, score_trial, velocity, sde, data_scale):
-            mean = 0.5 * (velocity + _velocity(sde, score_trial, trial, safe, data_scale))
+            mean = 0.5 * (velocity + angular_velocity(sde, score_trial, trial, safe, data_scale))
             better = _turned(sde, x, mean, t, t_next, data_scale)
             return jnp.where(noisy, better, trial).astype(x.dtype)
 
@@ -176,16 +176,17 @@ def _raise_noise(sde: SDE, key: Key, x: State, t: Array, churn: float) -> tuple[
     return leafwise(add, x, leaf_keys(key, x)), t_up
 
 
-def _angle_and_scale(sde: SDE, t: Array, data_scale: float) -> tuple[Array, Array]:
+def angle_and_scale(sde: SDE, t: Array, data_scale: float) -> tuple[Array, Array]:
+    """Return phi and s of equation 1."""
     clean, noise = data_scale * sde.alpha(t), sde.sigma(t)
     return jnp.arctan2(noise, clean), jnp.hypot(noise, clean)
 
 
-def _velocity(sde: SDE, score: Array, x: Array, t: Array, data_scale: float) -> Array:
+def angular_velocity(sde: SDE, score: Array, x: Array, t: Array, data_scale: float) -> Array:
     """Return dz/dphi of equation 1."""
     eps = sde.noise_from_score(score, t)
     clean = sde.denoised_from_score(score, x, t) / data_scale
-    _, scale = _angle_and_scale(sde, t, data_scale)
+    _, scale = angle_and_scale(sde, t, data_scale)
     return (data_scale * sde.alpha(t) * eps - sde.sigma(t) * clean) / scale
 
 
@@ -193,8 +194,8 @@ def _turned(
     sde: SDE, x: Array, velocity: Array, t: Array, t_next: Array, data_scale: float
 ) -> Array:
     """Return where a constant velocity of equation 1 leads."""
-    angle, scale = _angle_and_scale(sde, t, data_scale)
-    angle_next, scale_next = _angle_and_scale(sde, t_next, data_scale)
+    angle, scale = angle_and_scale(sde, t, data_scale)
+    angle_next, scale_next = angle_and_scale(sde, t_next, data_scale)
     return scale_next * (x / scale + (angle_next - angle) * velocity)
 
 
@@ -258,9 +259,9 @@ def adams(sde: SDETree, score: ScoreFn, order: int = 3, data_scale: float = 1.0)
         del key
 
         def one(x, score_x, last, before, angles, sde, data_scale):
-            velocity = _velocity(sde, score_x, x, t, data_scale)
-            angle, scale = _angle_and_scale(sde, t, data_scale)
-            angle_next, scale_next = _angle_and_scale(sde, t_next, data_scale)
+            velocity = angular_velocity(sde, score_x, x, t, data_scale)
+            angle, scale = angle_and_scale(sde, t, data_scale)
+            angle_next, scale_next = angle_and_scale(sde, t_next, data_scale)
             weights = adams_weights(angle_next - angle, angles - angle, order)
             turn = weights[0] * velocity + weights[1] * last + weights[2] * before
             moved = scale_next * (x / scale + turn)
