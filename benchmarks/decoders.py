@@ -1,10 +1,11 @@
 """Diffusion decoders beside decoded means, of the same runs; results/decoders.json.
 
-    python -m benchmarks.decoders polydigits --seeds 0 1 2    # some fifteen minutes a seed
+    python -m benchmarks.decoders polydigits --seeds 0 1 2    # some ten minutes a seed
     python -m benchmarks.decoders curve                       # steps, weight and latent noise, seed 0
 
 `polydigits` measures test rows; `curve`, which chose the settings of configs/polydigits.py:diffusion,
-validation rows.
+validation rows. All but the decoders is as in configs/polydigits.py: what `python -m benchmarks.polydigits`
+has trained in the same folder is used again.
 """
 
 import time
@@ -16,7 +17,7 @@ import jax
 import numpy as np
 
 from benchmarks.claims import Claim, Target, claim
-from benchmarks.runner import Options, Page, Report, main
+from benchmarks.runner import Options, Page, Report, main, reuse
 from benchmarks.runs import forget_compiled, nested_figures, trained
 from benchmarks.tables import figures_table, rows_table
 from configs import polydigits
@@ -110,9 +111,18 @@ def draw_sheet(model: Model, rows: Mapping[str, np.ndarray], path: Path) -> None
     save_enlarged(path, grid([[as_rgb(np.asarray(x)) for x in line] for line in lines], group=3))
 
 
-def measure_seed(config: dict[str, Any], options: Options, seed: int) -> dict[str, Any]:
+def run_of(options: Options, seed: int) -> Run:
+    """Train the decoders, and before that what is not there yet."""
+    without, workdir = (options.runs / f"polydigits{way}-{seed}" for way in ("", "-diffusion"))
+    if (without / "results.json").exists():
+        files = ("moments.npz", "data.json", "rows.json")
+        reuse(without, workdir, ("autoencoder", "score", "classifier"), files)
+    return trained(config_of(options) | {"seed": seed}, workdir, STAGES)
+
+
+def measure_seed(options: Options, seed: int) -> dict[str, Any]:
     start = time.perf_counter()
-    run = trained(config | {"seed": seed}, options.runs / f"polydigits-diffusion-{seed}", STAGES)
+    run = run_of(options, seed)
     model = load_model(run)
     cooler = model.with_sampling(temperature=TEMPERATURE)
     found = {
@@ -140,16 +150,13 @@ def measure_seed(config: dict[str, Any], options: Options, seed: int) -> dict[st
 
 
 def measure_polydigits(options: Options) -> dict[str, Any]:
-    config = config_of(options)
-    runs = {str(seed): measure_seed(config, options, seed) for seed in options.seeds}
+    runs = {str(seed): measure_seed(options, seed) for seed in options.seeds}
     return {"config": "configs/polydigits.py:diffusion", "seeds": options.seeds, "runs": runs}
 
 
 def measure_curve(options: Options) -> dict[str, Any]:
     seed = options.seeds[0]
-    config = config_of(options) | {"seed": seed}
-    run = trained(config, options.runs / f"polydigits-diffusion-{seed}", STAGES)
-    model, points = load_model(run), []
+    model, points = load_model(run := run_of(options, seed)), []
     for changes in CURVE[:2] if options.smoke else CURVE:
         changed = model.with_decoding(**changes)
         points.append({**changes, "found": figures_of(run, changed, "valid")})

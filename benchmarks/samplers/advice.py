@@ -58,7 +58,7 @@ def of_corrections(page: Page) -> Iterator[Claim]:
         if "sampler" in row:
             path = row["sampler"], row["evaluations"]
             worst[path] = max(row["worst"], worst.get(path, 0.0))
-        else:
+        elif "corrector" in row:
             corrected[row["target"], row["corrector"], row["corrections"]] = row
     for evaluations in (10, 20):
         others = [

@@ -12,6 +12,8 @@ from benchmarks.samplers.advice import of_corrections, of_guidance, of_samplers
 from benchmarks.samplers.information import information_table, of_information
 from benchmarks.tables import table
 
+RECOMMENDED = ("adjusted", "Langevin, snr 0.16")
+DEFAULT_TOLERANCE = 1e-3  # of `sample_adaptive`
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -152,9 +154,27 @@ def of_widths(page: Page) -> Iterator[Claim]:
             worst = max(row["worst"] for row in some)
             yield claim(f"{name}: error of the weights, worse of two", worst, "<=", 0.01)
     for row in rows:
-        if row.get("corrector") == "adjusted" and row["target"] == "two widths":
-            name = f"two widths, {row['corrections']} adjusted corrections: error of the weights"
+        if row.get("corrector") in RECOMMENDED and row["target"] == "two widths":
+            name = f"two widths, {row['corrections']} corrections, {row['corrector']}: error of the weights"
             yield claim(name, row["worst"], "<=", 0.01)
+        elif row.get("tolerance") == DEFAULT_TOLERANCE:
+            name = f"{row['target']}, adaptive steps with the default tolerance"
+            yield claim(f"{name}: Wasserstein over floor", row["ratio"], "<=", 1.02)
+            yield claim(f"{name}: error of the weights", row["worst"], "<=", 0.005)
+
+
+def adaptive_table(page: Page) -> str:
+    """Return distance and weights by tolerance, and the evaluations that it took."""
+    lines = [
+        [
+            row["target"], f"{row['tolerance']:g}", f"{row['mean']:.0f}", str(row["most"]),
+            f"{row['ratio']:.2f} ({row['worst']:.3f})",
+        ]
+        for row in page["widths"]["rows"]
+        if "tolerance" in row
+    ]  # fmt: skip
+    head = ("target", "rtol and atol", "evaluations, mean", "most of a row", "distance (weights)")
+    return table(head, lines)
 
 
 def widths_table(page: Page) -> str:
@@ -255,6 +275,7 @@ REPORT = Report(
         "samplers.unconditional": ("accuracy", lambda page: ratio_table(page, "unconditional")),
         "samplers.widths": ("widths", widths_table),
         "samplers.corrections": ("widths", corrections_table),
+        "samplers.adaptive": ("widths", adaptive_table),
         "samplers.conditional": (
             "accuracy",
             lambda page: ratio_table(page, "conditional", ("coverage_90", "variance")),

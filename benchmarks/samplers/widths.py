@@ -4,13 +4,15 @@ The targets are `two_width` and `three_widths` of the tests, in 12 dimensions wi
 draws 80,000 rows, and with corrections 40,000, so that the standard error of a weight is at most .0018 and
 .0025; the distance is the mean over groups of 2,000. Exact samples in the place of a path's are the floor:
 they are compared with the same references, as the few broad rows of one reference move all distances to it
-by a tenth. Corrections follow `adams` at 50 levels.
+by a tenth. Corrections follow `adams` at 50 levels. Adaptive steps are given tolerances in the place of
+evaluations, and these are counted.
 """
 
 import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import sbmae_jax as sbm
@@ -33,6 +35,7 @@ PATHS = (
     Path("ancestral, log-SNR", ANCESTRAL),
     Path("Euler-Maruyama", wrapped(sbm.euler_maruyama), grid=sbm.uniform_times),
 )
+TOLERANCES = (1e-2, 3e-3, 1e-3)
 CORRECTORS = {
     "adjusted": functools.partial(sbm.hamiltonian, SDE),
     "Langevin, snr 0.16": functools.partial(sbm.langevin, SDE, snr=0.16),
@@ -54,6 +57,14 @@ def corrected(score: Any, corrector: str, num: Any, times: Any, key: Any) -> Any
     x = SDE.prior(prior_key, (CORRECTED, 12))
     step_of_both = sbm.chain(sbm.adams(SDE, score), correct)
     return sbm.sample(loop_key, step_of_both, x, times, last=sbm.denoise(SDE, score))
+
+
+def by_tolerance(score: Any, tolerance: float, key: Any) -> tuple[Any, Any]:
+    """Draw rows by adaptive steps, and return the evaluations of each, the last denoising included."""
+    x = SDE.prior(key, (ROWS, 12))
+    found = sbm.sample_adaptive(SDE, score, x, rtol=tolerance, atol=tolerance)
+    t = jnp.asarray(1e-3)
+    return SDE.denoised_from_score(score(found.x, t), found.x, t), found.num_evaluations + 1
 
 
 class Exact:
@@ -106,6 +117,11 @@ def measure_widths(options: Options) -> dict[str, Any]:
                 run = functools.partial(path.run, SDE, score, budget, (ROWS, 12))
                 found = exact.compared(jax.jit(run)(jax.random.key(SEED)))
                 rows.append({"target": target, **path.names(), "evaluations": budget, **found})
+        for tolerance in TOLERANCES[: 1 if options.smoke else None]:
+            run = jax.jit(functools.partial(by_tolerance, score, tolerance))
+            x, num = run(jax.random.key(SEED))
+            row = {"target": target, "tolerance": tolerance, **exact.compared(x)}
+            rows.append(row | {"mean": float(num.mean()), "most": int(num.max())})
         for name in list(CORRECTORS)[: 1 if options.smoke else None]:
             run = jax.jit(functools.partial(corrected, score, name))
             for num in (1,) if options.smoke else (1, 4, 16):
