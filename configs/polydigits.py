@@ -162,5 +162,7 @@ def shrink(config: ml_collections.ConfigDict) -> None:
     for modality in config.modalities.values():
         if "training" in modality:
             modality.training.num_steps = 20
-    config.sampling.update(num_levels=4, num_corrections=1)
+    config.sampling.update(num_levels=4)
     config.evaluation.update(num_rows=40, num_unconditional=40, batch_size=40)
+    if config.evaluation.name != "paired":
+        config.evaluation.fine_levels = 8

@@ -116,5 +116,5 @@ def shrink(config: ml_collections.ConfigDict) -> None:
         training.update(num_steps=20, batch_size=32, steps_per_call=10, checkpoint_every=10)
     config.sampling.update(num_levels=4)
     config.evaluation.update(
-        num_rows=40, num_unconditional=40, batch_size=40, protocols=("nested", "prefix")
-    )
+        num_rows=40, num_unconditional=40, batch_size=40, protocols=("nested", "prefix"), fine_levels=8,
+    )  # fmt: skip

@@ -121,7 +121,6 @@ def two_cores(config: ml_collections.ConfigDict) -> None:
         steps_per_call=50,
         checkpoint_every=500,
     )
-    config.sampling.update(num_levels=32, num_corrections=1)
     config.evaluation.update(num_rows=2000, num_unconditional=2000, batch_size=500)
 
 
@@ -134,4 +133,4 @@ def shrink(config: ml_collections.ConfigDict) -> None:
     ):  # fmt: skip
         training.update(num_steps=20, batch_size=32, steps_per_call=10, checkpoint_every=10)
     config.sampling.update(num_levels=4)
-    config.evaluation.update(num_rows=40, num_unconditional=40, batch_size=40)
+    config.evaluation.update(num_rows=40, num_unconditional=40, batch_size=40, fine_levels=8)

@@ -11,7 +11,7 @@ import pytest
 
 from sbmae_jax.evaluation import inception as inception_weights
 from sbmae_jax.evaluation.generator import Generator
-from sbmae_jax.evaluation.labels import coherence_pages
+from sbmae_jax.evaluation.labels import ceilings, coherence_pages
 from sbmae_jax.evaluation.labels.evaluators import make_reader
 from sbmae_jax.evaluation.labels.protocol import SharedLabelProtocol, measure_labelled
 from sbmae_jax.evaluation.subsets import prefixes, subsets_by_size
@@ -268,3 +268,51 @@ def test_the_report_has_no_comparison_of_one_protocol():
     results = measured(lambda *_: False, ("nested",))
     assert coherence_pages.protocol_table(results) == []
     assert len(coherence_pages.headlines(results)) == 2
+
+
+def test_each_part_is_a_ceiling_of_the_next_and_the_largest_loss_is_named(tmp_path):
+    def copies(wrong):  # of every `wrong`-th row the last modality is of another class
+        def complete(key, batch, observed):
+            made = {name: np.array(batch[name]) for name in NAMES}
+            made["c"][::wrong, 0] = 7
+            return made
+
+        return complete
+
+    def rebuilt(batch):
+        return {
+            name: np.where(name == "b", 9 - np.asarray(batch[name]), batch[name]) for name in NAMES
+        }
+
+    whole = dataclasses.replace(
+        generator(copies(2), batch_size=10), reconstruct=dict, finely=lambda levels: copies(levels)
+    ).reading(make_reader(NAMES, classify, None))
+
+    def ceilings_of(generator, fine_levels=5):
+        return measure_labelled(
+            jax.random.key(0), ROWS, generator, 10, ("nested",), 10, fine_levels
+        )["ceilings"]
+
+    found = ceilings_of(whole)
+    assert list(found) == ["classifiers", "autoencoders", "score", "sampler"]
+    assert found["classifiers"] == found["autoencoders"] == {"given": 1.0, "from nothing": 1.0}
+    assert found["score"]["from nothing"] == 0.8
+    assert found["sampler"]["from nothing"] == 0.5
+    assert ceilings.largest_loss(found, "from nothing") == ("sampler", 0.8, 0.5)
+    assert "score" not in ceilings_of(whole, 0)
+    found = ceilings_of(dataclasses.replace(whole, reconstruct=rebuilt))
+    assert found["autoencoders"]["from nothing"] == 0
+    assert ceilings.largest_loss(found, "from nothing")[0] == "autoencoders"
+    (head,) = ceilings.headlines({"ceilings": found})
+    assert (head.name, head.value) == ("what binds from nothing: autoencoders", "1.000 → 0.000")
+    (section,) = ceilings.sections({"ceilings": found}, "Said first.")
+    assert section.table[3] == (
+        "score",
+        *(f"{found['score'][k]:.3f}" for k in ("given", "from nothing")),
+    )
+    assert section.remark.startswith("Said first.")
+    assert "more latents" in section.remark
+
+
+def test_earlier_results_have_no_ceilings_and_are_shown_all_the_same():
+    assert ceilings.headlines({}) == ceilings.sections({}, "") == []

@@ -122,6 +122,8 @@ def test_exact_draws_agree_in_everything_and_vary_as_much_as_they_should(exact):
         assert 0.8 < ratio < 1.25
     assert exact["frechet_verifier_features"]["digit"]["mean"] < 0.1
     assert exact["views_left_out"] == {"digit": [], "quadrant": []}
+    right = {"given": 1.0, "from nothing": 1.0}
+    assert exact["ceilings"] == dict.fromkeys(("classifiers", "autoencoders", "sampler"), right)
 
 
 def test_views_on_their_own_agree_by_chance_in_what_is_open_and_only_there():
@@ -191,6 +193,10 @@ def test_the_report_lists_what_was_measured(exact, tmp_path):
     results = exact | {"seconds_per_1000_samples": 1.0, "num_evaluations": 5}
     titles = [headline.name for headline in PROTOCOL.report.headlines(results)]
     assert "given digit, pairs of views agree in quadrant" in titles
+    assert [section.title for section in sections[:2]] == [
+        "Agreement in open factors",
+        "What binds",
+    ]
     assert "from nothing, all views show all generated labels" in titles
     assert factor_pages.draw_samples(key, rows, generator, LABELS, ()) == {}
 

@@ -44,6 +44,8 @@ class Generator:
             rows do not fit into memory.
         information: `(key, complete rows) -> results`, as `models.information.summarise`; None for a
             generator without marginal scores.
+        finely: `number of levels -> complete` with so many ancestral steps at temperature 1, which draw what
+            the score has learned; None for a generator without a score, or where the steps need corrections.
         seconds: How long each call took, by its function. The first call of a function compiles.
 
     Example:
@@ -65,11 +67,19 @@ class Generator:
     mesh: Mesh | None = None
     read: Read = dict
     information: Callable[[Key, Arrays], dict[str, Any]] | None = None
+    finely: Callable[[int], CompleteFn] | None = None
     seconds: dict[CompleteFn, list[float]] = field(default_factory=dict)
 
     def reading(self, read: Read) -> "Generator":
         """Return the same generator, but with another `read`."""
         return replace(self, read=read)
+
+    def fine(self, num_levels: int) -> "Generator | None":
+        """Return the same generator with as many ancestral steps; None where it has no `finely`."""
+        if self.finely is None:
+            return None
+        complete = self.finely(num_levels)
+        return replace(self, complete=complete, draw=None, finely=None, seconds={})
 
     def complete_rows(self, key: Key, rows: Arrays, observed: np.ndarray) -> dict[str, Any]:
         """Generate what is not observed.
@@ -126,14 +136,19 @@ def make_generator(model: Model, batch_size: int, mesh: Mesh) -> Generator:
         mesh: Devices that share the rows of a batch.
     """
 
-    def compiled(method):
+    def compiled(method, model=model):
         return partial(jax.jit(method, out_shardings=replicated(mesh)), model)
+
+    def finely(num_levels):
+        steps = {"sampler": "predictor_corrector", "num_levels": num_levels, "num_corrections": 0}
+        return compiled(Model.complete, model.with_sampling(**steps, temperature=1.0))
 
     return Generator(
         names=model.layout.names, complete=compiled(Model.complete), draw=compiled(Model.draw),
         reconstruct=partial(compiled(Model.reconstruct), key=jax.random.key(0)),
         batch_size=batch_size, mesh=mesh,
         information=partial(summarise, model) if model.marginals else None,
+        finely=finely if model.sampling.conditioning == "amortised" else None,
     )  # fmt: skip
 
 

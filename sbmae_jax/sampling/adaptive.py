@@ -25,6 +25,13 @@ class AdaptiveSamples(NamedTuple):
     Attributes:
         x: samples at t_min, of the shape and type of the start.
         num_evaluations: of the score for each row, `[B]`. A batch takes as long as its slowest row.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from sbmae_jax import AdaptiveSamples
+        >>> found = AdaptiveSamples(jnp.zeros((2, 3)), jnp.array([31, 40]))
+        >>> int(found.num_evaluations.max())  # what the batch has cost
+        40
     """
 
     x: State

@@ -11,6 +11,7 @@ from sbmae_jax.evaluation.base import Headline, ReportImage, ReportSection, Resu
 from sbmae_jax.evaluation.formatting import number, over, with_error
 from sbmae_jax.evaluation.generator import Arrays, Generator, blank_rows
 from sbmae_jax.evaluation.images import save_enlarged, sheet
+from sbmae_jax.evaluation.labels import ceilings
 from sbmae_jax.evaluation.labels.agreement import ALL_FACTORS
 from sbmae_jax.evaluation.labels.factors import Factor
 from sbmae_jax.types import Key
@@ -58,6 +59,7 @@ def headlines(results: Results) -> list[Headline]:
             results, "reconstruction_accuracy", "reconstructions", "ceiling of what views show"
         ),
         *_from_nothing(results),
+        *ceilings.headlines(results),
         *_given_labels(results),
         *(
             Headline(f"Fréchet distance, {factor}", number(found["mean"], ".2f"),
@@ -118,7 +120,18 @@ def sections(
         heads = "generated" if title == NOTHING else "given or generated"
         caption = f"Each column is one sample, below the labels that are {heads}."
         made.append(ReportSection(f"Samples given {title}", (ReportImage(file, caption),)))
-    return [_open_table(results), *made, _views_table(results), *_view_given_table(results)]
+    meaning = (
+        "Given all labels, a view shows all of them; from nothing, all views show all labels that were "
+        "generated with them."
+    )
+    binding = ceilings.sections(results, meaning)
+    return [
+        _open_table(results),
+        *binding,
+        *made,
+        _views_table(results),
+        *_view_given_table(results),
+    ]
 
 
 def _sheet(results: Results, samples: Samples, title: str) -> np.ndarray:

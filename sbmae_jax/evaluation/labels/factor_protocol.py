@@ -20,6 +20,7 @@ from sbmae_jax.evaluation.labels.agreement import (
     measure_open,
     measure_shown,
 )
+from sbmae_jax.evaluation.labels.ceilings import stated_factor_ceilings
 from sbmae_jax.evaluation.labels.coherence import measure_accuracy
 from sbmae_jax.evaluation.labels.factors import Factor, Verifier, make_factor_reader
 from sbmae_jax.evaluation.paired.labels import find_judges
@@ -51,6 +52,8 @@ class FactorProtocol:
         num_rows: How many test rows are measured; 0 takes all. Rows without one of the labels are left out.
         num_unconditional: How many joint samples are drawn from nothing.
         batch_size: Rows in one call of the generator.
+        fine_levels: Ancestral steps that draw what the score has learned, for the table of what binds; 0
+            leaves the score out of it.
 
     Raises:
         ValueError: For a number out of its range.
@@ -65,11 +68,12 @@ class FactorProtocol:
     num_rows: int = 1000
     num_unconditional: int = 1000
     batch_size: int = 500
+    fine_levels: int = 256
 
     report = Report(factor_pages.headlines, factor_pages.sections)
 
     def __post_init__(self):
-        check_counts(self, num_rows=0, num_unconditional=2, batch_size=1)
+        check_counts(self, num_rows=0, num_unconditional=2, batch_size=1, fine_levels=0)
 
     @property
     def stated(self) -> tuple[Factor, ...]:
@@ -125,6 +129,10 @@ class FactorProtocol:
             joint_key, *blank_rows(arrays, self.names, self.num_unconditional)
         )
         rebuilt = generator.reconstruct_rows(arrays)
+        ceilings = stated_factor_ceilings(
+            jax.random.fold_in(joint_key, 1), generator, arrays, rebuilt, test, self.stated,
+            self.num_unconditional, self.fine_levels,
+        )  # fmt: skip
         return {
             "num_rows": int(known.sum()),
             "num_rows_without_label": num_left_out,
@@ -141,6 +149,7 @@ class FactorProtocol:
             "frechet_verifier_features": measure_distances(made, test),
             **self._given_labels(given_key, again_key, generator, arrays, test),
             "given_view": self._given_views(given_key, generator, arrays, test),
+            "ceilings": ceilings,
         }
 
     def _known(self, rows: Arrays) -> np.ndarray:

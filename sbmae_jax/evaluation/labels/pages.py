@@ -15,7 +15,7 @@ from sbmae_jax.evaluation.images import (
     reconstruction_grid,
     save_enlarged,
 )
-from sbmae_jax.evaluation.labels import coherence_pages
+from sbmae_jax.evaluation.labels import ceilings, coherence_pages
 from sbmae_jax.types import Key
 
 NUM_REAL = 12  # columns of the grid of reconstructions
@@ -79,6 +79,7 @@ def headlines(results: Results) -> list[Headline]:
         Headline("unconditional coherence", with_error(agree), "all modalities agree"),
         Headline("label total variation", number(variation["uniform"]),
                  "distance from uniform classes; 0 is best"),
+        *ceilings.headlines(results),
         *_diversity(results),
         Headline("Fréchet distance", number(results["frechet_classifier_features"]["mean"], ".2f"),
                  "on classifier features; not FID"),
@@ -118,6 +119,8 @@ def sections(
             "the observed modalities. Its ceiling is the accuracy of the classifier on real images that "
             "were only encoded and decoded.", pixelated=False),)),
         *coherence_pages.protocol_table(results),
+        *ceilings.sections(results, "Given all others, a modality shows the class of its row; from nothing, "
+                           "all modalities show one class."),
         ReportSection("Conditional samples", (ReportImage(
             "conditional.png",
             "Each row is one test example. Images with a red edge are observed. All others are generated, "

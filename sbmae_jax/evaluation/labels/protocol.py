@@ -11,6 +11,7 @@ from sbmae_jax.evaluation.base import Evaluator, LoadArrays, Report, check_count
 from sbmae_jax.evaluation.fid import check_weights, inception_extractor
 from sbmae_jax.evaluation.generator import Arrays, Generator, blank_rows
 from sbmae_jax.evaluation.labels import pages
+from sbmae_jax.evaluation.labels.ceilings import shared_label_ceilings
 from sbmae_jax.evaluation.labels.coherence import (
     LabelledRows,
     measure_accuracy,
@@ -44,6 +45,8 @@ class SharedLabelProtocol:
         protocols: How conditional coherence is measured: some of "nested", "prefix" and "all_subsets"; see
             `coherence`.
         subsets_per_size: For "all_subsets": at most so many subsets of one size are observed.
+        fine_levels: Ancestral steps that draw what the score has learned, for the table of what binds; 0
+            leaves the score out of it.
         inception: The file of Inception weights that `evaluation.inception` made. Without it there is no FID.
             With it each Fréchet distance is also measured on Inception features, which takes seconds.
 
@@ -59,12 +62,15 @@ class SharedLabelProtocol:
     batch_size: int = 500
     protocols: tuple[str, ...] = ("nested",)
     subsets_per_size: int = 10
+    fine_levels: int = 256
     inception: str = ""
 
     report = Report(pages.headlines, pages.sections)
 
     def __post_init__(self):
-        check_counts(self, num_rows=0, num_unconditional=2, batch_size=1, subsets_per_size=1)
+        check_counts(
+            self, num_rows=0, num_unconditional=2, batch_size=1, subsets_per_size=1, fine_levels=0
+        )
         known = tuple(measures(self.subsets_per_size))
         if not isinstance(self.protocols, tuple) or not set(self.protocols) <= set(known):
             raise ValueError(
@@ -88,7 +94,7 @@ class SharedLabelProtocol:
         read = make_reader(self.names, classify, inception_extractor(self.inception))
         results = measure_labelled(
             key, rows, generator.reading(read),
-            self.num_unconditional, self.protocols, self.subsets_per_size,
+            self.num_unconditional, self.protocols, self.subsets_per_size, self.fine_levels,
         )  # fmt: skip
         return results, pages.draw_samples(sample_key, rows, generator)
 
@@ -100,6 +106,7 @@ def measure_labelled(
     num_unconditional: int,
     protocols: tuple[str, ...] = ("nested",),
     subsets_per_size: int = 10,
+    fine_levels: int = 0,
 ) -> dict[str, Any]:
     """Measure a generator on labelled rows.
 
@@ -110,6 +117,7 @@ def measure_labelled(
         num_unconditional: As in `SharedLabelProtocol`.
         protocols: As in `SharedLabelProtocol`.
         subsets_per_size: As in `SharedLabelProtocol`.
+        fine_levels: As in `SharedLabelProtocol`.
 
     Returns:
         All results, ready for JSON.
@@ -133,6 +141,16 @@ def measure_labelled(
     for measure_key, (name, measure) in zip(keys, conditional.items(), strict=True):
         if name in protocols:
             results |= measure(measure_key, generator, test)
+    read = {"classifiers": real["class"], "autoencoders": rebuilt}
+    results["ceilings"] = shared_label_ceilings(
+        jax.random.fold_in(joint_key, 1),
+        generator,
+        images,
+        label,
+        read,
+        num_unconditional,
+        fine_levels,
+    )
     return results
 
 
