@@ -143,7 +143,8 @@ def narrow(config: ml_collections.ConfigDict) -> None:
     """Make the networks small enough to be installed with the package, and train them for longer."""
     for modality in config.modalities.values():
         modality.update(latent_size=24, weight=0.35)
-    config.sampling.update(sampler="predictor_corrector", num_corrections=1)  # as in the installed file
+    # As in the installed file.
+    config.sampling.update(sampler="predictor_corrector", num_corrections=1)
     widths = {"patch": 4, "channels": 18, "width": 192}
     config.encoder_decoders.patch = {"name": "patch", "encoder": widths, "decoder": widths}
     config.network.update(width=96, hub_width=160)
