@@ -278,7 +278,8 @@ def test_only_what_does_not_apply_is_replaced():
         "name": "paired", "num_rows": 40, "num_unconditional": 40, "batch_size": 40,
     }  # fmt: skip
     assert notes == [
-        "config.evaluation.name is 'paired': protocols, subsets_per_size of 'classes' do not apply"
+        "config.evaluation.name is 'paired': fine_levels, protocols, subsets_per_size of 'classes' do not "
+        "apply"
     ]
     toy, _ = CONFIGS["sbmae_jax.configs.celebahq:default"]
     made, notes = set_values(toy, "data.name=toyfaces", "data.num_faces=10")
