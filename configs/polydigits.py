@@ -114,6 +114,8 @@ def share_two_factors(config: ml_collections.ConfigDict) -> None:
             "training": {"num_steps": 500},
         }  # fmt: skip
     config.autoencoder_training.num_steps = 2000
+    config.network.update(width=192, hub_width=320)
+    config.score_training.num_steps = 9000
     widths = {"width": 128}
     config.encoder_decoders.vector = {"name": "vector", "encoder": widths, "decoder": widths}
     config.evaluation = {

@@ -88,6 +88,11 @@ def of_holes(data: str, page: Page) -> Iterator[Claim]:
             yield claim(f"{data} with holes, seed {seed}: {name}", values[name], *target)
         if data == "polymnist":
             yield claim(f"{data} with holes, seed {seed}: {MINUTES}", minutes(results), "<=", 45)
+    for seed, results in page[f"{data}_holes"].get("cooler", {}).items():
+        values, temperature = figures(results), page[f"{data}_holes"]["temperature"]
+        for name, target in CPU.items():
+            title = f"{data} with holes at temperature {temperature}, seed {seed}: {name}"
+            yield claim(title, values[name], *target)
 
 
 def of_complete(data: str, page: Page) -> Iterator[Claim]:
@@ -117,9 +122,14 @@ def of_accelerator(page: Page, folder: Path = RESULTS / "gpu") -> Iterator[Claim
 
 def table(data: str, page: Page) -> str:
     """Return the figures on rows with holes and on complete ones, beside the targets."""
-    columns = over_seeds(page[f"{data}_holes"]["runs"], figures, "holes, ")
-    if f"{data}_complete" in page:
-        columns |= over_seeds(page[f"{data}_complete"]["runs"], figures, "complete, ")
+    columns = {}
+    for way in ("holes", "complete"):
+        part = page.get(f"{data}_{way}", {"runs": {}})
+        if part["runs"]:
+            columns |= over_seeds(part["runs"], figures, f"{way}, ")
+        if "cooler" in part:
+            words = f"{way}, temperature {part['temperature']}, "
+            columns |= over_seeds(part["cooler"], figures, words)
     return figures_table(columns, CPU)
 
 
