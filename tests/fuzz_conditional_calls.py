@@ -44,6 +44,7 @@ from sbmae_jax import (
     renoise,
     repaint,
     repeat,
+    sample_adaptive,
     substeps,
     tilt,
     total_correlation,
@@ -152,12 +153,12 @@ CONDITIONAL_CALLS = {
         x=x,
     ),
     "composed_score": Call(
-        lambda sde, score, observations, x: composed_score(
-            sde, lambda x, t, y: score(x, t), observations, score
+        lambda sde, conditional, observations, x: composed_score(
+            sde, lambda x, t, y: conditional(x, t), observations, lambda x, t: -x
         )(x, T),
         (2, 3),
         sde=sde,
-        score=s,
+        conditional=s,
         observations=value,
         x=x,
     ),
@@ -254,6 +255,31 @@ CONDITIONAL_CALLS = {
         atol=("number", 1e-3),
         max_steps=("whole", 16),
         mask=mask,
+    ),
+    "sample_adaptive AdaptiveSamples": Call(
+        lambda sde, score, x, t_min, rtol, atol, max_steps, mask, data_scale: (
+            sample_adaptive(
+                sde,
+                score,
+                x,
+                t_min=t_min,
+                rtol=rtol,
+                atol=atol,
+                max_steps=max_steps,
+                mask=mask,
+                data_scale=data_scale,
+            ).x
+        ),
+        (2, 3),
+        sde=sde,
+        score=s,
+        x=x,
+        t_min=("number", 1e-3),
+        rtol=("number", 1e-3),
+        atol=("number", 1e-3),
+        max_steps=("whole", 64),
+        mask=mask,
+        data_scale=("number", 1.0),
     ),
     "reconstruction_guidance": Call(
         lambda sde, score, value, mask, covariance, x, t: reconstruction_guidance(

@@ -170,12 +170,13 @@ def test_a_path_that_does_not_lead_to_a_network_is_refused(parts, name, message)
 
 def test_a_network_of_other_shapes_is_refused(parts):
     with pytest.raises(
-        ValueError, match=r"config.network: Score returns shape \(1, 49\) for one row"
+        ValueError,
+        match=r"config.network: Score returns shape \(1, 65\) for one row, and must return \(1, 64\)",
     ):
         built(network={"name": f"{parts}:Score", "more": 1})
     encoder = {"name": f"{parts}:Encoder", "heads": 3}
     with pytest.raises(
-        ValueError, match=r"encoder_decoders.patch: Encoder returns shape \(1, 72\)"
+        ValueError, match=r"encoder_decoders.patch: Encoder returns shape \(1, 96\)"
     ):
         built(
             encoder_decoders={

@@ -99,7 +99,8 @@ def test_a_joint_autoencoder_gets_the_steps_that_its_budget_pays_for(monkeypatch
     assert (found.num_steps, gflop) == (8, 32.0)
     assert asked[0].clip_norm == 2 * training.training.clip_norm, "all gradients are clipped as one"
     assert methods.joint_training(run, None, 0.0)[0].num_steps == 1
-    for rule, shared, private in (("mvtcae", 5 * 24, 0), ("mmvae_plus", 24, 24)):
+    size = methods.base_config(0)["modalities"]["hubble"]["latent_size"]
+    for rule, shared, private in (("mvtcae", 5 * size, 0), ("mmvae_plus", size, size)):
         posterior = methods.posterior_of(rule, methods.base_config(0), 0.5)
         assert (posterior.shared_size, posterior.private_size) == (shared, private)
 
