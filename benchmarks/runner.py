@@ -108,6 +108,7 @@ def main(
     typed = [word for word in sys.argv[1:] if word not in choices]
     for part in parts if "all" in options.parts else options.parts:
         options.page = load(options.results / f"{report.name}.json")
+        require_known_form(report, {k: v for k, v in options.page.items() if k != part})
         command = shlex.join(["python", "-m", f"benchmarks.{module}", part, *typed])
         put(report, options.results, part, {"command": command, **parts[part](options)})
 
@@ -119,12 +120,24 @@ def needed(options: Options, part: str) -> Any:
     return options.page[part]
 
 
+def require_known_form(report: Report, page: Page) -> None:
+    """Raise SystemExit for parts of an older form, before hours are spent on one that goes beside them."""
+    for part, compare in report.targets:
+        try:
+            list(compare(page) if part in page else ())
+        except (KeyError, TypeError, IndexError) as error:
+            raise SystemExit(
+                f"results/{report.name}.json: the part {part} has another form than today's "
+                f"({error!r}): measure it again first, or remove it from the file"
+            ) from error
+
+
 def put(report: Report, results: Path, name: str, part: dict[str, Any]) -> None:
     """Replace one part of a page, and say what holds of it."""
     path = results / f"{report.name}.json"
-    before = load(path)
-    page = write(report, path, before | {name: {"seeds": [0], **provenance_now(), **part}})
-    show(claim for claim in page["claims"] if not before or claim not in report.claims(before))
+    known = from_json(path.read_text())["claims"] if path.exists() else []
+    page = write(report, path, load(path) | {name: {"seeds": [0], **provenance_now(), **part}})
+    show(claim for claim in page["claims"] if claim not in known)
 
 
 def provenance_now() -> dict[str, Any]:

@@ -236,6 +236,15 @@ def test_parts_are_measured_kept_apart_and_compared(monkeypatch, tmp_path, capsy
     run("--smoke", "--runs", str(tmp_path), "first")
     assert asked[2][2] == tmp_path / "smoke"
     assert (tmp_path / "smoke" / "results" / "toy.json").exists()
+    del made["second"]["value"]  # as a part that an earlier version has written
+    (tmp_path / "toy.json").write_text(json.dumps(made))
+    num_asked = len(asked)
+    with pytest.raises(
+        SystemExit, match=r"toy.json: the part second has another form than today's"
+    ):
+        run("first")
+    assert len(asked) == num_asked, "it is told before the work"
+    assert "value" in run("second")["second"]
 
 
 def test_a_part_that_needs_another_says_so():
