@@ -14,6 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from sbmae_jax._extras import require_extra
+from sbmae_jax.data.kinds.text import fit_text
+from sbmae_jax.data.scaling import Scaling
+
 
 @dataclass(frozen=True, eq=False)
 class Grammar:
@@ -163,3 +167,19 @@ FACES = Grammar(
     ),
 )
 """Of one face of ToyFaces: four of its attributes."""
+
+
+def grammar_as_tokens(grammar: Grammar, data: str) -> Scaling:
+    """Return how captions become tokens: those of all captions that a grammar has, which goes with them.
+
+    Args:
+        grammar: The grammar.
+        data: Whose captions these are, for the message.
+
+    Raises:
+        ImportError: Without `tokenizers`, as bytes would be other tokens than those of a trained model.
+    """
+    require_extra(f"captions of {data}", "text", "tokenizers")
+    captions = [c for factors in grammar.all_factors() for c in grammar.captions(factors)]
+    details = fit_text(captions) | {"grammar": grammar.to_json()}
+    return Scaling("text", (), "str", details=details)

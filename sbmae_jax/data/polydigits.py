@@ -19,11 +19,9 @@ from skimage.transform import resize
 from sklearn.datasets import load_digits
 
 from sbmae_jax._check import require_one_of, require_seed
-from sbmae_jax._extras import require_extra
 from sbmae_jax.data.backgrounds import PHOTOGRAPHS, SIDE, paste, photograph
-from sbmae_jax.data.captions import DIGITS
+from sbmae_jax.data.captions import DIGITS, grammar_as_tokens
 from sbmae_jax.data.holes import draw_present
-from sbmae_jax.data.kinds.text import fit_text
 from sbmae_jax.data.scaling import Scaling
 from sbmae_jax.data.source import PRESENT, SPLITS, ArraySource
 
@@ -214,12 +212,5 @@ def draw_captions(seed: int, split: str, factors: list[dict[str, str]]) -> list[
 
 @functools.cache
 def captions_as_tokens() -> Scaling:
-    """Return how captions become tokens: those of all captions that the grammar has.
-
-    Raises:
-        ImportError: Without `tokenizers`, as bytes would be other tokens than those of a trained model.
-    """
-    require_extra("captions of PolyDigits", "text", "tokenizers")
-    captions = [c for factors in DIGITS.all_factors() for c in DIGITS.captions(factors)]
-    details = fit_text(captions) | {"grammar": DIGITS.to_json()}
-    return Scaling("text", (), "str", details=details)
+    """Return how captions become tokens."""
+    return grammar_as_tokens(DIGITS, "PolyDigits")

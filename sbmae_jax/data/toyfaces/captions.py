@@ -4,10 +4,8 @@ import functools
 
 import numpy as np
 
-from sbmae_jax._extras import require_extra
-from sbmae_jax.data.captions import FACES
+from sbmae_jax.data.captions import FACES, grammar_as_tokens
 from sbmae_jax.data.celebahq.layout import ATTRIBUTES
-from sbmae_jax.data.kinds.text import fit_text
 from sbmae_jax.data.scaling import Scaling
 
 CAPTION = "caption"
@@ -45,12 +43,5 @@ def draw_captions(seed: int, index: np.ndarray, attributes: np.ndarray) -> list[
 
 @functools.cache
 def captions_as_tokens() -> Scaling:
-    """Return how captions become tokens: those of all captions that the grammar has.
-
-    Raises:
-        ImportError: Without `tokenizers`, as bytes would be other tokens than those of a trained model.
-    """
-    require_extra("captions of ToyFaces", "text", "tokenizers")
-    captions = [c for factors in FACES.all_factors() for c in FACES.captions(factors)]
-    details = fit_text(captions) | {"grammar": FACES.to_json()}
-    return Scaling("text", (), "str", details=details)
+    """Return how captions become tokens."""
+    return grammar_as_tokens(FACES, "ToyFaces")
