@@ -179,7 +179,8 @@ def sections(results: Results, meaning: str) -> list[ReportSection]:
     remark = (
         f"{meaning} Real rows as the classifiers read them; after the autoencoders; drawn by many fine "
         "steps, as the score has learned it; and as the sampler of the config draws. Each is a ceiling of "
-        "the next, and the difference of two is what a part costs."
+        "the next, and the difference of two is what a part costs. Score and sampler are drawn anew for this "
+        "table, so they differ from the figures above by chance."
     )
     for what in (GIVEN, NOTHING):
         part, before, after = largest_loss(found, what)
