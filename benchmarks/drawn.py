@@ -73,5 +73,8 @@ def temperature_table(page: Page) -> str:
     shown = {"1, the default": rows[DEFAULT]} | {
         name.removeprefix("temperature "): rows[name] for name in TEMPERATURES
     }
-    columns = ("given 1", "given 2", "given 4", "all agree", "diversity", "Fréchet distance")
+    columns = (
+        "given 1", "given 2", "given 4", "all agree", "diversity", "Fréchet distance",
+        "label total variation",
+    )  # fmt: skip
     return rows_table(shown, columns, "temperature")
